@@ -1,0 +1,450 @@
+//! Jobs: what is asked for, where a job is in its life, and which moves are legal.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::names::{CacheName, LoaderName, OriginName, SourceName};
+
+/// What a caller asks for; it never changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spec {
+    /// For filters and dashboards.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// What set the job off.
+    #[serde(default)]
+    pub trigger: String,
+    /// Who asked.
+    #[serde(default)]
+    pub requester: String,
+    /// What to do.
+    pub work: Work,
+}
+
+/// The kinds of work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Work {
+    /// A plan that is made once and sealed.
+    Batch(Batch),
+}
+
+/// A batch job's work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Batch {
+    /// Where the ranked keys come from.
+    pub sources: Vec<KeySource>,
+    /// How their values are loaded; entries name them by index.
+    pub loaders: Vec<Loader>,
+    /// The cache to write to.
+    pub cache: CacheName,
+    /// What is done with keys that are there already.
+    pub mode: Mode,
+    /// How many entries may fail before the job itself counts as failed.
+    pub allowed_failures: u64,
+    /// How often an entry is tried where the error may pass; at least 1.
+    pub attempts_max: u32,
+}
+
+/// What is done with keys that the cache has already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// They are left as they are, and cost the origin nothing.
+    #[default]
+    Add,
+    /// As [`Mode::Add`], but they get a new time to live.
+    Refresh,
+    /// They are loaded and written like all others, over whatever the application wrote.
+    Overwrite,
+}
+
+/// Where ranked keys come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeySource {
+    /// Which of the job's loaders loads these keys: an index.
+    pub loader: u32,
+    /// Where from.
+    pub from: From,
+    /// How duplicates merge.
+    pub merge: Merge,
+}
+
+/// The kinds of key sources.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum From {
+    /// A source of the workers' configuration.
+    Named(SourceName),
+    /// The rows of a query.
+    Sql {
+        /// The origin to ask.
+        origin: OriginName,
+        /// The query.
+        query: String,
+    },
+    /// A file on the worker's machine.
+    File {
+        /// Its path; `-` is the standard input.
+        path: String,
+        /// Its format; by name or content where there is none.
+        format: Option<FileFormat>,
+    },
+    /// Entries that the caller uploads.
+    Upload,
+}
+
+/// Formats of key files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FileFormat {
+    /// Comma-separated values below a line of column names.
+    Csv,
+    /// A JSON object a line.
+    Ndjson,
+}
+
+/// How the priorities of a key that comes more than once are merged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Merge {
+    /// The highest counts.
+    #[default]
+    Max,
+    /// They add up.
+    Sum,
+}
+
+/// How values are loaded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loader {
+    /// The name in the job; of a loader in the workers' configuration where there is no recipe.
+    pub name: LoaderName,
+    /// The recipe, where the job brings its own.
+    pub recipe: Option<Recipe>,
+}
+
+/// One batched query, and how its rows become cache entries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recipe {
+    /// The origin to ask.
+    pub origin: OriginName,
+    /// The query, with `:keys` or `:key`.
+    pub query: String,
+    /// The cache key's template.
+    pub key_template: crate::template::Template,
+    /// The column that says which key a row answers; by default the one left of `IN`.
+    pub key_column: Option<String>,
+    /// Time to live, at least a millisecond.
+    pub ttl: Duration,
+    /// The time to live is shortened by up to this share, in thousandths, by a hash of the key; at most 900.
+    pub ttl_jitter_permille: u32,
+    /// Keys in one query, at least 1.
+    pub batch_keys: u32,
+}
+
+/// Where a job is in its life. That it is paused shows in its holds: see [`State`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Created; waiting for uploads, or for a worker that can read its sources.
+    Pending,
+    /// Its sources are being read and ranked.
+    Planning,
+    /// Its plan is sealed and being worked on, unless holds exist.
+    Running,
+    /// Told to stop; not every owner has confirmed.
+    Aborting,
+    /// Every entry has an outcome, and few enough failed.
+    Succeeded,
+    /// Too many entries failed, or there is no plan.
+    Failed,
+    /// Stopped before its end.
+    Aborted,
+}
+
+/// What callers see of a job's life: its phase, and PAUSED where a running job has holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// As the phase says.
+    In(Phase),
+    /// Running, but held.
+    Paused,
+}
+
+impl Phase {
+    /// Whether a job may go from here to `next`.
+    #[must_use]
+    pub const fn may_become(self, next: Self) -> bool {
+        use Phase::{Aborted, Aborting, Failed, Pending, Planning, Running, Succeeded};
+        matches!(
+            (self, next),
+            (Pending, Planning)
+                | (Planning, Running | Pending)
+                | (Pending | Planning, Failed)
+                | (Running, Succeeded | Failed)
+                | (Pending | Planning | Running, Aborting)
+                | (Aborting, Aborted)
+        )
+    }
+
+    /// Whether nothing will happen to the job any more.
+    #[must_use]
+    pub const fn is_over(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Aborted)
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pending => "PENDING",
+            Self::Planning => "PLANNING",
+            Self::Running => "RUNNING",
+            Self::Aborting => "ABORTING",
+            Self::Succeeded => "SUCCEEDED",
+            Self::Failed => "FAILED",
+            Self::Aborted => "ABORTED",
+        })
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::In(phase) => phase.fmt(f),
+            Self::Paused => f.write_str("PAUSED"),
+        }
+    }
+}
+
+/// A reason to stand still.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// Who holds; each removes only its own.
+    pub holder: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// A move that a job's life does not have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the job is {from}: it cannot {verb}")]
+pub struct IllegalMove {
+    /// The state it is in.
+    pub from: State,
+    /// What was asked of it.
+    pub verb: &'static str,
+}
+
+/// A job's life: its phase, and why it stands still.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Life {
+    /// Where it is.
+    pub phase: Phase,
+    /// At most one a holder.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holds: Vec<Hold>,
+    /// What there is to say about the phase.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
+
+/// How many holders may hold one job at a time: more than there are kinds of guards and hands.
+pub const HOLDS_MAX: usize = 32;
+
+impl Life {
+    /// A new job's.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            phase: Phase::Pending,
+            holds: Vec::new(),
+            reason: String::new(),
+        }
+    }
+
+    /// What callers see.
+    #[must_use]
+    pub fn state(&self) -> State {
+        if self.phase == Phase::Running && !self.holds.is_empty() {
+            State::Paused
+        } else {
+            State::In(self.phase)
+        }
+    }
+
+    /// Whether workers may send queries for the job now.
+    #[must_use]
+    pub fn may_query(&self) -> bool {
+        matches!(self.phase, Phase::Planning | Phase::Running) && self.holds.is_empty()
+    }
+
+    /// Goes to another phase.
+    ///
+    /// # Errors
+    /// Where the job's life has no such move.
+    pub fn become_phase(
+        &mut self,
+        next: Phase,
+        reason: impl Into<String>,
+    ) -> Result<(), IllegalMove> {
+        if !self.phase.may_become(next) {
+            return Err(IllegalMove {
+                from: self.state(),
+                verb: verb_towards(next),
+            });
+        }
+        self.phase = next;
+        self.reason = reason.into();
+        if next != Phase::Running {
+            self.holds.clear();
+        }
+        Ok(())
+    }
+
+    /// Adds a hold, or renews the reason of the holder's.
+    ///
+    /// # Errors
+    /// Where the job is not running, or has [`HOLDS_MAX`] holders.
+    pub fn hold(&mut self, hold: Hold) -> Result<(), IllegalMove> {
+        if self.phase != Phase::Running {
+            return Err(IllegalMove {
+                from: self.state(),
+                verb: "be paused",
+            });
+        }
+        if let Some(own) = self.holds.iter_mut().find(|h| h.holder == hold.holder) {
+            own.reason = hold.reason;
+        } else if self.holds.len() < HOLDS_MAX {
+            self.holds.push(hold);
+        } else {
+            return Err(IllegalMove {
+                from: self.state(),
+                verb: "have so many holds",
+            });
+        }
+        Ok(())
+    }
+
+    /// Removes the holder's hold; the job goes on when none is left. No error where there is none.
+    ///
+    /// # Errors
+    /// Where the job is not running.
+    pub fn release(&mut self, holder: &str) -> Result<(), IllegalMove> {
+        if self.phase != Phase::Running {
+            return Err(IllegalMove {
+                from: self.state(),
+                verb: "be resumed",
+            });
+        }
+        self.holds.retain(|h| h.holder != holder);
+        Ok(())
+    }
+}
+
+impl Default for Life {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What is asked of a job that shall go to a phase.
+const fn verb_towards(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Pending => "wait again",
+        Phase::Planning => "be planned",
+        Phase::Running => "run",
+        Phase::Aborting | Phase::Aborted => "be aborted",
+        Phase::Succeeded => "succeed",
+        Phase::Failed => "fail",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PHASES: [Phase; 7] = [
+        Phase::Pending,
+        Phase::Planning,
+        Phase::Running,
+        Phase::Aborting,
+        Phase::Succeeded,
+        Phase::Failed,
+        Phase::Aborted,
+    ];
+
+    fn running() -> Life {
+        Life {
+            phase: Phase::Running,
+            ..Life::new()
+        }
+    }
+
+    fn hold(holder: &str) -> Hold {
+        Hold {
+            holder: holder.into(),
+            reason: "because".into(),
+        }
+    }
+
+    #[test]
+    fn nothing_happens_to_a_job_that_is_over() {
+        for over in PHASES.into_iter().filter(|p| p.is_over()) {
+            assert!(PHASES.iter().all(|next| !over.may_become(*next)), "{over}");
+        }
+    }
+
+    #[test]
+    fn every_unfinished_job_can_be_aborted_and_every_aborting_one_only_ends() {
+        for phase in [Phase::Pending, Phase::Planning, Phase::Running] {
+            assert!(phase.may_become(Phase::Aborting));
+        }
+        for next in PHASES {
+            assert_eq!(Phase::Aborting.may_become(next), next == Phase::Aborted);
+        }
+    }
+
+    #[test]
+    fn each_holder_removes_only_its_own_hold() {
+        let mut life = running();
+        life.hold(hold("operator")).unwrap();
+        life.hold(hold("guard/latency")).unwrap();
+        life.hold(hold("operator")).unwrap();
+        assert_eq!(
+            (life.holds.len(), life.state(), life.may_query()),
+            (2, State::Paused, false)
+        );
+        life.release("operator").unwrap();
+        assert_eq!(life.state(), State::Paused);
+        life.release("guard/latency").unwrap();
+        assert_eq!(
+            (life.state(), life.may_query()),
+            (State::In(Phase::Running), true)
+        );
+    }
+
+    #[test]
+    fn only_running_jobs_can_be_held() {
+        for phase in PHASES.into_iter().filter(|p| *p != Phase::Running) {
+            let mut life = Life {
+                phase,
+                ..Life::new()
+            };
+            assert!(life.hold(hold("operator")).is_err());
+            assert!(life.release("operator").is_err());
+        }
+    }
+
+    #[test]
+    fn an_aborted_job_has_no_holds_left() {
+        let mut life = running();
+        life.hold(hold("operator")).unwrap();
+        life.become_phase(Phase::Aborting, "told to").unwrap();
+        assert!(life.holds.is_empty() && !life.may_query());
+    }
+}

@@ -1,0 +1,359 @@
+//! The worker's side of the ledger: what it may use of one resource, for which jobs, and until when.
+//!
+//! Invariants: it slows down before it confirms that it does; only a confirmed renewal moves a deadline, and moves it
+//! to the clock noted *before* the renewal was sent plus the term; a stop is obeyed on hearsay, a go only on commit; places
+//! of queries that are still in flight are confirmed as used until those have returned.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Ack, Cap, Share, Timing};
+use crate::names::JobName;
+use crate::units::Moment;
+
+/// What a worker may do with one resource.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grant {
+    /// How much.
+    pub share: Share,
+    /// From here on nothing.
+    pub deadline: Moment,
+    /// For which jobs, each until its own deadline.
+    pub permits: BTreeMap<JobName, Moment>,
+}
+
+impl Grant {
+    /// What may be used at `now`: nothing from the deadline on. There is no safe rate that is not reserved.
+    #[must_use]
+    pub fn at(&self, now: Moment) -> Share {
+        if now < self.deadline {
+            self.share
+        } else {
+            Share::NONE
+        }
+    }
+
+    /// Whether a job may use it at `now`.
+    #[must_use]
+    pub fn permits(&self, job: &JobName, now: Moment) -> bool {
+        now < self.deadline
+            && self
+                .permits
+                .get(job)
+                .is_some_and(|deadline| now < *deadline)
+    }
+}
+
+/// What a read of the store shows of the records that one worker's grant depends on.
+#[derive(Clone, Debug, Default)]
+pub struct Reading {
+    /// The worker's cap, with its mod revision.
+    pub cap: Option<(Cap, u64)>,
+    /// The mod revision of the worker's own ack.
+    pub ack: Option<u64>,
+    /// How many of its queries are in flight now.
+    pub in_flight: u64,
+    /// The jobs that the worker holds.
+    pub runs: BTreeMap<JobName, RunSeen>,
+}
+
+/// What a read shows of a job's `run` record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunSeen {
+    /// Its mod revision.
+    pub revision: u64,
+    /// Whether it lets workers query.
+    pub may_query: bool,
+}
+
+/// What to commit: where all compares hold, the ack is put.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// Confirms the cap, and renews the grant and the permits.
+    Renew {
+        /// The cap's mod revision.
+        expected_cap: u64,
+        /// The mod revisions of the jobs' `run` records.
+        expected_runs: BTreeMap<JobName, u64>,
+        /// What to put.
+        ack: Ack,
+        /// What may be used once that is confirmed.
+        share: Share,
+        /// How long.
+        term: Duration,
+        /// The clock before sending.
+        noted: Moment,
+    },
+    /// There is no cap any more: nothing is used, so the ack can go. Where there must be no cap.
+    Release {
+        /// The ack's mod revision.
+        expected_ack: u64,
+    },
+}
+
+/// Holds one worker's grant of one resource.
+#[derive(Clone, Debug)]
+pub struct Holder {
+    timing: Timing,
+    grant: Grant,
+    sequence: u64,
+}
+
+impl Holder {
+    /// One that has nothing yet.
+    #[must_use]
+    pub fn new(timing: Timing) -> Self {
+        Self {
+            timing,
+            grant: Grant::default(),
+            sequence: 0,
+        }
+    }
+
+    /// What may be used now.
+    #[must_use]
+    pub const fn grant(&self) -> &Grant {
+        &self.grant
+    }
+
+    /// Takes note of a read, slows down where it says so, and says what to commit. `now` must be from before the commit is
+    /// sent, and after the caller has seen to it that [`Holder::grant`] as it is afterwards is obeyed.
+    pub fn read(&mut self, now: Moment, reading: &Reading) -> Option<Renewal> {
+        let cap = reading.cap.map_or(Share::NONE, |(cap, _)| cap.share);
+        self.grant.share = self.grant.share.min(cap);
+        let may_query = |job: &JobName| reading.runs.get(job).is_some_and(|run| run.may_query);
+        self.grant.permits.retain(|job, _| may_query(job));
+
+        let Some((cap, expected_cap)) = reading.cap else {
+            // What is in flight holds its places until it has returned.
+            return match reading.ack {
+                Some(expected_ack) if reading.in_flight == 0 => {
+                    Some(Renewal::Release { expected_ack })
+                }
+                _ => None,
+            };
+        };
+        let runs = reading.runs.iter().filter(|(_, run)| run.may_query);
+        let reserved = Share {
+            in_flight: cap.share.in_flight.max(reading.in_flight),
+            ..cap.share
+        };
+        Some(Renewal::Renew {
+            expected_cap,
+            expected_runs: runs.map(|(job, run)| (job.clone(), run.revision)).collect(),
+            ack: Ack {
+                share: reserved,
+                sequence: self.sequence + 1,
+                lingering: false,
+            },
+            share: cap.share,
+            term: self.timing.term.min(Duration::from_millis(cap.term_ms)),
+            noted: now,
+        })
+    }
+
+    /// Takes note that a renewal was confirmed. (One that was refused, or of which nothing is known, changes nothing.)
+    pub fn committed(&mut self, renewal: Renewal) {
+        let Renewal::Renew {
+            expected_runs,
+            ack,
+            share,
+            term,
+            noted,
+            ..
+        } = renewal
+        else {
+            return;
+        };
+        let deadline = noted + term;
+        self.sequence = ack.sequence;
+        self.grant.share = share;
+        self.grant.deadline = self.grant.deadline.max(deadline);
+        for job in expected_runs.into_keys() {
+            self.grant.permits.insert(job, deadline);
+        }
+    }
+
+    /// Stops at once: the store is not the one that granted.
+    pub fn stop(&mut self) {
+        self.grant = Grant::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FULL: Share = Share {
+        rate_milli: 4000,
+        burst: 2,
+        in_flight: 4,
+    };
+    const HALF: Share = Share {
+        rate_milli: 2000,
+        burst: 1,
+        in_flight: 2,
+    };
+
+    fn at(millis: u64) -> Moment {
+        Moment::from_nanos(millis * 1_000_000)
+    }
+
+    fn job() -> JobName {
+        "j".parse().unwrap()
+    }
+
+    fn reading(cap: Option<(Share, u64)>, may_query: bool) -> Reading {
+        Reading {
+            cap: cap.map(|(share, revision)| {
+                (
+                    Cap {
+                        share,
+                        term_ms: 60_000,
+                    },
+                    revision,
+                )
+            }),
+            ack: Some(9),
+            in_flight: 0,
+            runs: BTreeMap::from([(
+                job(),
+                RunSeen {
+                    revision: 3,
+                    may_query,
+                },
+            )]),
+        }
+    }
+
+    fn holding(share: Share) -> Holder {
+        let mut holder = Holder::new(Timing::default());
+        let renewal = holder
+            .read(at(1000), &reading(Some((share, 5)), true))
+            .unwrap();
+        holder.committed(renewal);
+        holder
+    }
+
+    #[test]
+    fn nothing_is_granted_before_a_renewal_is_confirmed() {
+        let mut holder = Holder::new(Timing::default());
+        let renewal = holder
+            .read(at(1000), &reading(Some((FULL, 5)), true))
+            .unwrap();
+        assert_eq!(holder.grant().at(at(1000)), Share::NONE);
+        holder.committed(renewal);
+        assert_eq!(holder.grant().at(at(1001)), FULL);
+    }
+
+    #[test]
+    fn the_deadline_counts_from_before_the_renewal_was_sent() {
+        let holder = holding(FULL);
+        assert_eq!(holder.grant().at(at(5999)), FULL);
+        assert_eq!(holder.grant().at(at(6000)), Share::NONE);
+        assert!(
+            holder.grant().permits(&job(), at(5999)) && !holder.grant().permits(&job(), at(6000))
+        );
+    }
+
+    #[test]
+    fn it_slows_down_before_it_confirms() {
+        let mut holder = holding(FULL);
+        let renewal = holder
+            .read(at(2000), &reading(Some((HALF, 6)), true))
+            .unwrap();
+        assert_eq!(holder.grant().at(at(2000)), HALF);
+        let Renewal::Renew {
+            ack, expected_cap, ..
+        } = renewal
+        else {
+            panic!()
+        };
+        assert_eq!((ack.share, ack.sequence, expected_cap), (HALF, 2, 6));
+    }
+
+    #[test]
+    fn a_renewal_of_which_nothing_is_known_extends_nothing() {
+        let mut holder = holding(HALF);
+        let _lost = holder.read(at(3000), &reading(Some((FULL, 6)), true));
+        assert_eq!(
+            (holder.grant().at(at(5999)), holder.grant().at(at(6000))),
+            (HALF, Share::NONE)
+        );
+    }
+
+    #[test]
+    fn b4_a_stop_is_obeyed_on_hearsay_and_a_go_only_on_commit() {
+        let mut holder = holding(FULL);
+        let renewal = holder
+            .read(at(2000), &reading(Some((FULL, 5)), false))
+            .unwrap();
+        assert!(!holder.grant().permits(&job(), at(2000)));
+        holder.committed(renewal);
+        assert!(!holder.grant().permits(&job(), at(2001)));
+        let renewal = holder
+            .read(at(2002), &reading(Some((FULL, 5)), true))
+            .unwrap();
+        assert!(!holder.grant().permits(&job(), at(2002)));
+        holder.committed(renewal);
+        assert!(holder.grant().permits(&job(), at(2003)));
+    }
+
+    #[test]
+    fn without_a_cap_nothing_is_used_and_the_ack_is_released() {
+        let mut holder = holding(FULL);
+        assert_eq!(
+            holder.read(at(2000), &reading(None, true)),
+            Some(Renewal::Release { expected_ack: 9 })
+        );
+        assert_eq!(holder.grant().at(at(2000)), Share::NONE);
+    }
+
+    #[test]
+    fn a_term_is_what_is_configured() {
+        let timing = Timing {
+            term: Duration::from_secs(60),
+            ..Timing::default()
+        };
+        let mut holder = Holder::new(timing);
+        let renewal = holder.read(at(0), &reading(Some((FULL, 5)), true)).unwrap();
+        holder.committed(renewal);
+        assert_eq!(holder.grant().at(at(59_999)), FULL);
+    }
+
+    #[test]
+    fn queries_in_flight_keep_their_places_until_they_have_returned() {
+        let mut holder = holding(FULL);
+        let busy = |cap| Reading {
+            in_flight: 3,
+            ..reading(cap, true)
+        };
+        let renewal = holder.read(at(2000), &busy(Some((HALF, 6)))).unwrap();
+        let Renewal::Renew { ack, share, .. } = &renewal else {
+            panic!()
+        };
+        assert_eq!((ack.share.in_flight, *share), (3, HALF));
+        holder.committed(renewal);
+        assert_eq!(holder.grant().at(at(2001)), HALF);
+        assert_eq!(holder.read(at(3000), &busy(None)), None);
+    }
+
+    #[test]
+    fn no_grant_lasts_longer_than_the_coordinator_thinks() {
+        let mut holder = Holder::new(Timing {
+            term: Duration::from_secs(60),
+            ..Timing::default()
+        });
+        let cap = Cap {
+            share: FULL,
+            term_ms: 5000,
+        };
+        let short = Reading {
+            cap: Some((cap, 5)),
+            ..reading(None, true)
+        };
+        let renewal = holder.read(at(0), &short).unwrap();
+        holder.committed(renewal);
+        assert_eq!(holder.grant().at(at(5000)), Share::NONE);
+    }
+}

@@ -1,0 +1,20 @@
+//! Stoke's pure domain: units, plan, ring, ledger, job states, accounting.
+//!
+//! Absent here: async, I/O, clocks (time is an argument), hidden randomness, tonic, prost. Whatever decides in Stoke
+//! is a function or a state machine of this crate or stands beside its driver in `coordinator` or `worker`.
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")
+)]
+
+pub mod explain;
+pub mod job;
+pub mod ledger;
+pub mod names;
+pub mod plan;
+pub mod progress;
+pub mod records;
+pub mod ring;
+pub mod slot;
+pub mod template;
+pub mod units;

@@ -1,0 +1,132 @@
+//! Plans: immutable, ranked lists of entries, cut into bands.
+//!
+//! Invariants: ranks run from 0 without a gap, in the order of falling priority; no key comes twice; inside a band
+//! entries lie by partition, then by rank. How bands are stored and streamed is the coordinator's.
+
+mod rank;
+
+pub use rank::{ENTRIES_MAX, Ranker, TooManyEntries};
+
+use serde::{Deserialize, Serialize};
+
+use crate::slot::{Partitioning, Slot};
+use crate::units::{BandId, PartitionId, Priority, Rank};
+
+/// One key to warm.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The cache key.
+    pub key: Box<[u8]>,
+    /// Which of the job's loaders loads it: an index.
+    pub loader: u32,
+    /// What the loader's query is asked with.
+    pub argument: Box<str>,
+    /// How many requests it is expected to get.
+    pub priority: Priority,
+}
+
+/// A sealed plan, as the job's record names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanSummary {
+    /// The plan's name in the plan store.
+    pub name: String,
+    /// How many entries it has.
+    pub entries: u64,
+    /// Σ priority, in thousandths of a request.
+    pub priority_milli: u64,
+    /// How many bands.
+    pub bands: u32,
+    /// How its slots are cut into partitions.
+    pub partitioning: Partitioning,
+}
+
+/// Up to [`BandId::RANKS`] consecutive entries of a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Band {
+    /// Its number.
+    pub id: BandId,
+    /// Entries by partition, in the order of partitions, each in the order of ranks; partitions without entries are
+    /// left out.
+    pub segments: Vec<(PartitionId, Vec<(Rank, Entry)>)>,
+}
+
+/// Cuts ranked entries into bands.
+pub fn bands(ranked: Vec<Entry>, partitioning: Partitioning) -> impl Iterator<Item = Band> {
+    let mut entries = ranked.into_iter().enumerate().peekable();
+    let mut next = 0;
+    std::iter::from_fn(move || {
+        entries.peek()?;
+        let id = BandId(next);
+        next += 1;
+        let mut placed: Vec<(PartitionId, Rank, Entry)> = Vec::new();
+        for (rank, entry) in entries
+            .by_ref()
+            .take(usize::try_from(BandId::RANKS).unwrap_or(usize::MAX))
+        {
+            placed.push((
+                partitioning.partition(Slot::of(&entry.key)),
+                Rank(rank as u64),
+                entry,
+            ));
+        }
+        placed.sort_by_key(|(partition, rank, _)| (*partition, *rank));
+        let mut segments: Vec<(PartitionId, Vec<(Rank, Entry)>)> = Vec::new();
+        for (partition, rank, entry) in placed {
+            match segments.last_mut() {
+                Some((last, entries)) if *last == partition => entries.push((rank, entry)),
+                _ => segments.push((partition, vec![(rank, entry)])),
+            }
+        }
+        Some(Band { id, segments })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn entries(count: u64) -> Vec<Entry> {
+        (0..count)
+            .map(|n| Entry {
+                key: format!("k:{n}").into_bytes().into(),
+                loader: 0,
+                argument: n.to_string().into(),
+                priority: Priority::from_milli(count - n),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_plan_of_one_more_than_a_band_has_two() {
+        let partitioning = Partitioning::new(256).unwrap();
+        let sizes: Vec<usize> = bands(entries(BandId::RANKS + 1), partitioning)
+            .map(|band| band.segments.iter().map(|(_, entries)| entries.len()).sum())
+            .collect();
+        assert_eq!(sizes, [131_072, 1]);
+        assert_eq!(bands(Vec::new(), partitioning).count(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn a_band_holds_every_entry_once_under_its_own_partition_in_rank_order(count in 1u64..2000) {
+            let partitioning = Partitioning::new(256).unwrap();
+            let all = entries(count);
+            let band = bands(all.clone(), partitioning).next().unwrap();
+            let mut seen = vec![false; all.len()];
+            let mut last = None;
+            for (partition, segment) in band.segments {
+                prop_assert!(last < Some(partition));
+                last = Some(partition);
+                prop_assert!(segment.is_sorted_by_key(|(rank, _)| *rank));
+                for (rank, entry) in segment {
+                    let at = usize::try_from(rank.0).unwrap();
+                    prop_assert_eq!(&entry, &all[at]);
+                    prop_assert_eq!(partitioning.partition(Slot::of(&entry.key)), partition);
+                    prop_assert!(!std::mem::replace(&mut seen[at], true));
+                }
+            }
+            prop_assert!(seen.into_iter().all(|s| s));
+        }
+    }
+}

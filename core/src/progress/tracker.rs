@@ -1,0 +1,421 @@
+//! The tracker: turns entries that finish in any order into positions that only move forward.
+//!
+//! A worker owns one for each job. Entries of a partition are taken in the order of their ranks, and settled whenever
+//! they are done. The partition's position moves past the settled ones at its front; an entry beyond a gap is not
+//! counted before the gap is closed, so a checkpoint never names more than what it would not repeat.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::{Effort, Outcome, PartitionState, Position, Retry};
+use crate::units::{BandId, PartitionId, Priority, Rank};
+
+/// How many entries to retry a partition may carry before it stands still until one of them is settled: they
+/// travel with each checkpoint.
+pub const RETRIES_MAX: usize = 64;
+
+/// What to do with an entry that the stream brings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Uptake {
+    /// Do it; it was tried so often before.
+    Do {
+        /// Attempts before.
+        attempts: u32,
+    },
+    /// It was done before, or is being done: leave it.
+    Leave,
+}
+
+/// An entry that was taken and is before no settled frontier yet.
+#[derive(Clone, Debug)]
+struct Open {
+    band: BandId,
+    rank: Rank,
+    priority: Priority,
+    verdict: Option<Verdict>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Verdict {
+    Settled(Outcome),
+    Retry { attempts: u32 },
+}
+
+#[derive(Clone, Debug)]
+struct Track {
+    state: PartitionState,
+    open: VecDeque<Open>,
+    /// The priorities of the entries to retry that this owner has seen.
+    retrying: BTreeMap<Rank, Priority>,
+}
+
+/// Follows the entries of the partitions that a worker owns in one job.
+#[derive(Clone, Debug, Default)]
+pub struct Tracker {
+    tracks: BTreeMap<PartitionId, Track>,
+    effort: Effort,
+    /// The last band of which the stream has brought everything.
+    completed: Option<BandId>,
+}
+
+impl Tracker {
+    /// Takes over partitions where they stand.
+    #[must_use]
+    pub fn new(
+        states: impl IntoIterator<Item = (PartitionId, PartitionState)>,
+        effort: Effort,
+    ) -> Self {
+        let track = |state| Track {
+            state,
+            open: VecDeque::new(),
+            retrying: BTreeMap::new(),
+        };
+        Self {
+            tracks: states
+                .into_iter()
+                .map(|(id, state)| (id, track(state)))
+                .collect(),
+            effort,
+            completed: None,
+        }
+    }
+
+    /// Takes an entry that the stream brings. Those of one partition must come in the order of their ranks.
+    pub fn take(
+        &mut self,
+        partition: PartitionId,
+        band: BandId,
+        rank: Rank,
+        priority: Priority,
+    ) -> Uptake {
+        let Some(track) = self.tracks.get_mut(&partition) else {
+            return Uptake::Leave;
+        };
+        if rank < track.state.position.rank {
+            let retry = track.state.retries.iter().find(|retry| retry.rank == rank);
+            return match retry {
+                Some(retry) if track.retrying.insert(rank, priority).is_none() => Uptake::Do {
+                    attempts: retry.attempts,
+                },
+                _ => Uptake::Leave,
+            };
+        }
+        if track.open.back().is_some_and(|last| last.rank >= rank) {
+            return Uptake::Leave;
+        }
+        track.open.push_back(Open {
+            band,
+            rank,
+            priority,
+            verdict: None,
+        });
+        Uptake::Do { attempts: 0 }
+    }
+
+    /// Counts an entry that is done. What was not taken, or is settled, counts nowhere.
+    pub fn settle(&mut self, partition: PartitionId, rank: Rank, outcome: Outcome) {
+        self.conclude(partition, rank, Verdict::Settled(outcome));
+    }
+
+    /// Notes that an entry is to be tried again, having been tried `attempts` times.
+    pub fn retry(&mut self, partition: PartitionId, rank: Rank, attempts: u32) {
+        self.conclude(partition, rank, Verdict::Retry { attempts });
+    }
+
+    fn conclude(&mut self, partition: PartitionId, rank: Rank, verdict: Verdict) {
+        let Some(track) = self.tracks.get_mut(&partition) else {
+            return;
+        };
+        if let Ok(at) = track.open.binary_search_by_key(&rank, |open| open.rank) {
+            let open = &mut track.open[at];
+            // An entry to retry may be tried before its position has passed it: its last word counts.
+            if !matches!(open.verdict, Some(Verdict::Settled(_))) {
+                open.verdict = Some(verdict);
+            }
+            track.advance(self.completed);
+        } else if let Some(at) = track
+            .state
+            .retries
+            .iter()
+            .position(|retry| retry.rank == rank)
+        {
+            match verdict {
+                Verdict::Retry { attempts } => track.state.retries[at].attempts = attempts,
+                Verdict::Settled(outcome) => {
+                    let Some(priority) = track.retrying.remove(&rank) else {
+                        return;
+                    };
+                    track.state.retries.swap_remove(at);
+                    track.state.tally.count(outcome, priority);
+                    track.advance(self.completed);
+                }
+            }
+        }
+    }
+
+    /// Notes that the stream has brought all that `band` has: partitions go on behind it once nothing is open.
+    pub fn band_complete(&mut self, band: BandId) {
+        self.completed = Some(band);
+        for track in self.tracks.values_mut() {
+            track.advance(self.completed);
+        }
+    }
+
+    /// Gives every entry that was taken and has no outcome this one: for an abort, once nothing is in flight.
+    pub fn settle_open(&mut self, outcome: Outcome) {
+        for track in self.tracks.values_mut() {
+            for open in &mut track.open {
+                if !matches!(open.verdict, Some(Verdict::Settled(_))) {
+                    open.verdict = Some(Verdict::Settled(outcome));
+                }
+            }
+            track.advance(self.completed);
+        }
+    }
+
+    /// Adds to what the work has cost.
+    pub fn spend(&mut self, effort: Effort) {
+        self.effort += effort;
+    }
+
+    /// What the work has cost, that of earlier owners included where it was handed over.
+    #[must_use]
+    pub const fn effort(&self) -> Effort {
+        self.effort
+    }
+
+    /// How each partition stands.
+    #[must_use]
+    pub fn states(&self) -> BTreeMap<PartitionId, PartitionState> {
+        self.tracks
+            .iter()
+            .map(|(id, track)| (*id, track.state.clone()))
+            .collect()
+    }
+
+    /// How many entries were taken and wait for something, be it another that is before them: what memory holds.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        let of = |track: &Track| track.open.len() + track.retrying.len();
+        self.tracks.values().map(of).sum()
+    }
+
+    /// How many entries are not settled: taken ones, and those to retry that were not taken yet.
+    #[must_use]
+    pub fn unsettled(&self) -> usize {
+        let of = |track: &Track| {
+            track.open.iter().filter(|o| o.verdict.is_none()).count() + track.state.retries.len()
+        };
+        self.tracks.values().map(of).sum()
+    }
+}
+
+impl Track {
+    /// Moves the position past what is concluded at the front, and past the completed band where nothing is open.
+    fn advance(&mut self, completed: Option<BandId>) {
+        while let Some(first) = self.open.front() {
+            match first.verdict {
+                None => break,
+                Some(Verdict::Settled(outcome)) => self.state.tally.count(outcome, first.priority),
+                Some(Verdict::Retry { attempts }) => {
+                    if self.state.retries.len() >= RETRIES_MAX {
+                        break;
+                    }
+                    self.state.retries.push(Retry {
+                        band: first.band,
+                        rank: first.rank,
+                        attempts,
+                    });
+                    self.retrying.insert(first.rank, first.priority);
+                }
+            }
+            self.state.position = Position {
+                band: first.band,
+                rank: Rank(first.rank.0 + 1),
+            };
+            self.open.pop_front();
+        }
+        let behind = completed.map_or(BandId(0), |band| BandId(band.0 + 1));
+        if self.open.is_empty() && self.state.position.band < behind {
+            self.state.position.band = behind;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::Tally;
+    use proptest::prelude::*;
+
+    const P: PartitionId = PartitionId(7);
+    const B: BandId = BandId(0);
+
+    fn tracker() -> Tracker {
+        Tracker::new([(P, PartitionState::default())], Effort::default())
+    }
+
+    fn take(tracker: &mut Tracker, ranks: impl IntoIterator<Item = u64>) {
+        for rank in ranks {
+            assert_eq!(
+                tracker.take(P, B, Rank(rank), Priority::ONE),
+                Uptake::Do { attempts: 0 }
+            );
+        }
+    }
+
+    fn state(tracker: &Tracker) -> PartitionState {
+        tracker.states()[&P].clone()
+    }
+
+    #[test]
+    fn an_entry_beyond_a_gap_is_not_counted_before_the_gap_is_closed() {
+        let mut t = tracker();
+        take(&mut t, [3, 5, 9]);
+        t.settle(P, Rank(5), Outcome::Warmed);
+        assert_eq!(state(&t), PartitionState::default());
+        t.settle(P, Rank(3), Outcome::Absent);
+        assert_eq!(
+            (state(&t).position, state(&t).tally.settled()),
+            ((0, 6).into(), 2)
+        );
+    }
+
+    #[test]
+    fn an_entry_to_retry_lets_the_position_pass_and_is_counted_once_settled() {
+        let mut t = tracker();
+        take(&mut t, [0, 1]);
+        t.retry(P, Rank(0), 1);
+        t.settle(P, Rank(1), Outcome::Warmed);
+        assert_eq!(
+            (state(&t).position, state(&t).retries.clone()),
+            ((0, 2).into(), vec![(0, 0, 1).into()])
+        );
+        t.retry(P, Rank(0), 2);
+        assert_eq!(state(&t).retries, [(0, 0, 2).into()]);
+        t.settle(P, Rank(0), Outcome::Failed);
+        t.settle(P, Rank(0), Outcome::Failed);
+        assert_eq!(
+            (
+                state(&t).retries.len(),
+                state(&t).tally.failed,
+                t.unsettled()
+            ),
+            (0, 1, 0)
+        );
+    }
+
+    #[test]
+    fn an_entry_tried_again_behind_a_gap_counts_by_its_last_word() {
+        let mut t = tracker();
+        take(&mut t, [0, 1]);
+        t.retry(P, Rank(1), 1);
+        t.settle(P, Rank(1), Outcome::Warmed);
+        t.settle(P, Rank(0), Outcome::Warmed);
+        assert_eq!((state(&t).retries.len(), state(&t).tally.warmed), (0, 2));
+    }
+
+    #[test]
+    fn who_takes_over_does_what_is_to_retry_and_leaves_what_is_done() {
+        let at = PartitionState {
+            position: (0, 5).into(),
+            retries: vec![(0, 2, 3).into()],
+            ..PartitionState::default()
+        };
+        let mut t = Tracker::new([(P, at)], Effort::default());
+        assert_eq!(t.take(P, B, Rank(1), Priority::ONE), Uptake::Leave);
+        assert_eq!(
+            t.take(P, B, Rank(2), Priority::ONE),
+            Uptake::Do { attempts: 3 }
+        );
+        assert_eq!(t.take(P, B, Rank(2), Priority::ONE), Uptake::Leave);
+        assert_eq!(
+            t.take(P, B, Rank(5), Priority::ONE),
+            Uptake::Do { attempts: 0 }
+        );
+        assert_eq!(
+            t.take(PartitionId(8), B, Rank(6), Priority::ONE),
+            Uptake::Leave
+        );
+    }
+
+    #[test]
+    fn a_finished_band_moves_partitions_once_they_have_nothing_open() {
+        let mut t = Tracker::new(
+            [
+                (P, PartitionState::default()),
+                (PartitionId(8), PartitionState::default()),
+            ],
+            Effort::default(),
+        );
+        take(&mut t, [4]);
+        t.band_complete(B);
+        assert_eq!(t.states()[&PartitionId(8)].position.band, BandId(1));
+        assert_eq!(state(&t).position, Position::default());
+        t.settle(P, Rank(4), Outcome::Warmed);
+        assert_eq!(state(&t).position, (1, 5).into());
+    }
+
+    #[test]
+    fn a_partition_never_carries_more_retries_than_the_bound() {
+        let mut t = tracker();
+        let many = RETRIES_MAX as u64 + 10;
+        take(&mut t, 0..many);
+        (0..many).for_each(|rank| t.retry(P, Rank(rank), 1));
+        assert_eq!(state(&t).retries.len(), RETRIES_MAX);
+        (0..many).for_each(|rank| t.settle(P, Rank(rank), Outcome::Warmed));
+        assert_eq!((state(&t).tally.warmed, t.unsettled()), (many, 0));
+    }
+
+    /// What happens to an entry in a random run.
+    #[derive(Clone, Copy, Debug)]
+    enum Fate {
+        Settle,
+        RetryThenSettle,
+        Never,
+    }
+
+    fn fates() -> impl Strategy<Value = Vec<(Fate, u32)>> {
+        let fate = prop_oneof![4 => Just(Fate::Settle), 1 => Just(Fate::RetryThenSettle), 1 => Just(Fate::Never)];
+        prop::collection::vec((fate, any::<u32>()), 1..120)
+    }
+
+    proptest! {
+        /// W1, W2, W3 over a crash: whatever was settled in whatever order, the one who takes the last checkpoint
+        /// over and does the rest counts every entry exactly once.
+        #[test]
+        fn w1_w3_a_take_over_at_any_point_counts_every_entry_once(fates in fates()) {
+            let total = fates.len() as u64;
+            let mut first = tracker();
+            take(&mut first, 0..total);
+            let mut order: Vec<usize> = (0..fates.len()).collect();
+            order.sort_by_key(|n| fates[*n].1);
+            let mut last = Position::default();
+            for n in order {
+                let rank = Rank(n as u64);
+                match fates[n].0 {
+                    Fate::Settle => first.settle(P, rank, Outcome::Warmed),
+                    Fate::RetryThenSettle => {
+                        first.retry(P, rank, 1);
+                        if fates[n].1 % 2 == 0 {
+                            first.settle(P, rank, Outcome::Warmed);
+                        }
+                    }
+                    Fate::Never => {}
+                }
+                let now = state(&first).position;
+                prop_assert!(now >= last, "W2");
+                last = now;
+                let at = state(&first);
+                prop_assert_eq!(at.tally.settled() + at.retries.len() as u64, at.position.rank.0, "W1");
+            }
+            let mut second = Tracker::new(first.states(), first.effort());
+            for rank in (0..total).map(Rank) {
+                if matches!(second.take(P, B, rank, Priority::ONE), Uptake::Do { .. }) {
+                    second.settle(P, rank, Outcome::Warmed);
+                }
+            }
+            let tally: Tally = second.states().values().map(|s| s.tally).sum();
+            prop_assert_eq!((tally.warmed, tally.settled(), tally.covered_milli), (total, total, total * 1000));
+        }
+    }
+}

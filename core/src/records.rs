@@ -1,0 +1,351 @@
+//! The records that all processes share: their keys in the coordination store, and what they say.
+//!
+//! | key | written by | content |
+//! |---|---|---|
+//! | `leader` | coordinator, on a lease | [`Leader`]; its create revision is the epoch that fences every coordinator write |
+//! | `peer/C` | coordinator, on a lease | [`Peer`] |
+//! | `member/W` | worker, on a lease | [`Member`]: a hint, never the proof that a grant is dead |
+//! | `planstore` | coordinator | [`PlanStoreId`] |
+//! | `ledger/R`, `cap/R/W` | coordinator | [`Ledger`](crate::ledger::Ledger), [`Cap`](crate::ledger::Cap) |
+//! | `ack/R/W` | worker | [`Ack`](crate::ledger::Ack) |
+//! | `request/ID` | coordinator | [`Request`] |
+//! | `job/J` | coordinator | [`Job`] |
+//! | `run/J` | coordinator | [`Life`](crate::job::Life): may job J query |
+//! | `read/J/N` | coordinator | [`SourceTask`]: who reads J's key source N |
+//! | `assign/J/W` | coordinator | [`Assignment`] |
+//! | `ckpt/J/W` | worker | [`Checkpoint`] |
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::job::Spec;
+use crate::names::{CacheName, JobName, LoaderName, OriginName, Resource, SourceName, WorkerName};
+use crate::plan::PlanSummary;
+use crate::progress::{Effort, PartitionState, Tally};
+use crate::ring::Weight;
+use crate::units::PartitionId;
+
+/// The keys, below the store's prefix.
+pub mod keys {
+    use super::{JobName, Resource, WorkerName};
+
+    /// Who leads.
+    pub const LEADER: &str = "leader";
+    /// Which plan store the cluster uses.
+    pub const PLAN_STORE: &str = "planstore";
+    /// All coordinators.
+    pub const PEERS: &str = "peer/";
+    /// All workers.
+    pub const MEMBERS: &str = "member/";
+    /// All ledgers.
+    pub const LEDGERS: &str = "ledger/";
+    /// All caps.
+    pub const CAPS: &str = "cap/";
+    /// All acks.
+    pub const ACKS: &str = "ack/";
+    /// All jobs.
+    pub const JOBS: &str = "job/";
+    /// All jobs' lives.
+    pub const RUNS: &str = "run/";
+    /// All sources that are being read.
+    pub const READS: &str = "read/";
+    /// All assignments.
+    pub const ASSIGNMENTS: &str = "assign/";
+    /// All checkpoints.
+    pub const CHECKPOINTS: &str = "ckpt/";
+
+    /// A coordinator's.
+    #[must_use]
+    pub fn peer(name: &str) -> String {
+        format!("{PEERS}{name}")
+    }
+
+    /// A worker's.
+    #[must_use]
+    pub fn member(worker: &WorkerName) -> String {
+        format!("{MEMBERS}{worker}")
+    }
+
+    /// A resource's.
+    #[must_use]
+    pub fn ledger(resource: &Resource) -> String {
+        format!("{LEDGERS}{resource}")
+    }
+
+    /// A worker's of a resource.
+    #[must_use]
+    pub fn cap(resource: &Resource, worker: &WorkerName) -> String {
+        format!("{CAPS}{resource}/{worker}")
+    }
+
+    /// A worker's of a resource.
+    #[must_use]
+    pub fn ack(resource: &Resource, worker: &WorkerName) -> String {
+        format!("{ACKS}{resource}/{worker}")
+    }
+
+    /// The resource and the worker that a key below [`CAPS`] or [`ACKS`] names, without that prefix.
+    #[must_use]
+    pub fn resource_and_worker(rest: &str) -> Option<(Resource, WorkerName)> {
+        let (resource, worker) = rest.rsplit_once('/')?;
+        Some((resource.parse().ok()?, worker.parse().ok()?))
+    }
+
+    /// A request's, by its id: any bytes, so they are written in hexadecimal.
+    #[must_use]
+    pub fn request(id: &str) -> String {
+        use std::fmt::Write;
+        id.bytes().fold(String::from("request/"), |mut key, byte| {
+            let _ = write!(key, "{byte:02x}");
+            key
+        })
+    }
+
+    /// A job's.
+    #[must_use]
+    pub fn job(job: &JobName) -> String {
+        format!("{JOBS}{job}")
+    }
+
+    /// A job's.
+    #[must_use]
+    pub fn run(job: &JobName) -> String {
+        format!("{RUNS}{job}")
+    }
+
+    /// Those of a job's sources.
+    #[must_use]
+    pub fn reads(job: &JobName) -> String {
+        format!("{READS}{job}/")
+    }
+
+    /// That of a job's source.
+    #[must_use]
+    pub fn read(job: &JobName, source: u32) -> String {
+        format!("{READS}{job}/{source}")
+    }
+
+    /// Those of a job's owners.
+    #[must_use]
+    pub fn assignments(job: &JobName) -> String {
+        format!("{ASSIGNMENTS}{job}/")
+    }
+
+    /// That of a job's owner.
+    #[must_use]
+    pub fn assignment(job: &JobName, worker: &WorkerName) -> String {
+        format!("{ASSIGNMENTS}{job}/{worker}")
+    }
+
+    /// Those of a job's owners.
+    #[must_use]
+    pub fn checkpoints(job: &JobName) -> String {
+        format!("{CHECKPOINTS}{job}/")
+    }
+
+    /// That of a job's owner.
+    #[must_use]
+    pub fn checkpoint(job: &JobName, worker: &WorkerName) -> String {
+        format!("{CHECKPOINTS}{job}/{worker}")
+    }
+}
+
+/// Who leads, and where it can be called.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leader {
+    /// Its name.
+    pub name: String,
+    /// Its address.
+    pub address: String,
+}
+
+/// A coordinator that can serve streams.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// Its address.
+    pub address: String,
+}
+
+/// Identifies a plan store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanStoreId {
+    /// Random, made with the plan store.
+    pub id: String,
+}
+
+/// A worker, and what it can serve: names, never secrets.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// How much work it takes, beside others.
+    #[serde(default)]
+    pub weight: Weight,
+    /// Where it stands.
+    #[serde(default)]
+    pub zone: String,
+    /// The origins it can load from.
+    pub origins: BTreeSet<OriginName>,
+    /// The caches it can write to.
+    pub caches: BTreeSet<CacheName>,
+    /// The loaders it knows, with the origin of each.
+    pub loaders: BTreeMap<LoaderName, OriginName>,
+    /// The key sources it knows, with the origin of each that has one.
+    pub sources: BTreeMap<SourceName, Option<OriginName>>,
+    /// Whether it accepts SQL in jobs.
+    #[serde(default)]
+    pub sql_in_jobs: bool,
+    /// Whether it accepts files in jobs.
+    #[serde(default)]
+    pub files_in_jobs: bool,
+}
+
+/// A request that was accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// The job it made.
+    pub job: JobName,
+}
+
+/// A job: all that only the coordinators write and that changes rarely.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// What was asked for.
+    pub spec: Spec,
+    /// For people: wall clocks decide nothing. Milliseconds since 1970.
+    pub created_ms: u64,
+    /// When the plan was sealed.
+    #[serde(default)]
+    pub started_ms: Option<u64>,
+    /// When the job was over.
+    #[serde(default)]
+    pub ended_ms: Option<u64>,
+    /// The uploads that are complete, by the index of their source.
+    #[serde(default)]
+    pub uploads: BTreeMap<u32, Upload>,
+    /// Counts the attempts at planning.
+    #[serde(default)]
+    pub attempt: u64,
+    /// The sealed plan.
+    #[serde(default)]
+    pub plan: Option<PlanSummary>,
+    /// What planning cost.
+    #[serde(default)]
+    pub planning: Effort,
+    /// How it ended, once it is over.
+    #[serde(default)]
+    pub result: Option<JobResult>,
+}
+
+/// An upload that is complete.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upload {
+    /// Its name in the plan store.
+    pub object: String,
+    /// How many entries it has.
+    pub entries: u64,
+}
+
+/// How a job ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobResult {
+    /// What became of its entries.
+    pub tally: Tally,
+    /// What it cost, planning included.
+    pub effort: Effort,
+    /// Where its failed entries are listed.
+    #[serde(default)]
+    pub failures: Vec<FailureLog>,
+}
+
+/// A list of failed entries in the plan store.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct FailureLog {
+    /// Its name: an owner's, under one assignment.
+    pub log: String,
+    /// How many chunks of it count.
+    pub chunks: u64,
+}
+
+/// Who reads a key source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceTask {
+    /// Who.
+    pub worker: WorkerName,
+    /// The job's attempt at planning that this is for.
+    pub attempt: u64,
+}
+
+/// What a worker owns of a job, and where each partition stood when it was given to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assignment {
+    /// The partitions.
+    pub partitions: BTreeMap<PartitionId, PartitionState>,
+    /// What was spent on them before.
+    #[serde(default)]
+    pub effort: Effort,
+    /// Where entries that failed before are listed.
+    #[serde(default)]
+    pub failures: Vec<FailureLog>,
+}
+
+/// How far a worker has come under its present assignment: it replaces what the assignment says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// All partitions of the assignment.
+    pub partitions: BTreeMap<PartitionId, PartitionState>,
+    /// What was spent, the assignment's included.
+    #[serde(default)]
+    pub effort: Effort,
+    /// The entries that failed under this assignment.
+    #[serde(default)]
+    pub failures: Option<FailureLog>,
+    /// The job was told to stop, and nothing of this worker's is in flight for it any more.
+    #[serde(default)]
+    pub stopped: bool,
+}
+
+impl Assignment {
+    /// How things stand under this assignment, given the checkpoint made under it.
+    #[must_use]
+    pub fn folded(&self, checkpoint: Option<&Checkpoint>) -> Self {
+        let Some(checkpoint) = checkpoint else {
+            return self.clone();
+        };
+        let mut failures = self.failures.clone();
+        failures.extend(checkpoint.failures.clone());
+        Self {
+            partitions: checkpoint.partitions.clone(),
+            effort: checkpoint.effort,
+            failures,
+        }
+    }
+
+    /// What became of the entries of all its partitions.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.partitions.values().map(|state| state.tally).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_tell_the_resource_and_the_worker_again() {
+        let resource: Resource = "origin/shop".parse().unwrap();
+        let worker: WorkerName = "w1.ab".parse().unwrap();
+        let key = keys::cap(&resource, &worker);
+        assert_eq!(key, "cap/origin/shop/w1.ab");
+        assert_eq!(
+            keys::resource_and_worker(&key[keys::CAPS.len()..]),
+            Some((resource, worker))
+        );
+        assert_eq!(keys::resource_and_worker("nonsense"), None);
+    }
+
+    #[test]
+    fn request_ids_of_any_text_are_one_key_each() {
+        assert_eq!(keys::request("a/b"), "request/612f62");
+    }
+}

@@ -1,0 +1,456 @@
+//! B1 to B3 over random histories: many workers, a leader that changes, lost and late commits, targets up and down.
+//!
+//! The store is a few maps with revisions; both sides are the shipped ones.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use proptest::prelude::*;
+use stoke_core::ledger::{
+    Ack, Allocator, Cap, Change, Holder, Ledger, Observed, Reading, Renewal, Share, Timing,
+};
+use stoke_core::names::WorkerName;
+use stoke_core::units::Moment;
+
+/// What the store would hold of one resource.
+#[derive(Default)]
+struct World {
+    revision: u64,
+    now: u64,
+    records: Observed,
+    holders: BTreeMap<WorkerName, Holder>,
+    /// Renewals that were sent, and may still arrive.
+    late: Vec<(WorkerName, Renewal)>,
+    /// Changes that a coordinator sent, and may still arrive.
+    late_changes: Vec<Change>,
+}
+
+impl World {
+    fn now(&self) -> Moment {
+        Moment::from_nanos(self.now * 1_000_000)
+    }
+
+    fn reading(&self, worker: &WorkerName) -> Reading {
+        Reading {
+            cap: self
+                .records
+                .caps
+                .get(worker)
+                .map(|(cap, revision)| (*cap, *revision)),
+            in_flight: 0,
+            ack: self.records.acks.get(worker).map(|(_, revision)| *revision),
+            runs: BTreeMap::new(),
+        }
+    }
+
+    /// The store's part of a renewal; whether it was committed.
+    fn renew(&mut self, worker: &WorkerName, renewal: &Renewal) -> bool {
+        self.revision += 1;
+        match renewal {
+            Renewal::Renew {
+                expected_cap, ack, ..
+            } => {
+                let stands = self
+                    .records
+                    .caps
+                    .get(worker)
+                    .is_some_and(|(_, revision)| revision == expected_cap);
+                if stands {
+                    self.records
+                        .acks
+                        .insert(worker.clone(), (*ack, self.revision));
+                }
+                stands
+            }
+            Renewal::Release { expected_ack } => {
+                let stands = !self.records.caps.contains_key(worker)
+                    && self
+                        .records
+                        .acks
+                        .get(worker)
+                        .is_some_and(|(_, revision)| revision == expected_ack);
+                if stands {
+                    self.records.acks.remove(worker);
+                }
+                stands
+            }
+        }
+    }
+
+    /// The store's part of a coordinator's change.
+    fn change(&mut self, change: &Change) {
+        self.revision += 1;
+        match change {
+            Change::Divide(division) => {
+                if self.records.ledger.map(|(_, revision)| revision) != division.expected {
+                    return;
+                }
+                self.records.ledger = Some((division.ledger, self.revision));
+                for (worker, share) in &division.caps {
+                    if *share == Share::NONE {
+                        self.records.caps.remove(worker);
+                    } else {
+                        self.records.caps.insert(
+                            worker.clone(),
+                            (
+                                Cap {
+                                    share: *share,
+                                    term_ms: 5000,
+                                },
+                                self.revision,
+                            ),
+                        );
+                    }
+                }
+            }
+            Change::Reclaim(reclaim) => {
+                if self
+                    .records
+                    .acks
+                    .get(&reclaim.worker)
+                    .map(|(_, revision)| *revision)
+                    != reclaim.expected_ack
+                {
+                    return;
+                }
+                self.records.caps.remove(&reclaim.worker);
+                self.records.acks.remove(&reclaim.worker);
+                if let Some(ack) = reclaim.lingering {
+                    self.records
+                        .acks
+                        .insert(reclaim.worker.clone(), (ack, self.revision));
+                }
+                if let Some((_, revision)) = &mut self.records.ledger {
+                    *revision = self.revision;
+                }
+            }
+        }
+    }
+
+    fn check(&self) -> Result<(), TestCaseError> {
+        let Some((ledger, _)) = self.records.ledger else {
+            return Ok(());
+        };
+        let reserved = self.records.reserved_total();
+        prop_assert!(
+            reserved.fits(ledger.ceiling),
+            "B1: {reserved:?} > {:?}",
+            ledger.ceiling
+        );
+        let used: Share = self
+            .holders
+            .values()
+            .map(|holder| holder.grant().at(self.now()))
+            .sum();
+        for (worker, holder) in &self.holders {
+            let used = holder.grant().at(self.now());
+            prop_assert!(
+                used.fits(self.records.reserved(worker)),
+                "B2: {worker} uses {used:?}"
+            );
+        }
+        prop_assert!(
+            used.fits(ledger.ceiling),
+            "B3: {used:?} > {:?}",
+            ledger.ceiling
+        );
+        Ok(())
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Move {
+    Renew {
+        worker: usize,
+        fate: Fate,
+    },
+    Allocate {
+        coordinator: usize,
+        fate: Fate,
+    },
+    NewLeader {
+        coordinator: usize,
+    },
+    Arrive {
+        nth: usize,
+    },
+    ArriveChange {
+        nth: usize,
+    },
+    Wait {
+        millis: u64,
+    },
+    Target {
+        rate: u64,
+        burst: u64,
+        in_flight: u64,
+    },
+    Demand {
+        worker: usize,
+        has: bool,
+    },
+}
+
+/// What happens to a message: it arrives and is answered, arrives unanswered, arrives later, or never.
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    Answered,
+    Unanswered,
+    Late,
+    Lost,
+}
+
+const WORKERS: usize = 5;
+
+fn moves() -> impl Strategy<Value = Vec<Move>> {
+    let fate = prop_oneof![6 => Just(Fate::Answered), 1 => Just(Fate::Unanswered), 1 => Just(Fate::Late), 1 => Just(Fate::Lost)];
+    let one = prop_oneof![
+        8 => (0..WORKERS, fate.clone()).prop_map(|(worker, fate)| Move::Renew { worker, fate }),
+        6 => (0..2usize, fate).prop_map(|(coordinator, fate)| Move::Allocate { coordinator, fate }),
+        1 => (0..2usize).prop_map(|coordinator| Move::NewLeader { coordinator }),
+        2 => (0..4usize).prop_map(|nth| Move::Arrive { nth }),
+        1 => (0..4usize).prop_map(|nth| Move::ArriveChange { nth }),
+        6 => (1..3000u64).prop_map(|millis| Move::Wait { millis }),
+        1 => (0..40_000u64, 0..8u64, 0..12u64).prop_map(|(rate, burst, in_flight)| Move::Target { rate, burst, in_flight }),
+        2 => (0..WORKERS, any::<bool>()).prop_map(|(worker, has)| Move::Demand { worker, has }),
+    ];
+    prop::collection::vec(one, 1..250)
+}
+
+fn run(moves: Vec<Move>, timing: Timing) -> Result<World, TestCaseError> {
+    let names: Vec<WorkerName> = (0..WORKERS)
+        .map(|n| format!("w{n}").parse().unwrap())
+        .collect();
+    let mut world = World {
+        holders: names
+            .iter()
+            .map(|name| (name.clone(), Holder::new(timing)))
+            .collect(),
+        ..World::default()
+    };
+    let mut target = Share {
+        rate_milli: 20_000,
+        burst: 5,
+        in_flight: 10,
+    };
+    let mut demanding: BTreeSet<WorkerName> = names.iter().cloned().collect();
+    let mut coordinators = [Allocator::new(timing), Allocator::new(timing)];
+    for step in moves {
+        match step {
+            Move::Renew { worker, fate } => {
+                let name = &names[worker];
+                let reading = world.reading(name);
+                let now = world.now();
+                let Some(renewal) = world.holders.get_mut(name).unwrap().read(now, &reading) else {
+                    continue;
+                };
+                match fate {
+                    Fate::Answered => {
+                        if world.renew(name, &renewal) {
+                            world.holders.get_mut(name).unwrap().committed(renewal);
+                        }
+                    }
+                    Fate::Unanswered => {
+                        world.renew(name, &renewal);
+                    }
+                    Fate::Late => world.late.push((name.clone(), renewal)),
+                    Fate::Lost => {}
+                }
+            }
+            Move::Arrive { nth } if nth < world.late.len() => {
+                let (name, renewal) = world.late.remove(nth);
+                world.renew(&name, &renewal);
+            }
+            Move::Allocate { coordinator, fate } => {
+                let observed = world.records.clone();
+                let wanted = Ledger {
+                    target,
+                    ceiling: target,
+                    configured: target,
+                };
+                for change in
+                    coordinators[coordinator].step(world.now(), &observed, &wanted, &demanding)
+                {
+                    match fate {
+                        Fate::Answered | Fate::Unanswered => world.change(&change),
+                        Fate::Late => world.late_changes.push(change),
+                        Fate::Lost => {}
+                    }
+                }
+            }
+            Move::ArriveChange { nth } if nth < world.late_changes.len() => {
+                let change = world.late_changes.remove(nth);
+                world.change(&change);
+            }
+            Move::NewLeader { coordinator } => coordinators[coordinator] = Allocator::new(timing),
+            Move::Wait { millis } => world.now += millis,
+            Move::Target {
+                rate,
+                burst,
+                in_flight,
+            } => {
+                target = Share {
+                    rate_milli: rate,
+                    burst,
+                    in_flight,
+                }
+            }
+            Move::Demand { worker, has } => {
+                if has {
+                    demanding.insert(names[worker].clone());
+                } else {
+                    demanding.remove(&names[worker]);
+                }
+            }
+            Move::Arrive { .. } | Move::ArriveChange { .. } => {}
+        }
+        world.check()?;
+    }
+    // Left alone with healthy workers, all of the target is given out, and nothing more.
+    let all: BTreeSet<WorkerName> = names.iter().cloned().collect();
+    world.late.clear();
+    for _ in 0..40 {
+        for name in &names {
+            let reading = world.reading(name);
+            let now = world.now();
+            let holder = world.holders.get_mut(name).unwrap();
+            if let Some(renewal) = holder.read(now, &reading)
+                && world.renew(name, &renewal)
+            {
+                world.holders.get_mut(name).unwrap().committed(renewal);
+            }
+            world.check()?;
+        }
+        let observed = world.records.clone();
+        let wanted = Ledger {
+            target,
+            ceiling: target,
+            configured: target,
+        };
+        for change in coordinators[0].step(world.now(), &observed, &wanted, &all) {
+            world.change(&change);
+            world.check()?;
+        }
+        world.now += 1000;
+    }
+    let given: Share = world.records.caps.values().map(|(cap, _)| cap.share).sum();
+    if target.burst > 0 && target.in_flight > 0 && target.rate_milli > 0 {
+        prop_assert!(
+            given.rate_milli * 100 >= target.rate_milli * 95,
+            "B5: {given:?} of {target:?}"
+        );
+    }
+    prop_assert_eq!(
+        world.records.ledger.unwrap().0.ceiling,
+        target,
+        "the ceiling sinks to the target"
+    );
+    Ok(world)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn b1_b2_b3_hold_over_lost_and_late_messages_and_two_leaders(moves in moves()) {
+        run(moves, Timing::default())?;
+    }
+}
+
+#[test]
+fn a_quarantine_shorter_than_the_term_breaks_the_promise() {
+    // The oracle can fail: a worker keeps its grant for T while a leader gives it away after Q < T.
+    let timing = Timing {
+        quarantine: Duration::from_secs(1),
+        ..Timing::default()
+    };
+    let dead_then_reclaimed = vec![
+        Move::Allocate {
+            coordinator: 0,
+            fate: Fate::Answered,
+        },
+        Move::Renew {
+            worker: 0,
+            fate: Fate::Answered,
+        },
+        Move::Allocate {
+            coordinator: 0,
+            fate: Fate::Answered,
+        },
+        Move::Wait { millis: 1500 },
+        Move::Allocate {
+            coordinator: 0,
+            fate: Fate::Answered,
+        },
+    ];
+    assert!(run(dead_then_reclaimed, timing).is_err());
+}
+
+#[test]
+fn a_dead_workers_queries_keep_their_places_in_flight_until_the_statement_timeout() {
+    let timing = Timing::default();
+    let name: WorkerName = "w".parse().unwrap();
+    let share = Share {
+        rate_milli: 4000,
+        burst: 2,
+        in_flight: 4,
+    };
+    let ledger = Ledger {
+        target: share,
+        ceiling: share,
+        configured: share,
+    };
+    let mut observed = Observed {
+        ledger: Some((ledger, 1)),
+        ..Observed::default()
+    };
+    observed.caps.insert(
+        name.clone(),
+        (
+            Cap {
+                share,
+                term_ms: 5000,
+            },
+            2,
+        ),
+    );
+    observed.acks.insert(
+        name.clone(),
+        (
+            Ack {
+                share,
+                sequence: 1,
+                lingering: false,
+            },
+            3,
+        ),
+    );
+    let mut allocator = Allocator::new(timing);
+    let start = Moment::from_nanos(0);
+    let nobody = BTreeSet::new();
+    allocator.step(start, &observed, &ledger, &nobody);
+    let late = start + timing.quarantine;
+    let Some(Change::Reclaim(reclaim)) = allocator.step(late, &observed, &ledger, &nobody).pop()
+    else {
+        panic!()
+    };
+    let left = reclaim.lingering.unwrap();
+    assert_eq!(
+        left.share,
+        Share {
+            in_flight: 4,
+            ..Share::NONE
+        }
+    );
+
+    observed.caps.clear();
+    observed.acks.insert(name, (left, 4));
+    assert!(allocator.step(late, &observed, &ledger, &nobody).is_empty());
+    let later = late + timing.statement_timeout;
+    let Some(Change::Reclaim(reclaim)) = allocator.step(later, &observed, &ledger, &nobody).pop()
+    else {
+        panic!()
+    };
+    assert_eq!(reclaim.lingering, None);
+}
