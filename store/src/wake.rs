@@ -1,0 +1,107 @@
+//! Level-triggered wake-ups: "look again", never what happened.
+//!
+//! One task watches the keys. Whatever may have hidden a change from it (its start, a watch that ended, a compaction, a
+//! store that was away or restored) counts as a change: whoever waits reads anew and finds out. Wake-ups coalesce, so
+//! nothing queues up.
+
+use std::sync::Arc;
+
+use futures::future::select_all;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::debug;
+
+use crate::backoff::Backoff;
+use crate::{Keys, Store, StoreError, Watch, WatchEvent};
+
+/// Wake-ups for some keys. Dropping it ends its task.
+#[derive(Debug)]
+pub struct Wakeups {
+    signal: Arc<Notify>,
+    stop: CancellationToken,
+    task: AbortOnDropHandle<()>,
+}
+
+impl Wakeups {
+    /// Watches all of `keys` until `cancel` is cancelled or this is dropped. Never fails: a store that cannot be
+    /// reached is tried again, with pauses of at most 2 s.
+    #[must_use]
+    pub fn spawn(store: Arc<dyn Store>, keys: Vec<Keys>, cancel: CancellationToken) -> Self {
+        let signal = Arc::new(Notify::new());
+        signal.notify_one();
+        let stop = cancel.child_token();
+        let task = {
+            let (signal, stop) = (signal.clone(), stop.clone());
+            tokio::spawn(async move {
+                stop.run_until_cancelled(watch_on(&*store, &keys, &signal))
+                    .await;
+            })
+        };
+        Self {
+            signal,
+            stop,
+            task: AbortOnDropHandle::new(task),
+        }
+    }
+
+    /// Returns when something under the keys may have changed since it last returned, and at once the first time. Once
+    /// cancelled, it waits for ever. Safe to cancel.
+    pub async fn changed(&mut self) {
+        self.signal.notified().await;
+    }
+
+    /// Ends the task and waits for its end.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        if let Err(error) = self.task.await {
+            debug!(%error, "the watching task did not end well");
+        }
+    }
+}
+
+/// Follows the keys, from one end of a watch to the next.
+async fn watch_on(store: &dyn Store, keys: &[Keys], signal: &Notify) {
+    let mut backoff = Backoff::new();
+    loop {
+        match follow(store, keys, signal, &mut backoff).await {
+            Ok(()) => debug!("a watch ended"),
+            Err(error) => debug!(error = &error as &dyn std::error::Error, "cannot watch"),
+        }
+        backoff.pause().await;
+    }
+}
+
+/// Watches from the store's revision as of now until one of the watches ends.
+///
+/// It begins at a fresh revision rather than at the last one seen, and wakes for that: a store restored from a backup
+/// may not reach the last revision for long, and a watch from there would be silent until then.
+async fn follow(
+    store: &dyn Store,
+    keys: &[Keys],
+    signal: &Notify,
+    backoff: &mut Backoff,
+) -> Result<(), StoreError> {
+    let revision = store.read(&[]).await?.revision;
+    let mut watches: Vec<Box<dyn Watch>> = Vec::with_capacity(keys.len());
+    for keys in keys {
+        watches.push(store.watch(keys.clone(), revision).await?);
+    }
+    // What changed up to `revision` is seen by whoever reads from here on, what comes later by the watches.
+    signal.notify_one();
+    while let Some(WatchEvent::Changes(_)) = next_of(&mut watches).await {
+        backoff.reset();
+        signal.notify_one();
+    }
+    Ok(())
+}
+
+/// What any of the watches yields next. Cancels the others' waits, which is safe.
+async fn next_of(watches: &mut [Box<dyn Watch>]) -> Option<WatchEvent> {
+    if watches.is_empty() {
+        return std::future::pending().await;
+    }
+    select_all(watches.iter_mut().map(|watch| watch.next()))
+        .await
+        .0
+}
