@@ -1,0 +1,227 @@
+//! The cache's data plane: presence is probed, values are written and TTLs extended in pipelines, one connection per
+//! Redis node, each command handled by its own answer.
+//!
+//! Invariants:
+//! - A flush is sent only right after [`Permit::pass`] allowed it, and a call that was [`Stopped`] returns when all of
+//!   its flushes have been answered or given up: nothing is sent behind the caller's back.
+//! - One command's answer never decides another's: a node that is full, gone or moved costs only its own commands.
+//! - In the modes add and refresh nothing that is present is overwritten, however often a command is sent again.
+//! - Everything is bounded: attempts and time per call, commands and bytes per flush, nodes written at once.
+//!
+//! Absent here: places in flight ([`Permit::enter`] is the caller's, around a call), what a failure means for its entry, and
+//! Sentinel. The redis crate's cluster client is not used: it refuses pipelines across slots and repeats whole pipelines.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::permit::{InFlight, Permit, Stopped, Unlimited};
+use async_trait::async_trait;
+
+mod addr;
+mod answer;
+mod attempts;
+mod command;
+mod config;
+mod discovery;
+mod error;
+mod login;
+mod node;
+mod router;
+mod slot_map;
+mod topology;
+mod ttl;
+
+pub use self::addr::NodeAddr;
+pub use self::command::VALUE_BYTES_MAX;
+pub use self::config::{CacheConfig, CacheUrl, NotACacheUrl};
+pub use self::error::{CacheError, CommandError, FailureKind};
+pub use self::router::{FLUSH_BYTES_MAX, FLUSH_COMMANDS_MAX};
+pub use self::ttl::jittered;
+
+use self::command::Command;
+use self::router::Router;
+
+/// Whether a key is in the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// It is not.
+    Missing,
+    /// It is.
+    Present {
+        /// How long it has to live, in whole milliseconds; `None` where it never expires.
+        ttl: Option<Duration>,
+    },
+}
+
+/// What a write does with a key that is present.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteMode {
+    /// Keeps it (`SET NX`).
+    Add,
+    /// Keeps it, as [`WriteMode::Add`] does: the caller then gives it a new TTL with [`Cache::extend`].
+    Refresh,
+    /// Overwrites it.
+    Overwrite,
+}
+
+/// One value to write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// The key: any bytes, at most [`VALUE_BYTES_MAX`].
+    pub key: Bytes,
+    /// The value: any bytes, at most [`VALUE_BYTES_MAX`].
+    pub value: Bytes,
+    /// How long it shall live; rounded down to milliseconds, at least one.
+    pub ttl: Duration,
+}
+
+/// What became of one write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WriteOutcome {
+    /// The value is there because we wrote it.
+    Written,
+    /// The key was there when we came. Where a connection broke before its answer came and the command was sent again,
+    /// this can be our own value of the attempt before.
+    Kept,
+    /// The value was not written, or (where the kind is [`FailureKind::Unreachable`]) perhaps it was.
+    Failed(CommandError),
+}
+
+/// What became of one new TTL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExtendOutcome {
+    /// The key lives for the TTL that was asked for, from now.
+    Extended,
+    /// The key is not there.
+    Gone,
+    /// As [`WriteOutcome::Failed`].
+    Failed(CommandError),
+}
+
+/// A connected cache: a standalone Redis, or a Redis Cluster. Shared by reference; all calls may run at the same time.
+pub struct Cache {
+    router: Router,
+}
+
+impl Cache {
+    /// Connects to the first of the configured URLs that answers, finds out whether it is a cluster, and reads its
+    /// slot map. The other nodes are connected to when they are first needed. The user needs the commands `INFO`,
+    /// `CLUSTER SLOTS`, `SET`, `PTTL` and `PEXPIRE`.
+    ///
+    /// # Errors
+    /// Where no URL leads to a server that lets us in, where the cluster leaves slots uncovered, or where the URLs
+    /// cannot be meant (several for a standalone server, a database number for a cluster).
+    pub async fn connect(config: CacheConfig) -> Result<Self, CacheError> {
+        let router = discovery::discover(config).await?;
+        Ok(Self { router })
+    }
+
+    /// Whether this is a Redis Cluster.
+    #[must_use]
+    pub fn is_cluster(&self) -> bool {
+        self.router.is_cluster()
+    }
+
+    /// Asks which of the keys are present, and for how long. One result for each key, in their order. Takes no tokens:
+    /// a cache's budget is one of writes.
+    pub async fn probe(&self, keys: &[&[u8]]) -> Vec<Result<Presence, CommandError>> {
+        let commands: Vec<_> = keys.iter().map(|&key| Command::Probe { key }).collect();
+        let answers = self.router.run(&Unlimited, &commands).await;
+        let answers = answers.unwrap_or_else(|Stopped| unreachable!("Unlimited never stops"));
+        answers
+            .into_iter()
+            .map(|answer| answer.and_then(|reply| answer::presence(&reply)))
+            .collect()
+    }
+
+    /// As [`Cache::probe`], for a job: `permit` is looked at before each flush to a node, and gives no tokens.
+    ///
+    /// # Errors
+    /// [`Stopped`] where the permit said so.
+    pub async fn probe_as(
+        &self,
+        permit: &dyn Permit,
+        keys: &[&[u8]],
+    ) -> Result<Vec<Result<Presence, CommandError>>, Stopped> {
+        let commands: Vec<_> = keys.iter().map(|&key| Command::Probe { key }).collect();
+        let answers = self.router.run(&Look(permit), &commands).await?;
+        let presence = |answer: Result<redis::Value, CommandError>| {
+            answer.and_then(|reply| answer::presence(&reply))
+        };
+        Ok(answers.into_iter().map(presence).collect())
+    }
+
+    /// Writes the items, the nodes side by side. One outcome for each item, in their order. `permit` is passed before
+    /// each flush to a node, with the number of its writes, and again for those that have to be sent again.
+    ///
+    /// # Errors
+    /// [`Stopped`] where the permit said so: some of the items may have been written.
+    pub async fn write(
+        &self,
+        permit: &dyn Permit,
+        mode: WriteMode,
+        items: &[Item],
+    ) -> Result<Vec<WriteOutcome>, Stopped> {
+        let commands: Vec<_> = items
+            .iter()
+            .map(|item| Command::Set {
+                key: &item.key,
+                value: &item.value,
+                ttl: item.ttl,
+                only_absent: mode != WriteMode::Overwrite,
+            })
+            .collect();
+        let answers = self.router.run(permit, &commands).await?;
+        let outcome = |answer: Result<redis::Value, CommandError>| match answer {
+            Ok(reply) => answer::written(&reply),
+            Err(error) => WriteOutcome::Failed(error),
+        };
+        Ok(answers.into_iter().map(outcome).collect())
+    }
+
+    /// Gives keys that are present a new TTL, whether it is longer or shorter than what they have (a key without
+    /// expiry gets one: [`Cache::probe`] tells). One outcome for each key, in their order; `permit` as in [`Cache::write`].
+    ///
+    /// # Errors
+    /// [`Stopped`] where the permit said so: some of the TTLs may have been set.
+    pub async fn extend(
+        &self,
+        permit: &dyn Permit,
+        items: &[(Bytes, Duration)],
+    ) -> Result<Vec<ExtendOutcome>, Stopped> {
+        let commands: Vec<_> = items
+            .iter()
+            .map(|(key, ttl)| Command::Expire { key, ttl: *ttl })
+            .collect();
+        let answers = self.router.run(permit, &commands).await?;
+        let outcome = |answer: Result<redis::Value, CommandError>| match answer {
+            Ok(reply) => answer::extended(&reply),
+            Err(error) => ExtendOutcome::Failed(error),
+        };
+        Ok(answers.into_iter().map(outcome).collect())
+    }
+}
+
+/// A permit that is only looked at.
+struct Look<'a>(&'a dyn Permit);
+
+#[async_trait]
+impl Permit for Look<'_> {
+    async fn enter(&self) -> Result<InFlight, Stopped> {
+        Ok(InFlight(None))
+    }
+
+    async fn pass(&self, _commands: u32) -> Result<(), Stopped> {
+        self.0.pass(0).await
+    }
+}
+
+impl fmt::Debug for Cache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache")
+            .field("cluster", &self.is_cluster())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,231 @@
+//! What a node's answer to one command means: done, elsewhere, later, or never.
+
+use std::time::Duration;
+
+use redis::{ServerError, Value};
+
+use super::addr::NodeAddr;
+use super::error::{CommandError, FailureKind};
+use super::{ExtendOutcome, Presence, WriteOutcome};
+
+/// What is to be done about an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Answer {
+    /// Nothing: this is the command's reply.
+    Reply(Value),
+    /// Send it to this node, which owns the slot now.
+    Moved(NodeAddr),
+    /// Send it, this once and behind `ASKING`, to this node, which is about to own the slot.
+    Ask(NodeAddr),
+    /// Send it again after a while.
+    Later(CommandError),
+    /// The node takes no writes any more: look who owns the slot, then send it again.
+    Demoted(CommandError),
+    /// Give up.
+    Failed(CommandError),
+}
+
+impl Answer {
+    /// For a command that got no answer because of `error`.
+    pub(crate) fn none(error: CommandError) -> Self {
+        if error.is_transient() {
+            Self::Later(error)
+        } else {
+            Self::Failed(error)
+        }
+    }
+}
+
+/// What `asked` meant by its answer to a command.
+pub(crate) fn classify(value: Value, asked: &NodeAddr) -> Answer {
+    let Value::ServerError(error) = &value else {
+        return Answer::Reply(value);
+    };
+    let because = |kind| CommandError::new(kind, format!("{asked}: {}", words(error)));
+    match error.code() {
+        "MOVED" => redirection(error, asked).map_or_else(
+            || Answer::Failed(because(FailureKind::Refused)),
+            Answer::Moved,
+        ),
+        "ASK" => redirection(error, asked).map_or_else(
+            || Answer::Failed(because(FailureKind::Refused)),
+            Answer::Ask,
+        ),
+        "TRYAGAIN" | "LOADING" | "CLUSTERDOWN" | "MASTERDOWN" | "NOREPLICAS" | "BUSY" => {
+            Answer::Later(because(FailureKind::Unavailable))
+        }
+        "READONLY" => Answer::Demoted(because(FailureKind::Unavailable)),
+        "OOM" => Answer::Failed(because(FailureKind::Memory)),
+        "NOAUTH" | "WRONGPASS" | "NOPERM" => Answer::Failed(because(FailureKind::Denied)),
+        _ => Answer::Failed(because(FailureKind::Refused)),
+    }
+}
+
+/// The node in `SLOT HOST:PORT`.
+fn redirection(error: &ServerError, asked: &NodeAddr) -> Option<NodeAddr> {
+    let (_slot, target) = error.details()?.split_once(' ')?;
+    NodeAddr::redirected(target, asked)
+}
+
+/// An error as the server wrote it.
+pub(crate) fn words(error: &ServerError) -> String {
+    match error.details() {
+        Some(details) => format!("{} {details}", error.code()),
+        None => error.code().to_owned(),
+    }
+}
+
+/// The reply to SET: OK, or nil where NX kept what was there.
+pub(crate) fn written(reply: &Value) -> WriteOutcome {
+    match reply {
+        Value::Okay => WriteOutcome::Written,
+        Value::Nil => WriteOutcome::Kept,
+        _ => WriteOutcome::Failed(strange(reply, "SET")),
+    }
+}
+
+/// The reply to PEXPIRE: whether there was such a key.
+pub(crate) fn extended(reply: &Value) -> ExtendOutcome {
+    match reply {
+        Value::Int(1) => ExtendOutcome::Extended,
+        Value::Int(0) => ExtendOutcome::Gone,
+        _ => ExtendOutcome::Failed(strange(reply, "PEXPIRE")),
+    }
+}
+
+/// The reply to PTTL: milliseconds, or -1 without expiry, or -2 without a key.
+pub(crate) fn presence(reply: &Value) -> Result<Presence, CommandError> {
+    match reply {
+        Value::Int(-2) => Ok(Presence::Missing),
+        Value::Int(-1) => Ok(Presence::Present { ttl: None }),
+        Value::Int(ms @ 0..) => Ok(Presence::Present {
+            ttl: Some(Duration::from_millis(ms.unsigned_abs())),
+        }),
+        _ => Err(strange(reply, "PTTL")),
+    }
+}
+
+/// For a reply that no Redis gives. It may be data, so it is not shown.
+fn strange(_reply: &Value, command: &str) -> CommandError {
+    let reason = format!("the reply to {command} is not one that Redis gives");
+    CommandError::new(FailureKind::Refused, reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked() -> NodeAddr {
+        NodeAddr::new("10.0.0.1", 7001)
+    }
+
+    fn on(wire: &str) -> Answer {
+        classify(redis::parse_redis_value(wire.as_bytes()).unwrap(), &asked())
+    }
+
+    #[test]
+    fn replies_are_replies() {
+        assert_eq!(on("+OK\r\n"), Answer::Reply(Value::Okay));
+        assert_eq!(on("$-1\r\n"), Answer::Reply(Value::Nil));
+        assert_eq!(on(":5\r\n"), Answer::Reply(Value::Int(5)));
+    }
+
+    #[test]
+    fn redirections_name_the_node_to_go_to() {
+        let there = NodeAddr::new("10.0.0.2", 7002);
+        assert_eq!(
+            on("-MOVED 3999 10.0.0.2:7002\r\n"),
+            Answer::Moved(there.clone())
+        );
+        assert_eq!(on("-ASK 3999 10.0.0.2:7002\r\n"), Answer::Ask(there));
+        let beside = NodeAddr::new("10.0.0.1", 7002);
+        assert_eq!(on("-MOVED 3999 :7002\r\n"), Answer::Moved(beside.clone()));
+        assert_eq!(on("-ASK 3999 ?:7002\r\n"), Answer::Ask(beside));
+        assert!(matches!(on("-MOVED\r\n"), Answer::Failed(_)));
+        assert!(matches!(on("-ASK 3999 nowhere\r\n"), Answer::Failed(_)));
+    }
+
+    #[test]
+    fn passing_faults_are_for_later() {
+        for wire in [
+            "-TRYAGAIN Multiple keys request during rehashing of slot\r\n",
+            "-LOADING Redis is loading the dataset in memory\r\n",
+            "-CLUSTERDOWN The cluster is down\r\n",
+            "-MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.\r\n",
+            "-NOREPLICAS Not enough good replicas to write.\r\n",
+            "-BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.\r\n",
+        ] {
+            let Answer::Later(error) = on(wire) else {
+                panic!("{wire}");
+            };
+            assert_eq!(error.kind, FailureKind::Unavailable);
+            assert!(error.is_transient());
+        }
+        let Answer::Demoted(error) =
+            on("-READONLY You can't write against a read only replica.\r\n")
+        else {
+            panic!("a read-only node");
+        };
+        assert!(error.is_transient());
+    }
+
+    #[test]
+    fn other_errors_fail_the_command_and_keep_the_servers_words() {
+        for (wire, kind) in [
+            (
+                "-OOM command not allowed when used memory > 'maxmemory'.\r\n",
+                FailureKind::Memory,
+            ),
+            ("-NOAUTH Authentication required.\r\n", FailureKind::Denied),
+            (
+                "-WRONGPASS invalid username-password pair or user is disabled.\r\n",
+                FailureKind::Denied,
+            ),
+            (
+                "-NOPERM this user has no permissions\r\n",
+                FailureKind::Denied,
+            ),
+            (
+                "-MISCONF Redis is configured to save RDB snapshots\r\n",
+                FailureKind::Refused,
+            ),
+            (
+                "-ERR invalid expire time in 'set' command\r\n",
+                FailureKind::Refused,
+            ),
+            ("-ODD\r\n", FailureKind::Refused),
+        ] {
+            let Answer::Failed(error) = on(wire) else {
+                panic!("{wire}");
+            };
+            assert_eq!(error.kind, kind, "{wire}");
+            assert!(!error.is_transient(), "{wire}");
+            assert_eq!(
+                error.reason,
+                format!("10.0.0.1:7001: {}", wire[1..].trim_end())
+            );
+        }
+    }
+
+    #[test]
+    fn replies_become_outcomes() {
+        assert_eq!(written(&Value::Okay), WriteOutcome::Written);
+        assert_eq!(written(&Value::Nil), WriteOutcome::Kept);
+        assert!(matches!(written(&Value::Int(1)), WriteOutcome::Failed(_)));
+        assert_eq!(extended(&Value::Int(1)), ExtendOutcome::Extended);
+        assert_eq!(extended(&Value::Int(0)), ExtendOutcome::Gone);
+        assert!(matches!(extended(&Value::Okay), ExtendOutcome::Failed(_)));
+        let ttl = |ms| Presence::Present {
+            ttl: Some(Duration::from_millis(ms)),
+        };
+        assert_eq!(presence(&Value::Int(-2)), Ok(Presence::Missing));
+        assert_eq!(
+            presence(&Value::Int(-1)),
+            Ok(Presence::Present { ttl: None })
+        );
+        assert_eq!(presence(&Value::Int(0)), Ok(ttl(0)));
+        assert_eq!(presence(&Value::Int(250)), Ok(ttl(250)));
+        assert!(presence(&Value::Int(-3)).is_err());
+        assert!(presence(&Value::Nil).is_err());
+    }
+}

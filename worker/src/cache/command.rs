@@ -1,0 +1,171 @@
+//! The commands that are sent: what they are about, how large they are, and what they look like to Redis.
+
+use std::time::Duration;
+
+use redis::Cmd;
+use stoke_core::slot::Slot;
+
+use super::error::{CommandError, FailureKind};
+
+/// The largest key or value: Redis' own limit (`proto-max-bulk-len`, 512 MB by default). A larger one would break the
+/// connection for all that share it, so it is not sent.
+pub const VALUE_BYTES_MAX: usize = 512 * 1024 * 1024;
+
+/// The longest TTL that is sent, some 285,000 years: beyond, Redis' clock would overflow and it would refuse.
+const TTL_MS_MAX: u128 = 1 << 53;
+
+/// About what a command takes beside key and value.
+const OVERHEAD_BYTES: usize = 64;
+
+/// One command about one key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Command<'a> {
+    /// How long does the key live?
+    Probe { key: &'a [u8] },
+    /// Write a value.
+    Set {
+        key: &'a [u8],
+        value: &'a [u8],
+        ttl: Duration,
+        only_absent: bool,
+    },
+    /// Give a present key a new TTL.
+    Expire { key: &'a [u8], ttl: Duration },
+}
+
+impl<'a> Command<'a> {
+    fn key(&self) -> &'a [u8] {
+        match *self {
+            Self::Probe { key } | Self::Set { key, .. } | Self::Expire { key, .. } => key,
+        }
+    }
+
+    fn value_length(&self) -> usize {
+        match self {
+            Self::Set { value, .. } => value.len(),
+            Self::Probe { .. } | Self::Expire { .. } => 0,
+        }
+    }
+
+    /// The slot of its key.
+    pub(crate) fn slot(&self) -> Slot {
+        Slot::of(self.key())
+    }
+
+    /// About how many bytes it takes on the wire.
+    pub(crate) fn size_bytes(&self) -> usize {
+        self.key().len() + self.value_length() + OVERHEAD_BYTES
+    }
+
+    /// Why it must not be sent at all, if so.
+    pub(crate) fn refusal(&self) -> Option<CommandError> {
+        for (what, length) in [("key", self.key().len()), ("value", self.value_length())] {
+            if length > VALUE_BYTES_MAX {
+                let reason = format!(
+                    "the {what} has {length} bytes, and Redis takes {VALUE_BYTES_MAX} at most"
+                );
+                return Some(CommandError::new(FailureKind::TooLarge, reason));
+            }
+        }
+        None
+    }
+
+    /// As Redis wants it.
+    pub(crate) fn encode(&self) -> Cmd {
+        match *self {
+            Self::Probe { key } => {
+                let mut cmd = Cmd::new();
+                cmd.arg("PTTL").arg(key);
+                cmd
+            }
+            Self::Set {
+                key,
+                value,
+                ttl,
+                only_absent,
+            } => {
+                let mut cmd = Cmd::with_capacity(6, self.size_bytes());
+                cmd.arg("SET").arg(key).arg(value);
+                if only_absent {
+                    cmd.arg("NX");
+                }
+                cmd.arg("PX").arg(whole_ms(ttl));
+                cmd
+            }
+            Self::Expire { key, ttl } => {
+                let mut cmd = Cmd::new();
+                cmd.arg("PEXPIRE").arg(key).arg(whole_ms(ttl));
+                cmd
+            }
+        }
+    }
+}
+
+/// In milliseconds, at least one: Redis refuses zero in SET, and deletes the key in PEXPIRE.
+fn whole_ms(ttl: Duration) -> u64 {
+    u64::try_from(ttl.as_millis().clamp(1, TTL_MS_MAX)).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packed(command: Command<'_>) -> String {
+        let packed = command.encode().get_packed_command();
+        let text = String::from_utf8_lossy(&packed).into_owned();
+        text.split("\r\n")
+            .skip(2)
+            .step_by(2)
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
+    #[test]
+    fn commands_are_what_redis_expects() {
+        let (key, value, ttl) = (
+            b"k".as_slice(),
+            b"v".as_slice(),
+            Duration::from_millis(1500),
+        );
+        let set = |only_absent| Command::Set {
+            key,
+            value,
+            ttl,
+            only_absent,
+        };
+        assert_eq!(packed(set(true)), "SET k v NX PX 1500");
+        assert_eq!(packed(set(false)), "SET k v PX 1500");
+        assert_eq!(packed(Command::Probe { key }), "PTTL k");
+        assert_eq!(packed(Command::Expire { key, ttl }), "PEXPIRE k 1500");
+    }
+
+    #[test]
+    fn a_ttl_is_never_one_that_redis_refuses_or_takes_for_a_deletion() {
+        let expire = |ttl| packed(Command::Expire { key: b"k", ttl });
+        assert_eq!(expire(Duration::ZERO), "PEXPIRE k 1");
+        assert_eq!(expire(Duration::from_micros(1999)), "PEXPIRE k 1");
+        assert_eq!(expire(Duration::MAX), "PEXPIRE k 9007199254740992");
+    }
+
+    #[test]
+    fn what_is_too_large_for_redis_is_refused() {
+        let large = vec![0; VALUE_BYTES_MAX + 1];
+        let (large, fitting) = (large.as_slice(), &large[1..]);
+        let set = |key, value| Command::Set {
+            key,
+            value,
+            ttl: Duration::MAX,
+            only_absent: true,
+        };
+        let refusal = set(b"k", large).refusal().unwrap();
+        assert_eq!(refusal.kind, FailureKind::TooLarge);
+        assert!(
+            refusal.reason.contains("value has 536870913 bytes"),
+            "{}",
+            refusal.reason
+        );
+        assert!(set(large, b"v").refusal().unwrap().reason.contains("key"));
+        assert!(Command::Probe { key: large }.refusal().is_some());
+        assert_eq!(set(b"k", fitting).refusal(), None);
+    }
+}

@@ -1,0 +1,137 @@
+//! Finds out what a cache is: the first URL whose server answers tells whether it is a cluster, and who owns what.
+
+use redis::{Pipeline, Value};
+
+use super::addr::NodeAddr;
+use super::answer::words;
+use super::config::{CacheConfig, CacheUrl};
+use super::error::{CacheError, CommandError, FailureKind};
+use super::node::{Entry, Node, Nodes};
+use super::router::Router;
+use super::slot_map::SlotMap;
+use super::topology::{Topology, cluster_slots};
+
+/// Connects to the cache that `config` means.
+pub(super) async fn discover(config: CacheConfig) -> Result<Router, CacheError> {
+    let mut last = CacheError::NoUrl;
+    for url in &config.urls {
+        match discover_at(&config, url).await {
+            Ok(topology) => {
+                let nodes = Nodes::new(entry(&config, url));
+                return Ok(Router::new(nodes, topology, config.patience));
+            }
+            // Another node may answer. Whatever else is wrong is wrong with the cache as a whole.
+            Err(error @ CacheError::Unreachable { .. }) => last = error,
+            Err(error) => return Err(error),
+        }
+    }
+    Err(last)
+}
+
+async fn discover_at(config: &CacheConfig, url: &CacheUrl) -> Result<Topology, CacheError> {
+    let addr = &url.addr;
+    let database = url.settings.db();
+    // A cluster refuses SELECT, so this first look is at number 0.
+    let settings = url.settings.clone().set_db(0);
+    let node = Node::new(
+        addr.clone(),
+        Entry {
+            settings,
+            timeout: config.timeout,
+        },
+    );
+    if !is_cluster(&node).await? {
+        if config.urls.len() > 1 {
+            return Err(CacheError::SeveralStandalone { node: addr.clone() });
+        }
+        let node = Node::new(addr.clone(), entry(config, url));
+        node.connection()
+            .await
+            .map_err(|error| no_answer(addr, "connecting", error))?;
+        return Ok(Topology::standalone(addr.clone()));
+    }
+    if database != 0 {
+        return Err(CacheError::NoDatabase {
+            node: addr.clone(),
+            database,
+        });
+    }
+    let answer = ask(&node, &cluster_slots(), "reading its slot map").await?;
+    let map = SlotMap::parse(&answer, addr).map_err(|_| CacheError::Malformed {
+        node: addr.clone(),
+        command: "CLUSTER SLOTS",
+    })?;
+    if let Some(gap) = map.uncovered() {
+        return Err(CacheError::Uncovered {
+            node: addr.clone(),
+            count: gap.count,
+            first: gap.first,
+            last: gap.last,
+        });
+    }
+    let seeds = config.urls.iter().map(|url| url.addr.clone()).collect();
+    Ok(Topology::cluster(map, seeds))
+}
+
+fn entry(config: &CacheConfig, url: &CacheUrl) -> Entry {
+    Entry {
+        settings: url.settings.clone(),
+        timeout: config.timeout,
+    }
+}
+
+async fn is_cluster(node: &Node) -> Result<bool, CacheError> {
+    let mut pipeline = redis::pipe();
+    pipeline.cmd("INFO").arg("cluster");
+    let answer = ask(node, &pipeline, "asking whether it is a cluster").await?;
+    let malformed = || CacheError::Malformed {
+        node: node.addr().clone(),
+        command: "INFO",
+    };
+    let info = match answer {
+        Value::BulkString(bytes) => String::from_utf8(bytes).map_err(|_| malformed())?,
+        Value::SimpleString(text) | Value::VerbatimString { text, .. } => text,
+        _ => return Err(malformed()),
+    };
+    Ok(info
+        .lines()
+        .any(|line| line.trim_end() == "cluster_enabled:1"))
+}
+
+/// Sends one command and gives its reply.
+async fn ask(node: &Node, pipeline: &Pipeline, doing: &'static str) -> Result<Value, CacheError> {
+    let addr = node.addr();
+    let connection = node.connection().await;
+    let connection = connection.map_err(|error| no_answer(addr, "connecting", error))?;
+    let answers = node.send(connection, pipeline, 0).await;
+    match answers
+        .map_err(|error| no_answer(addr, doing, error))?
+        .pop()
+    {
+        Some(Value::ServerError(error)) => Err(CacheError::Denied {
+            node: addr.clone(),
+            doing,
+            reason: words(&error),
+        }),
+        Some(reply) => Ok(reply),
+        None => Err(CacheError::Malformed {
+            node: addr.clone(),
+            command: doing,
+        }),
+    }
+}
+
+fn no_answer(node: &NodeAddr, doing: &'static str, error: CommandError) -> CacheError {
+    let node = node.clone();
+    match error.kind {
+        FailureKind::Denied | FailureKind::Refused => CacheError::Denied {
+            node,
+            doing,
+            reason: error.reason,
+        },
+        _ => CacheError::Unreachable {
+            node,
+            source: error.into(),
+        },
+    }
+}

@@ -1,0 +1,132 @@
+//! What can go wrong: with a cache as a whole when it is connected, and with a single command later.
+//!
+//! No text here carries credentials: nodes are named by address, and servers do not echo passwords.
+
+use super::addr::NodeAddr;
+use super::config::NotACacheUrl;
+
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a cache cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheError {
+    /// The configuration lists no URL.
+    #[error("the cache has no URL: give at least one, redis://HOST:PORT")]
+    NoUrl,
+    /// A URL is none.
+    #[error("URL number {position} of the cache cannot be used")]
+    Url {
+        /// Which, from 1.
+        position: usize,
+        /// The cause.
+        #[source]
+        source: NotACacheUrl,
+    },
+    /// None of the URLs leads to a server that answers; the cause is that of the last one.
+    #[error("the cache cannot be reached at {node}")]
+    Unreachable {
+        /// The last node tried.
+        node: NodeAddr,
+        /// The cause.
+        #[source]
+        source: Cause,
+    },
+    /// The server does not let us in, or not do what has to be done.
+    #[error("the cache at {node} refuses us while {doing}: {reason}")]
+    Denied {
+        /// The node.
+        node: NodeAddr,
+        /// What was being done.
+        doing: &'static str,
+        /// What the server said.
+        reason: String,
+    },
+    /// The server answers in a way that no Redis does.
+    #[error("the cache at {node} gives an answer to {command} that cannot be understood")]
+    Malformed {
+        /// The node.
+        node: NodeAddr,
+        /// The command.
+        command: &'static str,
+    },
+    /// Several URLs, and they are not nodes of a cluster.
+    #[error("{node} is a standalone Redis: give its URL alone, or those of a cluster's nodes")]
+    SeveralStandalone {
+        /// The node.
+        node: NodeAddr,
+    },
+    /// A URL names a database, and a cluster has only number 0.
+    #[error("{node} belongs to a cluster, which has no database {database}")]
+    NoDatabase {
+        /// The node.
+        node: NodeAddr,
+        /// The number in the URL.
+        database: i64,
+    },
+    /// Keys of some slots could not be written.
+    #[error(
+        "the cluster at {node} leaves {count} of 16384 slots uncovered, among them {first} to {last}"
+    )]
+    Uncovered {
+        /// The node that was asked.
+        node: NodeAddr,
+        /// How many slots.
+        count: usize,
+        /// The first uncovered slot.
+        first: u16,
+        /// The last slot of the range that begins there.
+        last: u16,
+    },
+}
+
+/// What kind of failure a command met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FailureKind {
+    /// The node is at `maxmemory` and evicts nothing (`OOM`). Sending again does not help the entry: memory has to be
+    /// found first, which is for a guard to decide.
+    Memory,
+    /// No permission (`NOAUTH`, `WRONGPASS`, `NOPERM`).
+    Denied,
+    /// Refused for another reason that sending again does not mend (`MISCONF`, and whatever else is an error).
+    Refused,
+    /// Too large for Redis; never sent.
+    TooLarge,
+    /// The node lives but cannot serve the command now (`LOADING`, `CLUSTERDOWN`, `READONLY` …), and could not for as
+    /// long as we tried.
+    Unavailable,
+    /// No connection, or no answer in time, for as long as we tried. The command may have been executed.
+    Unreachable,
+}
+
+impl FailureKind {
+    /// Whether the same command may well succeed later, without anybody doing anything for it.
+    #[must_use]
+    pub const fn is_transient(self) -> bool {
+        matches!(self, Self::Unavailable | Self::Unreachable)
+    }
+}
+
+/// Why a single command failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct CommandError {
+    /// The kind.
+    pub kind: FailureKind,
+    /// What happened, for people: the server's words where it spoke.
+    pub reason: String,
+}
+
+impl CommandError {
+    pub(crate) fn new(kind: FailureKind, reason: impl Into<String>) -> Self {
+        Self {
+            kind,
+            reason: reason.into(),
+        }
+    }
+
+    /// As [`FailureKind::is_transient`].
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
+        self.kind.is_transient()
+    }
+}

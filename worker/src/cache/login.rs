@@ -1,0 +1,134 @@
+//! What is said to a node when a connection to it is new: who we are, and which database is meant.
+
+use redis::{Pipeline, RedisConnectionInfo, ServerError, Value};
+
+use super::addr::NodeAddr;
+use super::answer::words;
+use super::error::{CommandError, FailureKind};
+
+/// The commands that open a connection.
+pub(super) fn commands(settings: &RedisConnectionInfo) -> Pipeline {
+    let mut pipeline = redis::pipe();
+    if let Some(password) = settings.password() {
+        pipeline.cmd("AUTH").arg(settings.username()).arg(password);
+    }
+    if settings.db() != 0 {
+        pipeline.cmd("SELECT").arg(settings.db());
+    }
+    // For whoever reads CLIENT LIST; servers before 7.2 do not know it.
+    pipeline
+        .cmd("CLIENT")
+        .arg("SETINFO")
+        .arg("LIB-NAME")
+        .arg("stoke");
+    pipeline
+}
+
+/// Looks whether `node` lets us in, by its answers to [`commands`].
+pub(super) fn check(
+    answers: &[Value],
+    settings: &RedisConnectionInfo,
+    node: &NodeAddr,
+) -> Result<(), CommandError> {
+    let mut answers = answers.iter();
+    if let Some(password) = settings.password() {
+        refusal(answers.next(), FailureKind::Denied, node, password)?;
+    }
+    if settings.db() != 0 {
+        refusal(answers.next(), FailureKind::Refused, node, "")?;
+    }
+    Ok(())
+}
+
+fn refusal(
+    answer: Option<&Value>,
+    kind: FailureKind,
+    node: &NodeAddr,
+    password: &str,
+) -> Result<(), CommandError> {
+    let Some(Value::ServerError(error)) = answer else {
+        return Ok(());
+    };
+    let kind = if will_pass(error) {
+        FailureKind::Unavailable
+    } else {
+        kind
+    };
+    let mut words = words(error);
+    if !password.is_empty() {
+        // A server that does not know AUTH by this name repeats its arguments.
+        words = words.replace(password, "***");
+    }
+    Err(CommandError::new(kind, format!("{node}: {words}")))
+}
+
+/// Whether the server is only too busy now: these come before it looks at the command.
+fn will_pass(error: &ServerError) -> bool {
+    let details = error.details().unwrap_or_default();
+    matches!(error.code(), "LOADING" | "MASTERDOWN" | "BUSY")
+        || details.contains("max number of clients")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> RedisConnectionInfo {
+        RedisConnectionInfo::default()
+            .set_username("warm")
+            .set_password("s3cret")
+            .set_db(2)
+    }
+
+    fn on(auth: &str, select: &str) -> Result<(), CommandError> {
+        let answers = [auth, select, "-ERR unknown subcommand 'SETINFO'\r\n"]
+            .map(|wire| redis::parse_redis_value(wire.as_bytes()).unwrap());
+        check(&answers, &settings(), &NodeAddr::new("n", 1))
+    }
+
+    #[test]
+    fn a_server_that_agrees_is_entered_even_if_it_does_not_care_for_our_name() {
+        assert_eq!(on("+OK\r\n", "+OK\r\n"), Ok(()));
+        assert_eq!(commands(&settings()).len(), 3);
+        assert_eq!(commands(&RedisConnectionInfo::default()).len(), 1);
+    }
+
+    #[test]
+    fn refusals_are_told_apart_from_what_will_pass() {
+        for (auth, select, kind) in [
+            (
+                "-WRONGPASS invalid\r\n",
+                "-NOAUTH no\r\n",
+                FailureKind::Denied,
+            ),
+            (
+                "-ERR AUTH <password> called without\r\n",
+                "+OK\r\n",
+                FailureKind::Denied,
+            ),
+            (
+                "+OK\r\n",
+                "-ERR DB index is out of range\r\n",
+                FailureKind::Refused,
+            ),
+            (
+                "-ERR max number of clients reached\r\n",
+                "+OK\r\n",
+                FailureKind::Unavailable,
+            ),
+            (
+                "+OK\r\n",
+                "-LOADING Redis is loading\r\n",
+                FailureKind::Unavailable,
+            ),
+        ] {
+            assert_eq!(on(auth, select).unwrap_err().kind, kind, "{auth} {select}");
+        }
+    }
+
+    #[test]
+    fn a_password_that_the_server_repeats_is_not_told() {
+        let error = on("-ERR unknown command 'AUTH' 'warm' 's3cret'\r\n", "+OK\r\n").unwrap_err();
+        assert_eq!(error.reason, "n:1: ERR unknown command 'AUTH' 'warm' '***'");
+    }
+}

@@ -1,0 +1,212 @@
+//! One Redis node: its one connection, made when it is first needed and again when it broke, and the nodes by address.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo, Pipeline};
+use redis::{RedisConnectionInfo, RedisError, Value};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::addr::NodeAddr;
+use super::error::{CommandError, FailureKind};
+use super::login;
+
+/// The slowest network that a large flush is given time for.
+const BYTES_PER_SECOND_MIN: usize = 4 * 1024 * 1024;
+
+/// How every node is entered.
+#[derive(Clone)]
+pub(crate) struct Entry {
+    pub(crate) settings: RedisConnectionInfo,
+    pub(crate) timeout: Duration,
+}
+
+/// A connection, and which of the node's it is.
+#[derive(Clone)]
+pub(crate) struct Connection {
+    inner: MultiplexedConnection,
+    generation: u64,
+}
+
+#[derive(Default)]
+struct Current {
+    connection: Option<MultiplexedConnection>,
+    /// Counts the connections, so that one that is found broken late does not take its successor away.
+    generation: u64,
+}
+
+/// One Redis node.
+pub(crate) struct Node {
+    addr: NodeAddr,
+    entry: Entry,
+    current: Mutex<Current>,
+    /// Held while connecting: one at a time.
+    connecting: Semaphore,
+}
+
+impl Node {
+    pub(crate) fn new(addr: NodeAddr, entry: Entry) -> Self {
+        Self {
+            addr,
+            entry,
+            current: Mutex::default(),
+            connecting: Semaphore::new(1),
+        }
+    }
+
+    pub(crate) const fn addr(&self) -> &NodeAddr {
+        &self.addr
+    }
+
+    /// Whether there is a connection, which may be broken without our knowing.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.with_current(|current| current.connection.is_some())
+    }
+
+    /// The node's connection, made where there is none.
+    pub(crate) async fn connection(&self) -> Result<Connection, CommandError> {
+        if let Some(connection) = self.existing() {
+            return Ok(connection);
+        }
+        // It is never closed, so there is no error to look at.
+        let _turn = self.connecting.acquire().await;
+        if let Some(connection) = self.existing() {
+            return Ok(connection);
+        }
+        let inner = self.connect().await?;
+        Ok(self.with_current(|current| {
+            current.generation += 1;
+            current.connection = Some(inner.clone());
+            Connection {
+                inner,
+                generation: current.generation,
+            }
+        }))
+    }
+
+    /// Sends a pipeline, and waits for one answer to each of its commands; `bytes` is about its size. Where that goes
+    /// wrong, no command's answer is known, and the connection is thrown away: what it still has in hand must not
+    /// be sent later, and a name may lead elsewhere by now.
+    pub(crate) async fn send(
+        &self,
+        mut connection: Connection,
+        pipeline: &Pipeline,
+        bytes: usize,
+    ) -> Result<Vec<Value>, CommandError> {
+        let answers = self.exchange(&mut connection.inner, pipeline, bytes).await;
+        if answers.is_err() {
+            self.discard(&connection);
+        }
+        answers
+    }
+
+    /// Throws a connection away, unless that has been done already.
+    pub(crate) fn discard(&self, connection: &Connection) {
+        self.with_current(|current| {
+            if current.generation == connection.generation {
+                current.connection = None;
+            }
+        });
+    }
+
+    fn existing(&self) -> Option<Connection> {
+        self.with_current(|current| {
+            let inner = current.connection.clone()?;
+            Some(Connection {
+                inner,
+                generation: current.generation,
+            })
+        })
+    }
+
+    /// Connects, and then logs in by commands of our own: the crate would not tell what the server says to that.
+    async fn connect(&self) -> Result<MultiplexedConnection, CommandError> {
+        let failed = |error: RedisError| self.unreachable(&format!("cannot connect: {error}"));
+        let addr = ConnectionAddr::Tcp(self.addr.host().to_owned(), self.addr.port());
+        let nobody = RedisConnectionInfo::default().set_skip_set_lib_name();
+        let info = addr
+            .into_connection_info()
+            .map_err(failed)?
+            .set_redis_settings(nobody);
+        // Answers have the time that `exchange` gives them.
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.entry.timeout))
+            .set_response_timeout(None);
+        let client = Client::open(info).map_err(failed)?;
+        let connecting = client.get_multiplexed_async_connection_with_config(&config);
+        let mut connection = connecting.await.map_err(failed)?;
+        let commands = login::commands(&self.entry.settings);
+        let answers = self.exchange(&mut connection, &commands, 0).await?;
+        login::check(&answers, &self.entry.settings, &self.addr)?;
+        Ok(connection)
+    }
+
+    /// Sends a pipeline, and waits for one answer to each of its commands.
+    async fn exchange(
+        &self,
+        connection: &mut MultiplexedConnection,
+        pipeline: &Pipeline,
+        bytes: usize,
+    ) -> Result<Vec<Value>, CommandError> {
+        let seconds = u64::try_from(bytes / BYTES_PER_SECOND_MIN).unwrap_or(u64::MAX);
+        let time = self.entry.timeout + Duration::from_secs(seconds);
+        let count = pipeline.len();
+        match timeout(time, connection.send_packed_commands(pipeline, 0, count)).await {
+            Ok(Ok(answers)) if answers.len() == count => Ok(answers),
+            Ok(Ok(_)) => Err(self.unreachable("the answers are not as many as the commands")),
+            Ok(Err(error)) => Err(self.unreachable(&error.to_string())),
+            Err(_) => Err(self.unreachable(&format!("no answer within {time:?}"))),
+        }
+    }
+
+    fn unreachable(&self, reason: &str) -> CommandError {
+        CommandError::new(FailureKind::Unreachable, format!("{}: {reason}", self.addr))
+    }
+
+    fn with_current<T>(&self, act: impl FnOnce(&mut Current) -> T) -> T {
+        // Whole at every instant, so a panic elsewhere leaves nothing half done.
+        act(&mut self.current.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node")
+            .field("addr", &self.addr)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The nodes by address, each made when it is first asked for.
+pub(crate) struct Nodes {
+    entry: Entry,
+    known: Mutex<HashMap<NodeAddr, Arc<Node>>>,
+}
+
+impl Nodes {
+    pub(crate) fn new(entry: Entry) -> Self {
+        Self {
+            entry,
+            known: Mutex::default(),
+        }
+    }
+
+    /// The node at `addr`.
+    pub(crate) fn get(&self, addr: &NodeAddr) -> Arc<Node> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let node = known
+            .entry(addr.clone())
+            .or_insert_with(|| Arc::new(Node::new(addr.clone(), self.entry.clone())));
+        Arc::clone(node)
+    }
+
+    /// Forgets all nodes but these: nodes come and go, and a cluster may live for years.
+    pub(crate) fn retain(&self, addrs: &[NodeAddr]) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|addr, _| addrs.contains(addr));
+    }
+}

@@ -1,0 +1,265 @@
+//! Drives the commands of one call: to the nodes that own their slots, in flushes, until each has its outcome.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use redis::Value;
+use tokio::time::Instant;
+
+use super::addr::NodeAddr;
+use super::answer::{Answer, classify};
+use super::attempts::{Attempt, Attempts, Target};
+use super::command::Command;
+use super::error::{CommandError, FailureKind};
+use super::node::{Node, Nodes};
+use super::slot_map::SlotMap;
+use super::topology::Topology;
+use crate::permit::{Permit, Stopped};
+
+/// The most commands in one flush to a node.
+pub const FLUSH_COMMANDS_MAX: usize = 500;
+
+/// The most bytes in one flush to a node; a single command that is larger goes alone.
+pub const FLUSH_BYTES_MAX: usize = 1024 * 1024;
+
+/// How many nodes one call writes to at the same time.
+const NODES_AT_ONCE_MAX: usize = 64;
+
+/// Attempts with what was answered to each.
+type Answers = Vec<(Attempt, Answer)>;
+
+/// Sends commands where they belong.
+pub(crate) struct Router {
+    nodes: Nodes,
+    topology: Topology,
+    patience: Duration,
+}
+
+impl Router {
+    pub(crate) const fn new(nodes: Nodes, topology: Topology, patience: Duration) -> Self {
+        Self {
+            nodes,
+            topology,
+            patience,
+        }
+    }
+
+    pub(crate) fn is_cluster(&self) -> bool {
+        self.topology.is_cluster()
+    }
+
+    /// Sends all commands, those of a node in their order, and gives the reply to each or why there is none. `permit`
+    /// is passed before each flush.
+    ///
+    /// # Errors
+    /// [`Stopped`], once nothing is under way any more.
+    pub(crate) async fn run(
+        &self,
+        permit: &dyn Permit,
+        commands: &[Command<'_>],
+    ) -> Result<Vec<Result<Value, CommandError>>, Stopped> {
+        let begun = Instant::now();
+        let mut attempts = Attempts::new(commands.len(), |index| commands[index].refusal());
+        while !attempts.is_done() {
+            let map = self.topology.map();
+            for (attempt, answer) in self
+                .round(permit, commands, attempts.next_round(), &map)
+                .await?
+            {
+                attempts.record(attempt, answer);
+            }
+            let between = attempts.between();
+            if between.refresh {
+                self.topology.refresh(&self.nodes, &map).await;
+            }
+            if let Some(wait) = between.wait {
+                if begun.elapsed() + wait > self.patience {
+                    break;
+                }
+                // Workers that met the same fault must not come back all at once.
+                tokio::time::sleep(wait.mul_f64(rand::random_range(0.5..=1.0))).await;
+            }
+        }
+        Ok(attempts.finish(|| {
+            let reason = format!("the cluster did not settle within {:?}", self.patience);
+            CommandError::new(FailureKind::Unavailable, reason)
+        }))
+    }
+
+    /// Makes one attempt each, the nodes side by side.
+    async fn round(
+        &self,
+        permit: &dyn Permit,
+        commands: &[Command<'_>],
+        round: Vec<Attempt>,
+        map: &SlotMap,
+    ) -> Result<Answers, Stopped> {
+        let mut answers = Answers::with_capacity(round.len());
+        let mut by_node: BTreeMap<NodeAddr, Vec<Attempt>> = BTreeMap::new();
+        for attempt in round {
+            match destination(&attempt, commands, map) {
+                Ok(addr) => by_node.entry(addr.clone()).or_default().push(attempt),
+                Err(error) => answers.push((attempt, Answer::Later(error))),
+            }
+        }
+        let sendings: Vec<_> = by_node
+            .into_iter()
+            .map(|(addr, attempts)| send_all(permit, self.nodes.get(&addr), commands, attempts))
+            .collect();
+        // All of them, also when one was stopped: its siblings stop at their own next flush, and only then is
+        // nothing under way.
+        let sent: Vec<Result<Answers, Stopped>> = futures::stream::iter(sendings)
+            .buffer_unordered(NODES_AT_ONCE_MAX)
+            .collect()
+            .await;
+        for of_node in sent {
+            answers.extend(of_node?);
+        }
+        Ok(answers)
+    }
+}
+
+/// The node that an attempt goes to.
+fn destination<'a>(
+    attempt: &'a Attempt,
+    commands: &[Command<'_>],
+    map: &'a SlotMap,
+) -> Result<&'a NodeAddr, CommandError> {
+    match &attempt.target {
+        Target::Node(addr) | Target::Ask(addr) => Ok(addr),
+        Target::Owner => {
+            let slot = commands[attempt.index].slot();
+            map.owner(slot).ok_or_else(|| {
+                let reason = format!("no node of the cluster owns slot {}", slot.0);
+                CommandError::new(FailureKind::Unavailable, reason)
+            })
+        }
+    }
+}
+
+/// Sends one node's attempts, flush after flush. When one got no answer the rest is not tried.
+async fn send_all(
+    permit: &dyn Permit,
+    node: Arc<Node>,
+    commands: &[Command<'_>],
+    attempts: Vec<Attempt>,
+) -> Result<Answers, Stopped> {
+    let mut answers = Answers::with_capacity(attempts.len());
+    let mut lost: Option<CommandError> = None;
+    for flush in flushes(attempts, |attempt| commands[attempt.index].size_bytes()) {
+        let answered = match &lost {
+            None => send_one(permit, &node, commands, &flush).await?,
+            Some(error) => Err(error.clone()),
+        };
+        match answered {
+            Ok(of_flush) => answers.extend(flush.into_iter().zip(of_flush)),
+            Err(error) => {
+                let none = |attempt| (attempt, Answer::none(error.clone()));
+                answers.extend(flush.into_iter().map(none));
+                lost = Some(error);
+            }
+        }
+    }
+    Ok(answers)
+}
+
+/// Sends one flush. The connection comes before the permit, so that nothing is waited for between it and the sending.
+async fn send_one(
+    permit: &dyn Permit,
+    node: &Node,
+    commands: &[Command<'_>],
+    flush: &[Attempt],
+) -> Result<Result<Vec<Answer>, CommandError>, Stopped> {
+    let connection = match node.connection().await {
+        Ok(connection) => connection,
+        Err(error) => return Ok(Err(error)),
+    };
+    let mut pipeline = redis::Pipeline::with_capacity(flush.len());
+    let mut bytes = 0;
+    for attempt in flush {
+        if matches!(attempt.target, Target::Ask(_)) {
+            pipeline.cmd("ASKING");
+        }
+        let command = &commands[attempt.index];
+        pipeline.add_command(command.encode());
+        bytes += command.size_bytes();
+    }
+    permit
+        .pass(u32::try_from(flush.len()).unwrap_or(u32::MAX))
+        .await?;
+    let values = match node.send(connection.clone(), &pipeline, bytes).await {
+        Ok(values) => values,
+        Err(error) => return Ok(Err(error)),
+    };
+    let mut values = values.into_iter();
+    let mut answers = Vec::with_capacity(flush.len());
+    for attempt in flush {
+        if matches!(attempt.target, Target::Ask(_)) {
+            values.next();
+        }
+        let value = values
+            .next()
+            .unwrap_or_else(|| unreachable!("Node::send counts the answers"));
+        answers.push(classify(value, node.addr()));
+    }
+    if answers
+        .iter()
+        .any(|answer| matches!(answer, Answer::Demoted(_)))
+    {
+        // The name may lead to the node's successor by now.
+        node.discard(&connection);
+    }
+    Ok(Ok(answers))
+}
+
+/// Cuts what goes to a node into flushes, in order.
+fn flushes<T>(items: Vec<T>, size_bytes: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+    let mut flushes = Vec::new();
+    let mut flush = Vec::new();
+    let mut bytes = 0;
+    for item in items {
+        let size = size_bytes(&item);
+        if flush.len() == FLUSH_COMMANDS_MAX
+            || (!flush.is_empty() && bytes + size > FLUSH_BYTES_MAX)
+        {
+            flushes.push(std::mem::take(&mut flush));
+            bytes = 0;
+        }
+        bytes += size;
+        flush.push(item);
+    }
+    if !flush.is_empty() {
+        flushes.push(flush);
+    }
+    flushes
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_command_above_the_limit_goes_alone() {
+        let sizes = vec![10, FLUSH_BYTES_MAX + 1, 10, 10];
+        let cut = flushes(sizes, |&size| size);
+        assert_eq!(cut, [vec![10], vec![FLUSH_BYTES_MAX + 1], vec![10, 10]]);
+    }
+
+    proptest! {
+        #[test]
+        fn flushes_keep_all_in_order_and_within_the_limits(
+            sizes in proptest::collection::vec(1_usize..20_000, 0..2000),
+        ) {
+            let cut = flushes(sizes.clone(), |&size| size);
+            for flush in &cut {
+                prop_assert!((1..=FLUSH_COMMANDS_MAX).contains(&flush.len()));
+                prop_assert!(flush.iter().sum::<usize>() <= FLUSH_BYTES_MAX);
+            }
+            prop_assert_eq!(cut.concat(), sizes);
+        }
+    }
+}

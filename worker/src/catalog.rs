@@ -1,0 +1,138 @@
+//! The data part of a worker's configuration: which origins, caches, loaders and key sources it knows by name.
+//!
+//! [`CatalogFile`] is the text as TOML has it, beside the rest of the worker's configuration; [`CatalogFile::check`] turns
+//! it into a [`Catalog`], in which every name resolves and every number is in its range, or lists all faults at once.
+//! Credentials live here only, as [`SecretUrl`] and [`Password`], which never show them.
+//!
+//! Absent: connecting to anything, and the process part (listen address, etcd endpoints).
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use stoke_core::names::{CacheName, LoaderName, OriginName, SourceName};
+use stoke_core::template::Template;
+
+mod check;
+mod fault;
+mod file;
+mod secret;
+
+pub use check::Surroundings;
+pub use fault::{Fault, Faults};
+pub use file::CatalogFile;
+pub use secret::{NotAUrl, Password, SecretUrl};
+
+use crate::origin::rewrite::Dialect;
+
+/// How long a statement may run where an origin does not say.
+pub const STATEMENT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+/// How long a key source's query may run, its reader's pauses included, where an origin does not say.
+pub const SOURCE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(600);
+/// How much of a time to live is jitter where a loader does not say, in thousandths.
+pub const TTL_JITTER_PERMILLE_DEFAULT: u16 = 100;
+/// The largest jitter, in thousandths.
+pub const TTL_JITTER_PERMILLE_MAX: u16 = 900;
+/// Keys in one query where a loader does not say.
+pub const BATCH_KEYS_DEFAULT: u32 = 500;
+/// The most keys in one query.
+pub const BATCH_KEYS_MAX: u32 = 10_000;
+/// The largest value in bytes where a loader does not say.
+pub const VALUE_BYTES_DEFAULT: u64 = 16 << 20;
+/// The largest value in bytes that any loader may have: what Redis takes.
+pub const VALUE_BYTES_MAX: u64 = 512 << 20;
+/// The shortest time to live.
+pub const TTL_MIN: Duration = Duration::from_secs(1);
+/// The longest time to live: ten years.
+pub const TTL_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+/// What a worker can read, load from and write to.
+#[derive(Clone, Debug, Default)]
+pub struct Catalog {
+    /// The databases, by name.
+    pub origins: BTreeMap<OriginName, OriginConfig>,
+    /// The Redis deployments, by name.
+    pub caches: BTreeMap<CacheName, CacheConfig>,
+    /// The loaders that jobs may name.
+    pub loaders: BTreeMap<LoaderName, LoaderSpec>,
+    /// The key sources that jobs may name.
+    pub sources: BTreeMap<SourceName, SourceConfig>,
+    /// Whether a job may bring SQL of its own.
+    pub allow_sql_in_jobs: bool,
+    /// Whether a job may name a file on the worker's machine.
+    pub allow_files_in_jobs: bool,
+}
+
+/// A database and how to reach it.
+#[derive(Clone, Debug)]
+pub struct OriginConfig {
+    /// Its name in jobs, budgets and metrics.
+    pub name: OriginName,
+    /// `postgres://…` or `sqlite:path`.
+    pub url: SecretUrl,
+    /// Which SQL it speaks; follows from the URL's scheme.
+    pub dialect: Dialect,
+    /// After this long the database ends a loader's statement.
+    pub statement_timeout: Duration,
+    /// After this long the database ends a key source's query.
+    pub source_timeout: Duration,
+}
+
+/// A Redis deployment and how to reach it.
+#[derive(Clone, Debug)]
+pub struct CacheConfig {
+    /// Its name in jobs, budgets and metrics.
+    pub name: CacheName,
+    /// One or more `redis://` or `rediss://` URLs of nodes; at least one.
+    pub urls: Vec<SecretUrl>,
+    /// The content of `password-file`, for all nodes; it goes before a password in a URL.
+    pub password: Option<Password>,
+}
+
+/// A recipe: one batched query, and how its rows become cache entries.
+#[derive(Clone, Debug)]
+pub struct LoaderSpec {
+    /// Its name in jobs and in lists of failures.
+    pub name: LoaderName,
+    /// The origin that it asks.
+    pub origin: OriginName,
+    /// SQL with `:keys` where a batch of keys belongs, or `:key` for one query a key.
+    pub query: String,
+    /// The cache key.
+    pub key: Template,
+    /// The column that says which key a row answers; without it, the one left of `IN (:keys)`.
+    pub key_column: Option<String>,
+    /// From [`TTL_MIN`] to [`TTL_MAX`].
+    pub ttl: Duration,
+    /// The time to live is shortened by up to this share of it, in thousandths; at most [`TTL_JITTER_PERMILLE_MAX`].
+    pub ttl_jitter_permille: u16,
+    /// Keys in one query, from 1 to [`BATCH_KEYS_MAX`].
+    pub batch_keys: u32,
+    /// A larger value fails its entry; from 1 to [`VALUE_BYTES_MAX`].
+    pub max_value_bytes: u64,
+}
+
+/// Where a ranked list of keys comes from.
+#[derive(Clone, Debug)]
+pub struct SourceConfig {
+    /// Its name in jobs.
+    pub name: SourceName,
+    /// What is read.
+    pub from: SourceFrom,
+    /// The loader of its keys where a job does not say.
+    pub loader: Option<LoaderName>,
+}
+
+/// What a key source reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceFrom {
+    /// The rows of a query.
+    Sql {
+        /// The origin that is asked.
+        origin: OriginName,
+        /// SQL that gives a column `key`.
+        query: String,
+    },
+    /// A CSV or NDJSON file on the worker's machine; `-` is its standard input.
+    File(PathBuf),
+}

@@ -1,0 +1,406 @@
+//! The gate of one resource: nothing goes to an origin, and nothing to a cache, but through here.
+//!
+//! It holds what the heart last confirmed with the store (`core::ledger::Grant`), and lets queries out at the granted
+//! rate, within the granted number in flight, for jobs whose permits are in force. With no grant, or one whose deadline
+//! has passed, nothing goes out: it fails closed. Absent here: any decision about grants.
+
+mod pace;
+mod window;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use stoke_core::ledger::{Grant, Share};
+use stoke_core::names::{JobName, Resource};
+use stoke_core::units::Moment;
+use stoke_store::clock::Clock;
+use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::permit::{InFlight, Permit, Stopped};
+use pace::{Pace, Verdict};
+use window::Window;
+
+/// How long a waiter sleeps at most before it looks at the grant again: time itself may end it.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// How long a token may be held before it is used: an older one is given up, for it would add to newer ones.
+const READY_MAX: Duration = Duration::from_millis(10);
+
+/// What the heart says of a resource.
+#[derive(Clone, Debug, Default)]
+pub struct Allowed {
+    /// The grant, as last confirmed. Its permits count even where nothing is limited.
+    pub grant: Grant,
+    /// There is no budget for this resource: only permits count. (Caches only.)
+    pub unlimited: bool,
+}
+
+/// Places in flight.
+#[derive(Debug, Default)]
+struct Places {
+    /// How many there are, taken ones included.
+    given: usize,
+    /// How many there should be.
+    wanted: usize,
+}
+
+/// The gate of one resource.
+#[derive(Debug)]
+pub struct Gate {
+    resource: Resource,
+    clock: Arc<dyn Clock>,
+    allowed: watch::Sender<Allowed>,
+    pace: std::sync::Mutex<Pace>,
+    window: std::sync::Mutex<Window>,
+    /// One waiter at a time asks for a token, in the order in which they came.
+    turnstile: Semaphore,
+    places: Arc<Semaphore>,
+    places_given: std::sync::Mutex<Places>,
+    queries: AtomicU64,
+    waiting: AtomicUsize,
+    /// Told whenever somebody has passed.
+    passed: Notify,
+}
+
+impl Gate {
+    /// A gate that lets nothing out yet.
+    #[must_use]
+    pub fn new(resource: Resource, clock: Arc<dyn Clock>) -> Arc<Self> {
+        let pace = std::sync::Mutex::new(Pace::new(clock.now()));
+        let (allowed, _) = watch::channel(Allowed::default());
+        let places = Arc::new(Semaphore::new(0));
+        let places_given = std::sync::Mutex::new(Places::default());
+        let turnstile = Semaphore::new(1);
+        let window = std::sync::Mutex::new(Window::new(clock.now()));
+        Arc::new(Self {
+            resource,
+            clock,
+            allowed,
+            pace,
+            window,
+            turnstile,
+            places,
+            places_given,
+            queries: AtomicU64::new(0),
+            waiting: AtomicUsize::new(0),
+            passed: Notify::new(),
+        })
+    }
+
+    /// The resource that it guards.
+    #[must_use]
+    pub fn resource(&self) -> &Resource {
+        &self.resource
+    }
+
+    /// Queries let out since the start.
+    #[must_use]
+    pub fn queries(&self) -> u64 {
+        self.queries.load(Ordering::Relaxed)
+    }
+
+    /// How many wait for a place or a token, or are on the way.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Acquire)
+    }
+
+    /// Waits until somebody has passed, or something else is allowed. Enabled, it misses nothing from then on.
+    pub fn passed(&self) -> Notified<'_> {
+        self.passed.notified()
+    }
+
+    /// Queries in flight now.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        let given = lock(&self.places_given).given;
+        given.saturating_sub(self.places.available_permits())
+    }
+
+    /// How many queries may be in flight under the present grant.
+    #[must_use]
+    pub fn in_flight_max(&self) -> usize {
+        lock(&self.places_given).wanted
+    }
+
+    /// Whether the job may send now, if there is a token.
+    #[must_use]
+    pub fn is_open(&self, job: &JobName) -> bool {
+        self.permits(&self.allowed.borrow(), job)
+    }
+
+    /// From now on this is allowed. When it returns, whoever has not passed yet goes by it.
+    pub fn allow(&self, allowed: Allowed) {
+        let now = self.clock.now();
+        // The time until now was at the old rate.
+        lock(&self.pace).set(now, allowed.grant.share, allowed.grant.deadline);
+        lock(&self.window).note_share(now, allowed.grant.share.rate_milli);
+        self.resize(if allowed.unlimited {
+            Semaphore::MAX_PERMITS >> 4
+        } else {
+            in_flight(allowed.grant.share)
+        });
+        self.allowed.send_replace(allowed);
+        self.passed.notify_waiters();
+    }
+
+    /// Places that are taken while their number sinks go when they are given back: see [`JobPermit::enter`].
+    fn resize(&self, wanted: usize) {
+        let mut places = lock(&self.places_given);
+        places.wanted = wanted;
+        if wanted > places.given {
+            self.places.add_permits(wanted - places.given);
+            places.given = wanted;
+        } else {
+            places.given -= self.places.forget_permits(places.given - wanted);
+        }
+    }
+
+    /// Whether a place that was just taken is one too many, and does not exist any more.
+    fn is_surplus(&self) -> bool {
+        let mut places = lock(&self.places_given);
+        let surplus = places.given > places.wanted;
+        places.given -= usize::from(surplus);
+        surplus
+    }
+
+    /// A job's permit to use this resource; `stop` ends it.
+    #[must_use]
+    pub fn permit(self: &Arc<Self>, job: JobName, stop: CancellationToken) -> JobPermit {
+        JobPermit {
+            gate: Arc::clone(self),
+            job,
+            stop,
+            patient: true,
+            unanswered: std::sync::Mutex::new(None),
+            taken: AtomicU64::new(0),
+            ready: std::sync::Mutex::new(None),
+        }
+    }
+
+    /// Waits until the job may send.
+    async fn permitted(&self, job: &JobName) {
+        let mut allowed = self.allowed.subscribe();
+        while !self.permits(&allowed.borrow_and_update(), job) {
+            // The sender lives as long as we do.
+            let _ = tokio::time::timeout(LOOK_EVERY, allowed.changed()).await;
+        }
+    }
+
+    fn permits(&self, allowed: &Allowed, job: &JobName) -> bool {
+        let now = self.clock.now();
+        if allowed.unlimited {
+            allowed
+                .grant
+                .permits
+                .get(job)
+                .is_some_and(|deadline| now < *deadline)
+        } else {
+            allowed.grant.permits(job, now) && allowed.grant.at(now).allows_queries()
+        }
+    }
+
+    /// Waits for tokens, and looks once more. Whoever waits for several gets them one after another, before anybody
+    /// else gets one: so what is sent at once was paid for just before.
+    async fn take(self: &Arc<Self>, job: &JobName, tokens: u32) {
+        loop {
+            self.permitted(job).await;
+            // What was taken before a permit is withdrawn is lost: it would be old when the permit comes back.
+            if tokens == 0 || self.take_while_open(job, tokens).await {
+                return;
+            }
+        }
+    }
+
+    /// Takes tokens in turn; `false` where the job may not send (any more).
+    async fn take_while_open(self: &Arc<Self>, job: &JobName, tokens: u32) -> bool {
+        let _waiting = Waiting::at(Arc::clone(self));
+        if !self.is_open(job) {
+            return false;
+        }
+        let Ok(_turn) = self.turnstile.acquire().await else {
+            return false;
+        };
+        self.take_in_turn(job, tokens).await
+    }
+
+    /// When the last second has room for another query, where it is full.
+    fn window_opens_at(&self, now: Moment) -> Option<Moment> {
+        // Writes go out many at a time; what they are promised is looser.
+        if !matches!(self.resource, Resource::Origin(_)) {
+            return None;
+        }
+        lock(&self.window).opens_at(now)
+    }
+
+    /// Takes tokens while the job may send; `false` where it may not any more.
+    async fn take_in_turn(&self, job: &JobName, tokens: u32) -> bool {
+        let mut taken = 0;
+        loop {
+            {
+                let allowed = self.allowed.borrow();
+                if !self.permits(&allowed, job) {
+                    return false;
+                }
+                // The last look: what is permitted now is sent now.
+                if allowed.unlimited || taken == tokens {
+                    return true;
+                }
+            }
+            let now = self.clock.now();
+            let verdict = match self.window_opens_at(now) {
+                Some(opens) if opens > now => Verdict::Wait(opens.since(now)),
+                _ => lock(&self.pace).take(now),
+            };
+            match verdict {
+                Verdict::Taken => taken += 1,
+                Verdict::Wait(time) => tokio::time::sleep(time.min(LOOK_EVERY)).await,
+                Verdict::Never => tokio::time::sleep(LOOK_EVERY).await,
+            }
+        }
+    }
+}
+
+fn in_flight(share: Share) -> usize {
+    usize::try_from(share.in_flight)
+        .unwrap_or(usize::MAX)
+        .min(Semaphore::MAX_PERMITS >> 4)
+}
+
+fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// A job's permit to use one resource, which counts the tokens it took.
+#[derive(Debug)]
+pub struct JobPermit {
+    gate: Arc<Gate>,
+    job: JobName,
+    stop: CancellationToken,
+    patient: bool,
+    taken: AtomicU64,
+    /// When the last statement left whose answer has not been noted.
+    unanswered: std::sync::Mutex<Option<Moment>>,
+    /// When a token was taken that no statement has used yet.
+    ready: std::sync::Mutex<Option<Moment>>,
+}
+
+impl JobPermit {
+    /// The same, but where the job may not send for the time being, whoever wants to is told so rather than made to wait:
+    /// it may hold a connection and a place in flight.
+    #[must_use]
+    pub fn impatient(mut self) -> Self {
+        self.patient = false;
+        self
+    }
+
+    /// Waits for a token before there is a connection to use it on, so that the last query's may be free again by then.
+    /// The next [`Permit::pass`] uses it, where that comes at once.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub async fn ready(&self) -> Result<(), Stopped> {
+        let passing = self.gate.take(&self.job, 1);
+        self.stop
+            .run_until_cancelled(passing)
+            .await
+            .ok_or(Stopped)?;
+        *lock(&self.ready) = Some(self.gate.clock.now());
+        Ok(())
+    }
+
+    /// Whether there is a fresh token from [`JobPermit::ready`], and the job may still send.
+    fn use_ready(&self) -> bool {
+        let now = self.gate.clock.now();
+        let taken = lock(&self.ready).take();
+        taken.is_some_and(|taken| now.since(taken) <= READY_MAX)
+            && self.gate.permits(&self.gate.allowed.borrow(), &self.job)
+    }
+
+    /// Notes that the last statement was answered.
+    pub fn answered(&self) {
+        if let Some(sent) = lock(&self.unanswered).take() {
+            lock(&self.gate.window).note_answered(sent, self.gate.clock.now());
+        }
+    }
+
+    /// How many tokens this permit has taken.
+    #[must_use]
+    pub fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+}
+
+/// Somebody who waits at a gate, or is on the way to it.
+#[derive(Debug)]
+pub struct Waiting(Arc<Gate>);
+
+impl Waiting {
+    /// At this gate, until it is dropped.
+    #[must_use]
+    pub fn at(gate: Arc<Gate>) -> Self {
+        gate.waiting.fetch_add(1, Ordering::AcqRel);
+        Self(gate)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
+        self.0.passed.notify_waiters();
+    }
+}
+
+#[async_trait]
+impl Permit for JobPermit {
+    async fn enter(&self) -> Result<InFlight, Stopped> {
+        let _waiting = Waiting::at(Arc::clone(&self.gate));
+        loop {
+            let place = Arc::clone(&self.gate.places).acquire_owned();
+            let place = self.stop.run_until_cancelled(place).await.ok_or(Stopped)?;
+            let place = place.map_err(|_| Stopped)?;
+            if self.gate.is_surplus() {
+                place.forget();
+            } else {
+                return Ok(InFlight(Some(place)));
+            }
+        }
+    }
+
+    async fn pass(&self, tokens: u32) -> Result<(), Stopped> {
+        // One statement after another: whoever asks for the next has had the last one's answer.
+        self.answered();
+        let passing = async {
+            if tokens == 1 && self.use_ready() {
+                return true;
+            }
+            if self.patient {
+                self.gate.take(&self.job, tokens).await;
+                return true;
+            }
+            self.gate.take_while_open(&self.job, tokens).await
+        };
+        let passed = self.stop.run_until_cancelled(passing).await;
+        if passed != Some(true) {
+            return Err(Stopped);
+        }
+        if tokens > 0 {
+            let now = self.gate.clock.now();
+            lock(&self.gate.window).note_sent(now);
+            *lock(&self.unanswered) = Some(now);
+        }
+        let tokens = u64::from(tokens);
+        self.taken.fetch_add(tokens, Ordering::Relaxed);
+        self.gate.queries.fetch_add(tokens, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,169 @@
+//! Pacing: governor on a clock of our own that advances with the granted rate.
+//!
+//! A token is a virtual second. At four queries a second the virtual clock runs four times as fast as the real one; with
+//! no grant it stands. So one limiter keeps its level over every change of rate, and never refills by being renewed.
+//!
+//! A share of n queries a second means at most n in *any* second, as the database counts them. A bucket that holds b
+//! tokens and gains r a second lets at most r + b out in a second, so what it may hold beyond one token, to make up for
+//! timers that fire late, is taken off the rate; and some of the rate stays unused, for on its way from the gate to the
+//! database's own clock one query is delayed more than another.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use governor::clock::Clock as GovernorClock;
+use governor::middleware::NoOpMiddleware;
+use governor::nanos::Nanos;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{Quota, RateLimiter};
+use stoke_core::ledger::Share;
+use stoke_core::units::Moment;
+
+/// What stays unused of a rate, in percent: a query may reach the database so much of a second late and still count
+/// with its own second.
+const HEADROOM_PERCENT: u64 = 4;
+/// How late a timer may fire without anything being lost, in thousandths of a second: tokio's has a grain of one.
+const TIMER_SLACK_MILLIS: u64 = 2;
+/// A token in governor's cells: what is saved for a late timer is a fraction of a token.
+const TOKEN_CELLS: u32 = 100;
+/// A cell in virtual time; a token is a virtual second.
+const CELL: Duration = Duration::from_millis(10);
+
+/// Virtual time: governor reads it, [`Pace`] advances it.
+#[derive(Clone, Debug, Default)]
+struct VirtualClock(Arc<AtomicU64>);
+
+impl GovernorClock for VirtualClock {
+    type Instant = Nanos;
+
+    fn now(&self) -> Nanos {
+        Nanos::from(self.0.load(Ordering::Acquire))
+    }
+}
+
+type Limiter = RateLimiter<NotKeyed, InMemoryState, VirtualClock, NoOpMiddleware<Nanos>>;
+
+/// Whether a token was to be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It was taken.
+    Taken,
+    /// There will be one in this time, at the present rate.
+    Wait(Duration),
+    /// There will be none under the present grant.
+    Never,
+}
+
+/// The pace of one resource's queries.
+#[derive(Debug)]
+pub(super) struct Pace {
+    clock: VirtualClock,
+    limiter: Limiter,
+    shape: Shape,
+    deadline: Moment,
+    advanced: Moment,
+}
+
+/// How a share is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Shape {
+    /// How much can be saved, in cells: one token, and what makes up for late timers.
+    cells: u32,
+    /// What is gained, in thousandths of a token a second.
+    sustained_milli: u64,
+}
+
+impl Shape {
+    /// Saves a token, gains nothing.
+    const STANDING: Self = Self {
+        cells: TOKEN_CELLS,
+        sustained_milli: 0,
+    };
+
+    fn of(share: Share) -> Self {
+        let usable_milli = share.rate_milli * (100 - HEADROOM_PERCENT) / 100;
+        let slack_milli = usable_milli * TIMER_SLACK_MILLIS / 1000;
+        // Less than half a token is no query more than a burst of one.
+        let slack_milli = slack_milli.min((share.burst.saturating_sub(1)) * 1000 + 500);
+        let slack_cells = slack_milli * u64::from(TOKEN_CELLS) / 1000;
+        Self {
+            cells: TOKEN_CELLS + u32::try_from(slack_cells).unwrap_or(u32::MAX - TOKEN_CELLS),
+            sustained_milli: usable_milli - slack_milli.min(usable_milli),
+        }
+    }
+}
+
+/// A limiter that has nothing saved yet.
+fn empty_limiter(clock: &VirtualClock, cells: u32) -> Limiter {
+    let cells = NonZeroU32::new(cells).unwrap_or(NonZeroU32::MIN);
+    let quota = Quota::with_period(CELL).unwrap_or_else(|| Quota::per_second(NonZeroU32::MIN));
+    let limiter = RateLimiter::direct_with_clock(quota.allow_burst(cells), clock.clone());
+    // A new limiter is full: whoever has just begun has saved nothing.
+    let _ = limiter.check_n(cells);
+    limiter
+}
+
+impl Pace {
+    /// One that lets nothing out yet.
+    pub(super) fn new(now: Moment) -> Self {
+        let clock = VirtualClock::default();
+        let limiter = empty_limiter(&clock, TOKEN_CELLS);
+        Self {
+            clock,
+            limiter,
+            shape: Shape::STANDING,
+            deadline: now,
+            advanced: now,
+        }
+    }
+
+    /// From `now` on the share is this, until the deadline.
+    pub(super) fn set(&mut self, now: Moment, share: Share, deadline: Moment) {
+        self.advance(now);
+        let shape = if share.allows_queries() {
+            Shape::of(share)
+        } else {
+            Shape {
+                sustained_milli: 0,
+                ..self.shape
+            }
+        };
+        if shape.cells != self.shape.cells {
+            // What governor can save is for its life. What is saved is lost at a change: a token or little more.
+            self.limiter = empty_limiter(&self.clock, shape.cells);
+        }
+        self.shape = shape;
+        self.deadline = deadline;
+    }
+
+    /// Takes a token, or says how long to wait for one.
+    pub(super) fn take(&mut self, now: Moment) -> Verdict {
+        self.advance(now);
+        let token = NonZeroU32::new(TOKEN_CELLS).unwrap_or(NonZeroU32::MIN);
+        match self.limiter.check_n(token) {
+            Ok(Ok(())) => Verdict::Taken,
+            Err(_) => Verdict::Never,
+            Ok(Err(_)) if self.shape.sustained_milli == 0 => Verdict::Never,
+            Ok(Err(not_until)) => {
+                let virtual_wait = not_until.wait_time_from(self.clock.now()).as_nanos();
+                let wait = virtual_wait * 1000 / u128::from(self.shape.sustained_milli);
+                Verdict::Wait(Duration::from_nanos(
+                    u64::try_from(wait).unwrap_or(u64::MAX),
+                ))
+            }
+        }
+    }
+
+    /// Lets virtual time follow: at the sustained rate, and not beyond the deadline.
+    fn advance(&mut self, now: Moment) {
+        let counted = now.min(self.deadline).since(self.advanced).as_nanos();
+        self.advanced = self.advanced.max(now);
+        let virtual_nanos = counted * u128::from(self.shape.sustained_milli) / 1000;
+        self.clock.0.fetch_add(
+            u64::try_from(virtual_nanos).unwrap_or(u64::MAX),
+            Ordering::AcqRel,
+        );
+    }
+}

@@ -1,0 +1,214 @@
+//! The gate under tokio's paused clock.
+
+use super::*;
+use std::collections::BTreeMap;
+use stoke_store::clock::TokioClock;
+use tokio::time::Instant;
+
+fn job() -> JobName {
+    "j".parse().unwrap()
+}
+
+fn gate() -> (Arc<Gate>, Arc<TokioClock>) {
+    let clock = Arc::new(TokioClock::new());
+    (
+        Gate::new(
+            "origin/shop".parse().unwrap(),
+            Arc::clone(&clock) as Arc<dyn Clock>,
+        ),
+        clock,
+    )
+}
+
+fn grant(rate: u64, until: Moment) -> Allowed {
+    let share = Share {
+        rate_milli: rate * 1000,
+        burst: 10,
+        in_flight: 2,
+    };
+    let permits = BTreeMap::from([(job(), until)]);
+    Allowed {
+        grant: Grant {
+            share,
+            deadline: until,
+            permits,
+        },
+        unlimited: false,
+    }
+}
+
+/// When each of `count` queries goes out, in seconds from now.
+async fn times(permit: &JobPermit, count: usize) -> Vec<f64> {
+    let start = Instant::now();
+    let mut times = Vec::new();
+    for _ in 0..count {
+        permit.pass(1).await.unwrap();
+        times.push(start.elapsed().as_secs_f64());
+    }
+    times
+}
+
+#[tokio::test(start_paused = true)]
+async fn b2_no_second_sees_more_queries_than_the_granted_rate_and_nearly_all_are_used() {
+    for rate in [1, 3, 10, 49, 100, 700, 2000] {
+        let (gate, clock) = gate();
+        gate.allow(grant(rate, clock.now() + Duration::from_secs(1000)));
+        let permit = gate.permit(job(), CancellationToken::new());
+        let rate = usize::try_from(rate).unwrap();
+        let times = times(&permit, rate * 20).await;
+        for (n, first) in times.iter().enumerate() {
+            let within = times[n..].iter().take_while(|t| **t < first + 1.0).count();
+            assert!(within <= rate, "{within} in a second, {rate} granted");
+        }
+        let took = times.last().unwrap();
+        assert!(
+            *took < 20.0 / 0.90,
+            "{rate} a second: 20 seconds' worth took {took}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_that_wait_for_several_tokens_each_do_not_go_out_all_at_once() {
+    let (gate, clock) = gate();
+    gate.allow(grant(100, clock.now() + Duration::from_secs(1000)));
+    let (start, (tell, mut told)) = (Instant::now(), tokio::sync::mpsc::unbounded_channel());
+    for _ in 0..20 {
+        let (permit, tell) = (gate.permit(job(), CancellationToken::new()), tell.clone());
+        tokio::spawn(async move {
+            permit.pass(50).await.unwrap();
+            tell.send(start.elapsed().as_secs_f64()).unwrap();
+        });
+    }
+    drop(tell);
+    let mut times = Vec::new();
+    while let Some(time) = told.recv().await {
+        times.push(time);
+    }
+    let mut apart = times.windows(2).map(|pair| pair[1] - pair[0]);
+    assert!(
+        apart.all(|apart| apart > 0.49),
+        "50 at 100 a second: {times:?}"
+    );
+    assert_eq!(times.len(), 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_starts_empty_and_a_renewal_refills_nothing() {
+    let (gate, clock) = gate();
+    let permit = gate.permit(job(), CancellationToken::new());
+    let (start, mut out) = (Instant::now(), 0);
+    while start.elapsed() < Duration::from_secs(10) {
+        gate.allow(grant(4, clock.now() + Duration::from_secs(5)));
+        if tokio::time::timeout(Duration::from_millis(100), permit.pass(1))
+            .await
+            .is_ok()
+        {
+            out += 1;
+        }
+    }
+    assert!(
+        (33..=36).contains(&out),
+        "10 seconds at 4 a second, less the first, let {out} out"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_goes_out_from_the_deadline_on() {
+    let (gate, clock) = gate();
+    gate.allow(grant(100, clock.now() + Duration::from_secs(2)));
+    let permit = gate.permit(job(), CancellationToken::new());
+    let mut out = 0;
+    while tokio::time::timeout(Duration::from_secs(10), permit.pass(1))
+        .await
+        .is_ok()
+    {
+        out += 1;
+    }
+    assert!((90..=100).contains(&out), "{out}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn b4_a_withdrawn_permit_holds_what_waits_and_a_new_one_lets_it_go_on() {
+    let (gate, clock) = gate();
+    let until = clock.now() + Duration::from_secs(1000);
+    let held = Allowed {
+        grant: Grant {
+            permits: BTreeMap::new(),
+            ..grant(10, until).grant
+        },
+        unlimited: false,
+    };
+    gate.allow(grant(10, until));
+    let permit = gate.permit(job(), CancellationToken::new());
+    permit.pass(1).await.unwrap();
+    gate.allow(held);
+    assert!(
+        tokio::time::timeout(Duration::from_secs(60), permit.pass(1))
+            .await
+            .is_err()
+    );
+    gate.allow(grant(10, until));
+    assert!(
+        tokio::time::timeout(Duration::from_secs(1), permit.pass(1))
+            .await
+            .is_ok()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_job_that_waits_for_its_permit_does_not_hold_another_up() {
+    let (gate, clock) = gate();
+    gate.allow(grant(10, clock.now() + Duration::from_secs(1000)));
+    let other = gate.permit("other".parse().unwrap(), CancellationToken::new());
+    let waiting = tokio::spawn(async move { other.pass(1).await });
+    tokio::task::yield_now().await;
+    let permit = gate.permit(job(), CancellationToken::new());
+    assert!(
+        tokio::time::timeout(Duration::from_secs(1), permit.pass(1))
+            .await
+            .is_ok()
+    );
+    assert!(!waiting.is_finished());
+    waiting.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stopped_job_waits_for_nothing() {
+    let (gate, _) = gate();
+    let stop = CancellationToken::new();
+    let permit = gate.permit(job(), stop.clone());
+    stop.cancel();
+    assert_eq!(permit.pass(1).await, Err(Stopped));
+    assert!(permit.enter().await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn places_in_flight_follow_the_grant_down_as_they_are_given_back() {
+    let (gate, clock) = gate();
+    let until = clock.now() + Duration::from_secs(1000);
+    gate.allow(grant(10, until));
+    let permit = gate.permit(job(), CancellationToken::new());
+    let (first, second) = (permit.enter().await.unwrap(), permit.enter().await.unwrap());
+    assert!(
+        tokio::time::timeout(Duration::from_secs(1), permit.enter())
+            .await
+            .is_err()
+    );
+    let mut less = grant(10, until);
+    less.grant.share.in_flight = 1;
+    gate.allow(less.clone());
+    drop(first);
+    gate.allow(less);
+    assert!(
+        tokio::time::timeout(Duration::from_secs(1), permit.enter())
+            .await
+            .is_err()
+    );
+    drop(second);
+    assert!(
+        tokio::time::timeout(Duration::from_secs(1), permit.enter())
+            .await
+            .is_ok()
+    );
+}

@@ -1,0 +1,371 @@
+//! The heart: reads what concerns this worker from the store, renews its grants and permits, and starts and stops its work.
+//!
+//! It beats every [`Timing::renew_every`](stoke_core::ledger::Timing), and at once when the store has something new.
+//! Everything it acts on it reads from the store; a hint only makes it look earlier. What may be used is decided by
+//! `core::ledger::Holder`, what is worked on by the assignments; the heart only carries both out.
+
+mod reading;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stoke_core::explain::explain;
+use stoke_core::job::Phase;
+use stoke_core::ledger::{Holder, Reading, Renewal, RunSeen};
+use stoke_core::names::{JobName, Resource};
+use stoke_core::records::keys;
+use stoke_store::record::{self, RecordError};
+use stoke_store::wake::Wakeups;
+use stoke_store::{Compare, Keys, Op, Revision, StoreError, Txn, TxnOutcome};
+use tokio_util::sync::CancellationToken;
+
+use crate::gate::Allowed;
+use crate::job::{JobRun, SourceRead};
+use crate::worker::Shared;
+use reading::{Mine, Records};
+
+/// How long a run may take to end what is in flight and to write its last checkpoint when the worker stops.
+const LEAVE_MAX: Duration = Duration::from_secs(10);
+/// How often in a row a refused renewal is decided anew before the next beat.
+const RENEWALS_MAX: usize = 3;
+
+/// Why a beat did not do all it should have.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BeatError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    #[error("the store is not the one that granted: its revision went back, or its id changed")]
+    Restored,
+}
+
+/// The heart of a worker.
+pub(crate) struct Heart {
+    shared: Arc<Shared>,
+    holders: BTreeMap<Resource, Holder>,
+    runs: BTreeMap<JobName, JobRun>,
+    reads: BTreeMap<(JobName, u32), SourceRead>,
+    /// The store's id and the last revision seen.
+    seen: Option<(u64, Revision)>,
+}
+
+impl Heart {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        let holder = |resource: &Resource| (resource.clone(), Holder::new(shared.timing));
+        let holders = shared.gates.keys().map(holder).collect();
+        Self {
+            shared,
+            holders,
+            runs: BTreeMap::new(),
+            reads: BTreeMap::new(),
+            seen: None,
+        }
+    }
+
+    /// Beats until `cancel` is cancelled; then stops all work, and gives the grants back.
+    pub(crate) async fn beat(mut self, cancel: CancellationToken) -> Result<(), RecordError> {
+        let mut watched = vec![
+            Keys::Prefix(keys::RUNS.to_owned()),
+            Keys::Prefix(keys::READS.to_owned()),
+        ];
+        watched.extend(
+            self.shared
+                .gates
+                .keys()
+                .map(|resource| Keys::One(keys::cap(resource, &self.shared.name))),
+        );
+        watched.push(Keys::Prefix(keys::ASSIGNMENTS.to_owned()));
+        let mut wakeups = Wakeups::spawn(
+            Arc::clone(&self.shared.store),
+            watched,
+            cancel.child_token(),
+        );
+        let mut every = tokio::time::interval(self.shared.timing.renew_every);
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => break,
+                () = wakeups.changed() => {}
+                () = self.shared.look.notified() => {}
+                _ = every.tick() => {}
+            }
+            match self.once().await {
+                Ok(()) => {}
+                Err(BeatError::Record(error)) => {
+                    self.stop_everything().await;
+                    return Err(error);
+                }
+                Err(BeatError::Restored) => {
+                    tracing::error!("the store is not the one that granted: stopping all queries");
+                    self.forget_grants();
+                }
+                Err(BeatError::Store(error)) => {
+                    tracing::warn!(error = explain(&error), "could not renew");
+                }
+            }
+        }
+        self.stop_everything().await;
+        self.release_grants().await;
+        Ok(())
+    }
+
+    /// One beat: read, renew, work.
+    async fn once(&mut self) -> Result<(), BeatError> {
+        let resources: Vec<Resource> = self.holders.keys().cloned().collect();
+        let mut records = reading::read(&self.shared, &resources).await?;
+        self.check_same_store(&records)?;
+        for resource in &resources {
+            for _ in 0..RENEWALS_MAX {
+                if self.renew(resource, &records).await? {
+                    break;
+                }
+                records = reading::read(&self.shared, &resources).await?;
+                self.check_same_store(&records)?;
+            }
+        }
+        self.work(records);
+        Ok(())
+    }
+
+    /// A revision that went back, or another id, is another store: nothing it says was promised to the others.
+    fn check_same_store(&mut self, records: &Records) -> Result<(), BeatError> {
+        let now = (records.cluster_id, records.revision);
+        let is_same = self
+            .seen
+            .is_none_or(|(id, revision)| id == now.0 && revision <= now.1);
+        self.seen = Some(now);
+        if is_same {
+            Ok(())
+        } else {
+            Err(BeatError::Restored)
+        }
+    }
+
+    /// Renews the grant of one resource. `false`: it was refused, something has changed.
+    async fn renew(&mut self, resource: &Resource, records: &Records) -> Result<bool, BeatError> {
+        let Some(holder) = self.holders.get_mut(resource) else {
+            return Ok(true);
+        };
+        let (Some(gate), Some(found)) = (
+            self.shared.gates.get(resource),
+            records.resources.get(resource),
+        ) else {
+            return Ok(true);
+        };
+        let runs = |mine: &Mine| RunSeen {
+            revision: mine.life.revision,
+            may_query: mine.life.value.may_query(),
+        };
+        let reading = Reading {
+            cap: found.cap,
+            ack: found.ack,
+            in_flight: gate.in_flight() as u64,
+            runs: records
+                .jobs
+                .iter()
+                .filter(|(_, mine)| mine.is_held())
+                .map(|(j, mine)| (j.clone(), runs(mine)))
+                .collect(),
+        };
+        if found.unlimited {
+            // No budget, no ledger: what permits is the renewal of the others.
+            let permits = self.permits_of_all();
+            gate.allow(Allowed {
+                grant: stoke_core::ledger::Grant {
+                    permits,
+                    ..Default::default()
+                },
+                unlimited: true,
+            });
+            return Ok(true);
+        }
+        let renewal = holder.read(self.shared.clock.now(), &reading);
+        // It slows down before it says so. (Said each time: a cache may just have got a budget.)
+        gate.allow(Allowed {
+            grant: holder.grant().clone(),
+            unlimited: false,
+        });
+        let Some(renewal) = renewal else {
+            return Ok(true);
+        };
+        let outcome = self
+            .shared
+            .store
+            .txn(renewal_txn(resource, &self.shared.name, &renewal))
+            .await;
+        match outcome {
+            Ok(TxnOutcome::Committed(_)) => {
+                holder.committed(renewal);
+                tracing::debug!(%resource, share = ?holder.grant().share, "renewed a grant");
+                let origin_places =
+                    usize::try_from(holder.grant().share.in_flight).unwrap_or(usize::MAX);
+                gate.allow(Allowed {
+                    grant: holder.grant().clone(),
+                    unlimited: false,
+                });
+                self.keep_idle_connections(resource, origin_places);
+                Ok(true)
+            }
+            Ok(TxnOutcome::Refused) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn keep_idle_connections(&self, resource: &Resource, places: usize) {
+        if let Resource::Origin(name) = resource
+            && let Some(origin) = self.shared.origins.get(name)
+        {
+            origin.set_idle_max(places);
+        }
+    }
+
+    /// Each job's latest permit, whichever resource it was renewed with.
+    fn permits_of_all(&self) -> BTreeMap<JobName, stoke_core::units::Moment> {
+        let mut permits = BTreeMap::new();
+        for (job, deadline) in self
+            .holders
+            .values()
+            .flat_map(|holder| &holder.grant().permits)
+        {
+            let latest = permits.entry(job.clone()).or_insert(*deadline);
+            *latest = (*latest).max(*deadline);
+        }
+        permits
+    }
+
+    /// Starts, replaces and stops work as the records say.
+    fn work(&mut self, records: Records) {
+        self.runs.retain(|job, run| {
+            let stays = records
+                .jobs
+                .get(job)
+                .is_some_and(|mine| mine.assignment.is_some());
+            if !stays {
+                run.dismiss();
+            }
+            stays
+        });
+        let current = |job: &JobName, source: u32, attempt: u64| {
+            records.jobs.get(job).is_some_and(|mine| {
+                mine.life.value.phase == Phase::Planning
+                    && mine
+                        .reads
+                        .iter()
+                        .any(|read| read.source == source && read.attempt == attempt)
+            })
+        };
+        self.reads
+            .retain(|(job, source), read| current(job, *source, read.attempt()));
+        for (job, mine) in records.jobs {
+            let phase = mine.life.value.phase;
+            for read in &mine.reads {
+                let key = (job.clone(), read.source);
+                if phase == Phase::Planning {
+                    self.reads.entry(key).or_insert_with(|| {
+                        SourceRead::start(
+                            Arc::clone(&self.shared),
+                            job.clone(),
+                            mine.record.clone(),
+                            read.clone(),
+                        )
+                    });
+                } else if phase == Phase::Aborting {
+                    // The read was stopped above, by being dropped: confirm it.
+                    SourceRead::confirm_stopped(&self.shared, &job, read);
+                }
+            }
+            let Some(assignment) = mine.assignment else {
+                continue;
+            };
+            let before = self.runs.remove(&job);
+            let run = match before {
+                Some(run) if run.is_for(assignment.revision) => run,
+                before => JobRun::start(
+                    Arc::clone(&self.shared),
+                    job.clone(),
+                    mine.record,
+                    assignment,
+                    before,
+                ),
+            };
+            if phase == Phase::Aborting {
+                run.abort();
+            }
+            self.runs.insert(job, run);
+        }
+    }
+
+    async fn stop_everything(&mut self) {
+        self.reads.clear();
+        for run in self.runs.values() {
+            run.leave();
+        }
+        for run in std::mem::take(&mut self.runs).into_values() {
+            run.join_within(LEAVE_MAX).await;
+        }
+    }
+
+    fn forget_grants(&mut self) {
+        for (resource, holder) in &mut self.holders {
+            holder.stop();
+            if let Some(gate) = self.shared.gates.get(resource) {
+                gate.allow(Allowed::default());
+            }
+        }
+    }
+
+    /// Gives back what nobody uses any more, so that nobody has to wait for its certain end.
+    async fn release_grants(&mut self) {
+        self.forget_grants();
+        let mut txn = Txn::default();
+        for resource in self.holders.keys() {
+            txn.ops
+                .push(Op::Delete(keys::ack(resource, &self.shared.name)));
+            txn.ops
+                .push(Op::Delete(keys::cap(resource, &self.shared.name)));
+        }
+        if let Err(error) = self.shared.store.txn(txn).await {
+            tracing::debug!(error = explain(&error), "left the grants to expire");
+        }
+    }
+}
+
+fn renewal_txn(
+    resource: &Resource,
+    worker: &stoke_core::names::WorkerName,
+    renewal: &Renewal,
+) -> Txn {
+    let (cap, ack) = (keys::cap(resource, worker), keys::ack(resource, worker));
+    match renewal {
+        Renewal::Renew {
+            expected_cap,
+            expected_runs,
+            ack: share,
+            ..
+        } => {
+            let runs = expected_runs
+                .iter()
+                .map(|(job, revision)| Compare::ModRevision(keys::run(job), Revision(*revision)));
+            let compares = std::iter::once(Compare::ModRevision(cap, Revision(*expected_cap)))
+                .chain(runs)
+                .collect();
+            Txn {
+                compares,
+                ops: vec![Op::Put {
+                    key: ack,
+                    value: record::encode(share),
+                    lease: None,
+                }],
+            }
+        }
+        Renewal::Release { expected_ack } => Txn {
+            compares: vec![
+                Compare::Absent(cap),
+                Compare::ModRevision(ack.clone(), Revision(*expected_ack)),
+            ],
+            ops: vec![Op::Delete(ack)],
+        },
+    }
+}

@@ -1,0 +1,208 @@
+//! What the store says that concerns this worker.
+
+use std::collections::BTreeMap;
+
+use stoke_core::job::Life;
+use stoke_core::ledger::Cap;
+use stoke_core::names::{JobName, Resource};
+use stoke_core::records::{Assignment, Checkpoint, Job, SourceTask, keys};
+use stoke_store::record::{self};
+use stoke_store::{KeyValue, Keys, Revision, Snapshot};
+
+use super::BeatError;
+use crate::job::{Assigned, AssignedRead};
+use crate::worker::Shared;
+
+/// How many jobs one read asks after: each takes three ranges.
+const JOBS_PER_READ: usize = 40;
+
+/// A record with its mod revision.
+#[derive(Clone, Debug)]
+pub(crate) struct At<T> {
+    pub(crate) value: T,
+    pub(crate) revision: u64,
+}
+
+/// What the store says of one resource.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Found {
+    pub(super) cap: Option<(Cap, u64)>,
+    pub(super) ack: Option<u64>,
+    /// It is a cache, and has no budget.
+    pub(super) unlimited: bool,
+}
+
+/// A job, and what of it is this worker's.
+#[derive(Clone, Debug)]
+pub(super) struct Mine {
+    pub(super) life: At<Life>,
+    pub(super) record: Job,
+    pub(super) assignment: Option<Assigned>,
+    pub(super) reads: Vec<AssignedRead>,
+}
+
+impl Mine {
+    /// Whether this worker has anything to do with the job.
+    pub(super) fn is_held(&self) -> bool {
+        self.assignment.is_some() || !self.reads.is_empty()
+    }
+}
+
+/// All that concerns this worker.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Records {
+    pub(super) revision: Revision,
+    pub(super) cluster_id: u64,
+    pub(super) resources: BTreeMap<Resource, Found>,
+    /// Jobs that are not over and that this worker has something to do with.
+    pub(super) jobs: BTreeMap<JobName, Mine>,
+}
+
+/// Reads it: first the lives of all jobs, the sources to read and the caps; then, of jobs that are not over, what is
+/// this worker's.
+pub(super) async fn read(shared: &Shared, resources: &[Resource]) -> Result<Records, BeatError> {
+    let mut ranges = vec![
+        Keys::Prefix(keys::RUNS.to_owned()),
+        Keys::Prefix(keys::READS.to_owned()),
+    ];
+    for resource in resources {
+        ranges.push(Keys::One(keys::cap(resource, &shared.name)));
+        ranges.push(Keys::One(keys::ack(resource, &shared.name)));
+        ranges.push(Keys::One(keys::ledger(resource)));
+    }
+    let first = shared.store.read(&ranges).await?;
+    let mut records = Records {
+        revision: first.revision,
+        cluster_id: first.cluster_id,
+        ..Records::default()
+    };
+    for resource in resources {
+        records
+            .resources
+            .insert(resource.clone(), found(shared, &first, resource)?);
+    }
+    let lives = lives(&first)?;
+    let reads = my_reads(shared, &first)?;
+    let names: Vec<&JobName> = lives.keys().collect();
+    for some in names.chunks(JOBS_PER_READ) {
+        let ranges: Vec<Keys> = some
+            .iter()
+            .flat_map(|job| {
+                [
+                    keys::job(job),
+                    keys::assignment(job, &shared.name),
+                    keys::checkpoint(job, &shared.name),
+                ]
+            })
+            .map(Keys::One)
+            .collect();
+        let snapshot = shared.store.read(&ranges).await?;
+        for job in some {
+            let Some(record) = decode::<Job>(&snapshot, &keys::job(job))? else {
+                continue;
+            };
+            let checkpoint = decode::<Checkpoint>(&snapshot, &keys::checkpoint(job, &shared.name))?;
+            let assignment = decode::<Assignment>(&snapshot, &keys::assignment(job, &shared.name))?;
+            let mine = Mine {
+                life: lives[*job].clone(),
+                record: record.value,
+                assignment: assignment.map(|a| Assigned {
+                    assignment: a.value,
+                    revision: a.revision,
+                    checkpoint: checkpoint.map(|c| (c.value, c.revision)),
+                }),
+                reads: reads.get(*job).cloned().unwrap_or_default(),
+            };
+            if mine.is_held() {
+                records.jobs.insert((*job).clone(), mine);
+            }
+        }
+    }
+    Ok(records)
+}
+
+fn found(shared: &Shared, snapshot: &Snapshot, resource: &Resource) -> Result<Found, BeatError> {
+    let cap = decode::<Cap>(snapshot, &keys::cap(resource, &shared.name))?;
+    let ack = entry(snapshot, &keys::ack(resource, &shared.name));
+    let has_ledger = entry(snapshot, &keys::ledger(resource)).is_some();
+    Ok(Found {
+        cap: cap.map(|cap| (cap.value, cap.revision)),
+        ack: ack.map(|ack| ack.mod_revision.0),
+        unlimited: matches!(resource, Resource::Cache(_)) && !has_ledger,
+    })
+}
+
+/// The lives of the jobs that are not over.
+fn lives(snapshot: &Snapshot) -> Result<BTreeMap<JobName, At<Life>>, BeatError> {
+    let mut lives = BTreeMap::new();
+    for entry in &snapshot.entries {
+        let Some(job) = entry
+            .key
+            .strip_prefix(keys::RUNS)
+            .and_then(|rest| rest.parse().ok())
+        else {
+            continue;
+        };
+        let life: Life = record::decode(entry)?;
+        if !life.phase.is_over() {
+            lives.insert(
+                job,
+                At {
+                    value: life,
+                    revision: entry.mod_revision.0,
+                },
+            );
+        }
+    }
+    Ok(lives)
+}
+
+fn my_reads(
+    shared: &Shared,
+    snapshot: &Snapshot,
+) -> Result<BTreeMap<JobName, Vec<AssignedRead>>, BeatError> {
+    let mut reads: BTreeMap<JobName, Vec<AssignedRead>> = BTreeMap::new();
+    for entry in &snapshot.entries {
+        let Some((job, source)) = entry
+            .key
+            .strip_prefix(keys::READS)
+            .and_then(|rest| rest.split_once('/'))
+        else {
+            continue;
+        };
+        let (Ok(job), Ok(source)) = (job.parse(), source.parse()) else {
+            continue;
+        };
+        let task: SourceTask = record::decode(entry)?;
+        if task.worker == shared.name {
+            let read = AssignedRead {
+                source,
+                attempt: task.attempt,
+                revision: entry.mod_revision.0,
+            };
+            reads.entry(job).or_default().push(read);
+        }
+    }
+    Ok(reads)
+}
+
+fn entry<'a>(snapshot: &'a Snapshot, key: &str) -> Option<&'a KeyValue> {
+    let at = snapshot
+        .entries
+        .binary_search_by(|entry| entry.key.as_str().cmp(key))
+        .ok()?;
+    Some(&snapshot.entries[at])
+}
+
+fn decode<T: serde::de::DeserializeOwned>(
+    snapshot: &Snapshot,
+    key: &str,
+) -> Result<Option<At<T>>, BeatError> {
+    let Some(entry) = entry(snapshot, key) else {
+        return Ok(None);
+    };
+    Ok(Some(At {
+        value: record::decode(entry)?,
+        revision: entry.mod_revision.0,
+    }))
+}

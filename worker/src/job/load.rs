@@ -1,0 +1,293 @@
+//! What is done with entries: ask the cache which are there, load the others from the origin, write them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use stoke_core::job::Mode;
+use stoke_core::names::{CacheName, JobName, Resource};
+use stoke_core::progress::{Effort, Outcome};
+use tokio_util::sync::CancellationToken;
+
+use super::entries::Task;
+use crate::cache::{
+    Cache, CommandError, ExtendOutcome, Item, Presence, WriteMode, WriteOutcome, jittered,
+};
+use crate::catalog::LoaderSpec;
+use crate::gate::{Gate, JobPermit, Waiting};
+use crate::origin::{Answer, OriginError};
+use crate::permit::Permit;
+use crate::worker::Shared;
+
+/// How long until a cache that could not be connected to is tried again.
+const CONNECT_AGAIN: Duration = Duration::from_secs(1);
+
+/// What became of an entry in one go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is done.
+    Done(Outcome),
+    /// It failed, for a reason that stays.
+    Failed(String),
+    /// It failed, for a reason that may pass.
+    Again(String),
+}
+
+/// What a go gave.
+#[derive(Debug, Default)]
+pub(super) struct Gave {
+    /// Entries with a verdict.
+    pub(super) verdicts: Vec<(Task, Verdict)>,
+    /// Entries that are not in the cache: to be loaded.
+    pub(super) missing: Vec<Task>,
+    /// The origin is out of reach: that is no fault of the entries.
+    pub(super) outage: bool,
+    /// What it cost.
+    pub(super) effort: Effort,
+}
+
+/// What all goes of one run have in common.
+#[derive(Clone)]
+pub(super) struct Goer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) job: JobName,
+    pub(super) cache: CacheName,
+    pub(super) mode: Mode,
+    pub(super) loaders: Vec<Arc<LoaderSpec>>,
+    pub(super) stop: CancellationToken,
+}
+
+impl Goer {
+    /// Asks the cache which entries are there. Once stopped, it gives nothing.
+    pub(super) async fn probe(self, tasks: Vec<Task>) -> Gave {
+        let mut gave = Gave::default();
+        let Some(cache) = self.connected().await else {
+            return gave;
+        };
+        // A job that stands still asks nothing either.
+        if self.cache_permit().pass(0).await.is_err() {
+            return gave;
+        }
+        let keys: Vec<&[u8]> = tasks.iter().map(|task| &task.key[..]).collect();
+        let Ok(answers) = cache.probe_as(&self.cache_permit(), &keys).await else {
+            return gave;
+        };
+        let mut present = Vec::new();
+        for (task, answer) in tasks.into_iter().zip(answers) {
+            match answer {
+                Ok(Presence::Missing) => gave.missing.push(task),
+                Ok(Presence::Present { ttl })
+                    if self.mode == Mode::Refresh && self.would_lengthen(&task, ttl) =>
+                {
+                    present.push(task);
+                }
+                Ok(Presence::Present { .. }) => {
+                    gave.verdicts.push((task, Verdict::Done(Outcome::Present)))
+                }
+                Err(error) => gave.verdicts.push((task, verdict_of(&error))),
+            }
+        }
+        self.extend(&cache, present, &mut gave).await;
+        gave
+    }
+
+    /// Whether a new time to live is longer than what an entry has left. One that the application keeps for longer, or
+    /// for ever, is left as it is.
+    fn would_lengthen(&self, task: &Task, left: Option<Duration>) -> bool {
+        let wanted = self.loader(task).map(|loader| ttl(loader, &task.key));
+        left.zip(wanted).is_some_and(|(left, wanted)| left < wanted)
+    }
+
+    /// Gives entries that are there a new time to live.
+    async fn extend(&self, cache: &Cache, present: Vec<Task>, gave: &mut Gave) {
+        if present.is_empty() {
+            return;
+        }
+        let ttl = |task: &Task| {
+            self.loader(task)
+                .map_or(Duration::ZERO, |loader| ttl(loader, &task.key))
+        };
+        let items: Vec<(Bytes, Duration)> = present
+            .iter()
+            .map(|task| (task.key.clone(), ttl(task)))
+            .collect();
+        let permit = self.cache_permit();
+        let Ok(_place) = permit.enter().await else {
+            return;
+        };
+        let Ok(outcomes) = cache.extend(&permit, &items).await else {
+            return;
+        };
+        for (task, outcome) in present.into_iter().zip(outcomes) {
+            match outcome {
+                ExtendOutcome::Extended => {
+                    gave.verdicts.push((task, Verdict::Done(Outcome::Present)))
+                }
+                ExtendOutcome::Gone => gave.missing.push(task),
+                ExtendOutcome::Failed(error) => gave.verdicts.push((task, verdict_of(&error))),
+            }
+        }
+    }
+
+    /// Loads a batch of one loader, and writes what it gave. Once stopped, it gives nothing.
+    /// `coming` announces it at its origin's gate from before it is first polled.
+    pub(super) async fn load(self, tasks: Vec<Task>, coming: Option<Waiting>) -> Gave {
+        let mut gave = Gave::default();
+        let Some(loader) = tasks.first().and_then(|task| self.loader(task)).cloned() else {
+            return gave;
+        };
+        let resource = Resource::Origin(loader.origin.clone());
+        let (Some(origin), Some(gate)) = (
+            self.shared.origins.get(&loader.origin),
+            self.shared.gates.get(&resource),
+        ) else {
+            let reason = format!("this worker does not know the {resource}");
+            gave.verdicts = tasks
+                .into_iter()
+                .map(|task| (task, Verdict::Failed(reason.clone())))
+                .collect();
+            return gave;
+        };
+        let permit = gate.permit(self.job.clone(), self.stop.clone()).impatient();
+        let keys: Vec<String> = tasks.iter().map(|task| task.argument.clone()).collect();
+        drop(coming);
+        if permit.ready().await.is_err() {
+            return gave;
+        }
+        let loaded = origin.load(&permit, &loader, &keys).await;
+        permit.answered();
+        gave.effort.origin_queries = permit.taken();
+        match loaded {
+            Ok(loaded) => {
+                gave.effort.origin_rows = loaded.rows;
+                self.write(&loader, tasks, loaded.answers, &mut gave).await;
+            }
+            // The job stands still, or the grant has lapsed: it is loaded when it goes on.
+            Err(OriginError::Stopped(_)) => gave.missing = tasks,
+            Err(error) if error.is_outage() => {
+                tracing::warn!(job = %self.job, error = error.explain(), "the origin is out of reach");
+                gave.outage = true;
+                gave.missing = tasks;
+            }
+            Err(error) => {
+                let reason = error.explain();
+                let verdict = if error.is_transient() {
+                    Verdict::Again(reason)
+                } else {
+                    Verdict::Failed(reason)
+                };
+                gave.verdicts = tasks
+                    .into_iter()
+                    .map(|task| (task, verdict.clone()))
+                    .collect();
+            }
+        }
+        gave
+    }
+
+    async fn write(
+        &self,
+        loader: &LoaderSpec,
+        tasks: Vec<Task>,
+        answers: Vec<Answer>,
+        gave: &mut Gave,
+    ) {
+        let mut to_write = Vec::new();
+        let mut items = Vec::new();
+        for (task, answer) in tasks.into_iter().zip(answers) {
+            match answer {
+                Answer::Absent => gave.verdicts.push((task, Verdict::Done(Outcome::Absent))),
+                Answer::Failed { reason } => gave.verdicts.push((task, Verdict::Failed(reason))),
+                Answer::Row(value) => {
+                    items.push(Item {
+                        key: task.key.clone(),
+                        value,
+                        ttl: ttl(loader, &task.key),
+                    });
+                    to_write.push(task);
+                }
+            }
+        }
+        if items.is_empty() {
+            return;
+        }
+        let Some(cache) = self.connected().await else {
+            return;
+        };
+        let mode = match self.mode {
+            Mode::Add => WriteMode::Add,
+            Mode::Refresh => WriteMode::Refresh,
+            Mode::Overwrite => WriteMode::Overwrite,
+        };
+        let permit = self.cache_permit();
+        let Ok(_place) = permit.enter().await else {
+            return;
+        };
+        let Ok(outcomes) = cache.write(&permit, mode, &items).await else {
+            return;
+        };
+        for ((task, item), outcome) in to_write.into_iter().zip(&items).zip(outcomes) {
+            let verdict = match outcome {
+                WriteOutcome::Written => {
+                    gave.effort.cache_bytes += item.value.len() as u64;
+                    Verdict::Done(Outcome::Warmed)
+                }
+                WriteOutcome::Kept => Verdict::Done(Outcome::Present),
+                WriteOutcome::Failed(error) => verdict_of(&error),
+            };
+            gave.verdicts.push((task, verdict));
+        }
+    }
+
+    /// The gate before the origin that a batch is loaded from.
+    pub(super) fn gate_of(&self, tasks: &[Task]) -> Option<Arc<Gate>> {
+        let origin = self.loader(tasks.first()?)?.origin.clone();
+        self.shared.gates.get(&Resource::Origin(origin)).cloned()
+    }
+
+    fn loader(&self, task: &Task) -> Option<&Arc<LoaderSpec>> {
+        self.loaders.get(usize::try_from(task.loader).ok()?)
+    }
+
+    fn cache_permit(&self) -> JobPermit {
+        let resource = Resource::Cache(self.cache.clone());
+        // Whoever knows a cache has a gate for it.
+        let gate = self.shared.gates.get(&resource).cloned();
+        let gate = gate
+            .unwrap_or_else(|| crate::gate::Gate::new(resource, Arc::clone(&self.shared.clock)));
+        gate.permit(self.job.clone(), self.stop.clone())
+    }
+
+    /// The connected cache: tried until it answers, for without it nothing can be done. `None` once stopped.
+    async fn connected(&self) -> Option<Arc<Cache>> {
+        loop {
+            match self
+                .stop
+                .run_until_cancelled(self.shared.caches.connect(&self.cache))
+                .await??
+            {
+                Ok(cache) => return Some(cache),
+                Err(error) => {
+                    let error = stoke_core::explain::explain(&error);
+                    tracing::warn!(job = %self.job, cache = %self.cache, error, "cannot connect to the cache, trying again");
+                    self.stop
+                        .run_until_cancelled(tokio::time::sleep(CONNECT_AGAIN))
+                        .await?;
+                }
+            }
+        }
+    }
+}
+
+fn ttl(loader: &LoaderSpec, key: &[u8]) -> Duration {
+    jittered(loader.ttl, loader.ttl_jitter_permille, key)
+}
+
+fn verdict_of(error: &CommandError) -> Verdict {
+    let reason = error.to_string();
+    if error.is_transient() {
+        Verdict::Again(reason)
+    } else {
+        Verdict::Failed(reason)
+    }
+}

@@ -1,0 +1,445 @@
+//! The loop of one run: takes entries from the stream, keeps goes in flight, and writes checkpoints.
+//!
+//! One task owns everything here. Bounds: entries taken and not settled ([`OPEN_MAX`]), goes that ask the cache
+//! ([`PROBES_MAX`]), goes that load ([`LOADS_MAX`], and the grant's queries in flight), entries to retry (the tracker's).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::{BoxFuture, select_all};
+use futures::stream::FuturesUnordered;
+use stoke_core::job::{Mode, Work};
+use stoke_core::names::{JobName, OriginName, Resource};
+use stoke_core::plan::PlanSummary;
+use stoke_core::progress::{Outcome, Tracker, Uptake};
+use stoke_core::records::{Checkpoint, Job};
+use stoke_core::units::{BandId, PartitionId};
+use stoke_proto::v1::FailedEntry;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::checkpoint::{CheckpointError, Keeper};
+use super::entries::{self, Brought, Task};
+use super::load::{Gave, Goer, Verdict};
+use super::lookahead::Lookahead;
+use super::{Assigned, Stop, recipe};
+use crate::gate::{Gate, Waiting};
+use crate::origin::Origin;
+use crate::worker::Shared;
+use stoke_core::explain::explain;
+
+/// How many entries may be taken and not settled: what a crash repeats, and what memory holds.
+const OPEN_MAX: usize = 20_000;
+/// How many goes may ask the cache at one time.
+const PROBES_MAX: usize = 4;
+/// How many goes may load at one time, whatever the grant says: each holds a batch.
+const LOADS_MAX: usize = 64;
+/// How often a checkpoint is written, where there is anything new.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
+/// As many failed entries are listed at once, without waiting for the next checkpoint's time.
+const FAILURES_MAX: usize = 2_000;
+/// How long until an entry is tried again: this, doubled with each attempt.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// How long between two loads at most while the origin is out of reach.
+const OUTAGE_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// How many entries to retry ask the cache in one go.
+const RETRIES_PER_GO: usize = 2_000;
+/// How long until an entry is tried again at most.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
+
+/// A go in flight, and what kind it is.
+type Go = BoxFuture<'static, (Kind, Gave)>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Probe,
+    Load,
+}
+
+/// One run of an assignment.
+pub(super) struct Run {
+    shared: Arc<Shared>,
+    job: JobName,
+    plan: Option<PlanSummary>,
+    attempts_max: u32,
+    goer: Option<Goer>,
+    stop: Stop,
+    starts: BTreeMap<PartitionId, BandId>,
+    tracker: Tracker,
+    keeper: Keeper,
+    ahead: Lookahead,
+    goes: FuturesUnordered<Go>,
+    probes: usize,
+    loads: usize,
+    retries: BTreeMap<(Instant, u64), Task>,
+    exhausted: bool,
+    /// All is done, and a checkpoint says so.
+    done: bool,
+    /// Until when nothing is loaded, because the origin is out of reach; and for how long that was.
+    outage: Option<(Instant, Duration)>,
+    /// Until when failed entries are not listed, because that just failed.
+    list_again: Instant,
+}
+
+impl Run {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        job: JobName,
+        record: &Job,
+        assigned: Assigned,
+        stop: Stop,
+    ) -> Self {
+        let Work::Batch(batch) = &record.spec.work;
+        let checkpoint = assigned
+            .checkpoint
+            .as_ref()
+            .map(|(checkpoint, _)| checkpoint);
+        let folded = assigned.assignment.folded(checkpoint);
+        let loaders = recipe::loaders(batch, &shared.catalog);
+        let batch_keys: Vec<usize> = loaders
+            .iter()
+            .flatten()
+            .map(|l| usize::try_from(l.batch_keys).unwrap_or(1))
+            .collect();
+        let goer = loaders.map(|loaders| Goer {
+            shared: Arc::clone(&shared),
+            job: job.clone(),
+            cache: batch.cache.clone(),
+            mode: batch.mode,
+            loaders,
+            stop: stop.token.clone(),
+        });
+        Self {
+            keeper: Keeper::new(
+                Arc::clone(&shared),
+                job.clone(),
+                assigned.revision,
+                assigned.checkpoint,
+            ),
+            shared,
+            job,
+            plan: record.plan.clone(),
+            attempts_max: batch.attempts_max,
+            goer,
+            stop,
+            starts: folded
+                .partitions
+                .iter()
+                .map(|(id, state)| (*id, state.first_band()))
+                .collect(),
+            tracker: Tracker::new(folded.partitions, folded.effort),
+            ahead: Lookahead::new(batch_keys),
+            goes: FuturesUnordered::new(),
+            probes: 0,
+            loads: 0,
+            retries: BTreeMap::new(),
+            exhausted: false,
+            done: false,
+            outage: None,
+            list_again: Instant::now(),
+        }
+    }
+
+    /// Works until told to stop, or until the assignment is somebody else's.
+    pub(super) async fn work(mut self) {
+        let (Some(plan), Some(goer)) = (self.plan.clone(), self.goer.clone()) else {
+            tracing::error!(job = %self.job, "this worker's configuration does not have what the job needs any more");
+            return;
+        };
+        match self.go_on(plan, goer).await {
+            Ok(()) => self.end().await,
+            Err(error) => {
+                tracing::info!(job = %self.job, error = explain(&error), "left an assignment")
+            }
+        }
+    }
+
+    /// Takes entries and keeps goes in flight until told to stop.
+    async fn go_on(&mut self, plan: PlanSummary, goer: Goer) -> Result<(), CheckpointError> {
+        let (sink, mut incoming) = mpsc::channel(2);
+        let (link, job, starts) = (
+            self.shared.link.clone(),
+            self.job.clone(),
+            self.starts.clone(),
+        );
+        let _bringing = AbortOnDropHandle::new(tokio::spawn(async move {
+            entries::bring(&link, &job, &plan, starts, sink).await
+        }));
+        let entrances = entrances(&self.shared, &goer);
+        let mut checkpoint = tokio::time::interval(CHECKPOINT_EVERY);
+        checkpoint.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let may_take =
+                !self.exhausted && self.probes < PROBES_MAX && self.tracker.held() < OPEN_MAX;
+            // Told from here on, so that nothing is missed between the look and the wait.
+            let mut passed: Vec<_> = entrances
+                .values()
+                .map(|e| Box::pin(e.gate.passed()))
+                .collect();
+            for passed in &mut passed {
+                passed.as_mut().enable();
+            }
+            self.start_load(&goer, &entrances, may_take);
+            let due = self.retries.first_key_value().map(|((when, _), _)| *when);
+            let resumes = self
+                .outage
+                .map(|(until, _)| until)
+                .filter(|until| *until > Instant::now());
+            tokio::select! {
+                () = self.stop.token.cancelled() => return Ok(()),
+                Some((kind, gave)) = self.goes.next() => self.settle(kind, gave),
+                brought = incoming.recv(), if may_take => self.take(brought, &goer),
+                () = until(due), if due.is_some() && self.probes < PROBES_MAX => self.retry_due(&goer),
+                () = until(resumes), if resumes.is_some() => {}
+                _ = select_all(passed) => {}
+                _ = checkpoint.tick() => self.checkpoint().await?,
+            }
+            let is_done = self.exhausted && self.goes.is_empty() && self.tracker.unsettled() == 0;
+            let just_done = is_done && !std::mem::replace(&mut self.done, is_done);
+            let must_list =
+                self.keeper.failures_waiting() >= FAILURES_MAX && Instant::now() >= self.list_again;
+            if just_done || must_list {
+                self.checkpoint().await?;
+            }
+        }
+    }
+
+    fn take(&mut self, brought: Option<Brought>, goer: &Goer) {
+        match brought {
+            None => self.exhausted = true,
+            Some(Brought::BandComplete(band)) => self.tracker.band_complete(band),
+            Some(Brought::Entries(tasks)) => {
+                let tracker = &mut self.tracker;
+                let mut taken = Vec::with_capacity(tasks.len());
+                for mut task in tasks {
+                    if let Uptake::Do { attempts } =
+                        tracker.take(task.partition, task.band, task.rank, task.priority)
+                    {
+                        task.attempts = attempts;
+                        taken.push(task);
+                    }
+                }
+                self.begin(taken, goer);
+            }
+        }
+    }
+
+    /// Asks the cache first, but where everything is overwritten.
+    fn begin(&mut self, tasks: Vec<Task>, goer: &Goer) {
+        if tasks.is_empty() {
+            return;
+        }
+        if goer.mode == Mode::Overwrite {
+            tasks.into_iter().for_each(|task| self.ahead.push(task));
+            return;
+        }
+        self.probes += 1;
+        let goer = goer.clone();
+        self.goes.push(Box::pin(
+            async move { (Kind::Probe, goer.probe(tasks).await) },
+        ));
+    }
+
+    /// Starts a load of the next batch that is ready, where its origin's gate is open, the grant has a place for it, and
+    /// nobody waits there: then the next query finds the last one's connection free again, and another connection is made
+    /// only where queries take longer than tokens.
+    fn start_load(&mut self, goer: &Goer, entrances: &Entrances, may_take: bool) {
+        let in_outage = self.outage.is_some_and(|(until, _)| Instant::now() < until);
+        if self.loads >= LOADS_MAX || in_outage {
+            return;
+        }
+        let loads = self.loads;
+        let job = &self.job;
+        let may_load = |loader: usize| {
+            let entrance = goer
+                .loaders
+                .get(loader)
+                .and_then(|loader| entrances.get(&loader.origin));
+            entrance.is_some_and(|Entrance { gate, origin }| {
+                gate.is_open(job)
+                    && gate.waiting() == 0
+                    && !origin.is_setting_up()
+                    && (loads == 0 || gate.in_flight() < gate.in_flight_max())
+            })
+        };
+        // Nothing comes that could fill a batch: the stream has ended, or waits for us.
+        let nothing_more = self.probes == 0 && (self.exhausted || (!may_take && self.loads == 0));
+        let Some(batch) = self.ahead.next_batch(nothing_more, may_load) else {
+            return;
+        };
+        self.loads += 1;
+        let goer = goer.clone();
+        let coming = goer.gate_of(&batch).map(Waiting::at);
+        self.goes.push(Box::pin(async move {
+            (Kind::Load, goer.load(batch, coming).await)
+        }));
+    }
+
+    fn settle(&mut self, kind: Kind, gave: Gave) {
+        match kind {
+            Kind::Probe => self.probes -= 1,
+            Kind::Load => {
+                self.loads -= 1;
+                self.note_outage(gave.outage, !gave.verdicts.is_empty());
+            }
+        }
+        self.tracker.spend(gave.effort);
+        gave.missing
+            .into_iter()
+            .for_each(|task| self.ahead.push(task));
+        for (task, verdict) in gave.verdicts {
+            match verdict {
+                Verdict::Done(outcome) => self.tracker.settle(task.partition, task.rank, outcome),
+                Verdict::Failed(reason) => self.fail(task, reason),
+                Verdict::Again(reason) if task.attempts + 1 >= self.attempts_max => {
+                    self.fail(task, reason)
+                }
+                Verdict::Again(_) => self.retry_later(task),
+            }
+        }
+    }
+
+    /// While the origin is out of reach, loads are tried again less and less often, until one gets an answer.
+    fn note_outage(&mut self, outage: bool, answered: bool) {
+        if outage {
+            let longer = self.outage.map_or(RETRY_AFTER, |(_, before)| before * 2);
+            let pause = longer.min(OUTAGE_PAUSE_MAX);
+            self.outage = Some((Instant::now() + pause, pause));
+        } else if answered {
+            self.outage = None;
+        }
+    }
+
+    fn fail(&mut self, task: Task, reason: String) {
+        self.tracker
+            .settle(task.partition, task.rank, Outcome::Failed);
+        let loader = self
+            .goer
+            .as_ref()
+            .and_then(|goer| goer.loaders.get(usize::try_from(task.loader).ok()?));
+        self.keeper.note_failure(FailedEntry {
+            key: task.key.to_vec(),
+            rank: task.rank.0,
+            loader: loader
+                .map(|loader| loader.name.to_string())
+                .unwrap_or_default(),
+            reason,
+            attempts: task.attempts + 1,
+        });
+    }
+
+    fn retry_later(&mut self, mut task: Task) {
+        task.attempts += 1;
+        self.tracker.retry(task.partition, task.rank, task.attempts);
+        let doubled = RETRY_AFTER * 2u32.saturating_pow(task.attempts - 1);
+        let jitter = rand::random_range(0.5..1.0);
+        let when = Instant::now() + doubled.min(RETRY_AFTER_MAX).mul_f64(jitter);
+        self.retries.insert((when, task.rank.0), task);
+    }
+
+    fn retry_due(&mut self, goer: &Goer) {
+        let now = Instant::now();
+        let mut due = Vec::new();
+        while due.len() < RETRIES_PER_GO
+            && let Some(first) = self.retries.first_entry()
+            && first.key().0 <= now
+        {
+            due.push(first.remove());
+        }
+        self.begin(due, goer);
+    }
+
+    /// Ends what is in flight (it was told to stop, so it sends nothing more), and says how far it has come.
+    async fn end(&mut self) {
+        while let Some((kind, gave)) = self.goes.next().await {
+            self.settle(kind, gave);
+        }
+        let aborted = self.stop.is_abort();
+        if aborted {
+            self.tracker.settle_open(Outcome::Cancelled);
+        }
+        while let Err(error) = self.keeper.write(self.standing(aborted)).await {
+            tracing::warn!(job = %self.job, error = explain(&error), "could not write the last checkpoint");
+            if matches!(error, CheckpointError::Superseded) || !aborted {
+                return;
+            }
+            // Until it is written, or this run is dismissed because the job is over.
+            tokio::time::sleep(CHECKPOINT_EVERY).await;
+        }
+    }
+
+    /// Writes a checkpoint while goes go on; one that could not be written is written later, but for one that does not
+    /// count any more.
+    async fn checkpoint(&mut self) -> Result<(), CheckpointError> {
+        let checkpoint = self.standing(false);
+        let mut gaves = Vec::new();
+        let written = {
+            let writing = self.keeper.write(checkpoint);
+            tokio::pin!(writing);
+            loop {
+                tokio::select! {
+                    written = &mut writing => break Some(written),
+                    Some(gave) = self.goes.next() => gaves.push(gave),
+                    () = self.stop.token.cancelled() => break None,
+                }
+            }
+        };
+        for (kind, gave) in gaves {
+            self.settle(kind, gave);
+        }
+        match written {
+            Some(Ok(())) => Ok(()),
+            Some(Err(CheckpointError::Superseded)) => Err(CheckpointError::Superseded),
+            Some(Err(error)) => {
+                self.list_again = Instant::now() + CHECKPOINT_EVERY;
+                tracing::warn!(job = %self.job, error = explain(&error), "could not write a checkpoint, trying again");
+                Ok(())
+            }
+            None => {
+                self.keeper.interrupted();
+                Ok(())
+            }
+        }
+    }
+
+    /// How this worker's part stands.
+    fn standing(&self, stopped: bool) -> Checkpoint {
+        Checkpoint {
+            partitions: self.tracker.states(),
+            effort: self.tracker.effort(),
+            failures: None,
+            stopped,
+        }
+    }
+}
+
+/// An origin that is loaded from, and the gate before it.
+struct Entrance {
+    gate: Arc<Gate>,
+    origin: Arc<Origin>,
+}
+
+/// Those of a job: at least one, or nothing could be loaded.
+type Entrances = BTreeMap<OriginName, Entrance>;
+
+fn entrances(shared: &Shared, goer: &Goer) -> Entrances {
+    let entrance = |name: &OriginName| {
+        let gate = shared.gates.get(&Resource::Origin(name.clone()))?;
+        let (gate, origin) = (Arc::clone(gate), Arc::clone(shared.origins.get(name)?));
+        Some((name.clone(), Entrance { gate, origin }))
+    };
+    goer.loaders
+        .iter()
+        .filter_map(|loader| entrance(&loader.origin))
+        .collect()
+}
+
+async fn until(when: Option<Instant>) {
+    match when {
+        Some(when) => tokio::time::sleep_until(when).await,
+        None => std::future::pending().await,
+    }
+}

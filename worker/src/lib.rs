@@ -1,0 +1,21 @@
+//! Stoke's worker: reads key sources, loads from origins, encodes, writes to caches, and never faster than granted.
+//!
+//! The only crate that names sqlx, redis and governor. It computes no ownership: the store's table is the truth.
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")
+)]
+
+mod attach;
+pub mod cache;
+pub mod catalog;
+pub mod gate;
+mod heart;
+mod job;
+pub mod link;
+pub mod origin;
+pub mod permit;
+pub mod source;
+mod worker;
+
+pub use worker::{Settings, StartError, Worker};

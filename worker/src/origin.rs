@@ -1,0 +1,297 @@
+//! Origins: the databases that values are loaded from.
+//!
+//! An [`Origin`] runs loaders' queries and key sources' queries, and turns rows into JSON. It opens connections when it
+//! needs them, keeps a few idle ones, and sends nothing without a token: the order is enter, connection, pass, send.
+//!
+//! Invariants:
+//! - Never more statements reach the database than tokens were taken, set-up and the driver's own look-ups included.
+//! - A connection whose statement did not end, because its future was dropped or because it failed, is closed.
+//! - Every key gets exactly one answer, and a fault in one key or row fails that entry, not its batch.
+//!
+//! How statements are counted: a token taken is a query counted, in [`Loaded::queries`] for a call that succeeds and in
+//! [`Origin::queries`] for all calls; an error carries no count. Left to others: retries, pacing, cache keys.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use bytes::Bytes;
+use stoke_core::names::OriginName;
+use tokio::sync::mpsc;
+
+mod error;
+mod idle;
+mod meter;
+mod postgres;
+pub mod rewrite;
+mod sheet;
+mod sqlite;
+
+pub use error::{Cause, OriginError};
+
+use crate::catalog::{Catalog, LoaderSpec, OriginConfig};
+use crate::permit::Permit;
+use crate::source::SourceRow;
+use meter::{Counters, Meter};
+use rewrite::{Dialect, Rewritten, rewrite};
+
+/// What became of one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The row, as a JSON object with the query's columns in their order.
+    Row(Bytes),
+    /// There is no row for this key.
+    Absent,
+    /// This key or its row cannot be used, and another attempt will not help.
+    Failed {
+        /// What is wrong, for people.
+        reason: String,
+    },
+}
+
+/// What a load gave.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Loaded {
+    /// One for each key, in the order of the keys.
+    pub answers: Vec<Answer>,
+    /// Rows received.
+    pub rows: u64,
+    /// Tokens taken: at least as many as statements sent, connection set-up included.
+    pub queries: u64,
+    /// Rows for keys that were not asked for: a sign that the query or its key column is not what it should be.
+    pub unasked: u64,
+}
+
+/// The origins of a catalog, by name.
+#[derive(Clone, Debug, Default)]
+pub struct Origins(BTreeMap<OriginName, Arc<Origin>>);
+
+impl Origins {
+    /// Makes an origin of each of the catalog's. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// Where a URL cannot be used.
+    pub fn new(catalog: &Catalog) -> Result<Self, OriginError> {
+        let open = |(name, config): (&OriginName, &OriginConfig)| {
+            Ok((name.clone(), Arc::new(Origin::open(config)?)))
+        };
+        Ok(Self(
+            catalog
+                .origins
+                .iter()
+                .map(open)
+                .collect::<Result<_, OriginError>>()?,
+        ))
+    }
+
+    /// The origin of this name.
+    #[must_use]
+    pub fn get(&self, name: &OriginName) -> Option<&Arc<Origin>> {
+        self.0.get(name)
+    }
+
+    /// All of them, by name.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Origin>> {
+        self.0.values()
+    }
+}
+
+/// A database, reached over as many connections as there are calls at one time.
+#[derive(Debug)]
+pub struct Origin {
+    name: OriginName,
+    dialect: Dialect,
+    counters: Counters,
+    engine: Engine,
+}
+
+#[derive(Debug)]
+enum Engine {
+    Postgres(Box<postgres::Engine>),
+    Sqlite(sqlite::Engine),
+}
+
+impl Origin {
+    /// An origin that connects when it is first asked.
+    ///
+    /// # Errors
+    /// Where the URL cannot be used.
+    pub fn open(config: &OriginConfig) -> Result<Self, OriginError> {
+        let engine = match config.dialect {
+            Dialect::Postgres => Engine::Postgres(Box::new(postgres::Engine::new(config)?)),
+            Dialect::Sqlite => Engine::Sqlite(sqlite::Engine::new(config)?),
+        };
+        let name = config.name.clone();
+        Ok(Self {
+            name,
+            dialect: config.dialect,
+            counters: Counters::default(),
+            engine,
+        })
+    }
+
+    /// Its name in the catalog.
+    #[must_use]
+    pub fn name(&self) -> &OriginName {
+        &self.name
+    }
+
+    /// Tokens taken for this origin by all calls so far, failed and dropped ones included: at least as many as
+    /// statements were sent.
+    #[must_use]
+    pub fn queries(&self) -> u64 {
+        self.counters.queries.load(Relaxed)
+    }
+
+    /// Rows received by all calls so far, failed and dropped ones included.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.counters.rows.load(Relaxed)
+    }
+
+    /// Whether a connection or a query is being set up: what is loaded meanwhile would need another.
+    #[must_use]
+    pub fn is_setting_up(&self) -> bool {
+        match &self.engine {
+            Engine::Postgres(engine) => engine.is_setting_up(),
+            // A file is open at once.
+            Engine::Sqlite(_) => false,
+        }
+    }
+
+    /// Keeps at most `max` connections idle from now on, and closes those beyond: to be set to the places in flight.
+    pub fn set_idle_max(&self, max: usize) {
+        match &self.engine {
+            Engine::Postgres(engine) => engine.set_idle_max(max),
+            Engine::Sqlite(engine) => engine.set_idle_max(max),
+        }
+    }
+
+    /// Checks that a loader's query can be prepared, that its columns can be written as JSON, that its keys can be
+    /// sent, and that its key column is there.
+    ///
+    /// # Errors
+    /// [`OriginError::Permanent`] says what is wrong with the loader.
+    pub async fn prepare(
+        &self,
+        permit: &dyn Permit,
+        loader: &LoaderSpec,
+    ) -> Result<(), OriginError> {
+        let query = self.rewritten(loader)?;
+        let _place = permit.enter().await?;
+        let mut meter = Meter::new(permit, &self.counters);
+        match &self.engine {
+            Engine::Postgres(engine) => engine.prepare(&mut meter, loader, &query).await,
+            Engine::Sqlite(engine) => engine.prepare(&mut meter, loader, &query).await,
+        }
+    }
+
+    /// Loads the rows of some keys: one query for each [`LoaderSpec::batch_keys`] of them, or one for each key where
+    /// the loader has `:key`. Dropping the future closes its connection, and with it ends the query.
+    ///
+    /// # Errors
+    /// Where no key got its answer. What concerns one key only is its answer, [`Answer::Failed`].
+    pub async fn load(
+        &self,
+        permit: &dyn Permit,
+        loader: &LoaderSpec,
+        keys: &[String],
+    ) -> Result<Loaded, OriginError> {
+        let query = self.rewritten(loader)?;
+        if keys.is_empty() {
+            return Ok(Loaded::default());
+        }
+        let _place = permit.enter().await?;
+        let mut meter = Meter::new(permit, &self.counters);
+        let sheet = match &self.engine {
+            Engine::Postgres(engine) => engine.load(&mut meter, loader, &query, keys).await?,
+            Engine::Sqlite(engine) => engine.load(&mut meter, loader, &query, keys).await?,
+        };
+        let loaded = sheet.finish(meter.queries(), meter.rows());
+        if loaded.unasked > 0 {
+            let (origin, loader, rows) = (self.name.as_str(), loader.name.as_str(), loaded.unasked);
+            tracing::warn!(
+                origin,
+                loader,
+                rows,
+                "rows for keys that were not asked for"
+            );
+        }
+        Ok(loaded)
+    }
+
+    /// Runs a key source's query and sends its rows in chunks of at most [`CHUNK_ROWS`](crate::source::CHUNK_ROWS), no
+    /// faster than they are taken; returns how many there were. It has a connection of its own, whose statement
+    /// timeout is the origin's `source_timeout`. Columns are sent in their text form, arrays as JSON.
+    ///
+    /// # Errors
+    /// Besides what the database says: where there is no column `key`, where a key is NULL or a priority is no number
+    /// from 0 to 10¹², with the row's number; [`OriginError::Stopped`] where nobody takes the rows any more. The rows
+    /// before the fault have been sent.
+    pub async fn rank(
+        &self,
+        permit: &dyn Permit,
+        query: &str,
+        sink: mpsc::Sender<Vec<SourceRow>>,
+    ) -> Result<u64, OriginError> {
+        let _place = permit.enter().await?;
+        let mut meter = Meter::new(permit, &self.counters);
+        match &self.engine {
+            Engine::Postgres(engine) => engine.rank(&mut meter, query, sink).await,
+            Engine::Sqlite(engine) => engine.rank(&mut meter, query, sink).await,
+        }
+    }
+
+    fn rewritten(&self, loader: &LoaderSpec) -> Result<Rewritten, OriginError> {
+        let doing = || format!("use the query of loader {:?}", loader.name.as_str());
+        rewrite(&loader.query, self.dialect).map_err(|error| OriginError::permanent(doing(), error))
+    }
+}
+
+/// The column that answers keys: the loader's, or the one the query compares; `None` where one key is asked at a time
+/// and the loader names no column, so that whatever row comes is the answer.
+fn key_column(
+    loader: &LoaderSpec,
+    query: &Rewritten,
+    columns: &[String],
+    same: impl Fn(&str, &str) -> bool,
+) -> Result<Option<usize>, KeyColumnError> {
+    let wanted = match (&loader.key_column, &query.key_column, query.placeholder) {
+        (Some(column), _, _) | (None, Some(column), _) => column,
+        (None, None, rewrite::Placeholder::Key) => return Ok(None),
+        (None, None, rewrite::Placeholder::Keys) => return Err(KeyColumnError::Unnamed),
+    };
+    let position = columns.iter().position(|column| column == wanted);
+    match position.or_else(|| columns.iter().position(|column| same(column, wanted))) {
+        Some(index) => Ok(Some(index)),
+        None => Err(KeyColumnError::Missing {
+            wanted: wanted.clone(),
+            found: columns.join(", "),
+        }),
+    }
+}
+
+/// Nothing says which key a row answers.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+enum KeyColumnError {
+    #[error("nothing says which key a row answers: set key-column to the column that has the key")]
+    Unnamed,
+    #[error(
+        "the rows have no column {wanted:?} to say which key they answer, but {found}: select it, or set key-column"
+    )]
+    Missing { wanted: String, found: String },
+}
+
+/// Two columns of one name would be one member of a JSON object.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the query has two columns {0:?}: give them different names with AS")]
+struct DuplicateColumn(String);
+
+fn refuse_duplicates(columns: &[String]) -> Result<(), DuplicateColumn> {
+    for (i, column) in columns.iter().enumerate() {
+        if columns[..i].contains(column) {
+            return Err(DuplicateColumn(column.clone()));
+        }
+    }
+    Ok(())
+}

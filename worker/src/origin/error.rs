@@ -1,0 +1,186 @@
+//! What can go wrong between a worker and an origin, and whether another attempt may help.
+
+use crate::permit::Stopped;
+
+/// The cause of an error, as the driver or this crate gives it.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why an origin gave no answer.
+///
+/// It does not say how many statements were sent: [`Origin::queries`](super::Origin::queries) does.
+#[derive(Debug, thiserror::Error)]
+pub enum OriginError {
+    /// The permit was withdrawn.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+    /// Another attempt may succeed: the connection was lost, the database was busy, or it took too long.
+    #[error("cannot {doing}, for the time being")]
+    Transient {
+        /// What was being done.
+        doing: String,
+        /// Why it failed.
+        #[source]
+        source: Cause,
+    },
+    /// Another attempt will not succeed: the query, the credentials or the data must change.
+    #[error("cannot {doing}")]
+    Permanent {
+        /// What was being done.
+        doing: String,
+        /// Why it failed.
+        #[source]
+        source: Cause,
+    },
+}
+
+impl OriginError {
+    /// Whether another attempt may succeed.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Transient { .. })
+    }
+
+    /// Whether the database is out of reach, or lets nobody in for now: another query would meet the same.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        let Self::Transient { source, .. } = self else {
+            return false;
+        };
+        match source.downcast_ref::<sqlx::Error>() {
+            Some(sqlx::Error::Io(_)) => true,
+            Some(sqlx::Error::Database(error)) => error
+                .code()
+                .is_some_and(|code| is_outage_in_postgres(&code)),
+            _ => false,
+        }
+    }
+
+    /// The error with all its causes in one line, for lists of failures.
+    #[must_use]
+    pub fn explain(&self) -> String {
+        stoke_core::explain::explain(self)
+    }
+
+    /// From a driver's error: what kind it is follows from the database's code.
+    pub(super) fn from_driver(doing: impl Into<String>, error: sqlx::Error) -> Self {
+        let doing = doing.into();
+        if is_transient(&error) {
+            Self::Transient {
+                doing,
+                source: Box::new(error),
+            }
+        } else {
+            Self::Permanent {
+                doing,
+                source: Box::new(error),
+            }
+        }
+    }
+
+    pub(super) fn permanent(doing: impl Into<String>, source: impl Into<Cause>) -> Self {
+        Self::Permanent {
+            doing: doing.into(),
+            source: source.into(),
+        }
+    }
+
+    pub(super) fn transient(doing: impl Into<String>, source: impl Into<Cause>) -> Self {
+        Self::Transient {
+            doing: doing.into(),
+            source: source.into(),
+        }
+    }
+}
+
+/// A statement that gave no answer within its time, whatever the database says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no answer within {}", humantime::format_duration(*.0))]
+pub(super) struct NoAnswer(pub(super) std::time::Duration);
+
+fn is_transient(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            if error
+                .try_downcast_ref::<sqlx::postgres::PgDatabaseError>()
+                .is_some()
+            {
+                is_transient_in_postgres(&code)
+            } else {
+                code.parse().is_ok_and(is_transient_in_sqlite)
+            }
+        }),
+        _ => false,
+    }
+}
+
+/// By SQLSTATE: <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
+fn is_transient_in_postgres(code: &str) -> bool {
+    /// Connection exceptions, rolled-back transactions, insufficient resources (too many connections among them),
+    /// operator interventions (a statement timeout, a shutdown), errors of the system around the database.
+    const CLASSES: [&str; 5] = ["08", "40", "53", "57", "58"];
+    /// An object in use, a lock not available, a prepared statement that a pooler between us lost, and internal errors
+    /// such as a relation that was dropped and made anew under the query's feet.
+    const CODES: [&str; 4] = ["55006", "55P03", "26000", "XX000"];
+    /// The database was dropped: it does not come back by itself.
+    const DATABASE_DROPPED: &str = "57P04";
+    code != DATABASE_DROPPED
+        && (CLASSES.iter().any(|class| code.starts_with(class)) || CODES.contains(&code))
+}
+
+/// Connection exceptions, too many connections, a server that shuts down, crashed, or starts.
+fn is_outage_in_postgres(code: &str) -> bool {
+    code.starts_with("08") || code == "53300" || matches!(code, "57P01" | "57P02" | "57P03")
+}
+
+/// By primary result code: <https://www.sqlite.org/rescode.html>.
+fn is_transient_in_sqlite(extended_code: u32) -> bool {
+    const BUSY: u32 = 5;
+    const LOCKED: u32 = 6;
+    const INTERRUPT: u32 = 9;
+    const IOERR: u32 = 10;
+    const SCHEMA: u32 = 17;
+    matches!(
+        extended_code & 0xff,
+        BUSY | LOCKED | INTERRUPT | IOERR | SCHEMA
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_that_may_pass_are_told_from_those_that_will_not() {
+        for code in [
+            "08006", "40001", "40P01", "53300", "57014", "57P01", "57P02", "57P03", "55P03",
+        ] {
+            assert!(is_transient_in_postgres(code), "{code}");
+        }
+        for code in [
+            "42601", "42P01", "42703", "28P01", "28000", "3D000", "22012", "57P04",
+        ] {
+            assert!(!is_transient_in_postgres(code), "{code}");
+        }
+        for (code, transient) in [
+            (5, true),
+            (517, true),
+            (9, true),
+            (266, true),
+            (1, false),
+            (14, false),
+            (26, false),
+        ] {
+            assert_eq!(is_transient_in_sqlite(code), transient, "{code}");
+        }
+    }
+
+    #[test]
+    fn an_explanation_has_every_cause_once() {
+        let error = OriginError::permanent("prepare the loader \"a\"", "no such column");
+        assert_eq!(
+            error.explain(),
+            "cannot prepare the loader \"a\": no such column"
+        );
+    }
+}

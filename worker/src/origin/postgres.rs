@@ -1,0 +1,313 @@
+//! Origins in PostgreSQL.
+//!
+//! # What is sent, and what it costs
+//!
+//! sqlx sends more than it is asked to, so tokens are taken ahead for all that it may send:
+//!
+//! | what | statements | tokens |
+//! |---|---|---|
+//! | a new connection (settings travel in the start-up message; one more, once per origin, where the server refuses `client_connection_check_interval`) | 0 | 1 |
+//! | the first time an origin sees a query: `PREPARE`, one query for the columns' tables, and for types that are not built in one for each level (an enum 1, an array of enums 2) | 2 to 4 | 4 |
+//! | the first time another connection runs it: `PREPARE`, and the same look-ups of types | 1 to 3 | the same |
+//! | running it | 1 | 1 |
+//!
+//! Types nested deeper than [`LOOKUPS_AHEAD`] are paid for right after the look-ups, before anything else is sent.
+//! Look-ups of types go out at once, however far apart their tokens were: so that the second that begins with them sees
+//! no more than the rate either, they are paid for a second time after them.
+//! `describe` is never used: it would `EXPLAIN` the query and ask for nullability. A connection that has prepared
+//! [`STATEMENTS_MAX`] queries is closed, so that the driver never prepares one anew on its own.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::TryStreamExt as _;
+use sqlx::{AssertSqlSafe, Executor as _, SqlSafeStr as _};
+use tokio::sync::mpsc;
+
+mod ask;
+mod key;
+mod kind;
+mod network;
+mod number;
+mod plan;
+mod session;
+mod time;
+mod value;
+
+use self::key::Parameter;
+use self::plan::{Plan, lookups_of};
+use self::session::{Doors, STATEMENTS_MAX, Session};
+use super::error::{NoAnswer, OriginError};
+use super::idle::Idle;
+use super::meter::Meter;
+use super::rewrite::{Placeholder, Rewritten};
+use super::sheet::Sheet;
+use crate::catalog::{BATCH_KEYS_MAX, LoaderSpec, OriginConfig};
+use crate::permit::Stopped;
+use crate::source::{Chunk, Header, SourceFault, SourceRow, Whereabouts};
+
+/// How many levels of look-ups of types are paid for before an unknown query is prepared.
+const LOOKUPS_AHEAD: u32 = 2;
+/// How many queries' plans are remembered; beyond, all are forgotten.
+const PLANS_MAX: usize = 1024;
+/// How much longer than the statement timeout we wait for an answer: where none comes, the network is gone.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// A PostgreSQL database.
+#[derive(Debug)]
+pub(super) struct Engine {
+    doors: Doors,
+    idle: Idle<Session>,
+    /// By the query as it is sent.
+    plans: Mutex<HashMap<Arc<str>, Arc<Plan>>>,
+    statement_timeout: Duration,
+    source_timeout: Duration,
+    setting_up: AtomicUsize,
+}
+
+/// Counts a connection or a query that is being set up.
+struct SettingUp<'a>(&'a AtomicUsize);
+
+impl<'a> SettingUp<'a> {
+    fn begin(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for SettingUp<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+/// What a loader needs besides a session.
+struct Recipe {
+    plan: Arc<Plan>,
+    parameter: Parameter,
+    placeholder: Placeholder,
+    key_column: Option<usize>,
+    value_bytes_max: u64,
+}
+
+/// A key source's query has a placeholder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the query of a key source takes no parameters: write the values into it")]
+struct ParametersInSource;
+
+impl Engine {
+    pub(super) fn new(config: &OriginConfig) -> Result<Self, OriginError> {
+        let doing = || format!("use the URL of origin {:?}", config.name.as_str());
+        Ok(Self {
+            doors: Doors::new(&config.url)
+                .map_err(|error| OriginError::permanent(doing(), error))?,
+            idle: Idle::default(),
+            plans: Mutex::default(),
+            statement_timeout: config.statement_timeout,
+            source_timeout: config.source_timeout,
+            setting_up: AtomicUsize::new(0),
+        })
+    }
+
+    pub(super) fn is_setting_up(&self) -> bool {
+        self.setting_up.load(Relaxed) > 0
+    }
+
+    pub(super) fn set_idle_max(&self, max: usize) {
+        self.idle.set_max(max);
+    }
+
+    pub(super) async fn prepare(
+        &self,
+        meter: &mut Meter<'_>,
+        loader: &LoaderSpec,
+        query: &Rewritten,
+    ) -> Result<(), OriginError> {
+        let (session, _recipe) = self.recipe(meter, loader, query).await?;
+        self.give_back(session);
+        Ok(())
+    }
+
+    pub(super) async fn load(
+        &self,
+        meter: &mut Meter<'_>,
+        loader: &LoaderSpec,
+        query: &Rewritten,
+        keys: &[String],
+    ) -> Result<Sheet, OriginError> {
+        let (session, recipe) = self.recipe(meter, loader, query).await?;
+        let mut sheet = Sheet::new(keys, |key| recipe.parameter.canonical(key));
+        let batch_keys = match recipe.placeholder {
+            Placeholder::Keys => loader.batch_keys.clamp(1, BATCH_KEYS_MAX) as usize,
+            Placeholder::Key => 1,
+        };
+        let mut held = session;
+        for batch in sheet.to_ask().chunks(batch_keys) {
+            let mut session = match held.take() {
+                Some(session) => session,
+                None => self.session(meter).await?,
+            };
+            match self
+                .ask(meter, &mut session, loader, &recipe, batch, &mut sheet)
+                .await
+            {
+                Ok(()) => held = Some(session),
+                Err(failed) => {
+                    if failed.connection_is_fine {
+                        self.give_back(Some(session));
+                    }
+                    return Err(failed.error);
+                }
+            }
+        }
+        self.give_back(held);
+        Ok(sheet)
+    }
+
+    pub(super) async fn rank(
+        &self,
+        meter: &mut Meter<'_>,
+        query: &str,
+        sink: mpsc::Sender<Vec<SourceRow>>,
+    ) -> Result<u64, OriginError> {
+        const DOING: &str = "run the key source's query";
+        let permanent = |error: SourceFault| OriginError::permanent(DOING, error);
+        // A connection of its own: its statement timeout is another one.
+        let mut session = self.doors.open(meter, self.source_timeout).await?;
+        let plan = self.plan(meter, &mut session, query.into(), DOING).await?;
+        if !plan.parameters.is_empty() {
+            return Err(OriginError::permanent(DOING, ParametersInSource));
+        }
+        let header = Header::new(plan.names()).map_err(permanent)?;
+        let limit = self.source_timeout + GRACE;
+        meter.pass(1).await?;
+        let mut rows =
+            sqlx::query(AssertSqlSafe(Arc::clone(&plan.sql))).fetch(&mut session.connection);
+        let mut chunk = Chunk::default();
+        let mut number = 0;
+        loop {
+            let row = match tokio::time::timeout(limit, rows.try_next()).await {
+                Ok(Ok(Some(row))) => row,
+                Ok(Ok(None)) => break,
+                Ok(Err(error)) => return Err(OriginError::from_driver(DOING, error)),
+                Err(_) => return Err(OriginError::transient(DOING, NoAnswer(limit))),
+            };
+            number += 1;
+            meter.count_row();
+            let at = Whereabouts::Row(number);
+            let values = (0..header.columns().len())
+                .map(|index| plan.text(&row, index))
+                .collect::<Result<_, _>>();
+            let values = values.map_err(|fault| {
+                permanent(SourceFault::Row {
+                    at,
+                    what: fault.to_string(),
+                })
+            })?;
+            let row = header.row(at, values).map_err(permanent)?;
+            if let Some(full) = chunk.push(row) {
+                sink.send(full).await.map_err(|_| Stopped)?;
+            }
+        }
+        if let Some(last) = chunk.take() {
+            sink.send(last).await.map_err(|_| Stopped)?;
+        }
+        Ok(number)
+    }
+
+    /// What a loader needs, and the session that was used to find it out, if one was.
+    async fn recipe(
+        &self,
+        meter: &mut Meter<'_>,
+        loader: &LoaderSpec,
+        query: &Rewritten,
+    ) -> Result<(Option<Session>, Recipe), OriginError> {
+        let doing = format!("prepare the query of loader {:?}", loader.name.as_str());
+        let known = self.plans().get(query.sql.as_str()).cloned();
+        let (session, plan) = match known {
+            Some(plan) => (None, plan),
+            None => {
+                let mut session = self.session(meter).await?;
+                let plan = self
+                    .plan(meter, &mut session, query.sql.as_str().into(), &doing)
+                    .await?;
+                let mut plans = self.plans();
+                if plans.len() >= PLANS_MAX {
+                    plans.clear();
+                }
+                plans.insert(Arc::clone(&plan.sql), Arc::clone(&plan));
+                drop(plans);
+                (Some(session), plan)
+            }
+        };
+        let parameter = Parameter::new(&plan.parameters, query.placeholder);
+        let parameter = parameter.map_err(|error| OriginError::permanent(&doing, error))?;
+        // PostgreSQL spells names exactly; the query's own were folded when it was rewritten.
+        let key_column = super::key_column(loader, query, &plan.names(), |_, _| false);
+        let key_column = key_column.map_err(|error| OriginError::permanent(&doing, error))?;
+        let (placeholder, value_bytes_max) = (query.placeholder, loader.max_value_bytes);
+        Ok((
+            session,
+            Recipe {
+                plan,
+                parameter,
+                placeholder,
+                key_column,
+                value_bytes_max,
+            },
+        ))
+    }
+
+    /// Prepares a query that nothing is known of.
+    async fn plan(
+        &self,
+        meter: &mut Meter<'_>,
+        session: &mut Session,
+        sql: Arc<str>,
+        doing: &str,
+    ) -> Result<Arc<Plan>, OriginError> {
+        let _setting_up = SettingUp::begin(&self.setting_up);
+        // PREPARE, the query for the columns' tables, and those for types.
+        meter.pass(2 + LOOKUPS_AHEAD).await?;
+        let limit = self.statement_timeout + GRACE;
+        let prepare = session
+            .connection
+            .prepare(AssertSqlSafe(Arc::clone(&sql)).into_sql_str());
+        let statement = match tokio::time::timeout(limit, prepare).await {
+            Ok(Ok(statement)) => statement,
+            Ok(Err(error)) => return Err(OriginError::from_driver(doing, error)),
+            Err(_) => return Err(OriginError::transient(doing, NoAnswer(limit))),
+        };
+        let lookups = lookups_of(&statement);
+        let unpaid = lookups.saturating_sub(LOOKUPS_AHEAD);
+        meter.pass(unpaid + lookups).await?;
+        session.prepared.insert(Arc::clone(&sql));
+        let plan =
+            Plan::new(sql, &statement).map_err(|error| OriginError::permanent(doing, error))?;
+        Ok(Arc::new(plan))
+    }
+
+    async fn session(&self, meter: &mut Meter<'_>) -> Result<Session, OriginError> {
+        match self.idle.take() {
+            Some(session) => Ok(session),
+            None => {
+                let _setting_up = SettingUp::begin(&self.setting_up);
+                self.doors.open(meter, self.statement_timeout).await
+            }
+        }
+    }
+
+    fn give_back(&self, session: Option<Session>) {
+        if let Some(session) = session
+            && session.prepared.len() < STATEMENTS_MAX
+        {
+            self.idle.give_back(session);
+        }
+    }
+
+    fn plans(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, Arc<Plan>>> {
+        self.plans.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

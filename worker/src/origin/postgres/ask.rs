@@ -1,0 +1,178 @@
+//! Running a loader's query for one batch of keys, and what becomes of the connection when that fails.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::TryStreamExt as _;
+use sqlx::AssertSqlSafe;
+use sqlx::postgres::PgArguments;
+
+use super::session::Session;
+use super::{Engine, GRACE, Recipe};
+use crate::catalog::LoaderSpec;
+use crate::origin::error::{NoAnswer, OriginError};
+use crate::origin::meter::Meter;
+use crate::origin::rewrite::Placeholder;
+use crate::origin::sheet::Sheet;
+
+/// The columns are not those that were there when the query was first prepared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the query's columns have changed since it was prepared")]
+struct ColumnsChanged;
+
+impl Engine {
+    /// Runs a loader's query for one batch. Where this future is dropped, its caller's session is dropped with it.
+    pub(super) async fn ask(
+        &self,
+        meter: &mut Meter<'_>,
+        session: &mut Session,
+        loader: &LoaderSpec,
+        recipe: &Recipe,
+        batch: &[(usize, String)],
+        sheet: &mut Sheet,
+    ) -> Result<(), Failed> {
+        let doing = || format!("run the query of loader {:?}", loader.name.as_str());
+        let arguments = recipe
+            .parameter
+            .arguments(batch.iter().map(|(_, text)| text.as_str()));
+        let arguments =
+            arguments.map_err(|error| Failed::cleanly(OriginError::permanent(doing(), error)))?;
+        let lone_slot = match (recipe.placeholder, recipe.key_column, batch) {
+            (Placeholder::Key, None, [(slot, _)]) => Some(*slot),
+            _ => None,
+        };
+        let known = session.prepared.contains(&recipe.plan.sql);
+        let statements = if known { 1 } else { 2 + recipe.plan.lookups };
+        meter
+            .pass(statements)
+            .await
+            .map_err(|stopped| Failed::cleanly(stopped.into()))?;
+        let limit = self.statement_timeout + GRACE;
+        let rows = receive(meter, session, recipe, arguments, lone_slot, sheet);
+        match tokio::time::timeout(limit, rows).await {
+            Ok(Ok(())) => {
+                session.prepared.insert(Arc::clone(&recipe.plan.sql));
+                let at_once = if known { 0 } else { recipe.plan.lookups };
+                meter
+                    .pass(at_once)
+                    .await
+                    .map_err(|stopped| Failed::cleanly(stopped.into()))
+            }
+            Ok(Err(Interrupted::ColumnsChanged)) => {
+                self.plans().remove(&recipe.plan.sql);
+                Err(Failed::with_connection(OriginError::transient(
+                    doing(),
+                    ColumnsChanged,
+                )))
+            }
+            Ok(Err(Interrupted::Driver(error))) => Err(self.failed(doing(), recipe, error, known)),
+            Err(_) => Err(Failed::with_connection(OriginError::transient(
+                doing(),
+                NoAnswer(limit),
+            ))),
+        }
+    }
+
+    /// What a driver's error (of a query that was prepared before, if `known`) means for the query's plan and for the connections.
+    fn failed(&self, doing: String, recipe: &Recipe, error: sqlx::Error, known: bool) -> Failed {
+        /// "Cached plan must not change result type": the table was altered after the query was prepared.
+        const RESULT_TYPE_CHANGED: &str = "0A000";
+        /// The prepared statement is gone: something between us and the server gave us another session.
+        const STATEMENT_GONE: &str = "26000";
+        let code = error
+            .as_database_error()
+            .and_then(|error| error.code())
+            .map(std::borrow::Cow::into_owned);
+        match code.as_deref() {
+            Some(RESULT_TYPE_CHANGED) => {
+                self.plans().remove(&recipe.plan.sql);
+                self.idle.close_all();
+                Failed::with_connection(OriginError::transient(doing, error))
+            }
+            Some(code)
+                if code == STATEMENT_GONE || code.starts_with("57P") || code.starts_with("08") =>
+            {
+                self.idle.close_all();
+                Failed::with_connection(OriginError::from_driver(doing, error))
+            }
+            // Whether the driver has kept a statement that failed on its first run is not known: the account of what is
+            // prepared must hold.
+            Some(_) if !known => Failed::with_connection(OriginError::from_driver(doing, error)),
+            Some(_) => Failed::cleanly(OriginError::from_driver(doing, error)),
+            None => {
+                // One connection is dead: the others were probably cut by the same event.
+                self.idle.close_all();
+                Failed::with_connection(OriginError::from_driver(doing, error))
+            }
+        }
+    }
+}
+
+/// A query that failed.
+pub(super) struct Failed {
+    pub(super) error: OriginError,
+    /// Whether the connection can take the next query.
+    pub(super) connection_is_fine: bool,
+}
+
+impl Failed {
+    /// The database refused, or nothing was sent.
+    fn cleanly(error: OriginError) -> Self {
+        Self {
+            error,
+            connection_is_fine: true,
+        }
+    }
+
+    fn with_connection(error: OriginError) -> Self {
+        Self {
+            error,
+            connection_is_fine: false,
+        }
+    }
+}
+
+/// Why rows stopped coming.
+enum Interrupted {
+    Driver(sqlx::Error),
+    ColumnsChanged,
+}
+
+/// Sends a query and enters its rows into the sheet.
+async fn receive(
+    meter: &mut Meter<'_>,
+    session: &mut Session,
+    recipe: &Recipe,
+    arguments: PgArguments,
+    lone_slot: Option<usize>,
+    sheet: &mut Sheet,
+) -> Result<(), Interrupted> {
+    let plan = &recipe.plan;
+    let query = sqlx::query_with(AssertSqlSafe(Arc::clone(&plan.sql)), arguments);
+    let mut rows = query.fetch(&mut session.connection);
+    let mut buffer = Vec::new();
+    let mut first = true;
+    while let Some(row) = rows.try_next().await.map_err(Interrupted::Driver)? {
+        meter.count_row();
+        if std::mem::take(&mut first) && !plan.fits(&row) {
+            return Err(Interrupted::ColumnsChanged);
+        }
+        let slot = match (lone_slot, recipe.key_column) {
+            (Some(slot), _) => Some(slot),
+            (None, Some(column)) => {
+                let key = plan.text(&row, column).ok().flatten();
+                let key = key.and_then(|key| recipe.parameter.canonical(&key).ok());
+                sheet.slot(key.as_deref())
+            }
+            (None, None) => None,
+        };
+        if let Some(slot) = slot {
+            let json = plan.json(&row, recipe.value_bytes_max, &mut buffer);
+            let value = json
+                .map(|()| Bytes::copy_from_slice(&buffer))
+                .map_err(|fault| fault.to_string());
+            sheet.answer(slot, value);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,372 @@
+//! Keys: from the text that a plan has to the type that the query's parameter has.
+//!
+//! A key has a canonical text, by which rows are matched ("007" is 7 where the parameter is a number), and a binary form
+//! made from it. A text that is no value of the type is refused here: sent, it would fail the whole batch.
+
+use sqlx::encode::{Encode, IsNull};
+use sqlx::error::BoxDynError;
+use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgTypeInfo, PgTypeKind, Postgres};
+use sqlx::{Arguments as _, Type, TypeInfo as _};
+
+use super::kind::{BPCHAR, Kind, is_citext};
+use super::{number, time};
+use crate::origin::rewrite::Placeholder;
+use crate::origin::sheet::Reason;
+
+/// The most digits of a decimal key, those after the point included.
+const NUMERIC_DIGITS_MAX: usize = 1000;
+
+/// A query's only parameter.
+#[derive(Clone, Debug)]
+pub(super) struct Parameter {
+    ty: PgTypeInfo,
+    /// What a batch is an array of, by its identifier; `None` where the parameter is one key.
+    element_oid: Option<u32>,
+    key: KeyKind,
+}
+
+/// Why keys cannot be sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum ParameterError {
+    #[error("PostgreSQL finds {0} parameters in the query instead of one")]
+    Count(usize),
+    #[error("PostgreSQL takes :keys for {0}, not for an array: write IN (:keys) or = ANY(:keys)")]
+    NoArray(String),
+    #[error(
+        "keys of the type {0} are not supported: cast the column, as in my_column::text IN (:keys)"
+    )]
+    Unsupported(String),
+}
+
+impl Parameter {
+    /// From the types that PostgreSQL gave to a query's parameters.
+    pub(super) fn new(
+        types: &[PgTypeInfo],
+        placeholder: Placeholder,
+    ) -> Result<Self, ParameterError> {
+        let [ty] = types else {
+            return Err(ParameterError::Count(types.len()));
+        };
+        let element = match (placeholder, ty.kind()) {
+            (Placeholder::Key, _) => None,
+            (Placeholder::Keys, PgTypeKind::Array(element)) => Some(element),
+            (Placeholder::Keys, _) => return Err(ParameterError::NoArray(ty.name().to_owned())),
+        };
+        let unsupported = || ParameterError::Unsupported(ty.name().to_owned());
+        let key = KeyKind::of(element.unwrap_or(ty)).ok_or_else(unsupported)?;
+        let element_oid = match element {
+            Some(element) => Some(element.oid().ok_or_else(unsupported)?.0),
+            None => None,
+        };
+        Ok(Self {
+            ty: ty.clone(),
+            element_oid,
+            key,
+        })
+    }
+
+    /// A key's canonical text.
+    pub(super) fn canonical(&self, text: &str) -> Result<String, Reason> {
+        let refused = || {
+            let shown: String = text.chars().take(80).collect();
+            format!("the key {shown:?} is not {}", self.key.described())
+        };
+        self.key.canonical(text).ok_or_else(refused)
+    }
+
+    /// The arguments of a query for some keys, given by their canonical texts.
+    pub(super) fn arguments<'k>(
+        &self,
+        keys: impl ExactSizeIterator<Item = &'k str>,
+    ) -> Result<PgArguments, BoxDynError> {
+        let mut bytes = Vec::new();
+        let mut element = Vec::new();
+        if let Some(oid) = self.element_oid {
+            // One dimension, no NULLs, the element's type, the length, the first index.
+            bytes.extend_from_slice(&1_i32.to_be_bytes());
+            bytes.extend_from_slice(&0_i32.to_be_bytes());
+            bytes.extend_from_slice(&oid.to_be_bytes());
+            bytes.extend_from_slice(&i32::try_from(keys.len())?.to_be_bytes());
+            bytes.extend_from_slice(&1_i32.to_be_bytes());
+            for key in keys {
+                element.clear();
+                self.key.encode(key, &mut element);
+                bytes.extend_from_slice(&i32::try_from(element.len())?.to_be_bytes());
+                bytes.extend_from_slice(&element);
+            }
+        } else {
+            for key in keys {
+                self.key.encode(key, &mut bytes);
+            }
+        }
+        let mut arguments = PgArguments::default();
+        arguments.add(Argument {
+            bytes,
+            ty: self.ty.clone(),
+        })?;
+        Ok(arguments)
+    }
+}
+
+/// A value that is in its binary form already.
+struct Argument {
+    bytes: Vec<u8>,
+    ty: PgTypeInfo,
+}
+
+impl Type<Postgres> for Argument {
+    fn type_info() -> PgTypeInfo {
+        // Never asked for: `produces` says it.
+        <str as Type<Postgres>>::type_info()
+    }
+}
+
+impl Encode<'_, Postgres> for Argument {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        buffer.extend_from_slice(&self.bytes);
+        Ok(IsNull::No)
+    }
+
+    fn produces(&self) -> Option<PgTypeInfo> {
+        Some(self.ty.clone())
+    }
+}
+
+/// The types that keys may have.
+#[derive(Clone, Debug)]
+enum KeyKind {
+    Bool,
+    Int2,
+    Int4,
+    Int8,
+    Oid,
+    Numeric,
+    Text,
+    /// Spaces at the end do not count.
+    Bpchar,
+    /// Upper and lower case do not count.
+    Citext,
+    Enum(std::sync::Arc<[String]>),
+    Uuid,
+    Date,
+}
+
+impl KeyKind {
+    fn of(ty: &PgTypeInfo) -> Option<Self> {
+        match ty.kind() {
+            PgTypeKind::Domain(base) => return Self::of(base),
+            PgTypeKind::Enum(labels) => return Some(Self::Enum(labels.clone())),
+            _ if is_citext(ty) => return Some(Self::Citext),
+            _ if ty.oid().is_some_and(|oid| oid.0 == BPCHAR) => return Some(Self::Bpchar),
+            _ => {}
+        }
+        match Kind::of(ty)? {
+            Kind::Bool => Some(Self::Bool),
+            Kind::Int2 => Some(Self::Int2),
+            Kind::Int4 => Some(Self::Int4),
+            Kind::Int8 => Some(Self::Int8),
+            Kind::Oid => Some(Self::Oid),
+            Kind::Numeric => Some(Self::Numeric),
+            Kind::Text => Some(Self::Text),
+            Kind::Uuid => Some(Self::Uuid),
+            Kind::Date => Some(Self::Date),
+            _ => None,
+        }
+    }
+
+    fn described(&self) -> &'static str {
+        match self {
+            Self::Bool => "true or false",
+            Self::Int2 => "a number from -32768 to 32767",
+            Self::Int4 => "a number from -2147483648 to 2147483647",
+            Self::Int8 => "a number from -9223372036854775808 to 9223372036854775807",
+            Self::Oid => "a number from 0 to 4294967295",
+            Self::Numeric => "a decimal number",
+            Self::Text | Self::Bpchar | Self::Citext => "a text without zero bytes",
+            Self::Enum(_) => "one of the enum's labels",
+            Self::Uuid => "a UUID",
+            Self::Date => "a date (YYYY-MM-DD)",
+        }
+    }
+
+    fn canonical(&self, text: &str) -> Option<String> {
+        let integer = |min: i64, max: i64| {
+            let number: i64 = text.parse().ok()?;
+            (min..=max).contains(&number).then(|| number.to_string())
+        };
+        match self {
+            Self::Bool => match text {
+                "t" | "true" => Some("true".to_owned()),
+                "f" | "false" => Some("false".to_owned()),
+                _ => None,
+            },
+            Self::Int2 => integer(i16::MIN.into(), i16::MAX.into()),
+            Self::Int4 => integer(i32::MIN.into(), i32::MAX.into()),
+            Self::Int8 => integer(i64::MIN, i64::MAX),
+            Self::Oid => integer(0, u32::MAX.into()),
+            Self::Numeric => canonical_decimal(text),
+            Self::Text => (!text.contains('\0')).then(|| text.to_owned()),
+            Self::Bpchar => (!text.contains('\0')).then(|| text.trim_end_matches(' ').to_owned()),
+            Self::Citext => (!text.contains('\0')).then(|| text.to_lowercase()),
+            Self::Enum(labels) => labels
+                .iter()
+                .any(|label| label == text)
+                .then(|| text.to_owned()),
+            Self::Uuid => canonical_uuid(text),
+            Self::Date => time::parse_date(text).map(|_| text.to_owned()),
+        }
+    }
+
+    /// The binary form of a canonical text.
+    fn encode(&self, canonical: &str, out: &mut Vec<u8>) {
+        match self {
+            Self::Bool => out.push(u8::from(canonical == "true")),
+            Self::Int2 => {
+                out.extend_from_slice(&canonical.parse::<i16>().unwrap_or_default().to_be_bytes())
+            }
+            Self::Int4 => {
+                out.extend_from_slice(&canonical.parse::<i32>().unwrap_or_default().to_be_bytes())
+            }
+            Self::Int8 => {
+                out.extend_from_slice(&canonical.parse::<i64>().unwrap_or_default().to_be_bytes())
+            }
+            Self::Oid => {
+                out.extend_from_slice(&canonical.parse::<u32>().unwrap_or_default().to_be_bytes())
+            }
+            Self::Numeric => number::encode_numeric(canonical, out),
+            Self::Text | Self::Bpchar | Self::Citext | Self::Enum(_) => {
+                out.extend_from_slice(canonical.as_bytes())
+            }
+            Self::Uuid => out.extend(uuid_bytes(canonical)),
+            Self::Date => out.extend_from_slice(
+                &time::parse_date(canonical)
+                    .unwrap_or_default()
+                    .to_be_bytes(),
+            ),
+        }
+    }
+}
+
+/// Without leading zeros, zeros behind the last digit after the point, and a sign before zero.
+fn canonical_decimal(text: &str) -> Option<String> {
+    let (sign, digits) = match text.as_bytes().first()? {
+        b'-' => ("-", &text[1..]),
+        b'+' => ("", &text[1..]),
+        _ => ("", text),
+    };
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let all_digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+    let length = whole.len() + fraction.len();
+    if !all_digits(whole) || !all_digits(fraction) || !(1..=NUMERIC_DIGITS_MAX).contains(&length) {
+        return None;
+    }
+    let whole = whole.trim_start_matches('0');
+    let fraction = fraction.trim_end_matches('0');
+    let sign = if whole.is_empty() && fraction.is_empty() {
+        ""
+    } else {
+        sign
+    };
+    let whole = if whole.is_empty() { "0" } else { whole };
+    let point = if fraction.is_empty() { "" } else { "." };
+    Some(format!("{sign}{whole}{point}{fraction}"))
+}
+
+/// 32 hexadecimal digits in lower case, hyphens where they belong; takes them with or without hyphens.
+fn canonical_uuid(text: &str) -> Option<String> {
+    let digits: String = text
+        .chars()
+        .filter(|&c| c != '-')
+        .map(|c| c.to_ascii_lowercase())
+        .collect();
+    let hyphens_fit = text.len() == 32
+        || (text.len() == 36 && [8, 13, 18, 23].iter().all(|&i| text.as_bytes()[i] == b'-'));
+    if digits.len() != 32 || !hyphens_fit || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    let part = |range: std::ops::Range<usize>| &digits[range];
+    Some(format!(
+        "{}-{}-{}-{}-{}",
+        part(0..8),
+        part(8..12),
+        part(12..16),
+        part(16..20),
+        part(20..32)
+    ))
+}
+
+fn uuid_bytes(canonical: &str) -> impl Iterator<Item = u8> {
+    let digits: Vec<u8> = canonical
+        .bytes()
+        .filter(|&b| b != b'-')
+        .map(|b| {
+            if b.is_ascii_digit() {
+                b - b'0'
+            } else {
+                b - b'a' + 10
+            }
+        })
+        .collect();
+    (0..digits.len() / 2).map(move |i| digits[2 * i] << 4 | digits[2 * i + 1])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_have_one_canonical_text() {
+        for (kind, text, canonical) in [
+            (KeyKind::Int8, "007", Some("7")),
+            (KeyKind::Int8, "+7", Some("7")),
+            (KeyKind::Int8, "-0", Some("0")),
+            (KeyKind::Int8, "abc", None),
+            (KeyKind::Int8, "", None),
+            (KeyKind::Int8, "9223372036854775808", None),
+            (KeyKind::Int2, "32768", None),
+            (KeyKind::Oid, "-1", None),
+            (KeyKind::Numeric, "007.50", Some("7.5")),
+            (KeyKind::Numeric, "-.50", Some("-0.5")),
+            (KeyKind::Numeric, "-0.0", Some("0")),
+            (KeyKind::Numeric, ".", None),
+            (KeyKind::Numeric, "1e3", None),
+            (KeyKind::Text, "a\0b", None),
+            (KeyKind::Bpchar, "ab  ", Some("ab")),
+            (KeyKind::Citext, "AbC", Some("abc")),
+            (
+                KeyKind::Uuid,
+                "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11",
+                Some("a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"),
+            ),
+            (
+                KeyKind::Uuid,
+                "a0eebc999c0b4ef8bb6d6bb9bd380a11",
+                Some("a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"),
+            ),
+            (KeyKind::Uuid, "a0eebc99-9c0b-4ef8-bb6d", None),
+            (KeyKind::Uuid, "é0eebc99-9c0b-4ef8-bb6d-6bb9bd380a1", None),
+            (KeyKind::Date, "2024-02-29", Some("2024-02-29")),
+            (KeyKind::Date, "2023-02-29", None),
+            (KeyKind::Bool, "t", Some("true")),
+            (KeyKind::Enum(vec!["new".to_owned()].into()), "old", None),
+        ] {
+            assert_eq!(
+                kind.canonical(text).as_deref(),
+                canonical,
+                "{kind:?} {text:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_uuid_is_sixteen_bytes() {
+        let bytes: Vec<u8> = uuid_bytes("a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11").collect();
+        assert_eq!(
+            bytes,
+            [
+                0xa0, 0xee, 0xbc, 0x99, 0x9c, 0x0b, 0x4e, 0xf8, 0xbb, 0x6d, 0x6b, 0xb9, 0xbd, 0x38,
+                0x0a, 0x11
+            ]
+        );
+    }
+}

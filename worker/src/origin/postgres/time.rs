@@ -1,0 +1,207 @@
+//! Dates and times from PostgreSQL's binary form into the text that its `row_to_json` has for them: ISO 8601, and the
+//! style `postgres` for intervals. Sessions have the time zone UTC.
+
+use std::io::Write;
+
+use super::value::Fault;
+
+const MICROS_PER_SECOND: i64 = 1_000_000;
+const MICROS_PER_DAY: i64 = 86_400 * MICROS_PER_SECOND;
+/// From 1970-01-01 to 2000-01-01, where PostgreSQL begins to count.
+const EPOCH_DAYS: i64 = 10_957;
+
+/// Days since 2000-01-01.
+pub(super) fn date(days: i32, out: &mut Vec<u8>) -> Result<(), Fault> {
+    if days == i32::MAX || days == i32::MIN {
+        return Err(Fault::NoForm("an infinite date"));
+    }
+    let (year, month, day) = civil(i64::from(days));
+    day_text(year, month, day, out);
+    era(year, out);
+    Ok(())
+}
+
+/// Microseconds since 2000-01-01 00:00, with `zone` ("+00:00" or nothing) behind.
+pub(super) fn timestamp(micros: i64, zone: &str, out: &mut Vec<u8>) -> Result<(), Fault> {
+    if micros == i64::MAX || micros == i64::MIN {
+        return Err(Fault::NoForm("an infinite timestamp"));
+    }
+    let (year, month, day) = civil(micros.div_euclid(MICROS_PER_DAY));
+    day_text(year, month, day, out);
+    out.push(b'T');
+    time(micros.rem_euclid(MICROS_PER_DAY), out);
+    out.extend_from_slice(zone.as_bytes());
+    era(year, out);
+    Ok(())
+}
+
+/// Microseconds since midnight.
+pub(super) fn time(micros: i64, out: &mut Vec<u8>) {
+    let seconds = micros / MICROS_PER_SECOND;
+    let _ = write!(out, "{:02}:{:02}:", seconds / 3600, seconds / 60 % 60);
+    seconds_text(seconds % 60, micros % MICROS_PER_SECOND, out);
+}
+
+/// Microseconds since midnight, and the zone in seconds west of Greenwich.
+pub(super) fn timetz(micros: i64, west: i32, out: &mut Vec<u8>) {
+    time(micros, out);
+    let offset = west.unsigned_abs();
+    let sign = if west <= 0 { '+' } else { '-' };
+    let (hours, minutes, seconds) = (offset / 3600, offset / 60 % 60, offset % 60);
+    let _ = match (minutes, seconds) {
+        (0, 0) => write!(out, "{sign}{hours:02}"),
+        (_, 0) => write!(out, "{sign}{hours:02}:{minutes:02}"),
+        _ => write!(out, "{sign}{hours:02}:{minutes:02}:{seconds:02}"),
+    };
+}
+
+/// Months, days and microseconds, which an interval keeps apart, as `1 year 2 mons -3 days +04:05:06`.
+pub(super) fn interval(
+    months: i32,
+    days: i32,
+    micros: i64,
+    out: &mut Vec<u8>,
+) -> Result<(), Fault> {
+    if (months, days, micros) == (i32::MAX, i32::MAX, i64::MAX)
+        || (months, days, micros) == (i32::MIN, i32::MIN, i64::MIN)
+    {
+        return Err(Fault::NoForm("an infinite interval"));
+    }
+    let start = out.len();
+    // Behind a negative part a positive one shows its sign.
+    let mut negative = false;
+    for (value, unit) in [(months / 12, "year"), (months % 12, "mon"), (days, "day")] {
+        if value == 0 {
+            continue;
+        }
+        let space = if out.len() > start { " " } else { "" };
+        let plus = if negative && value > 0 { "+" } else { "" };
+        let plural = if value == 1 { "" } else { "s" };
+        let _ = write!(out, "{space}{plus}{value} {unit}{plural}");
+        negative = value < 0;
+    }
+    if micros != 0 || out.len() == start {
+        let space = if out.len() > start { " " } else { "" };
+        let sign = if micros < 0 {
+            "-"
+        } else if negative {
+            "+"
+        } else {
+            ""
+        };
+        let seconds = (micros / MICROS_PER_SECOND).abs();
+        let _ = write!(
+            out,
+            "{space}{sign}{:02}:{:02}:",
+            seconds / 3600,
+            seconds / 60 % 60
+        );
+        seconds_text(seconds % 60, (micros % MICROS_PER_SECOND).abs(), out);
+    }
+    Ok(())
+}
+
+/// The binary form of a date written `YYYY-MM-DD`; `None` where there is no such day.
+pub(super) fn parse_date(text: &str) -> Option<i32> {
+    let (rest, day) = text.rsplit_once('-')?;
+    let (year, month) = rest.rsplit_once('-')?;
+    let number = |digits: &str, length: std::ops::RangeInclusive<usize>| -> Option<i64> {
+        let fine = length.contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
+        fine.then(|| digits.parse().ok()).flatten()
+    };
+    let (year, month, day) = (
+        number(year, 4..=6)?,
+        number(month, 2..=2)?,
+        number(day, 2..=2)?,
+    );
+    let days = days_from_civil(year, month, day);
+    // Only a day that exists survives being counted.
+    ((1..).contains(&year) && civil(days) == (year, month, day))
+        .then(|| i32::try_from(days).ok())
+        .flatten()
+}
+
+fn day_text(year: i64, month: i64, day: i64, out: &mut Vec<u8>) {
+    let shown = if year > 0 { year } else { 1 - year };
+    let _ = write!(out, "{shown:04}-{month:02}-{day:02}");
+}
+
+/// There is no year 0: the year before 1 is 1 BC.
+fn era(year: i64, out: &mut Vec<u8>) {
+    if year <= 0 {
+        out.extend_from_slice(b" BC");
+    }
+}
+
+fn seconds_text(seconds: i64, micros: i64, out: &mut Vec<u8>) {
+    let _ = write!(out, "{seconds:02}");
+    if micros != 0 {
+        let _ = write!(out, ".{micros:06}");
+        while out.last() == Some(&b'0') {
+            out.pop();
+        }
+    }
+}
+
+/// Year, month and day, days after 2000-01-01, in the proleptic Gregorian calendar; see Howard Hinnant's
+/// "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
+fn civil(days: i64) -> (i64, i64, i64) {
+    let shifted = days + EPOCH_DAYS + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}
+
+/// The reverse of [`civil`]; see `days_from_civil` there.
+fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    let year = year - i64::from(month <= 2);
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468 - EPOCH_DAYS
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_date_survives_its_text(days in -730_119_i32..10_000_000) {
+            let mut out = Vec::new();
+            date(days, &mut out).unwrap();
+            prop_assert_eq!(parse_date(&String::from_utf8(out).unwrap()), Some(days));
+        }
+    }
+
+    #[test]
+    fn days_that_do_not_exist_are_no_dates() {
+        for text in [
+            "2023-02-29",
+            "2024-13-01",
+            "2024-00-10",
+            "24-01-01",
+            "2024-1-1",
+            "0000-01-01",
+            "today",
+            "2024-01-01 BC",
+        ] {
+            assert_eq!(parse_date(text), None, "{text}");
+        }
+        assert_eq!(parse_date("2000-01-01"), Some(0));
+        assert_eq!(parse_date("2024-02-29"), Some(8825));
+    }
+}

@@ -1,0 +1,345 @@
+//! A loader's query as its author writes it, with `:keys` or `:key`, made into the query that the database gets.
+//!
+//! Pure. Strings, quoted names and comments are stepped over as the dialect has them; but for the placeholders (and the
+//! `IN ( )` around `:keys`) every byte stays as it is. What is no valid SQL otherwise is left for the database to say.
+//!
+//! | written | PostgreSQL gets | SQLite gets |
+//! |---|---|---|
+//! | `IN (:keys)` | `= ANY($1)` | `IN (SELECT value FROM json_each(?1))` |
+//! | `= ANY(:keys)`, `unnest(:keys)` … | `$1` for `:keys` | refused |
+//! | `json_each(:keys)` | | `?1` for `:keys` |
+//! | `:key` | `$1` | `?1` |
+//!
+//! A `:key` right behind a letter, digit, quote or colon is none: that is a cast or an array slice.
+
+use std::fmt;
+
+mod lex;
+
+use lex::{Token, What, lex};
+
+/// Which SQL a database speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// PostgreSQL's.
+    Postgres,
+    /// SQLite's.
+    Sqlite,
+}
+
+/// What a query is asked with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placeholder {
+    /// Many keys at once.
+    Keys,
+    /// One key.
+    Key,
+}
+
+/// A query for the database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rewritten {
+    /// The query, with one parameter.
+    pub sql: String,
+    /// What the parameter is.
+    pub placeholder: Placeholder,
+    /// The column that is compared with `:keys`, as the database spells it; `None` for `:key`, and where it is no plain
+    /// column.
+    pub key_column: Option<String>,
+}
+
+/// A place in a query, counted from 1, columns in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct At {
+    /// The line.
+    pub line: usize,
+    /// The character in it.
+    pub column: usize,
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.line, self.column)
+    }
+}
+
+/// Why a query cannot be a loader's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RewriteError {
+    /// Nothing says where the keys belong.
+    #[error(
+        "the query has no placeholder: write IN (:keys) where a batch of keys belongs, or :key for one query a key"
+    )]
+    NoPlaceholder,
+    /// `:keys` and `:key` in one query.
+    #[error("the query has both :keys (at {keys}) and :key (at {key}): use one of them")]
+    BothKinds {
+        /// The first `:keys`.
+        keys: At,
+        /// The first `:key`.
+        key: At,
+    },
+    /// A query for everything but the keys.
+    #[error("NOT … IN (:keys) at {at} asks for all rows but those of the keys: write IN (:keys)")]
+    Negated {
+        /// The `:keys`.
+        at: At,
+    },
+    /// `IN (:keys, …)`.
+    #[error(
+        ":keys at {at} does not stand alone in its IN ( ): write IN (:keys), and other conditions beside it"
+    )]
+    NotAlone {
+        /// The `:keys`.
+        at: At,
+    },
+    /// Two columns are compared with the keys.
+    #[error(
+        "the keys are compared with {first} (at {first_at}) and with {second} (at {second_at}): compare one column with :keys"
+    )]
+    DifferentColumns {
+        /// The first column.
+        first: String,
+        /// Its `:keys`.
+        first_at: At,
+        /// The other column.
+        second: String,
+        /// Its `:keys`.
+        second_at: At,
+    },
+    /// SQLite has no array parameters.
+    #[error(
+        ":keys at {at} is not in IN ( ): SQLite takes it in IN (:keys) and json_each(:keys) only"
+    )]
+    NotInList {
+        /// The `:keys`.
+        at: At,
+    },
+    /// A parameter that nobody gives a value to.
+    #[error(
+        "the parameter {parameter} at {at} has no value: the only placeholders are :keys and :key"
+    )]
+    Foreign {
+        /// As it is written.
+        parameter: String,
+        /// Where.
+        at: At,
+    },
+    /// A string, quoted name or comment without its end.
+    #[error("the {what} that begins at {at} has no end: close it")]
+    Unterminated {
+        /// What it is.
+        what: &'static str,
+        /// Where it begins.
+        at: At,
+    },
+}
+
+/// Makes a loader's query into the database's.
+///
+/// # Errors
+/// Where the placeholders are not as the module's table has them.
+pub fn rewrite(query: &str, dialect: Dialect) -> Result<Rewritten, RewriteError> {
+    let tokens = lex(query, dialect)?;
+    let at = |token: &Token| place(query, token.start);
+    let first = |what: &What| tokens.iter().find(|token| token.what == *what);
+    if let Some(token) = tokens.iter().find(|token| token.what == What::Foreign) {
+        return Err(RewriteError::Foreign {
+            parameter: query[token.start..token.end].to_owned(),
+            at: at(token),
+        });
+    }
+    let placeholder = match (first(&What::Keys), first(&What::Key)) {
+        (None, None) => return Err(RewriteError::NoPlaceholder),
+        (Some(keys), Some(key)) => {
+            return Err(RewriteError::BothKinds {
+                keys: at(keys),
+                key: at(key),
+            });
+        }
+        (Some(_), None) => Placeholder::Keys,
+        (None, Some(_)) => Placeholder::Key,
+    };
+    let mut column: Option<(String, At)> = None;
+    let mut sql = String::with_capacity(query.len() + 32);
+    let mut copied = 0;
+    for (i, token) in tokens.iter().enumerate() {
+        let place = match token.what {
+            What::Key => Place {
+                start: token.start,
+                end: token.end,
+                text: parameter(dialect),
+                column: None,
+            },
+            What::Keys => place_of_keys(query, &tokens, i, dialect)?,
+            _ => continue,
+        };
+        sql.push_str(&query[copied..place.start]);
+        sql.push_str(place.text);
+        copied = place.end;
+        match (&column, place.column) {
+            (Some((first, first_at)), Some(second)) if *first != second => {
+                return Err(RewriteError::DifferentColumns {
+                    first: first.clone(),
+                    first_at: *first_at,
+                    second,
+                    second_at: at(token),
+                });
+            }
+            (None, Some(found)) => column = Some((found, at(token))),
+            _ => {}
+        }
+    }
+    sql.push_str(&query[copied..]);
+    Ok(Rewritten {
+        sql,
+        placeholder,
+        key_column: column.map(|(name, _)| name),
+    })
+}
+
+/// What is put in place of which bytes of the query.
+struct Place {
+    start: usize,
+    end: usize,
+    text: &'static str,
+    column: Option<String>,
+}
+
+fn parameter(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Postgres => "$1",
+        Dialect::Sqlite => "?1",
+    }
+}
+
+/// What becomes of the `:keys` that is token `i`.
+fn place_of_keys(
+    query: &str,
+    tokens: &[Token],
+    i: usize,
+    dialect: Dialect,
+) -> Result<Place, RewriteError> {
+    let keys = &tokens[i];
+    let at = place(query, keys.start);
+    let behind = |n: usize| i.checked_sub(n).map(|j| &tokens[j]);
+    let is =
+        |token: Option<&Token>, word: &str| token.is_some_and(|token| token.is_word(query, word));
+    let opened = behind(1).is_some_and(|token| token.what == What::Punct(b'('));
+    let closing = tokens
+        .get(i + 1)
+        .filter(|token| token.what == What::Punct(b')'));
+    let alone = Place {
+        start: keys.start,
+        end: keys.end,
+        text: parameter(dialect),
+        column: None,
+    };
+    if opened && is(behind(2), "IN") {
+        let (Some(list), Some(closing)) = (behind(2), closing) else {
+            return Err(RewriteError::NotAlone { at });
+        };
+        if is(behind(3), "NOT") || is_negated(query, &tokens[..i - 2]) {
+            return Err(RewriteError::Negated { at });
+        }
+        let text = match dialect {
+            Dialect::Postgres => "= ANY($1)",
+            Dialect::Sqlite => "IN (SELECT value FROM json_each(?1))",
+        };
+        let column = column_before(query, &tokens[..i - 2], dialect);
+        return Ok(Place {
+            start: list.start,
+            end: closing.end,
+            text,
+            column,
+        });
+    }
+    let listed = keys_in_list(query, tokens, i);
+    if listed {
+        return Err(RewriteError::NotAlone { at });
+    }
+    match dialect {
+        Dialect::Postgres => {
+            let any = opened
+                && is(behind(2), "ANY")
+                && behind(3).is_some_and(|token| token.what == What::Punct(b'='));
+            let column = any
+                .then(|| column_before(query, &tokens[..i - 3], dialect))
+                .flatten();
+            Ok(Place { column, ..alone })
+        }
+        Dialect::Sqlite if opened && is(behind(2), "json_each") => Ok(alone),
+        Dialect::Sqlite => Err(RewriteError::NotInList { at }),
+    }
+}
+
+/// Whether the innermost parenthesis around token `i` is that of an `IN ( )` list.
+fn keys_in_list(query: &str, tokens: &[Token], i: usize) -> bool {
+    let mut depth = 0_u32;
+    for j in (0..i).rev() {
+        match tokens[j].what {
+            What::Punct(b')') => depth += 1,
+            What::Punct(b'(') if depth > 0 => depth -= 1,
+            What::Punct(b'(') => {
+                // A subquery's parenthesis may follow IN: whatever is in there is no list.
+                let subquery = ["SELECT", "WITH", "VALUES", "TABLE"]
+                    .iter()
+                    .any(|w| tokens[j + 1].is_word(query, w));
+                return !subquery && j > 0 && tokens[j - 1].is_word(query, "IN");
+            }
+            _ => {}
+        }
+    }
+    false
+}
+
+/// Whether a `NOT` stands before the column that `before` ends with.
+fn is_negated(query: &str, before: &[Token]) -> bool {
+    let mut end = before.len();
+    while end >= 2 && before[end - 1].is_name() && before[end - 2].what == What::Punct(b'.') {
+        end -= 2;
+    }
+    end >= 2 && before[end - 1].is_name() && before[end - 2].is_word(query, "NOT")
+}
+
+/// The column that `before` ends with, without its table, as the database spells it.
+fn column_before(query: &str, before: &[Token], dialect: Dialect) -> Option<String> {
+    let last = match before {
+        // A cast's type is no column: look before it.
+        [.., column, cast, _type] if cast.what == What::Cast => column,
+        [.., column] => column,
+        [] => return None,
+    };
+    let text = &query[last.start..last.end];
+    match last.what {
+        What::Quoted => {
+            let close = if text.starts_with('[') {
+                ']'
+            } else {
+                text.chars().next()?
+            };
+            let inner = &text[1..text.len() - 1];
+            Some(if close == ']' {
+                inner.to_owned()
+            } else {
+                inner.replace(&format!("{close}{close}"), &close.to_string())
+            })
+        }
+        // PostgreSQL folds what is not quoted.
+        What::Word if dialect == Dialect::Postgres => Some(text.to_lowercase()),
+        What::Word => Some(text.to_owned()),
+        _ => None,
+    }
+}
+
+fn place(query: &str, offset: usize) -> At {
+    let before = &query[..offset];
+    let line_start = before.rfind('\n').map_or(0, |i| i + 1);
+    At {
+        line: before.matches('\n').count() + 1,
+        column: before[line_start..].chars().count() + 1,
+    }
+}
+
+#[cfg(test)]
+mod tests;

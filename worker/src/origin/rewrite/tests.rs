@@ -1,0 +1,293 @@
+//! What queries become, row by row, and that nothing else of them is touched.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const POSTGRES: Dialect = Dialect::Postgres;
+const SQLITE: Dialect = Dialect::Sqlite;
+
+#[track_caller]
+fn becomes(dialect: Dialect, query: &str, sql: &str, key_column: Option<&str>) {
+    let rewritten = rewrite(query, dialect).unwrap_or_else(|error| panic!("{query}: {error}"));
+    assert_eq!(rewritten.sql, sql);
+    assert_eq!(rewritten.key_column.as_deref(), key_column, "{query}");
+}
+
+#[track_caller]
+fn refused(dialect: Dialect, query: &str, message: &str) {
+    let error = rewrite(query, dialect).expect_err(query).to_string();
+    assert!(error.contains(message), "{query}: {error}");
+}
+
+#[test]
+fn a_batch_becomes_an_array_in_postgresql() {
+    for (query, sql, column) in [
+        (
+            "SELECT * FROM p WHERE id IN (:keys)",
+            "SELECT * FROM p WHERE id = ANY($1)",
+            Some("id"),
+        ),
+        ("… WHERE ID in(:keys);", "… WHERE ID = ANY($1);", Some("id")),
+        (
+            "WHERE p.\"Id\" IN ( :keys )",
+            "WHERE p.\"Id\" = ANY($1)",
+            Some("Id"),
+        ),
+        (
+            "WHERE \"a\"\"b\" IN (:keys)",
+            "WHERE \"a\"\"b\" = ANY($1)",
+            Some("a\"b"),
+        ),
+        (
+            "WHERE s.p.Id IN\n(\n:keys)",
+            "WHERE s.p.Id = ANY($1)",
+            Some("id"),
+        ),
+        (
+            "WHERE id::text IN (:keys)",
+            "WHERE id::text = ANY($1)",
+            Some("id"),
+        ),
+        (
+            "WHERE lower(id) IN (:keys)",
+            "WHERE lower(id) = ANY($1)",
+            None,
+        ),
+        ("WHERE id = ANY(:keys)", "WHERE id = ANY($1)", Some("id")),
+        (
+            "FROM unnest(:keys::bigint[]) k",
+            "FROM unnest($1::bigint[]) k",
+            None,
+        ),
+        (
+            "WHERE id IN (SELECT unnest(:keys))",
+            "WHERE id IN (SELECT unnest($1))",
+            None,
+        ),
+        (
+            "SELECT 1 WHERE id IN (:keys) UNION SELECT 2 WHERE x.id IN (:keys)",
+            "SELECT 1 WHERE id = ANY($1) UNION SELECT 2 WHERE x.id = ANY($1)",
+            Some("id"),
+        ),
+    ] {
+        becomes(POSTGRES, query, sql, column);
+        assert_eq!(
+            rewrite(query, POSTGRES).unwrap().placeholder,
+            Placeholder::Keys
+        );
+    }
+}
+
+#[test]
+fn a_batch_becomes_a_json_array_in_sqlite() {
+    for (query, sql, column) in [
+        (
+            "WHERE p.Id IN (:keys)",
+            "WHERE p.Id IN (SELECT value FROM json_each(?1))",
+            Some("Id"),
+        ),
+        (
+            "WHERE [my id] IN (:keys)",
+            "WHERE [my id] IN (SELECT value FROM json_each(?1))",
+            Some("my id"),
+        ),
+        (
+            "WHERE `i``d` IN (:keys)",
+            "WHERE `i``d` IN (SELECT value FROM json_each(?1))",
+            Some("i`d"),
+        ),
+        (
+            "JOIN json_each(:keys) k ON k.value = id",
+            "JOIN json_each(?1) k ON k.value = id",
+            None,
+        ),
+    ] {
+        becomes(SQLITE, query, sql, column);
+    }
+}
+
+#[test]
+fn one_key_becomes_one_parameter() {
+    becomes(
+        POSTGRES,
+        "WHERE id=:key AND :key <> ''",
+        "WHERE id=$1 AND $1 <> ''",
+        None,
+    );
+    becomes(SQLITE, "WHERE id = :key", "WHERE id = ?1", None);
+    assert_eq!(
+        rewrite("SELECT :key", POSTGRES).unwrap().placeholder,
+        Placeholder::Key
+    );
+}
+
+#[test]
+fn what_only_looks_like_a_placeholder_is_left_alone() {
+    for text in [
+        "':keys'",
+        "'it''s :keys'",
+        "E'\\':keys'",
+        "e'a\\\\' ",
+        "\":keys\"",
+        "\"a\"\":keys\"",
+        "$$ :keys $$",
+        "$q$ $$ :keys $q$",
+        "$ä$ :key $ä$",
+        "-- :keys\n",
+        "/* :keys */",
+        "/* /* :keys */ :key */",
+        "x::keys",
+        "x::key",
+        ":keyset",
+        ":keys_",
+        "a[1:keys]",
+        "a$b$ ",
+        "a := 1",
+        "'\\' ",
+        "U&'\\0061:key' ",
+    ] {
+        let query = format!("SELECT {text} WHERE id IN (:keys)");
+        becomes(
+            POSTGRES,
+            &query,
+            &format!("SELECT {text} WHERE id = ANY($1)"),
+            Some("id"),
+        );
+    }
+    for text in [
+        "':keys'",
+        "E':keys'",
+        "\":keys\"",
+        "`:keys`",
+        "[:keys]",
+        "-- :key\n",
+        "/* /* :keys */",
+        "x -> '$.a'",
+    ] {
+        let query = format!("SELECT {text} WHERE id = :key");
+        becomes(
+            SQLITE,
+            &query,
+            &format!("SELECT {text} WHERE id = ?1"),
+            None,
+        );
+    }
+    becomes(SQLITE, "SELECT :key /* :keys", "SELECT ?1 /* :keys", None);
+    becomes(POSTGRES, "SELECT :key -- :keys", "SELECT $1 -- :keys", None);
+}
+
+#[test]
+fn queries_that_cannot_be_loaders_are_refused_with_place_and_remedy() {
+    refused(POSTGRES, "SELECT 1", "no placeholder: write IN (:keys)");
+    refused(
+        POSTGRES,
+        "WHERE id IN (:keys)\n AND x = :key",
+        "both :keys (at 1:14) and :key (at 2:10)",
+    );
+    refused(
+        POSTGRES,
+        "WHERE id NOT IN (:keys)",
+        "at 1:18 asks for all rows but",
+    );
+    refused(
+        POSTGRES,
+        "WHERE NOT p.id IN (:keys)",
+        "asks for all rows but",
+    );
+    refused(
+        POSTGRES,
+        "WHERE id IN (:keys, 5)",
+        ":keys at 1:14 does not stand alone",
+    );
+    refused(
+        POSTGRES,
+        "WHERE id IN (5, :keys)",
+        ":keys at 1:17 does not stand alone",
+    );
+    refused(POSTGRES, "WHERE id IN (:keys", "does not stand alone");
+    refused(
+        POSTGRES,
+        "WHERE a IN (:keys) OR b IN (:keys)",
+        "with a (at 1:13) and with b (at 1:29)",
+    );
+    refused(
+        POSTGRES,
+        "WHERE id IN (:keys) AND x = $2",
+        "the parameter $2 at 1:29 has no value",
+    );
+    refused(
+        POSTGRES,
+        "SELECT 'a\nWHERE id IN (:keys)",
+        "the string that begins at 1:8 has no end",
+    );
+    refused(
+        POSTGRES,
+        "SELECT :key, \"a",
+        "the quoted name that begins at 1:14",
+    );
+    refused(
+        POSTGRES,
+        "SELECT :key, $a$ $$",
+        "the string that begins at 1:14",
+    );
+    refused(
+        POSTGRES,
+        "/* SELECT /* :key */",
+        "the comment that begins at 1:1",
+    );
+    refused(SQLITE, "WHERE id = :keys", ":keys at 1:12 is not in IN ( )");
+    refused(
+        SQLITE,
+        "WHERE id = :key AND x = :other",
+        "the parameter :other at 1:25",
+    );
+    refused(
+        SQLITE,
+        "WHERE id = :key AND x = ?",
+        "the parameter ? at 1:25",
+    );
+    refused(
+        SQLITE,
+        "SELECT [a, :key",
+        "the quoted name that begins at 1:8",
+    );
+}
+
+/// Pieces of SQL in which a placeholder is none, and that end where they end.
+fn opaque() -> impl Strategy<Value = String> {
+    let content = "[a-z:keys ]{0,12}";
+    prop_oneof![
+        content.prop_map(|s| format!("'{s}'")),
+        content.prop_map(|s| format!("\"{s}\"")),
+        content.prop_map(|s| format!("E'{s}\\'{s}'")),
+        content.prop_map(|s| format!("$t${s}$t$")),
+        content.prop_map(|s| format!("/*{s}/*{s}*/*/")),
+        content.prop_map(|s| format!("--{s}\n")),
+        "(keys?)?[a-z]{0,6}".prop_map(|s| format!("x::{s}")),
+        "[a-zéß0-9 ,.+=\n]{0,12}".prop_map(|s| s),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn nothing_but_the_placeholder_is_touched(
+        before in prop::collection::vec(opaque(), 0..8),
+        after in prop::collection::vec(opaque(), 0..8),
+    ) {
+        // A space between: two pieces side by side may be another piece.
+        let (before, after) = (before.join(" "), after.join(" "));
+        let query = format!("{before} id IN (:keys) {after}");
+        let rewritten = rewrite(&query, Dialect::Postgres).unwrap();
+        prop_assert_eq!(rewritten.sql, format!("{before} id = ANY($1) {after}"));
+    }
+
+    #[test]
+    fn no_text_is_too_odd(query in "[a-z:keysIN()'\"$/*\\-\\[\\]`?@E\\\\.,é \n]{0,60}") {
+        for dialect in [Dialect::Postgres, Dialect::Sqlite] {
+            if let Err(error) = rewrite(&query, dialect) {
+                prop_assert!(!error.to_string().is_empty());
+            }
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! Origins in SQLite: a file, opened for reading only.
+//!
+//! Values have the type that is stored, whatever the column declares: numbers, texts, `"\\x…"` for blobs, null. Keys are
+//! sent as JSON strings, and compared by the column's affinity.
+//!
+//! The library runs in this process, so preparing a statement sends nothing; a token is taken for opening the file, for
+//! a check of a loader, and for each query.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::TryStreamExt as _;
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{
+    Arguments as _, AssertSqlSafe, Column as _, Executor as _, Row as _, SqlSafeStr as _,
+    Statement as _,
+};
+use tokio::sync::mpsc;
+
+mod session;
+mod value;
+
+use self::session::{Doors, Session};
+use super::error::{NoAnswer, OriginError};
+use super::idle::Idle;
+use super::meter::Meter;
+use super::rewrite::{Placeholder, Rewritten};
+use super::sheet::Sheet;
+use super::{key_column, refuse_duplicates};
+use crate::catalog::{BATCH_KEYS_MAX, LoaderSpec, OriginConfig};
+use crate::permit::Stopped;
+use crate::source::{Chunk, Header, SourceFault, SourceRow, Whereabouts};
+
+/// How much longer than the statement timeout we wait for an answer.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// A SQLite file.
+#[derive(Debug)]
+pub(super) struct Engine {
+    doors: Doors,
+    idle: Idle<Session>,
+    statement_timeout: Duration,
+    source_timeout: Duration,
+}
+
+/// What a loader needs besides a session.
+struct Recipe {
+    sql: Arc<str>,
+    placeholder: Placeholder,
+    key_column: Option<usize>,
+    value_bytes_max: u64,
+}
+
+/// A file's URL has parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the URL has parameters: write it as sqlite:path; the file is opened for reading in any case"
+)]
+struct UrlParameters;
+
+impl Engine {
+    pub(super) fn new(config: &OriginConfig) -> Result<Self, OriginError> {
+        let path = config.url.expose_rest();
+        let path = path.strip_prefix("//").unwrap_or(path);
+        if path.contains('?') {
+            let doing = format!("use the URL of origin {:?}", config.name.as_str());
+            return Err(OriginError::permanent(doing, UrlParameters));
+        }
+        Ok(Self {
+            doors: Doors::new(Path::new(path)),
+            idle: Idle::default(),
+            statement_timeout: config.statement_timeout,
+            source_timeout: config.source_timeout,
+        })
+    }
+
+    pub(super) fn set_idle_max(&self, max: usize) {
+        self.idle.set_max(max);
+    }
+
+    pub(super) async fn prepare(
+        &self,
+        meter: &mut Meter<'_>,
+        loader: &LoaderSpec,
+        query: &Rewritten,
+    ) -> Result<(), OriginError> {
+        let mut session = self.session(meter).await?;
+        meter.pass(1).await?;
+        self.recipe(&mut session, loader, query).await?;
+        self.idle.give_back(session);
+        Ok(())
+    }
+
+    pub(super) async fn load(
+        &self,
+        meter: &mut Meter<'_>,
+        loader: &LoaderSpec,
+        query: &Rewritten,
+        keys: &[String],
+    ) -> Result<Sheet, OriginError> {
+        let doing = || format!("run the query of loader {:?}", loader.name.as_str());
+        let mut session = self.session(meter).await?;
+        let recipe = self.recipe(&mut session, loader, query).await?;
+        let mut sheet = Sheet::new(keys, |key| Ok(key.to_owned()));
+        let batch_keys = match recipe.placeholder {
+            Placeholder::Keys => loader.batch_keys.clamp(1, BATCH_KEYS_MAX) as usize,
+            Placeholder::Key => 1,
+        };
+        let to_ask = sheet.to_ask();
+        let numbers = by_number(&to_ask);
+        for batch in to_ask.chunks(batch_keys) {
+            let argument = match (recipe.placeholder, batch) {
+                (Placeholder::Key, [(_, key)]) => key.clone(),
+                _ => {
+                    let keys: Vec<&str> = batch.iter().map(|(_, key)| key.as_str()).collect();
+                    serde_json::to_string(&keys)
+                        .map_err(|error| OriginError::permanent(doing(), error))?
+                }
+            };
+            let answered = match (recipe.key_column, batch) {
+                (Some(column), _) => Answered::By {
+                    column,
+                    numbers: &numbers,
+                },
+                (None, [(slot, _)]) => Answered::Only(*slot),
+                (None, _) => Answered::Nobody,
+            };
+            meter.pass(1).await?;
+            session.begin(self.statement_timeout);
+            let limit = self.statement_timeout + GRACE;
+            let rows = receive(
+                meter,
+                &mut session,
+                &recipe,
+                argument,
+                &answered,
+                &mut sheet,
+            );
+            match tokio::time::timeout(limit, rows).await {
+                Ok(Ok(())) => session.end(),
+                Ok(Err(error)) => return Err(OriginError::from_driver(doing(), error)),
+                Err(_) => return Err(OriginError::transient(doing(), NoAnswer(limit))),
+            }
+        }
+        self.idle.give_back(session);
+        Ok(sheet)
+    }
+
+    pub(super) async fn rank(
+        &self,
+        meter: &mut Meter<'_>,
+        query: &str,
+        sink: mpsc::Sender<Vec<SourceRow>>,
+    ) -> Result<u64, OriginError> {
+        const DOING: &str = "run the key source's query";
+        let permanent = |error: SourceFault| OriginError::permanent(DOING, error);
+        let driver = |error| OriginError::from_driver(DOING, error);
+        let mut session = self.session(meter).await?;
+        let header =
+            Header::new(columns(&mut session, query).await.map_err(driver)?).map_err(permanent)?;
+        meter.pass(1).await?;
+        session.begin(self.source_timeout);
+        let mut rows = sqlx::query(AssertSqlSafe(query.to_owned())).fetch(&mut session.connection);
+        let mut chunk = Chunk::default();
+        let mut number = 0;
+        while let Some(row) = rows.try_next().await.map_err(driver)? {
+            number += 1;
+            meter.count_row();
+            let at = Whereabouts::Row(number);
+            let value = |index: usize| {
+                let what = |fault: value::Fault| {
+                    format!("the column {:?} {fault}", header.columns()[index])
+                };
+                value::text(&row, index).map_err(|fault| {
+                    permanent(SourceFault::Row {
+                        at,
+                        what: what(fault),
+                    })
+                })
+            };
+            let values = (0..header.columns().len())
+                .map(value)
+                .collect::<Result<_, _>>()?;
+            let row = header.row(at, values).map_err(permanent)?;
+            if let Some(full) = chunk.push(row) {
+                sink.send(full).await.map_err(|_| Stopped)?;
+            }
+        }
+        drop(rows);
+        if let Some(last) = chunk.take() {
+            sink.send(last).await.map_err(|_| Stopped)?;
+        }
+        session.end();
+        self.idle.give_back(session);
+        Ok(number)
+    }
+
+    async fn recipe(
+        &self,
+        session: &mut Session,
+        loader: &LoaderSpec,
+        query: &Rewritten,
+    ) -> Result<Recipe, OriginError> {
+        let doing = || format!("prepare the query of loader {:?}", loader.name.as_str());
+        let columns = columns(session, &query.sql)
+            .await
+            .map_err(|error| OriginError::from_driver(doing(), error))?;
+        refuse_duplicates(&columns).map_err(|error| OriginError::permanent(doing(), error))?;
+        let key_column = key_column(loader, query, &columns, |a, b| a.eq_ignore_ascii_case(b));
+        let key_column = key_column.map_err(|error| OriginError::permanent(doing(), error))?;
+        let (placeholder, value_bytes_max) = (query.placeholder, loader.max_value_bytes);
+        Ok(Recipe {
+            sql: query.sql.as_str().into(),
+            placeholder,
+            key_column,
+            value_bytes_max,
+        })
+    }
+
+    async fn session(&self, meter: &mut Meter<'_>) -> Result<Session, OriginError> {
+        match self.idle.take() {
+            Some(session) => Ok(session),
+            None => self.doors.open(meter).await,
+        }
+    }
+}
+
+/// The names of a query's columns.
+async fn columns(session: &mut Session, query: &str) -> Result<Vec<String>, sqlx::Error> {
+    let statement = session
+        .connection
+        .prepare(AssertSqlSafe(query.to_owned()).into_sql_str())
+        .await?;
+    Ok(statement
+        .columns()
+        .iter()
+        .map(|column| column.name().to_owned())
+        .collect())
+}
+
+/// Which slots a row answers.
+enum Answered<'n> {
+    /// That of the only key that was asked for.
+    Only(usize),
+    /// Those of the key in this column: of its text, or of all texts that read as its number.
+    By {
+        column: usize,
+        numbers: &'n HashMap<i64, Vec<usize>>,
+    },
+    /// None: there is neither.
+    Nobody,
+}
+
+/// The slots of the keys that are whole numbers. Which of them are the same key, only the stored type says: to a number
+/// "7" and "007" are one, to a text they are two.
+fn by_number(keys: &[(usize, String)]) -> HashMap<i64, Vec<usize>> {
+    let mut numbers: HashMap<i64, Vec<usize>> = HashMap::new();
+    for (slot, key) in keys {
+        if let Ok(number) = key.parse() {
+            numbers.entry(number).or_default().push(*slot);
+        }
+    }
+    numbers
+}
+
+/// Sends a query and enters its rows into the sheet.
+async fn receive(
+    meter: &mut Meter<'_>,
+    session: &mut Session,
+    recipe: &Recipe,
+    argument: String,
+    answered: &Answered<'_>,
+    sheet: &mut Sheet,
+) -> Result<(), sqlx::Error> {
+    let mut arguments = SqliteArguments::default();
+    arguments.add(argument).map_err(sqlx::Error::Encode)?;
+    let query = sqlx::query_with(AssertSqlSafe(Arc::clone(&recipe.sql)), arguments);
+    let mut rows = query.fetch(&mut session.connection);
+    let mut buffer = Vec::new();
+    while let Some(row) = rows.try_next().await? {
+        meter.count_row();
+        let slots: Vec<usize> = match answered {
+            Answered::Only(slot) => vec![*slot],
+            Answered::Nobody => Vec::new(),
+            Answered::By { column, numbers } => match value::key(&row, *column) {
+                Some(value::Key::Number(number)) if numbers.contains_key(&number) => {
+                    numbers[&number].clone()
+                }
+                Some(value::Key::Text(text)) => sheet.slot(Some(&text)).into_iter().collect(),
+                _ => sheet.slot(None).into_iter().collect(),
+            },
+        };
+        if slots.is_empty() {
+            continue;
+        }
+        let value = json(&row, recipe.value_bytes_max, &mut buffer)
+            .map(|()| Bytes::copy_from_slice(&buffer));
+        for slot in slots {
+            sheet.answer(slot, value.clone());
+        }
+    }
+    Ok(())
+}
+
+/// Writes a row as a JSON object into `out`, which is emptied first.
+fn json(row: &SqliteRow, bytes_max: u64, out: &mut Vec<u8>) -> Result<(), String> {
+    out.clear();
+    for (index, column) in row.columns().iter().enumerate() {
+        let fault = |fault: value::Fault| format!("the column {:?} {fault}", column.name());
+        out.push(if index == 0 { b'{' } else { b',' });
+        serde_json::to_writer(&mut *out, column.name())
+            .map_err(|_| fault(value::Fault::Malformed))?;
+        out.push(b':');
+        value::json(row, index, out).map_err(fault)?;
+        if out.len() as u64 >= bytes_max {
+            return Err(format!("the value is larger than {bytes_max} bytes"));
+        }
+    }
+    out.push(b'}');
+    Ok(())
+}

@@ -1,0 +1,48 @@
+//! What whoever is about to send something to an origin or a cache must have.
+
+use async_trait::async_trait;
+
+/// The job must not send anything any more: it was aborted, or moved to another worker, or the worker stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("stopped")]
+pub struct Stopped;
+
+/// One place among a resource's queries in flight, given back when it is dropped.
+#[derive(Debug)]
+pub struct InFlight(
+    #[allow(dead_code, reason = "held for its drop")] pub Option<tokio::sync::OwnedSemaphorePermit>,
+);
+
+/// A job's permission to use one resource, renewed behind the scenes.
+///
+/// The order is: [`enter`](Permit::enter), take a connection, [`pass`](Permit::pass), send at once.
+#[async_trait]
+pub trait Permit: Send + Sync {
+    /// Waits for a place among the queries in flight.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    async fn enter(&self) -> Result<InFlight, Stopped>;
+
+    /// Waits for `tokens` tokens, one for each statement (or cache write), and looks once more whether the grant and
+    /// the job's permit are in force. The caller sends right after, without waiting for anything in between.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    async fn pass(&self, tokens: u32) -> Result<(), Stopped>;
+}
+
+/// No limit: for tests, and for caches without a budget in code that has no job.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unlimited;
+
+#[async_trait]
+impl Permit for Unlimited {
+    async fn enter(&self) -> Result<InFlight, Stopped> {
+        Ok(InFlight(None))
+    }
+
+    async fn pass(&self, _tokens: u32) -> Result<(), Stopped> {
+        Ok(())
+    }
+}

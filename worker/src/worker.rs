@@ -1,0 +1,248 @@
+//! A worker as a whole: its presence, its heart, its link to the coordinators.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stoke_core::ledger::Timing;
+use stoke_core::names::{CacheName, Resource, WorkerName};
+use stoke_core::records::{Member, keys};
+use stoke_core::ring::Weight;
+use stoke_store::clock::Clock;
+use stoke_store::presence::Presence;
+use stoke_store::record::RecordError;
+use stoke_store::{Store, record};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::attach;
+use crate::cache::{Cache, CacheConfig, CacheError};
+use crate::catalog::Catalog;
+use crate::gate::Gate;
+use crate::heart::Heart;
+use crate::link::{Dial, Link};
+use crate::origin::{OriginError, Origins};
+
+/// A worker's settings, checked.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What it is called; the incarnation is added to it.
+    pub name: String,
+    /// How much work it takes beside others.
+    pub weight: Weight,
+    /// Where it stands.
+    pub zone: String,
+    /// How long others take it for alive after it was last heard of.
+    pub member_ttl: Duration,
+    /// The protocol's times: the coordinators' must be the same.
+    pub timing: Timing,
+    /// What it can read, load from and write to.
+    pub catalog: Catalog,
+}
+
+/// Why a worker did not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An origin's configuration.
+    #[error(transparent)]
+    Origin(#[from] OriginError),
+    /// A cache's configuration.
+    #[error("cache {cache}")]
+    Cache {
+        /// Which.
+        cache: CacheName,
+        /// What is wrong.
+        #[source]
+        source: CacheError,
+    },
+    /// Its name.
+    #[error(transparent)]
+    Name(#[from] stoke_core::names::NotAName),
+    /// The heart has stopped by a fault of its own.
+    #[error("the worker's heart has stopped")]
+    Heart(#[from] tokio::task::JoinError),
+    /// A record cannot be read: it may be newer than this program, which then must not go on.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+}
+
+/// What all parts of one worker share.
+pub(crate) struct Shared {
+    pub(crate) name: WorkerName,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) timing: Timing,
+    pub(crate) catalog: Catalog,
+    pub(crate) origins: Origins,
+    pub(crate) caches: Caches,
+    pub(crate) gates: BTreeMap<Resource, Arc<Gate>>,
+    pub(crate) link: Link,
+    /// Told whenever the heart should look at the store at once.
+    pub(crate) look: Notify,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The caches of a catalog: each is connected to when it is first needed, so that a worker starts while one is down.
+#[derive(Debug, Default)]
+pub(crate) struct Caches(BTreeMap<CacheName, (CacheConfig, tokio::sync::OnceCell<Arc<Cache>>)>);
+
+impl Caches {
+    fn new(catalog: &Catalog) -> Result<Self, StartError> {
+        let open = |(name, config): (&CacheName, &crate::catalog::CacheConfig)| {
+            let urls: Vec<&str> = config
+                .urls
+                .iter()
+                .map(crate::catalog::SecretUrl::expose)
+                .collect();
+            let password = config
+                .password
+                .as_ref()
+                .map(crate::catalog::Password::expose);
+            let config =
+                CacheConfig::parse(&urls, password).map_err(|source| StartError::Cache {
+                    cache: name.clone(),
+                    source,
+                })?;
+            Ok((name.clone(), (config, tokio::sync::OnceCell::new())))
+        };
+        Ok(Self(
+            catalog
+                .caches
+                .iter()
+                .map(open)
+                .collect::<Result<_, StartError>>()?,
+        ))
+    }
+
+    /// The connected cache of this name; `None` where the catalog has none.
+    pub(crate) async fn connect(&self, name: &CacheName) -> Option<Result<Arc<Cache>, CacheError>> {
+        let (config, cell) = self.0.get(name)?;
+        let connected =
+            cell.get_or_try_init(|| async { Cache::connect(config.clone()).await.map(Arc::new) });
+        Some(connected.await.cloned())
+    }
+}
+
+/// A worker that runs.
+#[derive(Debug)]
+pub struct Worker {
+    shared: Arc<Shared>,
+    cancel: CancellationToken,
+    beating: JoinHandle<Result<(), RecordError>>,
+    attached: JoinHandle<()>,
+    presence: Presence,
+}
+
+impl Worker {
+    /// Starts a worker.
+    ///
+    /// # Errors
+    /// Where its configuration cannot be used.
+    pub fn start(
+        settings: Settings,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        dial: Dial,
+    ) -> Result<Self, StartError> {
+        let name: WorkerName =
+            format!("{}.{:08x}", settings.name, rand::random::<u32>()).parse()?;
+        let catalog = settings.catalog;
+        let member = member(&catalog, settings.weight, settings.zone);
+        let origins = Origins::new(&catalog)?;
+        let caches = Caches::new(&catalog)?;
+        let resources = catalog.origins.keys().cloned().map(Resource::Origin);
+        let resources = resources.chain(catalog.caches.keys().cloned().map(Resource::Cache));
+        let gates = resources
+            .map(|resource| (resource.clone(), Gate::new(resource, Arc::clone(&clock))))
+            .collect();
+        let shared = Arc::new(Shared {
+            name: name.clone(),
+            store: Arc::clone(&store),
+            clock,
+            timing: settings.timing,
+            origins,
+            caches,
+            catalog,
+            gates,
+            link: Link::new(Arc::clone(&store), dial),
+            look: Notify::new(),
+        });
+        let cancel = CancellationToken::new();
+        let beating = tokio::spawn(Heart::new(Arc::clone(&shared)).beat(cancel.clone()));
+        let attached = tokio::spawn(attach::stay(Arc::clone(&shared), cancel.clone()));
+        let (_, value) = watch::channel(record::encode(&member));
+        let presence = Presence::spawn(
+            store,
+            &keys::member(&name),
+            value,
+            settings.member_ttl,
+            &cancel,
+        );
+        tracing::info!(worker = %name, "works");
+        Ok(Self {
+            shared,
+            cancel,
+            beating,
+            attached,
+            presence,
+        })
+    }
+
+    /// Its name, with the incarnation.
+    #[must_use]
+    pub fn name(&self) -> &WorkerName {
+        &self.shared.name
+    }
+
+    /// Waits until the worker ends by itself, which it does only where it cannot go on.
+    ///
+    /// # Errors
+    /// Why it could not.
+    pub async fn ended(&mut self) -> Result<(), StartError> {
+        Ok((&mut self.beating).await??)
+    }
+
+    /// Stops: ends what is in flight, writes the last checkpoints, gives its grants back, and takes its leave.
+    pub async fn stop(self) {
+        self.cancel.cancel();
+        if !self.beating.is_finished() {
+            let _ = self.beating.await;
+        }
+        let _ = self.attached.await;
+        self.presence.stop().await;
+    }
+}
+
+/// What the worker tells of itself: names, never secrets.
+fn member(catalog: &Catalog, weight: Weight, zone: String) -> Member {
+    let origin_of = |from: &crate::catalog::SourceFrom| match from {
+        crate::catalog::SourceFrom::Sql { origin, .. } => Some(origin.clone()),
+        crate::catalog::SourceFrom::File(_) => None,
+    };
+    Member {
+        weight,
+        zone,
+        origins: catalog.origins.keys().cloned().collect(),
+        caches: catalog.caches.keys().cloned().collect(),
+        loaders: catalog
+            .loaders
+            .iter()
+            .map(|(name, loader)| (name.clone(), loader.origin.clone()))
+            .collect(),
+        sources: catalog
+            .sources
+            .iter()
+            .map(|(name, source)| (name.clone(), origin_of(&source.from)))
+            .collect(),
+        sql_in_jobs: catalog.allow_sql_in_jobs,
+        files_in_jobs: catalog.allow_files_in_jobs,
+    }
+}
