@@ -1,0 +1,279 @@
+//! Leading: the loop of the coordinator that holds the election.
+//!
+//! Level-triggered: on any change, or after a while, it reads all records at one revision, decides (in [`step`],
+//! `handover`, `demand` and `core::ledger`), and commits, each transaction fenced by its epoch. It keeps nothing that
+//! another leader could not find in the store, but for the quarantine clocks and plans in the making: those begin anew.
+
+mod budget;
+mod demand;
+mod handover;
+#[cfg(test)]
+mod scene;
+mod step;
+
+pub(crate) use step::{Planning, merges};
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stoke_core::job::Phase;
+use stoke_core::ledger::{Allocator, sharers};
+use stoke_core::names::{JobName, Resource, WorkerName};
+use stoke_core::records::{Member, keys};
+use stoke_core::units::Moment;
+use stoke_store::election::Leadership;
+use stoke_store::wake::Wakeups;
+use stoke_store::{Keys, StoreError, Txn, TxnOutcome};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::view::{JobView, View, ViewError};
+use crate::{Leading, Shared};
+
+/// How long at most between two looks, so that time itself is noticed (quarantines).
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How long at least, so that a storm of changes does not become a storm of reads.
+const LOOK_APART: Duration = Duration::from_millis(50);
+
+/// A leader.
+#[derive(Debug)]
+pub(crate) struct Lead {
+    shared: Arc<Shared>,
+    leadership: Leadership,
+    allocators: BTreeMap<Resource, Allocator>,
+    aborting: BTreeMap<JobName, Moment>,
+    tasks: TaskTracker,
+    /// Ends the tasks.
+    stop: CancellationToken,
+}
+
+/// How a leader's time ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// It lost the election's key.
+    Lost,
+    /// It was told to stop, and has resigned.
+    Stopped,
+}
+
+impl Lead {
+    pub(crate) fn new(shared: Arc<Shared>, leadership: Leadership) -> Self {
+        Self {
+            shared,
+            leadership,
+            allocators: BTreeMap::new(),
+            aborting: BTreeMap::new(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        }
+    }
+
+    /// Leads until leadership is lost or `cancel` is called.
+    ///
+    /// # Errors
+    /// Where a record cannot be read: it may be newer than this program, which then must not go on.
+    pub(crate) async fn run(mut self, cancel: &CancellationToken) -> Result<Ended, ViewError> {
+        let watched = [
+            keys::MEMBERS,
+            keys::LEDGERS,
+            keys::CAPS,
+            keys::ACKS,
+            keys::JOBS,
+            keys::RUNS,
+            keys::READS,
+            keys::ASSIGNMENTS,
+            keys::CHECKPOINTS,
+        ];
+        let watched = watched
+            .map(|prefix| Keys::Prefix(prefix.to_owned()))
+            .to_vec();
+        let stop_watching = cancel.child_token();
+        let mut wakeups = Wakeups::spawn(
+            Arc::clone(&self.shared.store),
+            watched,
+            stop_watching.clone(),
+        );
+        let ended = loop {
+            tokio::select! {
+                () = cancel.cancelled() => break Ok(Ended::Stopped),
+                () = self.leadership.lost() => break Ok(Ended::Lost),
+                () = wakeups.changed() => {}
+                () = self.shared.intake.moved.notified() => {}
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+            match self.look().await {
+                Ok(()) => {}
+                Err(ViewError::Store(error)) => tracing::warn!(
+                    error = stoke_core::explain::explain(&error),
+                    "could not look at the store"
+                ),
+                Err(error) => break Err(error),
+            }
+            tokio::time::sleep(LOOK_APART).await;
+        };
+        stop_watching.cancel();
+        // From here on callers are told so, and plans in the making are another's.
+        self.shared.leading.send_replace(Leading(None));
+        self.shared.intake.retain(|_| false);
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        if !matches!(ended, Ok(Ended::Lost)) {
+            self.leadership.resign().await;
+        }
+        ended
+    }
+
+    /// Reads, decides, commits.
+    async fn look(&mut self) -> Result<(), ViewError> {
+        let view = View::read(&*self.shared.store).await?;
+        let received = self.shared.clock.now();
+        if !self.waits_for_restored_store(&view, received) {
+            self.share_budgets(&view, received).await?;
+        }
+        self.shared.intake.retain(|job| {
+            view.jobs
+                .get(job)
+                .is_some_and(|job| job.life.value.phase == Phase::Planning)
+        });
+        self.aborting.retain(|job, _| {
+            view.jobs
+                .get(job)
+                .is_some_and(|job| job.life.value.phase == Phase::Aborting)
+        });
+        for job in view.jobs.values() {
+            if job.life.value.phase == Phase::Aborting {
+                self.aborting.entry(job.name.clone()).or_insert(received);
+            }
+            self.store_complete_plan(job, &view);
+            match self.further(job, &view, received).await {
+                // It will refuse again, but the other jobs must not wait for this one.
+                Err(error @ StoreError::Rejected { .. }) => {
+                    let error = stoke_core::explain::explain(&error);
+                    tracing::error!(job = %job.name, error, "could not take a job's next step");
+                }
+                done => done?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether nothing may be granted for now: the store's revision went back, or its id changed, so that workers may
+    /// hold grants that it knows nothing of. They end within the quarantine, whose clocks all begin anew.
+    fn waits_for_restored_store(&mut self, view: &View, now: Moment) -> bool {
+        let mut sightings = self
+            .shared
+            .sightings
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let is_same = sightings
+            .last
+            .is_none_or(|(id, revision)| id == view.read_at.0 && revision <= view.read_at.1);
+        sightings.last = Some(view.read_at);
+        if !is_same {
+            tracing::error!(
+                "the store was restored: nothing is granted before all old grants are certainly over"
+            );
+            self.allocators.clear();
+            sightings.restored_until = Some(now + self.shared.settings.timing.quarantine);
+        }
+        sightings.restored_until.is_some_and(|until| now < until)
+    }
+
+    /// The members that can have a share of each budget that the job takes; the others stand by, and own nothing.
+    fn sharing_members<'a>(
+        &self,
+        job: &JobView,
+        view: &'a View,
+    ) -> Cow<'a, BTreeMap<WorkerName, Member>> {
+        let fit: Vec<(&WorkerName, &Member)> = view
+            .members
+            .iter()
+            .filter(|(_, member)| job.unfit(member).is_none())
+            .collect();
+        let Some((_, member)) = fit.first() else {
+            return Cow::Borrowed(&view.members);
+        };
+        let targets = job
+            .load_resources(member)
+            .filter_map(|resource| view.resources.get(&resource)?.ledger)
+            .map(|(ledger, _)| sharers(ledger.target, fit.len()));
+        let sharing = targets.min().unwrap_or(fit.len());
+        if sharing == fit.len() {
+            return Cow::Borrowed(&view.members);
+        }
+        let first = fit.into_iter().take(sharing);
+        Cow::Owned(
+            first
+                .map(|(name, member)| (name.clone(), member.clone()))
+                .collect(),
+        )
+    }
+
+    /// Takes a job's next step.
+    async fn further(&self, job: &JobView, view: &View, now: Moment) -> Result<(), StoreError> {
+        // Whoever reads a source stays its reader, however budgets are shared out meanwhile.
+        let members = if job.is_running() {
+            self.sharing_members(job, view)
+        } else {
+            Cow::Borrowed(&view.members)
+        };
+        let around = step::Surroundings {
+            members: &members,
+            planning: self.shared.intake.planning(&job.name),
+            aborting_since: self.aborting.get(&job.name).copied(),
+            now,
+            wall_ms: crate::wall_ms(),
+            timing: self.shared.settings.timing,
+        };
+        let Some(step) = step::next(job, &around) else {
+            return Ok(());
+        };
+        // Before anybody can read of it: a worker may be quicker than the answer. Not committed, it is begun again.
+        if let Some(attempt) = step.begins_attempt {
+            self.shared.intake.begin(job, attempt);
+        }
+        if self.commit(step.txn).await? {
+            // There may be a next step at once.
+            self.shared.intake.moved.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Ranks and stores the plan of a job whose sources have all been read, beside everything else.
+    fn store_complete_plan(&self, job: &JobView, view: &View) {
+        let Some(complete) = self.shared.intake.take_complete(&job.name) else {
+            return;
+        };
+        let workers = view
+            .members
+            .values()
+            .filter(|member| job.unfit(member).is_none())
+            .count();
+        let (shared, job, epoch) = (Arc::clone(&self.shared), job.clone(), self.leadership.epoch);
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            let intake = &shared.intake;
+            let storing = intake.store(&job, complete, &shared.plans, epoch, workers);
+            // What a leader that is none any more has stored counts nowhere.
+            let _: Option<()> = stop.run_until_cancelled(storing).await;
+        });
+    }
+
+    /// Commits a transaction under this leader's epoch. Refused: something changed meanwhile; the next look decides
+    /// anew. So it does where the outcome is unknown.
+    async fn commit(&self, txn: Txn) -> Result<bool, StoreError> {
+        match self.shared.store.txn(self.fenced(txn)).await {
+            Ok(outcome) => Ok(matches!(outcome, TxnOutcome::Committed(_))),
+            Err(StoreError::Unknown { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn fenced(&self, mut txn: Txn) -> Txn {
+        txn.compares.push(self.leadership.compare());
+        txn
+    }
+}

@@ -1,0 +1,76 @@
+//! Stoke's coordinator: decides what is warmed, by whom and how fast, and tells whoever asks.
+//!
+//! It touches no data: it holds no credentials to origins or caches and opens no connection to them. What it decides
+//! it writes to the coordination store, fenced by its epoch; plans go to the plan store. Of several coordinators one
+//! leads; all serve streams of entries and answer questions.
+//!
+//! Entry points: [`Coordinator::start`], then `lead` for decisions and `service` for what callers see.
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")
+)]
+
+pub mod intake;
+mod lead;
+pub mod plan_store;
+mod server;
+mod service;
+mod settings;
+pub mod view;
+
+pub use server::{Coordinator, StartError};
+pub use settings::Settings;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use stoke_core::names::WorkerName;
+use stoke_core::units::{Epoch, Moment};
+use stoke_store::clock::Clock;
+use stoke_store::{Compare, Revision, Store};
+use tokio::sync::watch;
+
+use crate::intake::Intake;
+use crate::plan_store::PlanStore;
+
+/// Whether this coordinator leads, and what then fences its writes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Leading(pub(crate) Option<(Epoch, Compare)>);
+
+/// What this process has seen of the store, over all its times as a leader.
+#[derive(Debug, Default)]
+pub(crate) struct Sightings {
+    /// The store's id and the revision that were last read.
+    pub(crate) last: Option<(u64, Revision)>,
+    /// Until when nothing is granted, because that went backwards.
+    pub(crate) restored_until: Option<Moment>,
+}
+
+/// What all parts of one coordinator share.
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) plans: PlanStore,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) intake: Intake,
+    pub(crate) leading: watch::Sender<Leading>,
+    pub(crate) sightings: Mutex<Sightings>,
+    /// What attached workers last reported of their queries: by worker, then resource.
+    pub(crate) uses: Mutex<BTreeMap<WorkerName, BTreeMap<String, u64>>>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The wall clock in milliseconds since 1970: for people, it decides nothing.
+pub(crate) fn wall_ms() -> u64 {
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

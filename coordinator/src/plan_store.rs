@@ -1,0 +1,170 @@
+//! The plan store: plans, uploads and lists of failures, in an `object_store` (a directory by default).
+//!
+//! Plans never go to the coordination store. What is here is written once under a name of its own and read by any
+//! coordinator; which of it counts, the coordination store says.
+
+mod band_file;
+mod batch;
+mod failures;
+mod uploads;
+
+pub use band_file::{BandFileError, read_segments};
+pub use batch::{BadBatch, SOURCE_BYTES_MAX, bytes_of, entries, rows_to_batch};
+pub use uploads::UploadWriter;
+
+use std::sync::Arc;
+
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use stoke_core::names::JobName;
+use stoke_core::plan::{self, Entry, PlanSummary};
+use stoke_core::slot::Partitioning;
+use stoke_core::units::Epoch;
+
+/// Why the plan store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanStoreError {
+    /// The object store failed.
+    #[error("the plan store failed while {doing}")]
+    Object {
+        /// What was being done.
+        doing: &'static str,
+        /// The cause.
+        #[source]
+        source: object_store::Error,
+    },
+    /// What is stored cannot be read.
+    #[error("{object} in the plan store cannot be read")]
+    Format {
+        /// Which object.
+        object: String,
+        /// The cause.
+        #[source]
+        source: BandFileError,
+    },
+    /// The plan's priorities add up to more than can be counted.
+    #[error("the priorities of the plan add up to more than 1.8e16 requests: scale them down")]
+    TooMuchPriority,
+}
+
+pub(crate) fn failed(doing: &'static str) -> impl FnOnce(object_store::Error) -> PlanStoreError {
+    move |source| PlanStoreError::Object { doing, source }
+}
+
+/// The plan store.
+#[derive(Clone, Debug)]
+pub struct PlanStore {
+    objects: Arc<dyn ObjectStore>,
+}
+
+impl PlanStore {
+    /// In these objects.
+    #[must_use]
+    pub fn new(objects: Arc<dyn ObjectStore>) -> Self {
+        Self { objects }
+    }
+
+    /// In memory, for one process.
+    #[must_use]
+    pub fn in_memory() -> Self {
+        Self::new(Arc::new(object_store::memory::InMemory::new()))
+    }
+
+    /// In a directory, which is made where it is not there.
+    ///
+    /// # Errors
+    /// Where it cannot be made or used.
+    pub fn in_directory(path: &std::path::Path) -> Result<Self, PlanStoreError> {
+        std::fs::create_dir_all(path).map_err(|source| PlanStoreError::Object {
+            doing: "making its directory",
+            source: object_store::Error::Generic {
+                store: "directory",
+                source: Box::new(source),
+            },
+        })?;
+        let objects = object_store::local::LocalFileSystem::new_with_prefix(path)
+            .map_err(failed("opening its directory"))?;
+        Ok(Self::new(Arc::new(objects)))
+    }
+
+    /// The store's own id, made when there is none: two coordinators with the same id share one plan store.
+    ///
+    /// # Errors
+    /// Where it can be neither read nor made.
+    pub async fn id(&self) -> Result<String, PlanStoreError> {
+        let path = Path::from("id");
+        let fresh = format!("{:016x}", rand::random::<u64>());
+        let create = PutOptions::from(PutMode::Create);
+        match self
+            .objects
+            .put_opts(&path, PutPayload::from(fresh.clone()), create)
+            .await
+        {
+            Ok(_) => return Ok(fresh),
+            Err(object_store::Error::AlreadyExists { .. }) => {}
+            Err(error) => return Err(failed("making its id")(error)),
+        }
+        let stored = self
+            .objects
+            .get(&path)
+            .await
+            .map_err(failed("reading its id"))?;
+        let bytes = stored.bytes().await.map_err(failed("reading its id"))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Stores a ranked list as a plan, under a name with the epoch and the attempt: it counts only once a fenced write
+    /// names it.
+    ///
+    /// # Errors
+    /// Where the store fails, or the priorities add up to too much.
+    pub async fn write_plan(
+        &self,
+        job: &JobName,
+        epoch: Epoch,
+        attempt: u64,
+        ranked: Vec<Entry>,
+        partitioning: Partitioning,
+    ) -> Result<PlanSummary, PlanStoreError> {
+        let name = format!("plans/{job}/{epoch}-{attempt}");
+        let priority_milli = ranked
+            .iter()
+            .try_fold(0u64, |sum, entry| {
+                sum.checked_add(entry.priority.as_milli())
+            })
+            .ok_or(PlanStoreError::TooMuchPriority)?;
+        let entries = ranked.len() as u64;
+        let mut bands = 0;
+        for band in plan::bands(ranked, partitioning) {
+            let path = Path::from(band_file::name(&name, band.id));
+            self.put(path, band_file::write(&band), "storing a band")
+                .await?;
+            bands += 1;
+        }
+        Ok(PlanSummary {
+            name,
+            entries,
+            priority_milli,
+            bands,
+            partitioning,
+        })
+    }
+
+    async fn put(
+        &self,
+        path: Path,
+        bytes: Vec<u8>,
+        doing: &'static str,
+    ) -> Result<(), PlanStoreError> {
+        self.objects
+            .put(&path, PutPayload::from(bytes))
+            .await
+            .map_err(failed(doing))?;
+        Ok(())
+    }
+
+    async fn get(&self, path: &Path, doing: &'static str) -> Result<bytes::Bytes, PlanStoreError> {
+        let object = self.objects.get(path).await.map_err(failed(doing))?;
+        object.bytes().await.map_err(failed(doing))
+    }
+}

@@ -1,0 +1,264 @@
+//! How a band is stored: an index, then the segments in the very form in which they are streamed.
+//!
+//! `length of the index (4 bytes, little-endian) · BandIndex · Segment · Segment …`. Serving a worker is copying the
+//! segments of its partitions.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use bytes::Bytes;
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+use prost::Message;
+use stoke_core::plan::{Band, Entry};
+use stoke_core::units::{BandId, PartitionId, Rank};
+use stoke_proto::MESSAGE_BYTES_MAX;
+use stoke_proto::v1::{BandIndex, Encoding, Segment, SegmentPlace};
+
+use super::{PlanStore, PlanStoreError, failed, rows_to_batch};
+
+/// The format that this program writes, and the newest that it reads.
+const FORMAT: u32 = 1;
+/// Bodies shorter than this, in bytes, are not worth compressing.
+const PLAIN_BELOW: usize = 256;
+/// zstd's level: fast, and good enough for keys that resemble each other.
+const ZSTD_LEVEL: i32 = 1;
+/// How many bytes of entries one segment holds, unpacked: messages carry whole segments. A partition that has more has
+/// several in one band.
+const SEGMENT_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 4;
+/// How many bytes an entry takes in a segment at most, beside its key and argument.
+const ROW_BYTES: usize = 40;
+/// How much of the file is read to find the index, in bytes: more than the index of 16,384 partitions.
+const HEAD_BYTES: u64 = 512 * 1024;
+
+/// What is wrong with a stored band.
+#[derive(Debug, thiserror::Error)]
+pub enum BandFileError {
+    /// It ends too early.
+    #[error("it ends too early")]
+    Truncated,
+    /// It is not what we write.
+    #[error("it is damaged")]
+    Decode(#[from] prost::DecodeError),
+    /// A newer Stoke wrote it.
+    #[error("it has format {0}, and this program reads up to {FORMAT}: upgrade it")]
+    Newer(u32),
+    /// It cannot be unpacked.
+    #[error("a segment cannot be unpacked")]
+    Unpack(#[from] std::io::Error),
+}
+
+/// The object that a band is stored in.
+pub(super) fn name(plan: &str, band: BandId) -> String {
+    format!("{plan}/band-{:06}", band.0)
+}
+
+/// A band's bytes.
+pub(super) fn write(band: &Band) -> Vec<u8> {
+    let mut places = Vec::with_capacity(band.segments.len());
+    let mut body = Vec::new();
+    let segments = band.segments.iter();
+    for (partition, rows) in segments.flat_map(|(p, rows)| parts(rows).map(move |rows| (p, rows))) {
+        let plain = rows_to_batch(rows).encode_to_vec();
+        let packed = if plain.len() < PLAIN_BELOW {
+            None
+        } else {
+            zstd::bulk::compress(&plain, ZSTD_LEVEL).ok()
+        };
+        let (encoding, bytes) = match packed {
+            Some(packed) if packed.len() < plain.len() => (Encoding::Zstd, packed),
+            _ => (Encoding::Plain, plain),
+        };
+        let entries = u32::try_from(rows.len()).unwrap_or(u32::MAX);
+        let segment = Segment {
+            partition: u32::from(partition.0),
+            entries,
+            encoding: encoding.into(),
+            body: Bytes::from(bytes),
+        };
+        let offset = body.len() as u64;
+        segment
+            .encode(&mut body)
+            .unwrap_or_else(|_| unreachable!("a vector grows as needed"));
+        places.push(SegmentPlace {
+            partition: segment.partition,
+            offset,
+            length: body.len() as u64 - offset,
+            entries,
+        });
+    }
+    let index = BandIndex {
+        format: FORMAT,
+        band: band.id.0,
+        places,
+    }
+    .encode_to_vec();
+    let mut file = u32::try_from(index.len())
+        .unwrap_or(u32::MAX)
+        .to_le_bytes()
+        .to_vec();
+    file.extend_from_slice(&index);
+    file.append(&mut body);
+    file
+}
+
+/// Cuts a partition's rows into segments of bounded size: keys that share a hash tag may put a whole band into one
+/// partition.
+fn parts(mut rows: &[(Rank, Entry)]) -> impl Iterator<Item = &[(Rank, Entry)]> {
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fit = rows.iter().take_while(|(_, entry)| {
+            bytes += entry.key.len() + entry.argument.len() + ROW_BYTES;
+            bytes <= SEGMENT_BYTES_MAX
+        });
+        let (part, rest) = rows.split_at(fit.count().max(1).min(rows.len()));
+        rows = rest;
+        (!part.is_empty()).then_some(part)
+    })
+}
+
+/// Finds the index at the beginning of a file, and where the segments begin.
+fn index(head: &[u8]) -> Result<(BandIndex, u64), BandFileError> {
+    let (length, rest) = head
+        .split_first_chunk::<4>()
+        .ok_or(BandFileError::Truncated)?;
+    let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
+    let index = BandIndex::decode(rest.get(..length).ok_or(BandFileError::Truncated)?)?;
+    if index.format > FORMAT {
+        return Err(BandFileError::Newer(index.format));
+    }
+    Ok((index, 4 + length as u64))
+}
+
+/// Reads the segments of those partitions whose stream begins in this band or before.
+///
+/// # Errors
+/// Where the store fails or the file is damaged.
+pub async fn read_segments(
+    store: &PlanStore,
+    plan: &str,
+    band: BandId,
+    starts: &BTreeMap<PartitionId, BandId>,
+) -> Result<Vec<Segment>, PlanStoreError> {
+    let object = name(plan, band);
+    let path = Path::from(object.clone());
+    let format = |source| PlanStoreError::Format {
+        object: object.clone(),
+        source,
+    };
+    let doing = "reading a band";
+    let head = store
+        .objects
+        .get_range(&path, 0..HEAD_BYTES)
+        .await
+        .map_err(failed(doing))?;
+    let (index, begin) = index(&head).map_err(format)?;
+    let wanted: Vec<Range<u64>> = index
+        .places
+        .iter()
+        .filter(|place| {
+            let id = u16::try_from(place.partition).ok().map(PartitionId);
+            id.and_then(|id| starts.get(&id))
+                .is_some_and(|first| *first <= band)
+        })
+        .map(|place| begin + place.offset..begin + place.offset + place.length)
+        .collect();
+    let parts = store
+        .objects
+        .get_ranges(&path, &wanted)
+        .await
+        .map_err(failed(doing))?;
+    parts
+        .into_iter()
+        .map(|part| Segment::decode(part).map_err(|source| format(source.into())))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stoke_core::plan::bands;
+    use stoke_core::slot::Partitioning;
+    use stoke_core::units::Priority;
+
+    fn entry(n: u64) -> Entry {
+        Entry {
+            key: format!("product:{n}").into_bytes().into(),
+            loader: 0,
+            argument: n.to_string().into(),
+            priority: Priority::from_milli(n),
+        }
+    }
+
+    fn unpack(segment: &Segment) -> stoke_proto::v1::EntryBatch {
+        let body = match segment.encoding() {
+            Encoding::Zstd => zstd::stream::decode_all(&segment.body[..]).unwrap(),
+            _ => segment.body.to_vec(),
+        };
+        stoke_proto::v1::EntryBatch::decode(&body[..]).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_reader_gets_the_entries_of_its_partitions_and_no_others() {
+        let store = PlanStore::in_memory();
+        let partitioning = Partitioning::new(256).unwrap();
+        let ranked: Vec<Entry> = (0..20_000).map(entry).collect();
+        let job = "j".parse().unwrap();
+        let epoch = stoke_core::units::Epoch(3);
+        let plan = store
+            .write_plan(&job, epoch, 1, ranked.clone(), partitioning)
+            .await
+            .unwrap();
+        assert_eq!(
+            (plan.entries, plan.bands, plan.name.as_str()),
+            (20_000, 1, "plans/j/3-1")
+        );
+
+        let starts = BTreeMap::from([
+            (PartitionId(3), BandId(0)),
+            (PartitionId(9), BandId(0)),
+            (PartitionId(11), BandId(1)),
+        ]);
+        let segments = read_segments(&store, &plan.name, BandId(0), &starts)
+            .await
+            .unwrap();
+        let band = bands(ranked, partitioning).next().unwrap();
+        let expected: Vec<_> = band
+            .segments
+            .iter()
+            .filter(|(p, _)| [3, 9].contains(&p.0))
+            .map(|(_, rows)| rows_to_batch(rows))
+            .collect();
+        assert_eq!(segments.iter().map(unpack).collect::<Vec<_>>(), expected);
+    }
+
+    #[tokio::test]
+    async fn a_newer_or_a_damaged_band_is_an_error_that_names_it() {
+        let store = PlanStore::in_memory();
+        let newer = BandIndex {
+            format: FORMAT + 1,
+            ..BandIndex::default()
+        }
+        .encode_to_vec();
+        let mut file = u32::try_from(newer.len()).unwrap().to_le_bytes().to_vec();
+        file.extend(newer);
+        for (bytes, expected) in [
+            (file, "upgrade"),
+            (vec![1, 2], "too early"),
+            (vec![200, 0, 0, 0, 1], "too early"),
+        ] {
+            store
+                .put(Path::from("p/band-000000"), bytes, "testing")
+                .await
+                .unwrap();
+            let error = read_segments(&store, "p", BandId(0), &BTreeMap::new())
+                .await
+                .unwrap_err();
+            let PlanStoreError::Format { object, source } = error else {
+                panic!("{error}")
+            };
+            assert_eq!(object, "p/band-000000");
+            assert!(source.to_string().contains(expected), "{source}");
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! A coordinator as a whole: it stands for election, and serves.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::Stream;
+use stoke_core::records::{Leader, Peer, PlanStoreId, keys};
+use stoke_proto::v1::budget_service_server::BudgetServiceServer;
+use stoke_proto::v1::job_service_server::JobServiceServer;
+use stoke_proto::v1::worker_service_server::WorkerServiceServer;
+use stoke_proto::{FILE_DESCRIPTOR_SET, MESSAGE_BYTES_MAX};
+use stoke_store::clock::Clock;
+use stoke_store::election::Election;
+use stoke_store::presence::Presence;
+use stoke_store::record::RecordError;
+use stoke_store::{Compare, Keys, Op, Store, StoreError, Txn, record};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::server::Connected;
+
+use crate::intake::Intake;
+use crate::lead::{Ended, Lead};
+use crate::plan_store::{PlanStore, PlanStoreError};
+use crate::service::{Budgets, Jobs, Workers};
+use crate::view::ViewError;
+use crate::{Leading, Settings, Shared};
+use stoke_core::explain::explain;
+
+/// How often an idle connection is probed, so that a caller that vanished is noticed.
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(20);
+/// How long a probe may take.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long open calls may take to end once the coordinator is told to stop.
+const DRAIN_MAX: Duration = Duration::from_secs(3);
+
+/// Why a coordinator did not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The coordination store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A record cannot be read.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The plan store.
+    #[error(transparent)]
+    Plans(#[from] PlanStoreError),
+    /// The cluster uses another plan store.
+    #[error(
+        "this plan store has the id {here}, but the cluster uses the one with the id {cluster}: give all coordinators the same plan-store"
+    )]
+    OtherPlanStore {
+        /// The configured one's.
+        here: String,
+        /// The cluster's.
+        cluster: String,
+    },
+    /// gRPC.
+    #[error("cannot serve gRPC")]
+    Serve(#[from] tonic::transport::Error),
+    /// Reflection.
+    #[error("the descriptors of the API are damaged")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+/// A coordinator that runs.
+#[derive(Debug)]
+pub struct Coordinator {
+    cancel: CancellationToken,
+    leading: JoinHandle<Result<(), StartError>>,
+    serving: JoinHandle<Result<(), tonic::transport::Error>>,
+    presence: Presence,
+}
+
+impl Coordinator {
+    /// Starts a coordinator that serves whoever comes in by `incoming`.
+    ///
+    /// # Errors
+    /// Where a store cannot be reached, or the cluster uses another plan store.
+    pub async fn start<I, C, E>(
+        settings: Settings,
+        store: Arc<dyn Store>,
+        plans: PlanStore,
+        clock: Arc<dyn Clock>,
+        incoming: I,
+    ) -> Result<Self, StartError>
+    where
+        I: Stream<Item = Result<C, E>> + Send + 'static,
+        C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+        E: Into<Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
+    {
+        check_plan_store(&*store, &plans).await?;
+        let cancel = CancellationToken::new();
+        let (leading, _) = watch::channel(Leading::default());
+        let shared = Arc::new(Shared {
+            settings,
+            store,
+            plans,
+            clock,
+            intake: Intake::default(),
+            leading,
+            sightings: std::sync::Mutex::default(),
+            uses: std::sync::Mutex::default(),
+        });
+        let serving = serve(&shared, &cancel, incoming)?;
+        let peer = Peer {
+            address: shared.settings.address.clone(),
+        };
+        let (_, value) = watch::channel(record::encode(&peer));
+        let presence = Presence::spawn(
+            Arc::clone(&shared.store),
+            &keys::peer(&shared.settings.name),
+            value,
+            shared.settings.leader_ttl,
+            &cancel,
+        );
+        let leading = tokio::spawn(lead(shared, cancel.clone()));
+        Ok(Self {
+            cancel,
+            leading,
+            serving,
+            presence,
+        })
+    }
+
+    /// Waits until the coordinator ends by itself, which it does only where it cannot go on.
+    ///
+    /// # Errors
+    /// Why it could not.
+    pub async fn ended(&mut self) -> Result<(), StartError> {
+        tokio::select! {
+            ended = &mut self.leading => ended.unwrap_or(Ok(())),
+            ended = &mut self.serving => Ok(ended.unwrap_or(Ok(()))?),
+        }
+    }
+
+    /// Resigns where it leads, ends open calls, and waits for the end of both.
+    pub async fn stop(self) {
+        self.cancel.cancel();
+        self.presence.stop().await;
+        if !self.leading.is_finished() {
+            let _ = self.leading.await;
+        }
+        if !self.serving.is_finished() {
+            let _ = tokio::time::timeout(DRAIN_MAX, self.serving).await;
+        }
+    }
+}
+
+/// Makes sure that this plan store is the cluster's, or becomes it.
+async fn check_plan_store(store: &dyn Store, plans: &PlanStore) -> Result<(), StartError> {
+    let here = plans.id().await?;
+    let key = keys::PLAN_STORE.to_owned();
+    let value = record::encode(&PlanStoreId { id: here.clone() });
+    let claim = Txn {
+        compares: vec![Compare::Absent(key.clone())],
+        ops: vec![Op::Put {
+            key: key.clone(),
+            value,
+            lease: None,
+        }],
+    };
+    // Whatever became of it shows in the read.
+    let _ = store.txn(claim).await;
+    let found = store.read(&[Keys::One(key)]).await?;
+    let cluster: Option<PlanStoreId> = found.entries.first().map(record::decode).transpose()?;
+    match cluster {
+        Some(cluster) if cluster.id != here => Err(StartError::OtherPlanStore {
+            here,
+            cluster: cluster.id,
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn serve<I, C, E>(
+    shared: &Arc<Shared>,
+    cancel: &CancellationToken,
+    incoming: I,
+) -> Result<JoinHandle<Result<(), tonic::transport::Error>>, StartError>
+where
+    I: Stream<Item = Result<C, E>> + Send + 'static,
+    C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    E: Into<Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
+{
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .build_v1()?;
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let jobs = JobServiceServer::new(Jobs::new(Arc::clone(shared), cancel.clone()));
+    let budgets = BudgetServiceServer::new(Budgets::new(Arc::clone(shared), cancel.clone()));
+    let workers = WorkerServiceServer::new(Workers::new(Arc::clone(shared), cancel.clone()));
+    let router = tonic::transport::Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .add_service(jobs.max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .add_service(budgets.max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .add_service(workers.max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .add_service(health_service)
+        .add_service(reflection);
+    let stop = cancel.clone();
+    Ok(tokio::spawn(async move {
+        health.set_serving::<JobServiceServer<Jobs>>().await;
+        health.set_serving::<BudgetServiceServer<Budgets>>().await;
+        health.set_serving::<WorkerServiceServer<Workers>>().await;
+        router
+            .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
+            .await
+    }))
+}
+
+/// Stands for election again and again, and leads whenever it wins.
+async fn lead(shared: Arc<Shared>, cancel: CancellationToken) -> Result<(), StartError> {
+    let settings = &shared.settings;
+    let leader = Leader {
+        name: settings.name.clone(),
+        address: settings.address.clone(),
+    };
+    let election = Election::new(
+        Arc::clone(&shared.store),
+        keys::LEADER,
+        record::encode(&leader),
+        settings.leader_ttl,
+    )
+    .with_clock(Arc::clone(&shared.clock));
+    while let Some(leadership) = election.win(&cancel).await {
+        tracing::info!(epoch = leadership.epoch.0, "leads");
+        let fence = (leadership.epoch, leadership.compare());
+        shared.leading.send_replace(Leading(Some(fence)));
+        let ended = Lead::new(Arc::clone(&shared), leadership)
+            .run(&cancel)
+            .await;
+        shared.leading.send_replace(Leading(None));
+        match ended {
+            Ok(Ended::Stopped) => break,
+            Ok(Ended::Lost) => tracing::warn!("leads no more"),
+            Err(ViewError::Record(error)) => {
+                tracing::error!(error = explain(&error), "cannot go on");
+                return Err(error.into());
+            }
+            Err(ViewError::Store(error)) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! What callers see: the gRPC services, and the parsing of what they say.
+//!
+//! Messages become checked types here, and no prost type is seen below.
+
+mod budgets;
+mod describe;
+mod jobs;
+mod parse;
+mod refusal;
+mod workers;
+
+pub(crate) use budgets::Budgets;
+pub(crate) use jobs::Jobs;
+pub(crate) use workers::Workers;
+
+use stoke_core::records::{Leader, keys};
+use stoke_store::{Compare, Keys, Txn, TxnOutcome, record};
+
+use crate::Shared;
+use refusal::Refusal;
+
+/// How often a mutation is decided anew when a record it read changed before it was committed.
+const COMMIT_ATTEMPTS_MAX: usize = 16;
+
+/// What a watch ends with where the coordinator stops before what is watched is over.
+fn stopping() -> tonic::Status {
+    tonic::Status::unavailable("this coordinator stops: watch again, at another")
+}
+
+impl Shared {
+    /// This leader's fence.
+    ///
+    /// # Errors
+    /// Where this coordinator does not lead: with the leader's address, where there is one.
+    pub(crate) async fn fence(&self) -> Result<Compare, Refusal> {
+        let leading = self.leading.borrow().0.clone();
+        match leading {
+            Some((_, compare)) => Ok(compare),
+            None => Err(Refusal::NotLeader {
+                leader: self.leader_address().await,
+            }),
+        }
+    }
+
+    async fn leader_address(&self) -> Option<String> {
+        let found = self
+            .store
+            .read(&[Keys::One(keys::LEADER.to_owned())])
+            .await
+            .ok()?;
+        let leader: Leader = record::decode(found.entries.first()?).ok()?;
+        Some(leader.address)
+    }
+
+    /// Commits a mutation under the leader's fence. `false`: something it compares has changed; decide anew.
+    ///
+    /// # Errors
+    /// Where the store does not answer, or another coordinator leads by now.
+    pub(crate) async fn commit(&self, mut txn: Txn) -> Result<bool, Refusal> {
+        let fence = self.fence().await?;
+        txn.compares.push(fence.clone());
+        if matches!(self.store.txn(txn).await?, TxnOutcome::Committed(_)) {
+            return Ok(true);
+        }
+        // Refused by the fence alone, it will be so again: somebody else leads, or nobody.
+        let still_leads = Txn {
+            compares: vec![fence],
+            ops: Vec::new(),
+        };
+        match self.store.txn(still_leads).await? {
+            TxnOutcome::Committed(_) => Ok(false),
+            TxnOutcome::Refused => Err(Refusal::NotLeader {
+                leader: self.leader_address().await,
+            }),
+        }
+    }
+}

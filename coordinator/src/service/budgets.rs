@@ -1,0 +1,187 @@
+//! `BudgetService`: budgets as callers see and set them.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::Stream;
+use stoke_core::ledger::{Ledger, Observed};
+use stoke_core::names::Resource;
+use stoke_core::records::keys;
+use stoke_proto::v1::budget_service_server::BudgetService;
+use stoke_proto::v1::{self};
+use stoke_store::wake::Wakeups;
+use stoke_store::{Compare, Keys, Op, Revision, Txn, record};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request as Call, Response, Status};
+
+use super::refusal::Refusal;
+use super::{COMMIT_ATTEMPTS_MAX, describe, parse};
+use crate::Shared;
+use crate::view::View;
+
+/// How long at least between two messages of a watch.
+const WATCH_APART: Duration = Duration::from_millis(200);
+
+/// Serves budgets.
+#[derive(Debug)]
+pub(crate) struct Budgets {
+    shared: Arc<Shared>,
+    cancel: CancellationToken,
+}
+
+impl Budgets {
+    pub(crate) fn new(shared: Arc<Shared>, cancel: CancellationToken) -> Self {
+        Self { shared, cancel }
+    }
+
+    async fn read(&self, resource: &str) -> Result<(Resource, Observed), Refusal> {
+        let resource: Resource = parse::name("resource", resource)?;
+        let observed = observe(&self.shared, &resource).await?;
+        Ok((resource, observed))
+    }
+
+    async fn set(&self, request: v1::SetBudgetRequest) -> Result<v1::Budget, Refusal> {
+        self.shared.fence().await?;
+        for _ in 0..COMMIT_ATTEMPTS_MAX {
+            let (resource, mut observed) = self.read(&request.resource).await?;
+            let Some((ledger, revision)) = observed.ledger else {
+                return Err(Refusal::NoSuchBudget(request.resource));
+            };
+            let target = parse::target(request.target, ledger.target)?;
+            // The ceiling follows when what is reserved fits under it: the leader sees to that.
+            let changed = Ledger {
+                target,
+                ceiling: target.max(ledger.ceiling),
+                configured: ledger.configured,
+            };
+            let key = keys::ledger(&resource);
+            let txn = Txn {
+                compares: vec![Compare::ModRevision(key.clone(), Revision(revision))],
+                ops: vec![Op::Put {
+                    key,
+                    value: record::encode(&changed),
+                    lease: None,
+                }],
+            };
+            if self.shared.commit(txn).await? {
+                observed.ledger = Some((changed, revision));
+                tracing::info!(%resource, qps_milli = target.rate_milli, "set a budget");
+                return Ok(describe::budget(&resource, &observed, &self.shared));
+            }
+        }
+        Err(Refusal::Contended)
+    }
+}
+
+async fn observe(shared: &Shared, resource: &Resource) -> Result<Observed, Refusal> {
+    let mut fleet = View::read_fleet(&*shared.store).await?;
+    fleet
+        .resources
+        .remove(resource)
+        .ok_or_else(|| Refusal::NoSuchBudget(resource.to_string()))
+}
+
+#[tonic::async_trait]
+impl BudgetService for Budgets {
+    type WatchBudgetStream =
+        Pin<Box<dyn Stream<Item = Result<v1::WatchBudgetResponse, Status>> + Send>>;
+
+    async fn get_budget(
+        &self,
+        call: Call<v1::GetBudgetRequest>,
+    ) -> Result<Response<v1::GetBudgetResponse>, Status> {
+        let (resource, observed) = self.read(&call.into_inner().resource).await?;
+        let budget = describe::budget(&resource, &observed, &self.shared);
+        Ok(Response::new(v1::GetBudgetResponse {
+            budget: Some(budget),
+        }))
+    }
+
+    async fn list_budgets(
+        &self,
+        _: Call<v1::ListBudgetsRequest>,
+    ) -> Result<Response<v1::ListBudgetsResponse>, Status> {
+        let fleet = View::read_fleet(&*self.shared.store)
+            .await
+            .map_err(Refusal::from)?;
+        let budgets = fleet
+            .resources
+            .iter()
+            .map(|(resource, observed)| describe::budget(resource, observed, &self.shared));
+        Ok(Response::new(v1::ListBudgetsResponse {
+            budgets: budgets.collect(),
+        }))
+    }
+
+    async fn set_budget(
+        &self,
+        call: Call<v1::SetBudgetRequest>,
+    ) -> Result<Response<v1::SetBudgetResponse>, Status> {
+        let budget = self.set(call.into_inner()).await?;
+        Ok(Response::new(v1::SetBudgetResponse {
+            budget: Some(budget),
+        }))
+    }
+
+    async fn watch_budget(
+        &self,
+        call: Call<v1::WatchBudgetRequest>,
+    ) -> Result<Response<Self::WatchBudgetStream>, Status> {
+        let (resource, _) = self.read(&call.into_inner().resource).await?;
+        let (send, receive) = mpsc::channel(1);
+        let (shared, cancel) = (Arc::clone(&self.shared), self.cancel.clone());
+        tokio::spawn(async move {
+            let watching = watch(&shared, &resource, &send);
+            if cancel.run_until_cancelled(watching).await.is_none() {
+                let _ = send.send(Err(super::stopping())).await;
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(receive))))
+    }
+}
+
+/// Sends the budget whenever it has changed, until nobody listens.
+async fn watch(
+    shared: &Shared,
+    resource: &Resource,
+    send: &mpsc::Sender<Result<v1::WatchBudgetResponse, Status>>,
+) {
+    let watched = vec![
+        Keys::One(keys::ledger(resource)),
+        Keys::Prefix(format!("{}{resource}/", keys::CAPS)),
+        Keys::Prefix(format!("{}{resource}/", keys::ACKS)),
+    ];
+    let stop = CancellationToken::new();
+    let _stop_at_the_end = stop.clone().drop_guard();
+    let mut wakeups = Wakeups::spawn(Arc::clone(&shared.store), watched, stop);
+    let mut shown = None;
+    loop {
+        tokio::select! {
+            () = send.closed() => return,
+            () = wakeups.changed() => {}
+        }
+        match observe(shared, resource).await {
+            Ok(observed) => {
+                let now = describe::budget(resource, &observed, shared);
+                if shown.as_ref() != Some(&now) {
+                    shown = Some(now.clone());
+                    if send
+                        .send(Ok(v1::WatchBudgetResponse { budget: Some(now) }))
+                        .await
+                        .is_err()
+                    {
+                        return;
+                    }
+                }
+            }
+            Err(refusal) => {
+                let _ = send.send(Err(refusal.into())).await;
+                return;
+            }
+        }
+        tokio::time::sleep(WATCH_APART).await;
+    }
+}

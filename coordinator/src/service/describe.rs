@@ -1,0 +1,232 @@
+//! From records to what callers see.
+
+use stoke_core::job::{Batch, FileFormat, From, Merge, Mode, Phase, Spec, State, Work};
+use stoke_core::ledger::{Observed, Share};
+use stoke_core::names::Resource;
+use stoke_proto::v1;
+
+use crate::Shared;
+use crate::view::JobView;
+
+/// A job.
+pub(super) fn job(job: &JobView) -> v1::Job {
+    let record = &job.record.value;
+    let life = &job.life.value;
+    v1::Job {
+        name: job.name.to_string(),
+        spec: Some(spec(&record.spec)),
+        state: state(life.state()).into(),
+        reason: reason(job),
+        holds: life
+            .holds
+            .iter()
+            .map(|h| v1::Hold {
+                holder: h.holder.clone(),
+                reason: h.reason.clone(),
+            })
+            .collect(),
+        progress: Some(progress(job)),
+        create_time: Some(time(record.created_ms)),
+        start_time: record.started_ms.map(time),
+        end_time: record.ended_ms.map(time),
+    }
+}
+
+/// What there is to say about a job's state; of an abort, whom it waits for.
+fn reason(job: &JobView) -> String {
+    let life = &job.life.value;
+    if life.phase != Phase::Aborting {
+        return life.reason.clone();
+    }
+    let owners = job
+        .owners
+        .iter()
+        .filter(|(_, owner)| !owner.has_stopped())
+        .map(|(worker, _)| worker.as_str());
+    let readers = job.reads.values().map(|task| task.value.worker.as_str());
+    let awaited: Vec<&str> = owners.chain(readers).collect();
+    let given = if life.reason.is_empty() {
+        String::new()
+    } else {
+        format!("{}; ", life.reason)
+    };
+    format!("{given}waiting for {}", awaited.join(", "))
+}
+
+fn progress(job: &JobView) -> v1::Progress {
+    let tally = job.tally();
+    let effort = job.effort();
+    let plan_milli = job
+        .record
+        .value
+        .plan
+        .as_ref()
+        .map_or(0, |plan| plan.priority_milli);
+    v1::Progress {
+        planned: job.planned(),
+        outcomes: Some(v1::Outcomes {
+            warmed: tally.warmed,
+            present: tally.present,
+            absent: tally.absent,
+            skipped: tally.skipped,
+            failed: tally.failed,
+            cancelled: tally.cancelled,
+        }),
+        pending: job.planned().saturating_sub(tally.settled()),
+        // Before there is a plan, nothing of it is covered.
+        coverage: if job.record.value.plan.is_some() {
+            tally.coverage(plan_milli)
+        } else {
+            0.0
+        },
+        effort: Some(v1::Effort {
+            origin_queries: effort.origin_queries,
+            origin_rows: effort.origin_rows,
+            cache_bytes: effort.cache_bytes,
+        }),
+    }
+}
+
+pub(super) fn state(state: State) -> v1::JobState {
+    match state {
+        State::Paused => v1::JobState::Paused,
+        State::In(Phase::Pending) => v1::JobState::Pending,
+        State::In(Phase::Planning) => v1::JobState::Planning,
+        State::In(Phase::Running) => v1::JobState::Running,
+        State::In(Phase::Aborting) => v1::JobState::Aborting,
+        State::In(Phase::Succeeded) => v1::JobState::Succeeded,
+        State::In(Phase::Failed) => v1::JobState::Failed,
+        State::In(Phase::Aborted) => v1::JobState::Aborted,
+    }
+}
+
+fn spec(spec: &Spec) -> v1::JobSpec {
+    let Work::Batch(batch) = &spec.work;
+    v1::JobSpec {
+        labels: spec.labels.clone().into_iter().collect(),
+        trigger: spec.trigger.clone(),
+        requester: spec.requester.clone(),
+        work: Some(v1::job_spec::Work::Batch(batch_work(batch))),
+    }
+}
+
+fn batch_work(batch: &Batch) -> v1::BatchWork {
+    let mode = match batch.mode {
+        Mode::Add => v1::WriteMode::Add,
+        Mode::Refresh => v1::WriteMode::Refresh,
+        Mode::Overwrite => v1::WriteMode::Overwrite,
+    };
+    v1::BatchWork {
+        sources: batch
+            .sources
+            .iter()
+            .map(|source| key_source(source, batch))
+            .collect(),
+        loaders: batch.loaders.iter().map(loader).collect(),
+        cache: batch.cache.to_string(),
+        mode: mode.into(),
+        allowed_failures: batch.allowed_failures,
+        attempts_max: batch.attempts_max,
+    }
+}
+
+fn key_source(source: &stoke_core::job::KeySource, batch: &Batch) -> v1::KeySource {
+    let from = match &source.from {
+        From::Named(name) => v1::key_source::From::Named(name.to_string()),
+        From::Sql { origin, query } => v1::key_source::From::Sql(v1::SqlSource {
+            origin: origin.to_string(),
+            query: query.clone(),
+        }),
+        From::File { path, format } => {
+            let format = match format {
+                None => v1::FileFormat::Unspecified,
+                Some(FileFormat::Csv) => v1::FileFormat::Csv,
+                Some(FileFormat::Ndjson) => v1::FileFormat::Ndjson,
+            };
+            v1::key_source::From::File(v1::FileSource {
+                path: path.clone(),
+                format: format.into(),
+            })
+        }
+        From::Upload => v1::key_source::From::Upload(v1::UploadSource {}),
+    };
+    let merge = match source.merge {
+        Merge::Max => v1::Merge::Max,
+        Merge::Sum => v1::Merge::Sum,
+    };
+    let loader = usize::try_from(source.loader)
+        .ok()
+        .and_then(|n| batch.loaders.get(n));
+    v1::KeySource {
+        loader: loader
+            .map(|loader| loader.name.to_string())
+            .unwrap_or_default(),
+        from: Some(from),
+        merge: merge.into(),
+    }
+}
+
+fn loader(loader: &stoke_core::job::Loader) -> v1::Loader {
+    let sql = loader.recipe.as_ref().map(|recipe| v1::SqlLoader {
+        origin: recipe.origin.to_string(),
+        query: recipe.query.clone(),
+        key_template: recipe.key_template.to_string(),
+        key_column: recipe.key_column.clone().unwrap_or_default(),
+        ttl: prost_types::Duration::try_from(recipe.ttl).ok(),
+        ttl_jitter_permille: recipe.ttl_jitter_permille,
+        batch_keys: recipe.batch_keys,
+    });
+    v1::Loader {
+        name: loader.name.to_string(),
+        sql,
+    }
+}
+
+fn time(unix_ms: u64) -> prost_types::Timestamp {
+    prost_types::Timestamp {
+        seconds: i64::try_from(unix_ms / 1000).unwrap_or(i64::MAX),
+        nanos: i32::try_from(unix_ms % 1000 * 1_000_000).unwrap_or(0),
+    }
+}
+
+/// A budget.
+pub(super) fn budget(resource: &Resource, observed: &Observed, shared: &Shared) -> v1::Budget {
+    let ledger = observed.ledger.map(|(ledger, _)| ledger);
+    let uses = shared
+        .uses
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let queries = |worker: &_| {
+        uses.get(worker)
+            .and_then(|uses| uses.get(&resource.to_string()))
+            .copied()
+            .unwrap_or(0)
+    };
+    let share = |worker: stoke_core::names::WorkerName| v1::WorkerShare {
+        cap: observed
+            .caps
+            .get(&worker)
+            .map(|(cap, _)| allowance(cap.share)),
+        ack: observed
+            .acks
+            .get(&worker)
+            .map(|(ack, _)| allowance(ack.share)),
+        queries: queries(&worker),
+        worker: worker.to_string(),
+    };
+    v1::Budget {
+        resource: resource.to_string(),
+        target: ledger.map(|ledger| allowance(ledger.target)),
+        ceiling: ledger.map(|ledger| allowance(ledger.ceiling)),
+        reserved: Some(allowance(observed.reserved_total())),
+        shares: observed.workers().into_iter().map(share).collect(),
+    }
+}
+
+fn allowance(share: Share) -> v1::Allowance {
+    v1::Allowance {
+        qps_milli: share.rate_milli,
+        burst: share.burst,
+        in_flight: share.in_flight,
+    }
+}

@@ -1,0 +1,226 @@
+//! `JobService`: jobs as callers see them.
+
+mod create;
+mod show;
+mod upload;
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::Stream;
+use stoke_core::job::{Hold, IllegalMove, Life, Phase};
+use stoke_core::names::JobName;
+use stoke_core::records::keys;
+use stoke_proto::v1::job_service_server::JobService;
+use stoke_proto::v1::{self};
+use stoke_store::{Compare, Op, Revision, Txn, record};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request as Call, Response, Status, Streaming};
+
+use super::refusal::{Refusal, invalid};
+use super::{COMMIT_ATTEMPTS_MAX, describe};
+use crate::Shared;
+use crate::view::{JobView, View};
+
+/// How many messages of a watch wait for a slow caller; further changes are merged into the next.
+const WATCH_QUEUE: usize = 1;
+
+/// Serves jobs.
+#[derive(Debug)]
+pub(crate) struct Jobs {
+    shared: Arc<Shared>,
+    cancel: CancellationToken,
+}
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+impl Jobs {
+    pub(crate) fn new(shared: Arc<Shared>, cancel: CancellationToken) -> Self {
+        Self { shared, cancel }
+    }
+
+    async fn read(&self, name: &str) -> Result<JobView, Refusal> {
+        let unknown = || Refusal::NoSuchJob(name.chars().take(80).collect());
+        let job: JobName = name.parse().map_err(|_| unknown())?;
+        View::read_job(&*self.shared.store, &job)
+            .await?
+            .ok_or_else(unknown)
+    }
+
+    /// Changes a job's life, deciding anew while others change it at the same time.
+    async fn live(
+        &self,
+        name: &str,
+        change: impl Fn(&mut Life) -> Result<(), IllegalMove>,
+    ) -> Result<v1::Job, Refusal> {
+        self.shared.fence().await?;
+        for _ in 0..COMMIT_ATTEMPTS_MAX {
+            let mut job = self.read(name).await?;
+            let mut life = job.life.value.clone();
+            change(&mut life)?;
+            if life == job.life.value {
+                return Ok(describe::job(&job));
+            }
+            let key = keys::run(&job.name);
+            let txn = Txn {
+                compares: vec![Compare::ModRevision(
+                    key.clone(),
+                    Revision(job.life.revision),
+                )],
+                ops: vec![Op::Put {
+                    key,
+                    value: record::encode(&life),
+                    lease: None,
+                }],
+            };
+            if self.shared.commit(txn).await? {
+                job.life.value = life;
+                return Ok(describe::job(&job));
+            }
+        }
+        Err(Refusal::Contended)
+    }
+}
+
+#[tonic::async_trait]
+impl JobService for Jobs {
+    type WatchJobStream = Answers<v1::WatchJobResponse>;
+    type ListFailuresStream = Answers<v1::ListFailuresResponse>;
+
+    async fn create_job(
+        &self,
+        call: Call<v1::CreateJobRequest>,
+    ) -> Result<Response<v1::CreateJobResponse>, Status> {
+        let job = self.create(call.into_inner()).await?;
+        tracing::info!(job = job.name, "created a job");
+        Ok(Response::new(v1::CreateJobResponse { job: Some(job) }))
+    }
+
+    async fn upload_entries(
+        &self,
+        call: Call<Streaming<v1::UploadEntriesRequest>>,
+    ) -> Result<Response<v1::UploadEntriesResponse>, Status> {
+        let entries = self.upload(call.into_inner()).await?;
+        Ok(Response::new(v1::UploadEntriesResponse { entries }))
+    }
+
+    async fn get_job(
+        &self,
+        call: Call<v1::GetJobRequest>,
+    ) -> Result<Response<v1::GetJobResponse>, Status> {
+        let job = self.read(&call.into_inner().name).await?;
+        Ok(Response::new(v1::GetJobResponse {
+            job: Some(describe::job(&job)),
+        }))
+    }
+
+    async fn list_jobs(
+        &self,
+        call: Call<v1::ListJobsRequest>,
+    ) -> Result<Response<v1::ListJobsResponse>, Status> {
+        Ok(Response::new(self.list(call.into_inner()).await?))
+    }
+
+    async fn watch_job(
+        &self,
+        call: Call<v1::WatchJobRequest>,
+    ) -> Result<Response<Self::WatchJobStream>, Status> {
+        let first = self.read(&call.into_inner().name).await?;
+        let (send, receive) = mpsc::channel(WATCH_QUEUE);
+        let (shared, cancel) = (Arc::clone(&self.shared), self.cancel.clone());
+        tokio::spawn(async move {
+            // Whoever stops listening ends this by dropping the receiver.
+            let watching = show::watch(&shared, first, &send);
+            if cancel.run_until_cancelled(watching).await.is_none() {
+                let _ = send.send(Err(super::stopping())).await;
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(receive))))
+    }
+
+    async fn pause_job(
+        &self,
+        call: Call<v1::PauseJobRequest>,
+    ) -> Result<Response<v1::PauseJobResponse>, Status> {
+        let request = call.into_inner();
+        let hold = Hold {
+            holder: holder(request.holder)?,
+            reason: reason(request.reason)?,
+        };
+        let job = self
+            .live(&request.name, |life| life.hold(hold.clone()))
+            .await?;
+        Ok(Response::new(v1::PauseJobResponse { job: Some(job) }))
+    }
+
+    async fn resume_job(
+        &self,
+        call: Call<v1::ResumeJobRequest>,
+    ) -> Result<Response<v1::ResumeJobResponse>, Status> {
+        let request = call.into_inner();
+        let holder = holder(request.holder)?;
+        let job = self
+            .live(&request.name, |life| life.release(&holder))
+            .await?;
+        Ok(Response::new(v1::ResumeJobResponse { job: Some(job) }))
+    }
+
+    async fn abort_job(
+        &self,
+        call: Call<v1::AbortJobRequest>,
+    ) -> Result<Response<v1::AbortJobResponse>, Status> {
+        let request = call.into_inner();
+        let reason = reason(request.reason)?;
+        let abort = |life: &mut Life| match life.phase {
+            Phase::Aborting | Phase::Aborted => Ok(()),
+            _ => life.become_phase(Phase::Aborting, reason.clone()),
+        };
+        let job = self.live(&request.name, abort).await?;
+        tracing::info!(job = job.name, "aborting a job");
+        Ok(Response::new(v1::AbortJobResponse { job: Some(job) }))
+    }
+
+    async fn list_failures(
+        &self,
+        call: Call<v1::ListFailuresRequest>,
+    ) -> Result<Response<Self::ListFailuresStream>, Status> {
+        let job = self.read(&call.into_inner().name).await?;
+        let (send, receive) = mpsc::channel(2);
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(async move {
+            if let Err(refusal) = show::list_failures(&shared, &job, &send).await {
+                let _ = send.send(Err(refusal.into())).await;
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(receive))))
+    }
+}
+
+/// The longest holder or reason, in characters: both are part of the job's record.
+const REASON_MAX: usize = 500;
+
+fn holder(holder: String) -> Result<String, Refusal> {
+    if holder.chars().count() > REASON_MAX {
+        return Err(invalid(
+            "holder",
+            format!("is longer than {REASON_MAX} characters"),
+        ));
+    }
+    Ok(if holder.is_empty() {
+        "operator".to_owned()
+    } else {
+        holder
+    })
+}
+
+fn reason(reason: String) -> Result<String, Refusal> {
+    if reason.chars().count() > REASON_MAX {
+        return Err(invalid(
+            "reason",
+            format!("is longer than {REASON_MAX} characters"),
+        ));
+    }
+    Ok(reason)
+}

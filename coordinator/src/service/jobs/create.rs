@@ -1,0 +1,197 @@
+//! Creating jobs: what is asked for is checked against what the workers can serve, and a request that comes twice makes
+//! one job.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use stoke_core::job::{Life, Spec, Work};
+use stoke_core::names::{JobName, Resource};
+use stoke_core::progress::Effort;
+use stoke_core::records::{self, Request, keys};
+use stoke_proto::v1;
+use stoke_store::{Compare, Keys, Op, Txn, record};
+
+use super::super::refusal::{Refusal, invalid};
+use super::super::{COMMIT_ATTEMPTS_MAX, describe, parse};
+use super::Jobs;
+use crate::view::{JobView, View, not_allowed, source_origin, unfit};
+
+/// How many jobs may be under way at one time.
+const UNFINISHED_MAX: usize = 100;
+/// The longest request id, in bytes.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+impl Jobs {
+    pub(super) async fn create(&self, request: v1::CreateJobRequest) -> Result<v1::Job, Refusal> {
+        self.shared.fence().await?;
+        if request.request_id.len() > REQUEST_ID_BYTES_MAX {
+            return Err(invalid(
+                "request_id",
+                format!("is longer than {REQUEST_ID_BYTES_MAX} bytes"),
+            ));
+        }
+        let spec = parse::spec(
+            request
+                .spec
+                .ok_or_else(|| invalid("spec", "say what to do"))?,
+        )?;
+        for _ in 0..COMMIT_ATTEMPTS_MAX {
+            if let Some(job) = self.created_before(&request.request_id, &spec).await? {
+                return Ok(describe::job(&job));
+            }
+            self.check_can_be_served(&spec).await?;
+            self.check_there_is_room().await?;
+            if let Some(job) = self.try_create(&request.request_id, &spec).await? {
+                return Ok(describe::job(&job));
+            }
+        }
+        Err(Refusal::Contended)
+    }
+
+    /// The job that this request made before.
+    async fn created_before(
+        &self,
+        request_id: &str,
+        spec: &Spec,
+    ) -> Result<Option<JobView>, Refusal> {
+        if request_id.is_empty() {
+            return Ok(None);
+        }
+        let found = self
+            .shared
+            .store
+            .read(&[Keys::One(keys::request(request_id))])
+            .await?;
+        let Some(entry) = found.entries.first() else {
+            return Ok(None);
+        };
+        let request: Request =
+            record::decode(entry).map_err(|error| Refusal::View(error.into()))?;
+        let job = self.read(request.job.as_str()).await?;
+        if job.record.value.spec != *spec {
+            Err(Refusal::RequestIdTaken(request.job))
+        } else {
+            Ok(Some(job))
+        }
+    }
+
+    /// Checks that not too many jobs are under way: a worker renews the permits of all its jobs in one transaction.
+    async fn check_there_is_room(&self) -> Result<(), Refusal> {
+        let view = View::read(&*self.shared.store).await?;
+        let under_way = view
+            .jobs
+            .values()
+            .filter(|job| !job.life.value.phase.is_over());
+        if under_way.count() >= UNFINISHED_MAX {
+            return Err(Refusal::TooMany);
+        }
+        Ok(())
+    }
+
+    /// Checks that there is a worker that can do the work, and a budget for each origin that it takes.
+    async fn check_can_be_served(&self, spec: &Spec) -> Result<(), Refusal> {
+        let fleet = View::read_fleet(&*self.shared.store).await?;
+        let Work::Batch(batch) = &spec.work;
+        let mut reasons: BTreeSet<String> = BTreeSet::new();
+        let Some(member) =
+            fleet
+                .members
+                .iter()
+                .find_map(|(worker, member)| match unfit(spec, member) {
+                    None => Some(member),
+                    Some(reason) => {
+                        reasons.insert(format!("{worker}: {reason}"));
+                        None
+                    }
+                })
+        else {
+            if fleet.members.is_empty() {
+                return Err(Refusal::Precondition(
+                    "no worker is there: start one".into(),
+                ));
+            }
+            if let Some(what) = not_allowed(spec, &fleet.members) {
+                return Err(Refusal::NotAllowed(format!(
+                    "no worker's configuration allows {what} in jobs: name what the workers' configuration has, or allow it there"
+                )));
+            }
+            let few: Vec<String> = reasons.into_iter().take(3).collect();
+            return Err(Refusal::Precondition(format!(
+                "no worker can do this job ({})",
+                few.join("; ")
+            )));
+        };
+        let loading = batch
+            .loaders
+            .iter()
+            .filter_map(|loader| match &loader.recipe {
+                Some(recipe) => Some(recipe.origin.clone()),
+                None => member.loaders.get(&loader.name).cloned(),
+            });
+        let reading = batch
+            .sources
+            .iter()
+            .filter_map(|source| source_origin(&source.from, member));
+        for origin in loading.chain(reading) {
+            let resource = Resource::Origin(origin);
+            let has_budget = self.shared.settings.budgets.contains_key(&resource)
+                || fleet
+                    .resources
+                    .get(&resource)
+                    .is_some_and(|observed| observed.ledger.is_some());
+            if !has_budget {
+                return Err(Refusal::Precondition(format!(
+                    "{resource} has no budget: give it one in the coordinator's configuration"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    async fn try_create(&self, request_id: &str, spec: &Spec) -> Result<Option<JobView>, Refusal> {
+        let wall_ms = crate::wall_ms();
+        // Names sort by time of creation: lists show the newest first without reading all.
+        let job: JobName = format!("{wall_ms:013}-{:06x}", rand::random::<u32>() & 0xff_ffff)
+            .parse()
+            .map_err(|error| Refusal::Precondition(format!("{error}")))?;
+        let record = records::Job {
+            spec: spec.clone(),
+            created_ms: wall_ms,
+            started_ms: None,
+            ended_ms: None,
+            uploads: BTreeMap::new(),
+            attempt: 0,
+            plan: None,
+            planning: Effort::default(),
+            result: None,
+        };
+        let mut txn = Txn {
+            compares: vec![Compare::Absent(keys::job(&job))],
+            ops: vec![
+                Op::Put {
+                    key: keys::job(&job),
+                    value: record::encode(&record),
+                    lease: None,
+                },
+                Op::Put {
+                    key: keys::run(&job),
+                    value: record::encode(&Life::new()),
+                    lease: None,
+                },
+            ],
+        };
+        if !request_id.is_empty() {
+            let key = keys::request(request_id);
+            txn.compares.push(Compare::Absent(key.clone()));
+            txn.ops.push(Op::Put {
+                key,
+                value: record::encode(&Request { job: job.clone() }),
+                lease: None,
+            });
+        }
+        if self.shared.commit(txn).await? {
+            Ok(Some(self.read(job.as_str()).await?))
+        } else {
+            Ok(None)
+        }
+    }
+}

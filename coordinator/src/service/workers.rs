@@ -1,0 +1,350 @@
+//! `WorkerService`: what workers ask of coordinators.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::Stream;
+use stoke_core::job::Work;
+use stoke_core::names::{JobName, Resource, WorkerName};
+use stoke_core::progress::Effort;
+use stoke_core::records::keys;
+use stoke_core::units::{BandId, PartitionId};
+use stoke_proto::MESSAGE_BYTES_MAX;
+use stoke_proto::v1::worker_service_server::WorkerService;
+use stoke_proto::v1::{self, Segment};
+use stoke_store::Keys;
+use stoke_store::wake::Wakeups;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request as Call, Response, Status, Streaming};
+
+use super::parse;
+use super::refusal::{Refusal, invalid};
+use crate::Shared;
+use crate::intake::Sender;
+use crate::plan_store::{self, read_segments};
+use crate::view::View;
+
+/// How many bytes of segments one message carries, so that it stays well below the limit.
+const SEGMENT_BYTES_PER_MESSAGE: usize = MESSAGE_BYTES_MAX / 4;
+/// How long until planning is tried again after the first failure that may pass; doubled with each attempt.
+const PLAN_AGAIN: Duration = Duration::from_millis(250);
+/// How many messages of entries wait for a slow worker.
+const STREAM_QUEUE: usize = 4;
+
+/// Serves workers.
+#[derive(Debug)]
+pub(crate) struct Workers {
+    shared: Arc<Shared>,
+    cancel: CancellationToken,
+}
+
+impl Workers {
+    pub(crate) fn new(shared: Arc<Shared>, cancel: CancellationToken) -> Self {
+        Self { shared, cancel }
+    }
+
+    /// Takes a source's entries from whoever was given it to read.
+    async fn take_source(
+        &self,
+        mut parts: Streaming<v1::SendSourceRequest>,
+    ) -> Result<(), Refusal> {
+        use v1::send_source_request::Part;
+        self.shared.fence().await?;
+        let Some(Part::Header(header)) = parts.message().await?.and_then(|message| message.part)
+        else {
+            return Err(invalid(
+                "header",
+                "the first message must say which source this is",
+            ));
+        };
+        let sender = Sender {
+            job: parse::name("header.job", &header.job)?,
+            source: header.source,
+            attempt: header.attempt,
+            worker: parse::name("header.worker", &header.worker)?,
+        };
+        let intake = &self.shared.intake;
+        intake.awaits(&sender.job, sender.source, sender.attempt)?;
+        let Some(job) = View::read_job(&*self.shared.store, &sender.job).await? else {
+            return Err(Refusal::NoSuchJob(sender.job.to_string()));
+        };
+        let Work::Batch(batch) = &job.record.value.spec.work;
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        while let Some(message) = parts.message().await? {
+            match message.part {
+                Some(Part::Entries(columns)) => {
+                    bytes += plan_store::bytes_of(&columns);
+                    let checked = plan_store::entries(columns, batch.loaders.len());
+                    entries.extend(checked.map_err(|error| invalid("entries", error.to_string()))?);
+                    if entries.len() > stoke_core::plan::ENTRIES_MAX
+                        || bytes > plan_store::SOURCE_BYTES_MAX
+                    {
+                        let reason = stoke_core::plan::TooManyEntries.to_string();
+                        intake.fail(&sender.job, sender.attempt, reason.clone(), false);
+                        return Err(invalid("entries", reason));
+                    }
+                }
+                Some(Part::Verdict(verdict)) => {
+                    return self.conclude_source(&sender, entries, verdict).await;
+                }
+                _ => {
+                    return Err(invalid(
+                        "part",
+                        "only batches and the verdict may follow the header",
+                    ));
+                }
+            }
+        }
+        Err(invalid(
+            "verdict",
+            "the last message must say how reading ended",
+        ))
+    }
+
+    async fn conclude_source(
+        &self,
+        sender: &Sender,
+        entries: Vec<stoke_core::plan::Entry>,
+        verdict: v1::SourceVerdict,
+    ) -> Result<(), Refusal> {
+        if !verdict.error.is_empty() {
+            let reason = format!("key source {}: {}", sender.source, verdict.error);
+            tracing::warn!(job = %sender.job, worker = %sender.worker, reason, "a key source could not be read");
+            if verdict.transient {
+                tokio::time::sleep(retry_after(sender.attempt)).await;
+            }
+            self.shared
+                .intake
+                .fail(&sender.job, sender.attempt, reason, verdict.transient);
+            return Ok(());
+        }
+        let effort = Effort {
+            origin_queries: verdict.origin_queries,
+            origin_rows: verdict.origin_rows,
+            cache_bytes: 0,
+        };
+        self.shared
+            .intake
+            .accept(&sender.job, sender.source, sender.attempt, entries, effort)?;
+        Ok(())
+    }
+
+    async fn stream(
+        &self,
+        request: v1::StreamEntriesRequest,
+    ) -> Result<ReceiverStream<Result<v1::StreamEntriesResponse, Status>>, Refusal> {
+        let name: JobName = parse::name("job", &request.job)?;
+        let Some(job) = View::read_job(&*self.shared.store, &name).await? else {
+            return Err(Refusal::NoSuchJob(request.job));
+        };
+        let Some(plan) = job
+            .record
+            .value
+            .plan
+            .filter(|plan| plan.name == request.plan)
+        else {
+            return Err(Refusal::Precondition("this is not the job's plan".into()));
+        };
+        let start = |start: &v1::PartitionStart| {
+            let partition = u16::try_from(start.partition)
+                .ok()
+                .filter(|p| *p < plan.partitioning.count());
+            partition.map(|partition| (PartitionId(partition), BandId(start.band)))
+        };
+        let starts: Option<BTreeMap<PartitionId, BandId>> =
+            request.partitions.iter().map(start).collect();
+        let starts = starts.ok_or_else(|| {
+            invalid(
+                "partitions",
+                "names a partition that the plan does not have",
+            )
+        })?;
+        let (send, receive) = mpsc::channel(STREAM_QUEUE);
+        let (shared, cancel) = (Arc::clone(&self.shared), self.cancel.clone());
+        tokio::spawn(async move {
+            let first = starts.values().min().copied().unwrap_or_default();
+            let streaming = async {
+                for band in (first.0..plan.bands).map(BandId) {
+                    match read_segments(&shared.plans, &plan.name, band, &starts).await {
+                        Ok(segments) => send_band(band, segments, &send).await?,
+                        Err(error) => {
+                            return send
+                                .send(Err(Refusal::from(error).into()))
+                                .await
+                                .map_err(|_| Gone);
+                        }
+                    }
+                }
+                Ok(())
+            };
+            // Whoever is gone, or told to stop, needs no answer.
+            let _ = cancel.run_until_cancelled(streaming).await;
+        });
+        Ok(ReceiverStream::new(receive))
+    }
+}
+
+/// How long until planning is tried again, so that its attempts outlast a short outage.
+fn retry_after(attempt: u64) -> Duration {
+    PLAN_AGAIN * (1 << attempt.min(5))
+}
+
+/// Nobody listens to a stream any more.
+struct Gone;
+
+/// Sends a band's segments in messages of bounded size.
+async fn send_band(
+    band: BandId,
+    segments: Vec<Segment>,
+    send: &mpsc::Sender<Result<v1::StreamEntriesResponse, Status>>,
+) -> Result<(), Gone> {
+    let mut message = v1::StreamEntriesResponse {
+        band: band.0,
+        ..Default::default()
+    };
+    let mut bytes = 0;
+    for segment in segments {
+        if bytes > 0 && bytes + segment.body.len() > SEGMENT_BYTES_PER_MESSAGE {
+            let full = std::mem::replace(
+                &mut message,
+                v1::StreamEntriesResponse {
+                    band: band.0,
+                    ..Default::default()
+                },
+            );
+            send.send(Ok(full)).await.map_err(|_| Gone)?;
+            bytes = 0;
+        }
+        bytes += segment.body.len();
+        message.segments.push(segment);
+    }
+    message.band_complete = true;
+    send.send(Ok(message)).await.map_err(|_| Gone)
+}
+
+#[tonic::async_trait]
+impl WorkerService for Workers {
+    type AttachStream = Pin<Box<dyn Stream<Item = Result<v1::AttachResponse, Status>> + Send>>;
+    type StreamEntriesStream = ReceiverStream<Result<v1::StreamEntriesResponse, Status>>;
+
+    async fn attach(
+        &self,
+        call: Call<Streaming<v1::AttachRequest>>,
+    ) -> Result<Response<Self::AttachStream>, Status> {
+        let mut reports = call.into_inner();
+        let (send, receive) = mpsc::channel(1);
+        let (shared, cancel) = (Arc::clone(&self.shared), self.cancel.clone());
+        tokio::spawn(async move {
+            let watched = [keys::CAPS, keys::RUNS, keys::READS, keys::ASSIGNMENTS]
+                .map(|p| Keys::Prefix(p.to_owned()));
+            let mut wakeups = Wakeups::spawn(
+                Arc::clone(&shared.store),
+                watched.to_vec(),
+                cancel.child_token(),
+            );
+            let mut attached: Option<WorkerName> = None;
+            loop {
+                tokio::select! {
+                    () = cancel.cancelled() => break,
+                    () = wakeups.changed() => {
+                        // A hint that finds the last one unread says nothing new.
+                        if let Err(mpsc::error::TrySendError::Closed(_)) = send.try_send(Ok(v1::AttachResponse { wake: true })) {
+                            break;
+                        }
+                    }
+                    report = reports.message() => match report {
+                        Ok(Some(report)) => match note(&shared, report, attached.as_ref()) {
+                            Some(worker) => attached = Some(worker),
+                            None => break,
+                        },
+                        Ok(None) | Err(_) => break,
+                    }
+                }
+            }
+            if let Some(worker) = attached {
+                shared
+                    .uses
+                    .lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner)
+                    .remove(&worker);
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(receive))))
+    }
+
+    async fn stream_entries(
+        &self,
+        call: Call<v1::StreamEntriesRequest>,
+    ) -> Result<Response<Self::StreamEntriesStream>, Status> {
+        Ok(Response::new(self.stream(call.into_inner()).await?))
+    }
+
+    async fn send_source(
+        &self,
+        call: Call<Streaming<v1::SendSourceRequest>>,
+    ) -> Result<Response<v1::SendSourceResponse>, Status> {
+        self.take_source(call.into_inner()).await?;
+        Ok(Response::new(v1::SendSourceResponse {}))
+    }
+
+    async fn record_failures(
+        &self,
+        call: Call<v1::RecordFailuresRequest>,
+    ) -> Result<Response<v1::RecordFailuresResponse>, Status> {
+        let request = call.into_inner();
+        let job: JobName = parse::name("job", &request.job)?;
+        // The name of a list is part of an object's name.
+        let _: WorkerName = parse::name("log", &request.log)?;
+        let known = View::read_job(&*self.shared.store, &job)
+            .await
+            .map_err(Refusal::from)?;
+        if known.is_none() {
+            return Err(Refusal::NoSuchJob(request.job).into());
+        }
+        let stored = self
+            .shared
+            .plans
+            .write_failures(&job, &request.log, request.chunk, request.failures)
+            .await;
+        stored.map_err(Refusal::from)?;
+        Ok(Response::new(v1::RecordFailuresResponse {}))
+    }
+}
+
+/// How many resources one worker's report may name.
+const USES_MAX: usize = 64;
+
+/// Keeps a worker's report, for display. `None` where it is no worker's, or another's than the reports before.
+fn note(
+    shared: &Shared,
+    report: v1::AttachRequest,
+    attached: Option<&WorkerName>,
+) -> Option<WorkerName> {
+    let worker: WorkerName = report.worker.parse().ok()?;
+    if attached.is_some_and(|attached| *attached != worker) {
+        return None;
+    }
+    let of = |used: v1::ResourceUse| {
+        Some((
+            used.resource.parse::<Resource>().ok()?.to_string(),
+            used.queries,
+        ))
+    };
+    let uses = report
+        .uses
+        .into_iter()
+        .take(USES_MAX)
+        .filter_map(of)
+        .collect();
+    shared
+        .uses
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+        .insert(worker.clone(), uses);
+    Some(worker)
+}

@@ -1,0 +1,22 @@
+//! What a coordinator is told at its start.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use stoke_core::ledger::{Share, Timing};
+use stoke_core::names::Resource;
+
+/// A coordinator's settings, checked.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Its name among the coordinators.
+    pub name: String,
+    /// Where others can call it: `http://HOST:PORT`.
+    pub address: String,
+    /// The budgets. An origin without one gets no grant; a cache without one is not limited.
+    pub budgets: BTreeMap<Resource, Share>,
+    /// The protocol's times: the workers' must be the same.
+    pub timing: Timing,
+    /// How long a leader that vanished keeps its place.
+    pub leader_ttl: Duration,
+}

@@ -1,0 +1,413 @@
+//! What the coordinator knows: the store's records, parsed, all as they stood at one revision.
+
+use std::collections::BTreeMap;
+
+use stoke_core::job::{From, Life, Phase, Recipe};
+use stoke_core::ledger::{Ack, Cap, Ledger, Observed};
+use stoke_core::names::{JobName, OriginName, Resource, WorkerName};
+use stoke_core::progress::{Effort, Tally};
+use stoke_core::records::{self, Assignment, Checkpoint, FailureLog, Member, SourceTask, keys};
+use stoke_store::record::{self, RecordError};
+use stoke_store::{KeyValue, Keys, Revision, Snapshot, Store, StoreError};
+
+/// A record with its mod revision.
+#[derive(Clone, Debug)]
+pub struct At<T> {
+    /// The record.
+    pub value: T,
+    /// When it was last put.
+    pub revision: u64,
+}
+
+/// Why the store's records could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ViewError {
+    /// The store did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A record is not one of ours, or newer than this program.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+}
+
+/// One owner of partitions of a job.
+#[derive(Clone, Debug)]
+pub struct Owner {
+    /// What it was given.
+    pub assignment: At<Assignment>,
+    /// How far it has come since.
+    pub checkpoint: Option<At<Checkpoint>>,
+}
+
+impl Owner {
+    /// How its partitions stand.
+    #[must_use]
+    pub fn folded(&self) -> Assignment {
+        self.assignment
+            .value
+            .folded(self.checkpoint.as_ref().map(|checkpoint| &checkpoint.value))
+    }
+
+    /// Whether it has confirmed that nothing of its is in flight for a job that was told to stop.
+    #[must_use]
+    pub fn has_stopped(&self) -> bool {
+        self.checkpoint
+            .as_ref()
+            .is_some_and(|checkpoint| checkpoint.value.stopped)
+    }
+}
+
+/// One job with all its records.
+#[derive(Clone, Debug)]
+pub struct JobView {
+    /// Its name.
+    pub name: JobName,
+    /// What rarely changes.
+    pub record: At<records::Job>,
+    /// Where it is in its life.
+    pub life: At<Life>,
+    /// Who reads its sources.
+    pub reads: BTreeMap<u32, At<SourceTask>>,
+    /// Who owns its partitions.
+    pub owners: BTreeMap<WorkerName, Owner>,
+}
+
+impl JobView {
+    /// What became of its entries so far: the sum of its checkpoints, or the result once it is over.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        match &self.record.value.result {
+            Some(result) => result.tally,
+            None => self
+                .owners
+                .values()
+                .map(|owner| owner.folded().tally())
+                .sum(),
+        }
+    }
+
+    /// What it has cost so far, planning included.
+    #[must_use]
+    pub fn effort(&self) -> Effort {
+        match &self.record.value.result {
+            Some(result) => result.effort,
+            None => {
+                self.record.value.planning
+                    + self
+                        .owners
+                        .values()
+                        .map(|owner| owner.folded().effort)
+                        .sum()
+            }
+        }
+    }
+
+    /// Where its failed entries are listed.
+    #[must_use]
+    pub fn failures(&self) -> Vec<FailureLog> {
+        match &self.record.value.result {
+            Some(result) => result.failures.clone(),
+            None => self
+                .owners
+                .values()
+                .flat_map(|owner| owner.folded().failures)
+                .collect(),
+        }
+    }
+
+    /// How many entries its plan has.
+    #[must_use]
+    pub fn planned(&self) -> u64 {
+        self.record
+            .value
+            .plan
+            .as_ref()
+            .map_or(0, |plan| plan.entries)
+    }
+}
+
+/// All that the leader decides on.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    /// The store's id, and the revision of the read.
+    pub read_at: (u64, Revision),
+    /// The workers that are there.
+    pub members: BTreeMap<WorkerName, Member>,
+    /// All jobs.
+    pub jobs: BTreeMap<JobName, JobView>,
+    /// The records of each resource's budget.
+    pub resources: BTreeMap<Resource, Observed>,
+}
+
+impl View {
+    /// Reads all records at one revision.
+    ///
+    /// # Errors
+    /// Where the store does not answer, or a record cannot be read.
+    pub async fn read(store: &dyn Store) -> Result<Self, ViewError> {
+        let all = [
+            keys::MEMBERS,
+            keys::LEDGERS,
+            keys::CAPS,
+            keys::ACKS,
+            keys::JOBS,
+            keys::RUNS,
+            keys::READS,
+            keys::ASSIGNMENTS,
+            keys::CHECKPOINTS,
+        ];
+        let snapshot = store
+            .read(&all.map(|prefix| Keys::Prefix(prefix.to_owned())))
+            .await?;
+        Ok(Self::parse(&snapshot)?)
+    }
+
+    /// Reads one job's records at one revision; `None` where there is no such job.
+    ///
+    /// # Errors
+    /// As [`View::read`].
+    pub async fn read_job(store: &dyn Store, job: &JobName) -> Result<Option<JobView>, ViewError> {
+        let one = [
+            Keys::One(keys::job(job)),
+            Keys::One(keys::run(job)),
+            Keys::Prefix(keys::reads(job)),
+            Keys::Prefix(keys::assignments(job)),
+            Keys::Prefix(keys::checkpoints(job)),
+        ];
+        let snapshot = store.read(&one).await?;
+        Ok(Self::parse(&snapshot)?.jobs.remove(job))
+    }
+
+    /// Reads the members and the budgets at one revision.
+    ///
+    /// # Errors
+    /// As [`View::read`].
+    pub async fn read_fleet(store: &dyn Store) -> Result<Self, ViewError> {
+        let prefixes = [keys::MEMBERS, keys::LEDGERS, keys::CAPS, keys::ACKS];
+        let snapshot = store
+            .read(&prefixes.map(|prefix| Keys::Prefix(prefix.to_owned())))
+            .await?;
+        Ok(Self::parse(&snapshot)?)
+    }
+
+    fn parse(snapshot: &Snapshot) -> Result<Self, RecordError> {
+        let mut view = Self {
+            read_at: (snapshot.cluster_id, snapshot.revision),
+            ..Self::default()
+        };
+        let mut lives = BTreeMap::new();
+        let mut reads: BTreeMap<JobName, BTreeMap<u32, At<SourceTask>>> = BTreeMap::new();
+        let mut assignments = Vec::new();
+        let mut checkpoints = BTreeMap::new();
+        for entry in &snapshot.entries {
+            let Some((kind, rest)) = entry.key.split_once('/') else {
+                continue;
+            };
+            match kind {
+                "member" => insert(&mut view.members, rest.parse().ok(), record::decode(entry)?),
+                "ledger" => {
+                    let ledger = at::<Ledger>(entry)?;
+                    if let Ok(resource) = rest.parse() {
+                        view.resources.entry(resource).or_default().ledger =
+                            Some((ledger.value, ledger.revision));
+                    }
+                }
+                "cap" => {
+                    let cap = at::<Cap>(entry)?;
+                    if let Some((resource, worker)) = keys::resource_and_worker(rest) {
+                        view.resources
+                            .entry(resource)
+                            .or_default()
+                            .caps
+                            .insert(worker, (cap.value, cap.revision));
+                    }
+                }
+                "ack" => {
+                    let ack = at::<Ack>(entry)?;
+                    if let Some((resource, worker)) = keys::resource_and_worker(rest) {
+                        view.resources
+                            .entry(resource)
+                            .or_default()
+                            .acks
+                            .insert(worker, (ack.value, ack.revision));
+                    }
+                }
+                "job" => {
+                    let record = at::<records::Job>(entry)?;
+                    if let Ok(name) = rest.parse::<JobName>() {
+                        // Its life is put in the same transaction; the default is never seen.
+                        let life = At {
+                            value: Life::new(),
+                            revision: 0,
+                        };
+                        let job = JobView {
+                            name: name.clone(),
+                            record,
+                            life,
+                            reads: BTreeMap::new(),
+                            owners: BTreeMap::new(),
+                        };
+                        view.jobs.insert(name, job);
+                    }
+                }
+                "run" => insert(&mut lives, rest.parse::<JobName>().ok(), at::<Life>(entry)?),
+                "read" => {
+                    let task = at::<SourceTask>(entry)?;
+                    if let Some((job, source)) = job_and::<u32>(rest) {
+                        reads.entry(job).or_default().insert(source, task);
+                    }
+                }
+                "assign" => {
+                    assignments
+                        .extend(job_and::<WorkerName>(rest).zip(Some(at::<Assignment>(entry)?)))
+                }
+                "ckpt" => insert(
+                    &mut checkpoints,
+                    job_and::<WorkerName>(rest),
+                    at::<Checkpoint>(entry)?,
+                ),
+                _ => {}
+            }
+        }
+        for ((job, worker), assignment) in assignments {
+            let checkpoint = checkpoints.remove(&(job.clone(), worker.clone()));
+            if let Some(job) = view.jobs.get_mut(&job) {
+                job.owners.insert(
+                    worker,
+                    Owner {
+                        assignment,
+                        checkpoint,
+                    },
+                );
+            }
+        }
+        for (name, job) in &mut view.jobs {
+            if let Some(life) = lives.remove(name) {
+                job.life = life;
+            }
+            job.reads = reads.remove(name).unwrap_or_default();
+        }
+        Ok(view)
+    }
+}
+
+fn insert<K: Ord, V>(map: &mut BTreeMap<K, V>, key: Option<K>, value: V) {
+    map.extend(key.map(|key| (key, value)));
+}
+
+fn at<T: serde::de::DeserializeOwned>(entry: &KeyValue) -> Result<At<T>, RecordError> {
+    Ok(At {
+        value: record::decode(entry)?,
+        revision: entry.mod_revision.0,
+    })
+}
+
+/// The two names of a key below a job.
+fn job_and<T: std::str::FromStr>(rest: &str) -> Option<(JobName, T)> {
+    let (job, other) = rest.split_once('/')?;
+    Some((job.parse().ok()?, other.parse().ok()?))
+}
+
+/// What of a member matters to a job: whether it can do the job's work, and what of the budgets that takes.
+impl JobView {
+    /// Why this member cannot work on the job; `None` where it can.
+    #[must_use]
+    pub fn unfit(&self, member: &Member) -> Option<String> {
+        unfit(&self.record.value.spec, member)
+    }
+
+    /// The origins that loading takes, where the members' loaders say so.
+    #[must_use]
+    pub fn load_origins(&self, member: &Member) -> Vec<OriginName> {
+        let stoke_core::job::Work::Batch(batch) = &self.record.value.spec.work;
+        let origin = |loader: &stoke_core::job::Loader| match &loader.recipe {
+            Some(Recipe { origin, .. }) => Some(origin.clone()),
+            None => member.loaders.get(&loader.name).cloned(),
+        };
+        batch.loaders.iter().filter_map(origin).collect()
+    }
+
+    /// All that loading and writing take.
+    pub fn load_resources(&self, member: &Member) -> impl Iterator<Item = Resource> {
+        let stoke_core::job::Work::Batch(batch) = &self.record.value.spec.work;
+        let origins = self.load_origins(member).into_iter().map(Resource::Origin);
+        origins.chain(std::iter::once(Resource::Cache(batch.cache.clone())))
+    }
+
+    /// Whether there is work for owners of partitions.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.life.value.phase == Phase::Running
+    }
+}
+
+/// Why this member cannot work on a job of this spec; `None` where it can.
+#[must_use]
+pub fn unfit(spec: &stoke_core::job::Spec, member: &Member) -> Option<String> {
+    let stoke_core::job::Work::Batch(batch) = &spec.work;
+    if !member.caches.contains(&batch.cache) {
+        return Some(format!("it does not know the cache {}", batch.cache));
+    }
+    for loader in &batch.loaders {
+        match &loader.recipe {
+            None if !member.loaders.contains_key(&loader.name) => {
+                return Some(format!("it does not know the loader {}", loader.name));
+            }
+            Some(_) if !member.sql_in_jobs => {
+                return Some("its configuration does not allow SQL in jobs".into());
+            }
+            Some(recipe) if !member.origins.contains(&recipe.origin) => {
+                return Some(format!("it does not know the origin {}", recipe.origin));
+            }
+            _ => {}
+        }
+    }
+    for source in &batch.sources {
+        match &source.from {
+            From::Named(name) if !member.sources.contains_key(name) => {
+                return Some(format!("it does not know the key source {name}"));
+            }
+            From::Sql { .. } if !member.sql_in_jobs => {
+                return Some("its configuration does not allow SQL in jobs".into());
+            }
+            From::Sql { origin, .. } if !member.origins.contains(origin) => {
+                return Some(format!("it does not know the origin {origin}"));
+            }
+            From::File { .. } if !member.files_in_jobs => {
+                return Some("its configuration does not allow files in jobs".into());
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// What this spec brings along that none of these members allows in jobs; `None` where there is no such thing.
+#[must_use]
+pub fn not_allowed(
+    spec: &stoke_core::job::Spec,
+    members: &BTreeMap<WorkerName, Member>,
+) -> Option<&'static str> {
+    let stoke_core::job::Work::Batch(batch) = &spec.work;
+    let from = |wanted: fn(&From) -> bool| batch.sources.iter().any(|s| wanted(&s.from));
+    let sql = from(|from| matches!(from, From::Sql { .. }))
+        || batch.loaders.iter().any(|loader| loader.recipe.is_some());
+    let files = from(|from| matches!(from, From::File { .. }));
+    if sql && !members.values().any(|member| member.sql_in_jobs) {
+        Some("SQL")
+    } else if files && !members.values().any(|member| member.files_in_jobs) {
+        Some("files")
+    } else {
+        None
+    }
+}
+
+/// The origin that reading a source takes, where it takes one.
+#[must_use]
+pub fn source_origin(from: &From, member: &Member) -> Option<OriginName> {
+    match from {
+        From::Sql { origin, .. } => Some(origin.clone()),
+        From::Named(name) => member.sources.get(name).cloned().flatten(),
+        From::File { .. } | From::Upload => None,
+    }
+}

@@ -1,0 +1,20 @@
+//! A coordinator as callers and workers see it: over gRPC, its records in a store that the tests read and write as
+//! workers do.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+#[path = "service/budgets.rs"]
+mod budgets;
+#[path = "service/cluster.rs"]
+mod cluster;
+#[path = "service/creating.rs"]
+mod creating;
+#[path = "service/life.rs"]
+mod life;
+#[path = "service/several.rs"]
+mod several;
+#[path = "service/sources.rs"]
+mod sources;
+#[path = "service/streaming.rs"]
+mod streaming;
+#[path = "service/uploading.rs"]
+mod uploading;

@@ -1,0 +1,349 @@
+//! `CreateJob`: what is refused, and that the same request makes one job.
+
+use stoke_core::records::Member;
+use stoke_proto::v1::{self, key_source::From};
+use tonic::Code;
+
+use super::cluster::{
+    Cluster, assert_precondition, fault, member, named, settings, spec, uploaded, work,
+};
+
+/// A recipe that is as it should be.
+fn recipe() -> v1::SqlLoader {
+    v1::SqlLoader {
+        origin: "shop".into(),
+        query: "SELECT id, body FROM product WHERE id IN (:keys)".into(),
+        key_template: "product:{key}".into(),
+        ttl: Some(prost_types::Duration {
+            seconds: 60,
+            nanos: 0,
+        }),
+        ..v1::SqlLoader::default()
+    }
+}
+
+fn with(change: impl FnOnce(&mut v1::BatchWork)) -> v1::JobSpec {
+    let mut spec = spec(vec![named()]);
+    change(work(&mut spec));
+    spec
+}
+
+fn with_recipe(change: impl FnOnce(&mut v1::SqlLoader)) -> v1::JobSpec {
+    let mut sql = recipe();
+    change(&mut sql);
+    with(|work| work.loaders[0].sql = Some(sql))
+}
+
+fn from(from: From) -> v1::JobSpec {
+    with(|work| work.sources[0].from = Some(from))
+}
+
+fn two_loaders() -> v1::JobSpec {
+    with(|work| work.loaders.push(work.loaders[0].clone()))
+}
+
+#[tokio::test]
+async fn each_fault_of_a_spec_is_refused_and_its_field_is_named() {
+    let (_cluster, leader) = Cluster::with_leader().await;
+    let long = "x".repeat(20_000);
+    let labels = |key: &str, value: &str| v1::JobSpec {
+        labels: [(key.to_owned(), value.to_owned())].into(),
+        ..spec(vec![named()])
+    };
+    let sql_source = |origin: &str, query: &str| {
+        from(From::Sql(v1::SqlSource {
+            origin: origin.into(),
+            query: query.into(),
+        }))
+    };
+    let second_loader = |name: &str| {
+        let mut spec = two_loaders();
+        work(&mut spec).loaders[1].name = name.into();
+        spec
+    };
+    let cases: Vec<(v1::JobSpec, &str)> = vec![
+        (v1::JobSpec::default(), "spec.work"),
+        (labels(&long, "x"), "spec.labels"),
+        (labels("team", &long), "spec.labels[team]"),
+        (
+            v1::JobSpec {
+                trigger: long.clone(),
+                ..spec(vec![named()])
+            },
+            "spec.trigger",
+        ),
+        (
+            v1::JobSpec {
+                requester: long.clone(),
+                ..spec(vec![named()])
+            },
+            "spec.requester",
+        ),
+        (with(|work| work.cache = "ma in".into()), "spec.batch.cache"),
+        (with(|work| work.cache.clear()), "spec.batch.cache"),
+        (
+            with(|work| work.attempts_max = 101),
+            "spec.batch.attempts_max",
+        ),
+        (with(|work| work.loaders.clear()), "spec.batch.loaders"),
+        (with(|work| work.sources.clear()), "spec.batch.sources"),
+        (
+            with(|work| work.sources = vec![work.sources[0].clone(); 33]),
+            "spec.batch.sources",
+        ),
+        (
+            with(|work| work.loaders[0].name = "-".into()),
+            "spec.batch.loaders[0].name",
+        ),
+        (two_loaders(), "spec.batch.loaders[1].name"),
+        (second_loader("other"), "spec.batch.sources[0].loader"),
+        (
+            with(|work| work.sources[0].loader = "unknown".into()),
+            "spec.batch.sources[0].loader",
+        ),
+        (
+            with(|work| work.sources[0].from = None),
+            "spec.batch.sources[0].from",
+        ),
+        (
+            from(From::Named("a/b".into())),
+            "spec.batch.sources[0].named",
+        ),
+        (
+            sql_source("", "SELECT 1"),
+            "spec.batch.sources[0].sql.origin",
+        ),
+        (sql_source("shop", " "), "spec.batch.sources[0].sql.query"),
+        (
+            from(From::File(v1::FileSource::default())),
+            "spec.batch.sources[0].file.path",
+        ),
+        (
+            with_recipe(|sql| sql.origin = "a b".into()),
+            "spec.batch.loaders[0].sql.origin",
+        ),
+        (
+            with_recipe(|sql| sql.query.clear()),
+            "spec.batch.loaders[0].sql.query",
+        ),
+        (
+            with_recipe(|sql| sql.query = long.clone()),
+            "spec.batch.loaders[0].sql.query",
+        ),
+        (
+            with_recipe(|sql| sql.key_template = "product:{".into()),
+            "spec.batch.loaders[0].sql.key_template",
+        ),
+        (
+            with_recipe(|sql| sql.ttl = None),
+            "spec.batch.loaders[0].sql.ttl",
+        ),
+        (
+            with_recipe(|sql| sql.ttl = Some(prost_types::Duration::default())),
+            "spec.batch.loaders[0].sql.ttl",
+        ),
+        (
+            with_recipe(|sql| sql.ttl.as_mut().unwrap().seconds = -1),
+            "spec.batch.loaders[0].sql.ttl",
+        ),
+        (
+            with_recipe(|sql| sql.ttl_jitter_permille = 901),
+            "spec.batch.loaders[0].sql.ttl_jitter_permille",
+        ),
+        (
+            with_recipe(|sql| sql.batch_keys = 10_001),
+            "spec.batch.loaders[0].sql.batch_keys",
+        ),
+        (with_recipe(|sql| sql.key_column = long.repeat(10)), "spec"),
+    ];
+    for (spec, field) in cases {
+        let refused = leader.create(spec).await.unwrap_err();
+        assert_eq!(
+            fault(&refused),
+            (Code::InvalidArgument, field.into()),
+            "{refused}"
+        );
+    }
+    let request = v1::CreateJobRequest::default();
+    let refused = leader.jobs.clone().create_job(request).await.unwrap_err();
+    assert_eq!(fault(&refused), (Code::InvalidArgument, "spec".into()));
+    let refused = leader
+        .create_as(&long, spec(vec![named()]))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        fault(&refused),
+        (Code::InvalidArgument, "request_id".into())
+    );
+}
+
+#[tokio::test]
+async fn continuous_jobs_are_refused_for_now() {
+    let (_cluster, leader) = Cluster::with_leader().await;
+    let spec = v1::JobSpec {
+        work: Some(v1::job_spec::Work::Continuous(v1::ContinuousWork {})),
+        ..v1::JobSpec::default()
+    };
+    let refused = leader.create(spec).await.unwrap_err();
+    assert_eq!(
+        fault(&refused),
+        (Code::InvalidArgument, "spec.continuous".into())
+    );
+}
+
+#[tokio::test]
+async fn a_created_job_is_shown_as_it_was_asked_for_with_the_defaults_filled_in() {
+    let (_cluster, leader) = Cluster::with_leader().await;
+    let mut asked = v1::JobSpec {
+        labels: [("team".to_owned(), "shop".to_owned())].into(),
+        trigger: "deploy".into(),
+        requester: "ci".into(),
+        ..spec(vec![uploaded(), named()])
+    };
+    let job = leader.create(asked.clone()).await.unwrap();
+    work(&mut asked).mode = v1::WriteMode::Add.into();
+    work(&mut asked).attempts_max = 5;
+    for source in &mut work(&mut asked).sources {
+        source.merge = v1::Merge::Max.into();
+        source.loader = "product".into();
+    }
+    assert_eq!(job.spec.as_ref(), Some(&asked));
+    assert_eq!(job.state(), v1::JobState::Pending);
+    assert!(job.create_time.is_some() && job.start_time.is_none() && job.end_time.is_none());
+    assert_eq!(leader.get(&job.name).await, job);
+}
+
+#[tokio::test]
+async fn the_same_request_makes_one_job_and_its_id_serves_no_other() {
+    let (_cluster, leader) = Cluster::with_leader().await;
+    let asked = || spec(vec![uploaded()]);
+    let job = leader.create_as("deploy/42", asked()).await.unwrap();
+    let again = leader.create_as("deploy/42", asked()).await.unwrap();
+    assert_eq!(job.name, again.name);
+    let mut other = asked();
+    other.trigger = "fail-over".into();
+    let refused = leader.create_as("deploy/42", other).await.unwrap_err();
+    assert_eq!(refused.code(), Code::AlreadyExists);
+    assert!(refused.message().contains(&job.name), "{refused}");
+
+    let another = leader.create_as("deploy/43", asked()).await.unwrap();
+    let anonymous = [
+        leader.create(asked()).await.unwrap(),
+        leader.create(asked()).await.unwrap(),
+    ];
+    let names = [&job, &another, &anonymous[0], &anonymous[1]].map(|job| job.name.clone());
+    assert_eq!(std::collections::BTreeSet::from(names).len(), 4);
+}
+
+#[tokio::test]
+async fn requests_with_one_id_that_come_at_the_same_time_make_one_job() {
+    let (cluster, leader) = Cluster::with_leader().await;
+    let calls = (0..8).map(|_| leader.create_as("deploy/42", spec(vec![uploaded()])));
+    let made = futures::future::join_all(calls).await;
+    let names: std::collections::BTreeSet<String> =
+        made.into_iter().map(|job| job.unwrap().name).collect();
+    assert_eq!(names.len(), 1);
+    let jobs = super::cluster::all::<stoke_core::records::Job>(&cluster, "job/").await;
+    assert_eq!(jobs.len(), 1);
+}
+
+#[tokio::test]
+async fn a_job_that_no_worker_can_do_is_refused_and_says_what_is_missing() {
+    let cluster = Cluster::new();
+    let leader = cluster.start(settings("c1")).await.unwrap();
+    leader.until_it_leads().await;
+    assert_precondition(
+        leader.create(spec(vec![named()])).await,
+        "no worker is there",
+    );
+
+    cluster.join("w1").await;
+    let cases = [
+        (
+            with(|work| work.cache = "spare".into()),
+            "w1: it does not know the cache spare",
+        ),
+        (
+            with(|work| work.loaders[0].name = "prices".into()),
+            "w1: it does not know the loader prices",
+        ),
+        (
+            from(From::Named("reports".into())),
+            "w1: it does not know the key source reports",
+        ),
+    ];
+    for (spec, says) in cases {
+        assert_precondition(leader.create(spec).await, says);
+    }
+    leader.create(spec(vec![named()])).await.unwrap();
+}
+
+#[tokio::test]
+async fn sql_and_files_in_jobs_are_denied_where_no_worker_allows_them() {
+    let (cluster, leader) = Cluster::with_leader().await;
+    let sql = || {
+        from(From::Sql(v1::SqlSource {
+            origin: "shop".into(),
+            query: "SELECT id AS key FROM product".into(),
+        }))
+    };
+    let file = || {
+        from(From::File(v1::FileSource {
+            path: "keys.csv".into(),
+            ..v1::FileSource::default()
+        }))
+    };
+    for (spec, what) in [
+        (with_recipe(|_| ()), "SQL"),
+        (sql(), "SQL"),
+        (file(), "files"),
+    ] {
+        let denied = leader.create(spec).await.unwrap_err();
+        assert_eq!(denied.code(), Code::PermissionDenied, "{denied}");
+        assert!(denied.message().contains(what), "{denied}");
+    }
+
+    let generous = Member {
+        sql_in_jobs: true,
+        files_in_jobs: true,
+        ..member()
+    };
+    cluster.join_as("w2", generous).await;
+    for spec in [with_recipe(|_| ()), sql(), file()] {
+        leader.create(spec).await.unwrap();
+    }
+    // What the worker that allows SQL does not know is no matter of permission.
+    let elsewhere = with_recipe(|sql| sql.origin = "elsewhere".into());
+    assert_precondition(
+        leader.create(elsewhere).await,
+        "w2: it does not know the origin elsewhere",
+    );
+}
+
+#[tokio::test]
+async fn an_origin_without_a_budget_is_refused_and_named() {
+    let cluster = Cluster::new();
+    cluster.join("w1").await;
+    let mut without = settings("c1");
+    without.budgets.clear();
+    let leader = cluster.start(without).await.unwrap();
+    leader.until_it_leads().await;
+    assert_precondition(
+        leader.create(spec(vec![named()])).await,
+        "origin/shop has no budget",
+    );
+}
+
+#[tokio::test]
+async fn a_key_source_needs_a_budget_of_its_own_origin() {
+    let (cluster, leader) = Cluster::with_leader().await;
+    let elsewhere = Member {
+        sources: [("top".parse().unwrap(), Some("stats".parse().unwrap()))].into(),
+        ..member()
+    };
+    cluster.join_as("w1", elsewhere).await;
+    assert_precondition(
+        leader.create(spec(vec![named()])).await,
+        "origin/stats has no budget",
+    );
+}
