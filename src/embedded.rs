@@ -1,0 +1,103 @@
+//! The embedded mode: a coordinator and workers in this process over the in-memory store, through the same code as a
+//! cluster's. Their connections are pipes in memory: no port is opened.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use stoke_coordinator::plan_store::PlanStore;
+use stoke_coordinator::{Coordinator, Settings};
+use stoke_core::ledger::{Share, Timing};
+use stoke_core::names::Resource;
+use stoke_proto::MESSAGE_BYTES_MAX;
+use stoke_proto::v1::job_service_client::JobServiceClient;
+use stoke_store::Store;
+use stoke_store::clock::{BootClock, Clock};
+use stoke_store::memory::MemoryStore;
+use stoke_worker::Worker;
+use stoke_worker::catalog::Catalog;
+use stoke_worker::link::{Dial, connect_channel};
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+
+/// The address of the coordinator in this process; only a name.
+const ADDRESS: &str = "http://in.process";
+/// How long leader and members may be silent: they share one process, so it hardly matters.
+const TTL: Duration = Duration::from_secs(5);
+
+/// A cluster in this process.
+#[derive(Debug)]
+pub struct Embedded {
+    coordinator: Coordinator,
+    workers: Vec<Worker>,
+    /// Its API.
+    pub jobs: JobServiceClient<Channel>,
+}
+
+impl Embedded {
+    /// Starts a coordinator with these budgets, and so many workers with this catalog.
+    pub async fn start(
+        budgets: BTreeMap<Resource, Share>,
+        catalog: &Catalog,
+        workers: u32,
+    ) -> anyhow::Result<Self> {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let clock: Arc<dyn Clock> = Arc::new(BootClock);
+        let (doorstep, callers) = mpsc::channel(16);
+        let dial = Dial::InProcess(doorstep);
+        let settings = Settings {
+            name: "embedded".into(),
+            address: ADDRESS.into(),
+            budgets,
+            timing: Timing::default(),
+            leader_ttl: TTL,
+        };
+        let incoming = ReceiverStream::new(callers).map(Ok::<_, std::io::Error>);
+        let plans = PlanStore::in_memory();
+        let coordinator = Coordinator::start(
+            settings,
+            Arc::clone(&store),
+            plans,
+            Arc::clone(&clock),
+            incoming,
+        )
+        .await?;
+        let worker = |n| {
+            let settings = stoke_worker::Settings {
+                name: format!("w{n}"),
+                weight: stoke_core::ring::Weight::default(),
+                zone: String::new(),
+                member_ttl: TTL,
+                timing: Timing::default(),
+                catalog: catalog.clone(),
+            };
+            Worker::start(
+                settings,
+                Arc::clone(&store),
+                Arc::clone(&clock),
+                dial.clone(),
+            )
+        };
+        let workers = (1..=workers).map(worker).collect::<Result<_, _>>()?;
+        let channel = connect_channel(&dial, ADDRESS)
+            .await
+            .context("the coordinator in this process does not answer")?;
+        let jobs = JobServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        Ok(Self {
+            coordinator,
+            workers,
+            jobs,
+        })
+    }
+
+    /// Stops all of it.
+    pub async fn stop(self) {
+        for worker in self.workers {
+            worker.stop().await;
+        }
+        self.coordinator.stop().await;
+    }
+}

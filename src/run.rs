@@ -1,0 +1,77 @@
+//! Processes that run until they are told to stop: coordinators and workers.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use stoke_coordinator::Coordinator;
+use stoke_coordinator::plan_store::PlanStore;
+use stoke_store::Store;
+use stoke_store::clock::BootClock;
+use stoke_store::etcd::{EtcdConfig, EtcdStore};
+use stoke_worker::Worker;
+use stoke_worker::link::Dial;
+use tokio::signal::unix::{SignalKind, signal};
+use tonic::transport::server::TcpIncoming;
+
+use crate::Outcome;
+use crate::args::ProcessArgs;
+use crate::config::{CoordinatorConfig, WorkerConfig};
+use crate::exit::{Exit, OrExit};
+
+/// Runs a coordinator until SIGTERM or Ctrl-C.
+pub async fn coordinator(args: &ProcessArgs) -> Outcome {
+    let config = CoordinatorConfig::read(&args.config).or_exit(Exit::Usage)?;
+    let store = connect(config.etcd).await?;
+    let plans = PlanStore::in_directory(&config.plan_store).or_exit(Exit::Unreachable)?;
+    let listener = tokio::net::TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", config.listen))
+        .or_exit(Exit::Unreachable)?;
+    tracing::info!(address = config.settings.address, "listens");
+    // Small answers must not wait for more to send.
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let started =
+        Coordinator::start(config.settings, store, plans, Arc::new(BootClock), incoming).await;
+    let mut coordinator = started.or_exit(Exit::Unreachable)?;
+    tokio::select! {
+        ended = coordinator.ended() => ended.or_exit(Exit::Unreachable)?,
+        () = told_to_stop() => tracing::info!("stopping"),
+    }
+    coordinator.stop().await;
+    Ok(Exit::Succeeded)
+}
+
+/// Runs a worker until SIGTERM or Ctrl-C.
+pub async fn worker(args: &ProcessArgs) -> Outcome {
+    let config = WorkerConfig::read(&args.config).or_exit(Exit::Usage)?;
+    let store = connect(config.etcd).await?;
+    let started = Worker::start(config.settings, store, Arc::new(BootClock), Dial::Network);
+    let mut worker = started.or_exit(Exit::Usage)?;
+    tokio::select! {
+        ended = worker.ended() => ended.or_exit(Exit::Unreachable)?,
+        () = told_to_stop() => tracing::info!("stopping"),
+    }
+    worker.stop().await;
+    Ok(Exit::Succeeded)
+}
+
+async fn connect(config: EtcdConfig) -> Result<Arc<dyn Store>, (Exit, anyhow::Error)> {
+    let store = EtcdStore::connect(config)
+        .await
+        .or_exit(Exit::Unreachable)?;
+    Ok(Arc::new(store))
+}
+
+/// Waits for SIGTERM or Ctrl-C.
+async fn told_to_stop() {
+    let terminated = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut signal) => signal.recv().await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = terminated => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}

@@ -1,0 +1,262 @@
+//! `stoke warm`: the one-liner on one's own data.
+
+pub mod report;
+pub mod show;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use stoke_core::names::Resource;
+use stoke_proto::v1::{self, JobState};
+use stoke_worker::catalog::{
+    CacheConfig, Catalog, OriginConfig, SOURCE_TIMEOUT_DEFAULT, STATEMENT_TIMEOUT_DEFAULT,
+    SecretUrl,
+};
+use stoke_worker::origin::rewrite::Dialect;
+use tokio::signal::unix::{SignalKind, signal};
+use tonic::Code;
+
+use crate::Outcome;
+use crate::args::{ModeArg, OutputArg, WarmArgs};
+use crate::config::share;
+use crate::embedded::Embedded;
+use crate::exit::{Exit, OrExit};
+use show::Show;
+
+/// What the origin and the cache are called in here.
+const ORIGIN: &str = "origin";
+/// What the cache is called in here.
+const CACHE: &str = "cache";
+/// Queries a second where nothing is said.
+const QPS_DEFAULT: f64 = 100.0;
+/// How often creating the job is tried while the coordinator and the workers are getting ready.
+const CREATE_ATTEMPTS: usize = 100;
+/// How long between two attempts.
+const CREATE_AGAIN: Duration = Duration::from_millis(50);
+
+/// Warms, and says what came of it.
+pub async fn warm(args: &WarmArgs) -> Outcome {
+    let catalog = catalog(args).or_exit(Exit::Usage)?;
+    let spec = spec(args).or_exit(Exit::Usage)?;
+    let qps = args.qps.unwrap_or_else(|| {
+        eprintln!("stoke: at most {QPS_DEFAULT} queries a second (set --qps for another rate)");
+        QPS_DEFAULT
+    });
+    let origin = format!("origin/{ORIGIN}")
+        .parse::<Resource>()
+        .or_exit(Exit::Usage)?;
+    let budgets = BTreeMap::from([(
+        origin,
+        share(qps, args.in_flight.max(u64::from(args.workers)), None),
+    )]);
+    let mut embedded = Embedded::start(budgets, &catalog, args.workers)
+        .await
+        .or_exit(Exit::Unreachable)?;
+    let ended = follow(&mut embedded, spec).await;
+    embedded.stop().await;
+    let (job, seconds) = ended?;
+    match args.output {
+        OutputArg::Json => println!("{}", report::json(&job, seconds)),
+        OutputArg::Text => print!("{}", report::text(&job, seconds)),
+    }
+    Ok(report::exit(&job))
+}
+
+/// Creates the job and follows it to its end; Ctrl-C aborts it, and a second one leaves at once.
+async fn follow(
+    embedded: &mut Embedded,
+    spec: v1::JobSpec,
+) -> Result<(v1::Job, f64), (Exit, anyhow::Error)> {
+    let start = std::time::Instant::now();
+    let mut interrupts = signal(SignalKind::interrupt()).or_exit(Exit::Unreachable)?;
+    let created = create(embedded, spec).await?;
+    let request = v1::WatchJobRequest {
+        name: created.name.clone(),
+    };
+    let watched = embedded
+        .jobs
+        .watch_job(request)
+        .await
+        .map_err(explained)
+        .or_exit(Exit::Unreachable)?;
+    let mut watched = watched.into_inner();
+    let mut show = Show::new();
+    let mut last = created;
+    let mut aborted = false;
+    loop {
+        tokio::select! {
+            message = watched.message() => match message.map_err(explained).or_exit(Exit::Unreachable)? {
+                Some(v1::WatchJobResponse { job: Some(job) }) => {
+                    show.job(&job);
+                    last = job;
+                }
+                Some(_) => {}
+                None => break,
+            },
+            _ = interrupts.recv() => {
+                if std::mem::replace(&mut aborted, true) {
+                    eprintln!("stoke: left without waiting for the abort to be confirmed");
+                    std::process::exit(Exit::Aborted as i32);
+                }
+                eprintln!("stoke: aborting; once more to leave at once");
+                let request = v1::AbortJobRequest { name: last.name.clone(), reason: "Ctrl-C".into() };
+                // Refused, the job is over already: the watch shows it.
+                if let Err(status) = embedded.jobs.abort_job(request).await {
+                    eprintln!("stoke: {}", status.message());
+                }
+            }
+        }
+    }
+    show.finish();
+    Ok((last, start.elapsed().as_secs_f64()))
+}
+
+/// Creates the job, as soon as somebody leads and somebody can do it.
+async fn create(
+    embedded: &mut Embedded,
+    spec: v1::JobSpec,
+) -> Result<v1::Job, (Exit, anyhow::Error)> {
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let request = v1::CreateJobRequest {
+            request_id: "warm".into(),
+            spec: Some(spec.clone()),
+        };
+        match embedded.jobs.create_job(request).await {
+            Ok(created) => {
+                return created
+                    .into_inner()
+                    .job
+                    .context("no job")
+                    .or_exit(Exit::Unreachable);
+            }
+            Err(status)
+                if attempts < CREATE_ATTEMPTS
+                    && matches!(status.code(), Code::Unavailable | Code::FailedPrecondition) =>
+            {
+                tokio::time::sleep(CREATE_AGAIN).await;
+            }
+            Err(status) => {
+                let exit = if status.code() == Code::InvalidArgument {
+                    Exit::Usage
+                } else {
+                    Exit::Unreachable
+                };
+                return Err((exit, explained(status)));
+            }
+        }
+    }
+}
+
+fn explained(status: tonic::Status) -> anyhow::Error {
+    anyhow!("{}", status.message())
+}
+
+/// What the workers in this process know: one origin and one cache.
+fn catalog(args: &WarmArgs) -> anyhow::Result<Catalog> {
+    let url = SecretUrl::new(&args.origin).context("--origin")?;
+    let dialect = match url.scheme() {
+        "postgres" | "postgresql" => Dialect::Postgres,
+        "sqlite" => Dialect::Sqlite,
+        other => anyhow::bail!(
+            "--origin: {other}: is no database that stoke loads from: use postgres:// or sqlite:"
+        ),
+    };
+    // Its faults are found here, with what to do about them, rather than by each worker.
+    stoke_worker::origin::rewrite::rewrite(&args.load, dialect).context("--load")?;
+    let name = ORIGIN.parse::<stoke_core::names::OriginName>()?;
+    let origin = OriginConfig {
+        name: name.clone(),
+        url,
+        dialect,
+        statement_timeout: STATEMENT_TIMEOUT_DEFAULT,
+        source_timeout: SOURCE_TIMEOUT_DEFAULT,
+    };
+    anyhow::ensure!(!args.cache.is_empty(), "--cache: name the Redis to warm");
+    let urls = args
+        .cache
+        .iter()
+        .map(|url| SecretUrl::new(url))
+        .collect::<Result<_, _>>()
+        .context("--cache")?;
+    let cache_name = CACHE.parse::<stoke_core::names::CacheName>()?;
+    let cache = CacheConfig {
+        name: cache_name.clone(),
+        urls,
+        password: None,
+    };
+    Ok(Catalog {
+        origins: BTreeMap::from([(name, origin)]),
+        caches: BTreeMap::from([(cache_name, cache)]),
+        allow_sql_in_jobs: true,
+        allow_files_in_jobs: true,
+        ..Catalog::default()
+    })
+}
+
+/// The job.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the share is from 0 to 0.9"
+)]
+fn spec(args: &WarmArgs) -> anyhow::Result<v1::JobSpec> {
+    let from = match (&args.rank, &args.keys) {
+        (Some(query), _) => v1::key_source::From::Sql(v1::SqlSource {
+            origin: ORIGIN.into(),
+            query: query.clone(),
+        }),
+        (None, Some(path)) => v1::key_source::From::File(v1::FileSource {
+            path: path
+                .to_str()
+                .context("--keys: the path is not UTF-8")?
+                .to_owned(),
+            format: v1::FileFormat::Unspecified.into(),
+        }),
+        (None, None) => anyhow::bail!("give --rank or --keys"),
+    };
+    let mode = match args.mode {
+        ModeArg::Add => v1::WriteMode::Add,
+        ModeArg::Refresh => v1::WriteMode::Refresh,
+        ModeArg::Overwrite => v1::WriteMode::Overwrite,
+    };
+    let loader = v1::SqlLoader {
+        origin: ORIGIN.into(),
+        query: args.load.clone(),
+        key_template: args.key.clone(),
+        key_column: args.key_column.clone().unwrap_or_default(),
+        ttl: Some(prost_types::Duration::try_from(args.ttl).context("--ttl")?),
+        ttl_jitter_permille: (args.ttl_jitter * 1000.0).round() as u32,
+        batch_keys: args.batch_keys,
+    };
+    let batch = v1::BatchWork {
+        sources: vec![v1::KeySource {
+            loader: "load".into(),
+            from: Some(from),
+            merge: v1::Merge::Max.into(),
+        }],
+        loaders: vec![v1::Loader {
+            name: "load".into(),
+            sql: Some(loader),
+        }],
+        cache: CACHE.into(),
+        mode: mode.into(),
+        allowed_failures: args.allowed_failures,
+        attempts_max: 0,
+    };
+    Ok(v1::JobSpec {
+        trigger: "warm".into(),
+        work: Some(v1::job_spec::Work::Batch(batch)),
+        ..v1::JobSpec::default()
+    })
+}
+
+/// Whether a job is over.
+pub fn is_over(job: &v1::Job) -> bool {
+    matches!(
+        job.state(),
+        JobState::Succeeded | JobState::Failed | JobState::Aborted
+    )
+}

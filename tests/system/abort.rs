@@ -1,0 +1,117 @@
+//! Abort and pause: what is told to stop, stops.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use stoke_proto::v1::{self, JobState};
+
+use crate::scene::{Scene, assert_w1, done, is_over, watch_until};
+use crate::shop;
+
+const QPS: u32 = 10;
+
+fn now_ms() -> u64 {
+    u64::try_from(
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_millis(),
+    )
+    .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b4_an_abort_in_mid_run_stops_queries_within_a_second_and_every_entry_is_accounted_for() {
+    let scene = Scene::start(1, QPS);
+    shop::fill(&scene);
+    let job = scene.create(shop::job()).await;
+    let mut jobs = scene.jobs().await;
+    watch_until(&mut jobs, &job.name, |job| done(job) > 5_000).await;
+
+    let request = v1::AbortJobRequest {
+        name: job.name.clone(),
+        reason: "enough".into(),
+    };
+    jobs.abort_job(request.clone()).await.unwrap();
+    let told = now_ms();
+    let job = watch_until(&mut jobs, &job.name, is_over).await;
+    assert_eq!(
+        (job.state(), job.reason.as_str()),
+        (JobState::Aborted, "enough")
+    );
+    assert_w1(&job);
+    let outcomes = job.progress.unwrap().outcomes.unwrap();
+    assert!(
+        outcomes.warmed > 4_000 && outcomes.cancelled > 10_000,
+        "{outcomes:?}"
+    );
+    // The same once more is no error.
+    jobs.abort_job(request).await.unwrap();
+
+    // Long enough that a worker that went on would have been seen.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let statements = scene.postgres.statements("stoke").unwrap();
+    let late = statements
+        .iter()
+        .filter(|statement| statement.at_ms > told + 1000)
+        .count();
+    assert_eq!(late, 0, "statements more than a second after the abort");
+    assert!(statements.iter().any(|statement| statement.at_ms < told));
+    let found = shop::Nodes::connect(&scene).find(shop::ids().filter(|id| shop::is_warmable(*id)));
+    assert!(
+        found.len() as u64 >= outcomes.warmed,
+        "each entry counted as warmed is there"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paused_job_sends_nothing_and_holds_no_other_up_until_its_hold_is_removed_and_then_ends_exactly()
+ {
+    let scene = Scene::start(1, 40);
+    shop::fill(&scene);
+    let job = scene.create(shop::job()).await;
+    let mut jobs = scene.jobs().await;
+    watch_until(&mut jobs, &job.name, |job| done(job) > 3_000).await;
+
+    let pause = v1::PauseJobRequest {
+        name: job.name.clone(),
+        reason: "lunch".into(),
+        ..Default::default()
+    };
+    let paused = jobs
+        .pause_job(pause)
+        .await
+        .unwrap()
+        .into_inner()
+        .job
+        .unwrap();
+    let told = now_ms();
+    assert_eq!(
+        (paused.state(), paused.holds[0].holder.as_str()),
+        (JobState::Paused, "operator")
+    );
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let statements = scene.postgres.statements("stoke").unwrap();
+    assert_eq!(
+        statements
+            .iter()
+            .filter(|statement| statement.at_ms > told + 1000)
+            .count(),
+        0
+    );
+
+    // It holds no other up: the same keys once more, all of which the other job has to load or finds.
+    let other = scene.create(shop::job()).await;
+    let other = watch_until(&mut jobs, &other.name, is_over).await;
+    assert_eq!(other.state(), JobState::Succeeded, "{}", other.reason);
+    assert_w1(&other);
+
+    let resume = v1::ResumeJobRequest {
+        name: job.name.clone(),
+        holder: String::new(),
+    };
+    jobs.resume_job(resume).await.unwrap();
+    let job = watch_until(&mut jobs, &job.name, is_over).await;
+    assert_eq!(job.state(), JobState::Succeeded, "{}", job.reason);
+    assert_w1(&job);
+    shop::assert_cache_is_as_seeded(&scene);
+}

@@ -1,0 +1,17 @@
+//! Whole-system tests: the program as it is shipped, against real etcd, PostgreSQL and Redis.
+//!
+//! Each test is a claim of the README's. They run one after another: each fills a machine of its own.
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should panic"
+)]
+
+mod abort;
+mod cache_budget;
+mod fail_over;
+mod main_job;
+mod one_liner;
+mod scene;
+mod shop;

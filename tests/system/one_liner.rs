@@ -1,0 +1,141 @@
+//! `stoke warm`: one process, no etcd, no configuration.
+
+use std::time::Duration;
+
+use stoke_harness::{Postgres, Program, Redis, RedisCluster};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const SHOP: &str = "CREATE TABLE products (id bigint PRIMARY KEY, name text);
+    INSERT INTO products SELECT id, 'product ' || id FROM generate_series(1, 2000) AS id;
+    CREATE TABLE product_views (product_id bigint, views bigint);
+    INSERT INTO product_views SELECT id, 100000 / id FROM generate_series(1, 2000) AS id;";
+
+const LOAD: [&str; 8] = [
+    "--load",
+    "SELECT * FROM products WHERE id IN (:keys)",
+    "--key",
+    "product:{key}",
+    "--ttl",
+    "5m",
+    "--output",
+    "json",
+];
+
+struct Ran {
+    code: i32,
+    report: serde_json::Value,
+    errors: String,
+}
+
+fn warm(args: &[&str], stdin: &str) -> Ran {
+    let launch = Program::new(env!("CARGO_BIN_EXE_stoke")).unwrap();
+    let program = launch
+        .arg("warm")
+        .args(args)
+        .stdin(stdin)
+        .unwrap()
+        .start()
+        .unwrap();
+    let status = program.wait(PATIENCE).unwrap();
+    let stdout = program.stdout().unwrap();
+    Ran {
+        code: status.code().unwrap(),
+        report: serde_json::from_str(&stdout).unwrap_or_default(),
+        errors: program.log().unwrap(),
+    }
+}
+
+#[test]
+fn the_most_viewed_are_warmed_into_a_cluster_and_a_second_run_finds_them_present() {
+    let postgres = Postgres::start().unwrap();
+    postgres.psql("postgres", SHOP).unwrap();
+    let cache = RedisCluster::start(3).unwrap();
+    let (origin, urls) = (postgres.url("postgres"), cache.urls());
+    let rank = "SELECT product_id AS key, views AS priority FROM product_views ORDER BY views DESC LIMIT 1000";
+    let mut args = vec![
+        "--origin",
+        &origin,
+        "--cache",
+        &urls[0],
+        "--rank",
+        rank,
+        "--workers",
+        "2",
+    ];
+    args.extend(LOAD);
+
+    let first = warm(&args, "");
+    assert_eq!(
+        (first.code, &first.report["state"]),
+        (0, &"SUCCEEDED".into()),
+        "{}",
+        first.errors
+    );
+    assert_eq!(first.report["outcomes"]["warmed"], 1000);
+    assert!(
+        first.errors.contains("100 queries a second"),
+        "the default rate is said: {}",
+        first.errors
+    );
+    assert_eq!(cache.key_count().unwrap(), 1000);
+
+    let second = warm(&args, "");
+    assert_eq!(
+        (second.code, &second.report["outcomes"]["present"]),
+        (0, &1000.into()),
+        "{}",
+        second.errors
+    );
+}
+
+#[test]
+fn keys_come_from_standard_input_and_text_finds_numbers() {
+    let postgres = Postgres::start().unwrap();
+    postgres.psql("postgres", SHOP).unwrap();
+    let cache = Redis::start().unwrap();
+    let (origin, url) = (postgres.url("postgres"), cache.url());
+    let mut args = vec![
+        "--origin", &origin, "--cache", &url, "--keys", "-", "--qps", "50",
+    ];
+    args.extend(LOAD);
+
+    let ran = warm(&args, "key,priority\n7,10\n007,3\n9999,1\nseven,1\n");
+    // "007" is a cache key of its own, and the same product; "seven" is no number.
+    assert_eq!(ran.report["outcomes"]["warmed"], 2, "{}", ran.errors);
+    assert_eq!(ran.report["outcomes"]["absent"], 1);
+    assert_eq!(ran.report["outcomes"]["failed"], 1);
+    assert_eq!(ran.code, 1);
+    assert_eq!(
+        cache.cli(&["GET", "product:7"]).unwrap().trim(),
+        r#"{"id":7,"name":"product 7"}"#
+    );
+}
+
+#[test]
+fn what_is_wrong_is_said_with_the_exit_code_of_its_kind() {
+    let cache = Redis::start().unwrap();
+    let url = cache.url();
+    let keys = ["--cache", url.as_str(), "--keys", "-"];
+    let mut unknown = vec!["--origin", "oracle://x/y"];
+    unknown.extend(keys);
+    unknown.extend(LOAD);
+    let ran = warm(&unknown, "key\n1\n");
+    assert_eq!(ran.code, 2);
+    assert!(ran.errors.contains("postgres://"), "{}", ran.errors);
+
+    let mut no_placeholder = vec![
+        "--origin",
+        "sqlite:/nowhere",
+        "--load",
+        "SELECT 1",
+        "--key",
+        "p:{key}",
+        "--ttl",
+        "5m",
+    ];
+    no_placeholder.extend(keys);
+    let ran = warm(&no_placeholder, "key\n1\n");
+    assert_eq!(ran.code, 2);
+    assert!(ran.errors.contains(":keys"), "{}", ran.errors);
+}

@@ -1,0 +1,242 @@
+//! The scene: etcd, PostgreSQL and a Redis Cluster of three nodes; coordinators and workers as separate processes.
+
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use stoke_harness::{Etcd, Postgres, Program, RedisCluster, ServerDir, free_port, wait_for};
+use stoke_proto::v1::job_service_client::JobServiceClient;
+use stoke_proto::v1::{self, JobState};
+use tonic::transport::Channel;
+
+/// How long anything may take that is waited for.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// All servers of a test, stopped and removed when it is dropped.
+pub struct Scene {
+    pub etcd: Etcd,
+    pub postgres: Postgres,
+    pub cache: RedisCluster,
+    plans: ServerDir,
+    pub coordinators: Vec<(String, Program)>,
+    pub workers: Vec<Program>,
+    qps: u32,
+    cache_writes: Option<u32>,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Scene {
+    /// Starts the servers, so many coordinators, and three workers, with a budget of `qps` queries a second.
+    pub fn start(coordinators: usize, qps: u32) -> Self {
+        Self::start_with(coordinators, qps, None)
+    }
+
+    /// The same, with a budget of so many writes a second for the cache, too.
+    pub fn start_with(coordinators: usize, qps: u32, cache_writes: Option<u32>) -> Self {
+        let alone = ONE_AT_A_TIME
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut scene = Self {
+            etcd: Etcd::start().unwrap(),
+            postgres: Postgres::start().unwrap(),
+            cache: RedisCluster::start(3).unwrap(),
+            plans: ServerDir::new("plans").unwrap(),
+            coordinators: Vec::new(),
+            workers: Vec::new(),
+            qps,
+            cache_writes,
+            _alone: alone,
+        };
+        (1..=coordinators).for_each(|n| scene.add_coordinator(n));
+        (1..=3).for_each(|n| scene.add_worker(n));
+        scene
+    }
+
+    fn add_coordinator(&mut self, n: usize) {
+        let port = free_port().unwrap();
+        let config = format!(
+            r#"
+            name = "c{n}"
+            listen = "127.0.0.1:{port}"
+            plan-store = "{plans}"
+            leader-ttl = "2s"
+            [etcd]
+            endpoints = ["{etcd}"]
+            [budgets."origin/shop"]
+            qps = {qps}
+            {cache}
+            "#,
+            cache = self.cache_writes.map_or(String::new(), |writes| {
+                format!("[budgets.\"cache/main\"]\nqps = {writes}")
+            }),
+            plans = self.plans.path().display(),
+            etcd = self.etcd.endpoint(),
+            qps = self.qps,
+        );
+        let program = stoke("coordinator", &config);
+        program.wait_for_output("listens", PATIENCE).unwrap();
+        self.coordinators
+            .push((format!("http://127.0.0.1:{port}"), program));
+    }
+
+    pub fn add_worker(&mut self, n: usize) {
+        let urls: Vec<String> = self
+            .cache
+            .urls()
+            .iter()
+            .map(|url| format!("{url:?}"))
+            .collect();
+        let config = format!(
+            r#"
+            name = "w{n}"
+            member-ttl = "2s"
+            allow-sql-in-jobs = true
+            [etcd]
+            endpoints = ["{etcd}"]
+            [origins.shop]
+            url = "{postgres}"
+            [caches.main]
+            urls = [{urls}]
+            [loaders.item]
+            origin = "shop"
+            query = "SELECT * FROM items WHERE id IN (:keys)"
+            key = "item:{{key}}"
+            ttl = "1h"
+            "#,
+            etcd = self.etcd.endpoint(),
+            postgres = self.postgres.url("postgres"),
+            urls = urls.join(", "),
+        );
+        self.workers.push(stoke("worker", &config));
+    }
+
+    /// Waits until all workers are members.
+    pub fn wait_for_members(&self, count: usize) {
+        wait_for("the workers to be members", PATIENCE, || {
+            let members =
+                self.etcd
+                    .ctl(&["get", "--prefix", "--keys-only", "/stoke/v1/member/"])?;
+            let found = members
+                .lines()
+                .filter(|line| !line.trim().is_empty())
+                .count();
+            anyhow::ensure!(found == count, "{found} of {count}");
+            Ok(())
+        })
+        .unwrap();
+    }
+
+    /// The values of all keys of a prefix in etcd, parsed.
+    pub fn records(&self, prefix: &str) -> Vec<(String, serde_json::Value)> {
+        let text = self
+            .etcd
+            .ctl(&["get", "--prefix", &format!("/stoke/v1/{prefix}")])
+            .unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        let pairs = lines.chunks(2).filter(|pair| pair.len() == 2);
+        pairs
+            .map(|pair| (pair[0].to_owned(), serde_json::from_str(pair[1]).unwrap()))
+            .collect()
+    }
+
+    /// The address of the coordinator that leads.
+    pub fn leader(&self) -> String {
+        wait_for("a leader", PATIENCE, || {
+            let leader = self.records("leader").into_iter().next();
+            let address =
+                leader.and_then(|(_, leader)| Some(leader["address"].as_str()?.to_owned()));
+            address.ok_or_else(|| anyhow::anyhow!("nobody leads"))
+        })
+        .unwrap()
+    }
+
+    /// The process of the coordinator at this address.
+    pub fn coordinator(&self, address: &str) -> &Program {
+        let found = self.coordinators.iter().find(|(other, _)| other == address);
+        &found.unwrap().1
+    }
+
+    /// The API of the coordinator that leads.
+    pub async fn jobs(&self) -> JobServiceClient<Channel> {
+        connect(&self.leader()).await
+    }
+
+    /// Creates a job, once somebody leads and all workers are there.
+    pub async fn create(&self, spec: v1::JobSpec) -> v1::Job {
+        self.wait_for_members(3);
+        let request = v1::CreateJobRequest {
+            request_id: String::new(),
+            spec: Some(spec),
+        };
+        let created = self.jobs().await.create_job(request).await.unwrap();
+        created.into_inner().job.unwrap()
+    }
+}
+
+/// A client of a coordinator.
+pub async fn connect(address: &str) -> JobServiceClient<Channel> {
+    JobServiceClient::connect(address.to_owned()).await.unwrap()
+}
+
+/// Runs the program with a configuration.
+fn stoke(command: &str, config: &str) -> Program {
+    let launch = Program::new(env!("CARGO_BIN_EXE_stoke")).unwrap();
+    launch
+        .arg(command)
+        .config("--config", "stoke.toml", config)
+        .unwrap()
+        .start()
+        .unwrap()
+}
+
+/// Watches a job until `enough`, or until it is over.
+pub async fn watch_until(
+    jobs: &mut JobServiceClient<Channel>,
+    name: &str,
+    enough: impl Fn(&v1::Job) -> bool,
+) -> v1::Job {
+    let request = v1::WatchJobRequest { name: name.into() };
+    let mut watched = jobs.watch_job(request).await.unwrap().into_inner();
+    let mut last = None;
+    let watching = async {
+        while let Some(message) = watched.message().await.unwrap() {
+            let job = message.job.unwrap();
+            let stop = enough(&job);
+            last = Some(job);
+            if stop {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(2 * PATIENCE, watching)
+        .await
+        .expect("the job should have come that far");
+    last.unwrap()
+}
+
+/// How many entries have an outcome.
+pub fn done(job: &v1::Job) -> u64 {
+    let progress = job.progress.unwrap_or_default();
+    progress.planned - progress.pending
+}
+
+/// Whether the job is over.
+pub fn is_over(job: &v1::Job) -> bool {
+    matches!(
+        job.state(),
+        JobState::Succeeded | JobState::Failed | JobState::Aborted
+    )
+}
+
+/// W1: what was planned is what came of it.
+pub fn assert_w1(job: &v1::Job) {
+    let progress = job.progress.unwrap();
+    let o = progress.outcomes.unwrap();
+    let sum = o.warmed + o.present + o.absent + o.skipped + o.failed + o.cancelled;
+    assert_eq!(
+        (progress.planned, progress.pending),
+        (sum, 0),
+        "{progress:?}"
+    );
+}
