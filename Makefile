@@ -1,0 +1,28 @@
+# What one does with Stoke's sources. `make` lists it.
+
+target := $(or $(CARGO_TARGET_DIR),target)
+buf := $(CURDIR)/target/tools/buf/node_modules/.bin/buf
+
+.PHONY: help deps quickstart test lint clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+deps: ## install what building, testing and the quickstart need
+	@deploy/install-dependencies build run
+
+quickstart: deps ## warm a real Redis Cluster from a real PostgreSQL on this machine, and watch
+	cargo build --locked -p stoke -p stoke-quickstart
+	$(target)/debug/stoke-quickstart $(target)/debug/stoke
+
+test: deps ## all tests, against real servers that they start themselves
+	cargo test --workspace --locked
+
+lint: ## formatting, clippy, and buf for the protobuf files
+	@deploy/install-dependencies build lint
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cd proto && $(buf) lint
+
+clean: ## remove what was built
+	cargo clean
