@@ -21,11 +21,11 @@ use std::time::Duration;
 use stoke_core::job::Phase;
 use stoke_core::ledger::{Allocator, sharers};
 use stoke_core::names::{JobName, Resource, WorkerName};
-use stoke_core::records::{Member, keys};
+use stoke_core::records::Member;
 use stoke_core::units::Moment;
 use stoke_store::election::Leadership;
 use stoke_store::wake::Wakeups;
-use stoke_store::{Keys, StoreError, Txn, TxnOutcome};
+use stoke_store::{StoreError, Txn, TxnOutcome};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -75,24 +75,10 @@ impl Lead {
     /// # Errors
     /// Where a record cannot be read: it may be newer than this program, which then must not go on.
     pub(crate) async fn run(mut self, cancel: &CancellationToken) -> Result<Ended, ViewError> {
-        let watched = [
-            keys::MEMBERS,
-            keys::LEDGERS,
-            keys::CAPS,
-            keys::ACKS,
-            keys::JOBS,
-            keys::RUNS,
-            keys::READS,
-            keys::ASSIGNMENTS,
-            keys::CHECKPOINTS,
-        ];
-        let watched = watched
-            .map(|prefix| Keys::Prefix(prefix.to_owned()))
-            .to_vec();
         let stop_watching = cancel.child_token();
         let mut wakeups = Wakeups::spawn(
             Arc::clone(&self.shared.store),
-            watched,
+            View::keys(),
             stop_watching.clone(),
         );
         let ended = loop {

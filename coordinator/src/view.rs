@@ -140,12 +140,10 @@ pub struct View {
 }
 
 impl View {
-    /// Reads all records at one revision.
-    ///
-    /// # Errors
-    /// Where the store does not answer, or a record cannot be read.
-    pub async fn read(store: &dyn Store) -> Result<Self, ViewError> {
-        let all = [
+    /// The keys of all that the leader decides on.
+    #[must_use]
+    pub fn keys() -> Vec<Keys> {
+        let prefixes = [
             keys::MEMBERS,
             keys::LEDGERS,
             keys::CAPS,
@@ -156,9 +154,17 @@ impl View {
             keys::ASSIGNMENTS,
             keys::CHECKPOINTS,
         ];
-        let snapshot = store
-            .read(&all.map(|prefix| Keys::Prefix(prefix.to_owned())))
-            .await?;
+        prefixes
+            .map(|prefix| Keys::Prefix(prefix.to_owned()))
+            .to_vec()
+    }
+
+    /// Reads all records at one revision.
+    ///
+    /// # Errors
+    /// Where the store does not answer, or a record cannot be read.
+    pub async fn read(store: &dyn Store) -> Result<Self, ViewError> {
+        let snapshot = store.read(&Self::keys()).await?;
         Ok(Self::parse(&snapshot)?)
     }
 

@@ -9,9 +9,7 @@ pub struct Stopped;
 
 /// One place among a resource's queries in flight, given back when it is dropped.
 #[derive(Debug)]
-pub struct InFlight(
-    #[allow(dead_code, reason = "held for its drop")] pub Option<tokio::sync::OwnedSemaphorePermit>,
-);
+pub struct InFlight(pub Option<tokio::sync::OwnedSemaphorePermit>);
 
 /// A job's permission to use one resource, renewed behind the scenes.
 ///

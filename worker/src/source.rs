@@ -4,7 +4,7 @@
 //! the key is expected to get; all of them serve a loader's key template. Rows go out in chunks over a bounded channel,
 //! so a slow reader slows the source down.
 //!
-//! Rows of queries come from [`Origin::rank`](crate::origin::Origin::rank), rows of files from [`file`]. Left to others:
+//! Rows of queries come from [`Origin::rank`](crate::origin::Origin::rank), rows of files from [`mod@file`]. Left to others:
 //! merging duplicates, ranking.
 
 use std::fmt;
