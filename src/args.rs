@@ -56,15 +56,9 @@ pub struct JobsArgs {
 pub struct JobArgs {
     /// The job's name
     pub job: String,
-    /// A coordinator's address, or several: whichever answers says who leads
-    #[arg(
-        long,
-        env = "STOKE_COORDINATOR",
-        value_name = "URL",
-        value_delimiter = ',',
-        default_value = "http://127.0.0.1:7400"
-    )]
-    pub coordinator: Vec<String>,
+    /// Where the cluster is.
+    #[command(flatten)]
+    pub cluster: JobsArgs,
     /// What is printed on standard output
     #[arg(long, value_enum, default_value_t = OutputArg::Text)]
     pub output: OutputArg,

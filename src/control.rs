@@ -46,7 +46,7 @@ pub async fn jobs(args: &JobsArgs) -> Outcome {
 /// Asks something of a job, and prints how it stands then.
 pub async fn ask(args: &JobArgs, ask: Ask) -> Outcome {
     let name = args.job.clone();
-    let answer = call(&args.coordinator, |mut jobs| {
+    let answer = call(&args.cluster.coordinator, |mut jobs| {
         let name = name.clone();
         async move {
             let reason = String::new();
@@ -116,7 +116,7 @@ async fn watch_once(
     let request = v1::WatchJobRequest {
         name: args.job.clone(),
     };
-    let mut watched = call(&args.coordinator, |mut jobs| {
+    let mut watched = call(&args.cluster.coordinator, |mut jobs| {
         let request = request.clone();
         async move { jobs.watch_job(request).await }
     })
