@@ -454,3 +454,63 @@ fn a_dead_workers_queries_keep_their_places_in_flight_until_the_statement_timeou
     };
     assert_eq!(reclaim.lingering, None);
 }
+
+#[test]
+fn what_is_free_is_given_though_another_keeps_a_little_more_than_its_part() {
+    // Two shares of 7.901 queries a second: 4 and 3.901. The second worker has 4 already, too little more to be taken.
+    let target = Share {
+        rate_milli: 7901,
+        burst: 4,
+        in_flight: 2,
+    };
+    let ledger = Ledger {
+        target,
+        ceiling: target,
+        configured: target,
+    };
+    let (first, second): (WorkerName, WorkerName) = ("a".parse().unwrap(), "b".parse().unwrap());
+    let share = |rate_milli| Share {
+        rate_milli,
+        burst: 2,
+        in_flight: 1,
+    };
+    let mut observed = Observed {
+        ledger: Some((ledger, 1)),
+        ..Observed::default()
+    };
+    for (worker, rate) in [(&first, 3000), (&second, 4000)] {
+        let share = share(rate);
+        observed.caps.insert(
+            worker.clone(),
+            (
+                Cap {
+                    share,
+                    term_ms: 5000,
+                },
+                2,
+            ),
+        );
+        observed.acks.insert(
+            worker.clone(),
+            (
+                Ack {
+                    share,
+                    sequence: 1,
+                    lingering: false,
+                },
+                3,
+            ),
+        );
+    }
+    let demanding = BTreeSet::from([first.clone(), second]);
+    let changes = Allocator::new(Timing::default()).step(
+        Moment::from_nanos(0),
+        &observed,
+        &ledger,
+        &demanding,
+    );
+    let [Change::Divide(division)] = &changes[..] else {
+        panic!("{changes:?}")
+    };
+    assert_eq!(division.caps, [(first, share(3901))]);
+}

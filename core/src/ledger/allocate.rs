@@ -224,13 +224,9 @@ impl Allocator {
         for (worker, desired) in &desired {
             let cap = observed.cap(worker);
             let keeps = demanding.contains(worker) && !forced;
-            if keeps && !is_worth_a_move(cap, *desired) {
-                continue;
-            }
-            let lower = cap.min(*desired);
-            if lower != cap && keeps && !may_rebalance {
-                continue;
-            }
+            // What is free can be given at any time; what is taken from one who works must be worth it, and rare.
+            let may_lower = !keeps || (is_worth_a_move(cap, *desired) && may_rebalance);
+            let lower = if may_lower { cap.min(*desired) } else { cap };
             took_from_the_demanding |= lower != cap && keeps;
             let raise = raise_within(observed.reserved(worker), lower, *desired, &mut free);
             if raise == cap {
@@ -286,14 +282,8 @@ fn is_worth_a_move(cap: Share, desired: Share) -> bool {
 
 /// From `lower` towards `desired`, as far as what is reserved already and what is free allow; takes it from `free`.
 fn raise_within(reserved: Share, lower: Share, desired: Share, free: &mut Share) -> Share {
-    let dimension = |lower: u64, desired: u64, reserved: u64, free: &mut u64, grain: u64| {
+    let dimension = |lower: u64, desired: u64, reserved: u64, free: &mut u64| {
         let reachable = desired.min(reserved.saturating_add(*free));
-        // A part of a raise is whole queries a second, as the division is.
-        let reachable = if reachable < desired && reachable >= grain {
-            reachable - reachable % grain
-        } else {
-            reachable
-        };
         let cap = reachable.max(lower);
         *free -= cap.saturating_sub(reserved).min(*free);
         cap
@@ -304,21 +294,13 @@ fn raise_within(reserved: Share, lower: Share, desired: Share, free: &mut Share)
             desired.rate_milli,
             reserved.rate_milli,
             &mut free.rate_milli,
-            1000,
         ),
-        burst: dimension(
-            lower.burst,
-            desired.burst,
-            reserved.burst,
-            &mut free.burst,
-            1,
-        ),
+        burst: dimension(lower.burst, desired.burst, reserved.burst, &mut free.burst),
         in_flight: dimension(
             lower.in_flight,
             desired.in_flight,
             reserved.in_flight,
             &mut free.in_flight,
-            1,
         ),
     }
 }
