@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "stoke/v1/plan.proto",
     "stoke/v1/job.proto",
     "stoke/v1/job_service.proto",
     "stoke/v1/budget_service.proto",
+    "stoke/v1/fleet_service.proto",
     "stoke/v1/worker_service.proto",
 ];
 

@@ -15,6 +15,7 @@ mod control;
 mod embedded;
 mod exit;
 mod run;
+mod telemetry;
 mod warm;
 
 use clap::Parser;
@@ -26,10 +27,10 @@ use exit::Exit;
 #[tokio::main]
 async fn main() {
     let args = Args::parse();
-    log_to_stderr(!matches!(
-        args.command,
-        Command::Coordinator(_) | Command::Worker(_)
-    ));
+    // A process of a cluster begins when it has read its configuration; the others show their progress, and only warnings.
+    if !matches!(args.command, Command::Coordinator(_) | Command::Worker(_)) {
+        telemetry::start(&telemetry::Settings::default(), "warn");
+    }
     let exit = match args.command {
         Command::Coordinator(args) => run::coordinator(&args).await,
         Command::Worker(args) => run::worker(&args).await,
@@ -47,20 +48,6 @@ async fn main() {
     });
     // At once: a thread that reads standard input would keep the process alive until its end.
     std::process::exit(exit as i32);
-}
-
-/// Logs go to stderr; `RUST_LOG` says how much. A one-liner shows its progress instead, and only warnings.
-fn log_to_stderr(quiet: bool) {
-    let default = if quiet { "warn" } else { "info" };
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
-    let colours = std::env::var_os("NO_COLOR").is_none()
-        && std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(colours)
-        .init();
 }
 
 /// What a command ends with: an exit code, and an error to show where there is one.

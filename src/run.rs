@@ -17,10 +17,12 @@ use crate::Outcome;
 use crate::args::ProcessArgs;
 use crate::config::{CoordinatorConfig, WorkerConfig};
 use crate::exit::{Exit, OrExit};
+use crate::telemetry;
 
 /// Runs a coordinator until SIGTERM or Ctrl-C.
 pub async fn coordinator(args: &ProcessArgs) -> Outcome {
     let config = CoordinatorConfig::read(&args.config).or_exit(Exit::Usage)?;
+    telemetry::start(&config.telemetry, "info");
     let store = connect(config.etcd).await?;
     let plans = PlanStore::in_directory(&config.plan_store).or_exit(Exit::Unreachable)?;
     let listener = tokio::net::TcpListener::bind(config.listen)
@@ -44,6 +46,7 @@ pub async fn coordinator(args: &ProcessArgs) -> Outcome {
 /// Runs a worker until SIGTERM or Ctrl-C.
 pub async fn worker(args: &ProcessArgs) -> Outcome {
     let config = WorkerConfig::read(&args.config).or_exit(Exit::Usage)?;
+    telemetry::start(&config.telemetry, "info");
     let store = connect(config.etcd).await?;
     let started = Worker::start(config.settings, store, Arc::new(BootClock), Dial::Network);
     let mut worker = started.or_exit(Exit::Usage)?;

@@ -11,7 +11,7 @@ use stoke_core::names::Resource;
 use stoke_proto::v1::{self, JobState};
 use stoke_worker::catalog::{
     CacheConfig, Catalog, OriginConfig, SOURCE_TIMEOUT_DEFAULT, STATEMENT_TIMEOUT_DEFAULT,
-    SecretUrl,
+    SecretUrl, TlsFiles,
 };
 use stoke_worker::origin::rewrite::Dialect;
 use tokio::signal::unix::{SignalKind, signal};
@@ -173,6 +173,7 @@ fn catalog(args: &WarmArgs) -> anyhow::Result<Catalog> {
         dialect,
         statement_timeout: STATEMENT_TIMEOUT_DEFAULT,
         source_timeout: SOURCE_TIMEOUT_DEFAULT,
+        tls: TlsFiles::default(),
     };
     anyhow::ensure!(!args.cache.is_empty(), "--cache: name the Redis to warm");
     let urls = args
@@ -186,6 +187,7 @@ fn catalog(args: &WarmArgs) -> anyhow::Result<Catalog> {
         name: cache_name.clone(),
         urls,
         password: None,
+        tls: TlsFiles::default(),
     };
     Ok(Catalog {
         origins: BTreeMap::from([(name, origin)]),
@@ -236,6 +238,7 @@ fn spec(args: &WarmArgs) -> anyhow::Result<v1::JobSpec> {
             loader: "load".into(),
             from: Some(from),
             merge: v1::Merge::Max.into(),
+            ..v1::KeySource::default()
         }],
         loaders: vec![v1::Loader {
             name: "load".into(),

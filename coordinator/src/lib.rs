@@ -24,7 +24,7 @@ pub use settings::Settings;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use stoke_core::names::WorkerName;
+use stoke_core::names::{JobName, WorkerName};
 use stoke_core::units::{Epoch, Moment};
 use stoke_store::clock::Clock;
 use stoke_store::{Compare, Revision, Store};
@@ -57,6 +57,8 @@ pub(crate) struct Shared {
     pub(crate) sightings: Mutex<Sightings>,
     /// What attached workers last reported of their queries: by worker, then resource.
     pub(crate) uses: Mutex<BTreeMap<WorkerName, BTreeMap<String, u64>>>,
+    /// What attached workers last said keeps them from going on: by worker, then job.
+    pub(crate) troubles: Mutex<BTreeMap<WorkerName, BTreeMap<JobName, String>>>,
 }
 
 impl std::fmt::Debug for Shared {

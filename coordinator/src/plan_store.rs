@@ -134,6 +134,14 @@ impl PlanStore {
             })
             .ok_or(PlanStoreError::TooMuchPriority)?;
         let entries = ranked.len() as u64;
+        let mut entries_by_loader = Vec::new();
+        for entry in &ranked {
+            let loader = usize::try_from(entry.loader).unwrap_or(usize::MAX);
+            if entries_by_loader.len() <= loader {
+                entries_by_loader.resize(loader + 1, 0);
+            }
+            entries_by_loader[loader] += 1;
+        }
         let mut bands = 0;
         for band in plan::bands(ranked, partitioning) {
             let path = Path::from(band_file::name(&name, band.id));
@@ -147,6 +155,7 @@ impl PlanStore {
             priority_milli,
             bands,
             partitioning,
+            entries_by_loader,
         })
     }
 

@@ -103,6 +103,7 @@ impl Coordinator {
             leading,
             sightings: std::sync::Mutex::default(),
             uses: std::sync::Mutex::default(),
+            troubles: std::sync::Mutex::default(),
         });
         let serving = serve(&shared, &cancel, incoming)?;
         let peer = Peer {

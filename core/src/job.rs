@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::names::{CacheName, LoaderName, OriginName, SourceName};
 
+/// The highest priority of a job.
+pub const PRIORITY_MAX: u32 = 1000;
+
 /// What a caller asks for; it never changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spec {
@@ -20,6 +23,12 @@ pub struct Spec {
     /// Who asked.
     #[serde(default)]
     pub requester: String,
+    /// Of jobs that want the same resource, those of the highest priority go first; at most [`PRIORITY_MAX`].
+    #[serde(default)]
+    pub priority: u32,
+    /// Nothing is written: the loaders are only tried on a sample of the plan.
+    #[serde(default)]
+    pub dry_run: bool,
     /// What to do.
     pub work: Work,
 }
@@ -71,6 +80,20 @@ pub struct KeySource {
     pub from: From,
     /// How duplicates merge.
     pub merge: Merge,
+    /// What is done with lines (rows) that are no entries.
+    #[serde(default)]
+    pub on_bad_line: OnBadLine,
+}
+
+/// What is done with lines (rows) of a key source that are no entries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnBadLine {
+    /// The job fails.
+    #[default]
+    Fail,
+    /// They are left out and counted.
+    Skip,
 }
 
 /// The kinds of key sources.

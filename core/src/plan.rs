@@ -38,6 +38,9 @@ pub struct PlanSummary {
     pub bands: u32,
     /// How its slots are cut into partitions.
     pub partitioning: Partitioning,
+    /// How many entries each of the job's loaders has, by index; loaders after the last that has one are left out.
+    #[serde(default)]
+    pub entries_by_loader: Vec<u64>,
 }
 
 /// Up to [`BandId::RANKS`] consecutive entries of a plan.

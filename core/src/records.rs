@@ -234,6 +234,46 @@ pub struct Job {
     /// How it ended, once it is over.
     #[serde(default)]
     pub result: Option<JobResult>,
+    /// What reading its key sources gave, in the order of the spec's sources.
+    #[serde(default)]
+    pub sources: Vec<SourceReport>,
+    /// What its dry run found.
+    #[serde(default)]
+    pub samples: Vec<LoaderSample>,
+    /// The trace that the job belongs to, as W3C's `traceparent`; empty where nobody traces.
+    #[serde(default)]
+    pub trace: String,
+}
+
+/// What reading a key source gave.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceReport {
+    /// Rows that are entries.
+    pub entries: u64,
+    /// Lines (rows) that were left out.
+    pub bad_lines: u64,
+    /// What is wrong with the first few; at most [`BAD_LINE_EXAMPLES_MAX`].
+    pub bad_line_examples: Vec<String>,
+}
+
+/// How many bad lines of a source are shown.
+pub const BAD_LINE_EXAMPLES_MAX: usize = 3;
+
+/// What a loader gave for a sample of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoaderSample {
+    /// The index of the loader among the job's.
+    pub loader: u32,
+    /// The origin that it asks.
+    pub origin: OriginName,
+    /// Keys in one query.
+    pub batch_keys: u32,
+    /// Entries that were tried.
+    pub entries: u64,
+    /// Of those, how many the origin has.
+    pub found: u64,
+    /// Bytes of the keys and values of those that were found.
+    pub bytes: u64,
 }
 
 /// An upload that is complete.

@@ -12,6 +12,8 @@ use stoke_core::ledger::Share;
 use stoke_core::names::Resource;
 use stoke_store::etcd::EtcdConfig;
 
+use crate::telemetry;
+
 use super::shared::{EtcdTable, Time, TimingTable};
 
 /// How long a leader that vanished keeps its place where nothing is said.
@@ -30,6 +32,10 @@ pub struct CoordinatorConfig {
     pub plan_store: PathBuf,
     /// The coordination store.
     pub etcd: EtcdConfig,
+    /// Where it serves health and metrics over HTTP, if anywhere.
+    pub http_listen: Option<SocketAddr>,
+    /// Logs, metrics and traces.
+    pub telemetry: telemetry::Settings,
     /// All else.
     pub settings: Settings,
 }
@@ -101,6 +107,8 @@ impl CoordinatorConfig {
             listen: file.listen,
             plan_store: file.plan_store,
             etcd: file.etcd.config()?,
+            http_listen: None,
+            telemetry: telemetry::Settings::default(),
             settings,
         })
     }

@@ -10,6 +10,8 @@ use stoke_store::etcd::EtcdConfig;
 use stoke_worker::Settings;
 use stoke_worker::catalog::{CatalogFile, Surroundings};
 
+use crate::telemetry;
+
 use super::shared::{EtcdTable, Time, TimingTable};
 
 /// How long a worker that vanished counts as alive where nothing is said.
@@ -20,6 +22,10 @@ const MEMBER_TTL: Duration = Duration::from_secs(5);
 pub struct WorkerConfig {
     /// The coordination store.
     pub etcd: EtcdConfig,
+    /// Where it serves health and metrics over HTTP, if anywhere.
+    pub http_listen: Option<std::net::SocketAddr>,
+    /// Logs, metrics and traces.
+    pub telemetry: telemetry::Settings,
     /// All else.
     pub settings: Settings,
 }
@@ -97,6 +103,8 @@ impl WorkerConfig {
         };
         Ok(Self {
             etcd: process.etcd.config()?,
+            http_listen: None,
+            telemetry: telemetry::Settings::default(),
             settings,
         })
     }

@@ -21,7 +21,7 @@ use async_trait::async_trait;
 use etcd_client::{Client, ConnectOptions, GetOptions, KvClient, LeaseClient, TxnOp, WatchClient};
 
 use self::call::Calls;
-pub use self::config::{EtcdConfig, Password};
+pub use self::config::{EtcdConfig, Password, Tls};
 use self::convert::Namespace;
 use self::failure::{Call, UnusableAnswer};
 use self::keeper::Keepers;

@@ -63,5 +63,6 @@ fn report(shared: &Shared) -> AttachRequest {
     AttachRequest {
         worker: shared.name.to_string(),
         uses: uses.collect(),
+        troubles: Vec::new(),
     }
 }

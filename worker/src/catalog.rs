@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use stoke_core::job::OnBadLine;
 use stoke_core::names::{CacheName, LoaderName, OriginName, SourceName};
 use stoke_core::template::Template;
 
@@ -76,6 +77,17 @@ pub struct OriginConfig {
     pub statement_timeout: Duration,
     /// After this long the database ends a key source's query.
     pub source_timeout: Duration,
+    /// For TLS, where the URL asks for it (`sslmode`).
+    pub tls: TlsFiles,
+}
+
+/// What TLS takes beside the system's certificates: files in PEM.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The authorities that a server's certificate must come from, in place of the system's.
+    pub ca: Option<PathBuf>,
+    /// The certificate, and its key, that the server is shown.
+    pub identity: Option<(PathBuf, PathBuf)>,
 }
 
 /// A Redis deployment and how to reach it.
@@ -87,6 +99,8 @@ pub struct CacheConfig {
     pub urls: Vec<SecretUrl>,
     /// The content of `password-file`, for all nodes; it goes before a password in a URL.
     pub password: Option<Password>,
+    /// For TLS, where the URLs ask for it (`rediss://`).
+    pub tls: TlsFiles,
 }
 
 /// A recipe: one batched query, and how its rows become cache entries.
@@ -121,6 +135,8 @@ pub struct SourceConfig {
     pub from: SourceFrom,
     /// The loader of its keys where a job does not say.
     pub loader: Option<LoaderName>,
+    /// What is done with lines (rows) that are no entries, where a job does not say that they are skipped.
+    pub on_bad_line: OnBadLine,
 }
 
 /// What a key source reads.

@@ -60,6 +60,7 @@ fn postgres_origin(url: &str, statement_timeout: Duration) -> Origin {
         dialect: Dialect::Postgres,
         statement_timeout,
         source_timeout: SOURCE_TIMEOUT_DEFAULT,
+        tls: stoke_worker::catalog::TlsFiles::default(),
     })
     .unwrap()
 }

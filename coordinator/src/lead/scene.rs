@@ -48,12 +48,15 @@ pub(super) fn spec(sources: Vec<From>) -> Spec {
         loader: 0,
         from,
         merge: Merge::Max,
+        on_bad_line: stoke_core::job::OnBadLine::Fail,
     };
     let loader = Loader {
         name: "product".parse().unwrap(),
         recipe: None,
     };
     Spec {
+        priority: 0,
+        dry_run: false,
         labels: BTreeMap::new(),
         trigger: String::new(),
         requester: String::new(),
@@ -76,6 +79,7 @@ pub(super) fn plan(entries: u64, partitioning: Partitioning) -> PlanSummary {
         priority_milli: entries * 1000,
         bands: 1,
         partitioning,
+        entries_by_loader: vec![entries],
     }
 }
 
@@ -109,6 +113,9 @@ impl Scene {
             plan: None,
             planning: Effort::default(),
             result: None,
+            sources: Vec::new(),
+            samples: Vec::new(),
+            trace: String::new(),
         };
         let leads = scene.put(keys::LEADER, &BTreeMap::from([("name", "c")]));
         assert_eq!(leads, Revision(2));

@@ -1,15 +1,18 @@
 //! From records to what callers see.
 
-use stoke_core::job::{Batch, FileFormat, From, Merge, Mode, Phase, Spec, State, Work};
+use std::collections::BTreeMap;
+
+use stoke_core::job::{Batch, FileFormat, From, Merge, Mode, OnBadLine, Phase, Spec, State, Work};
 use stoke_core::ledger::{Observed, Share};
-use stoke_core::names::Resource;
+use stoke_core::names::{JobName, Resource, WorkerName};
+use stoke_core::records;
 use stoke_proto::v1;
 
 use crate::Shared;
 use crate::view::JobView;
 
 /// A job.
-pub(super) fn job(job: &JobView) -> v1::Job {
+pub(super) fn job(job: &JobView, shared: &Shared) -> v1::Job {
     let record = &job.record.value;
     let life = &job.life.value;
     v1::Job {
@@ -29,6 +32,35 @@ pub(super) fn job(job: &JobView) -> v1::Job {
         create_time: Some(time(record.created_ms)),
         start_time: record.started_ms.map(time),
         end_time: record.ended_ms.map(time),
+        sources: record.sources.iter().map(source_report).collect(),
+        forecast: None,
+        troubles: troubles(job, shared),
+    }
+}
+
+/// What keeps workers from going on with a job that is not over.
+fn troubles(job: &JobView, shared: &Shared) -> Vec<v1::Trouble> {
+    if job.life.value.phase.is_over() {
+        return Vec::new();
+    }
+    let told = shared
+        .troubles
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let of = |(worker, troubles): (&WorkerName, &BTreeMap<JobName, String>)| {
+        Some(v1::Trouble {
+            worker: worker.to_string(),
+            what: troubles.get(&job.name)?.clone(),
+        })
+    };
+    told.iter().filter_map(of).collect()
+}
+
+fn source_report(report: &records::SourceReport) -> v1::SourceReport {
+    v1::SourceReport {
+        entries: report.entries,
+        bad_lines: report.bad_lines,
+        bad_line_examples: report.bad_line_examples.clone(),
     }
 }
 
@@ -106,6 +138,8 @@ fn spec(spec: &Spec) -> v1::JobSpec {
         labels: spec.labels.clone().into_iter().collect(),
         trigger: spec.trigger.clone(),
         requester: spec.requester.clone(),
+        priority: spec.priority,
+        dry_run: spec.dry_run,
         work: Some(v1::job_spec::Work::Batch(batch_work(batch))),
     }
 }
@@ -154,6 +188,10 @@ fn key_source(source: &stoke_core::job::KeySource, batch: &Batch) -> v1::KeySour
         Merge::Max => v1::Merge::Max,
         Merge::Sum => v1::Merge::Sum,
     };
+    let on_bad_line = match source.on_bad_line {
+        OnBadLine::Fail => v1::OnBadLine::Fail,
+        OnBadLine::Skip => v1::OnBadLine::Skip,
+    };
     let loader = usize::try_from(source.loader)
         .ok()
         .and_then(|n| batch.loaders.get(n));
@@ -163,6 +201,7 @@ fn key_source(source: &stoke_core::job::KeySource, batch: &Batch) -> v1::KeySour
             .unwrap_or_default(),
         from: Some(from),
         merge: merge.into(),
+        on_bad_line: on_bad_line.into(),
     }
 }
 

@@ -61,7 +61,7 @@ impl Jobs {
             let mut life = job.life.value.clone();
             change(&mut life)?;
             if life == job.life.value {
-                return Ok(describe::job(&job));
+                return Ok(describe::job(&job, &self.shared));
             }
             let key = keys::run(&job.name);
             let txn = Txn {
@@ -77,7 +77,7 @@ impl Jobs {
             };
             if self.shared.commit(txn).await? {
                 job.life.value = life;
-                return Ok(describe::job(&job));
+                return Ok(describe::job(&job, &self.shared));
             }
         }
         Err(Refusal::Contended)
@@ -88,6 +88,7 @@ impl Jobs {
 impl JobService for Jobs {
     type WatchJobStream = Answers<v1::WatchJobResponse>;
     type ListFailuresStream = Answers<v1::ListFailuresResponse>;
+    type ExportPlanStream = Answers<v1::ExportPlanResponse>;
 
     async fn create_job(
         &self,
@@ -112,7 +113,7 @@ impl JobService for Jobs {
     ) -> Result<Response<v1::GetJobResponse>, Status> {
         let job = self.read(&call.into_inner().name).await?;
         Ok(Response::new(v1::GetJobResponse {
-            job: Some(describe::job(&job)),
+            job: Some(describe::job(&job, &self.shared)),
         }))
     }
 
@@ -195,6 +196,13 @@ impl JobService for Jobs {
             }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(receive))))
+    }
+
+    async fn export_plan(
+        &self,
+        _call: Call<v1::ExportPlanRequest>,
+    ) -> Result<Response<Self::ExportPlanStream>, Status> {
+        Err(Status::unimplemented("to be written"))
     }
 }
 

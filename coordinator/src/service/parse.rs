@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use stoke_core::job::{
-    Batch, FileFormat, From, KeySource, Loader, Merge, Mode, Recipe, Spec, Work,
+    Batch, FileFormat, From, KeySource, Loader, Merge, Mode, OnBadLine, PRIORITY_MAX, Recipe, Spec,
+    Work,
 };
 use stoke_core::ledger::Share;
 use stoke_core::names::{LoaderName, OriginName};
@@ -39,6 +40,12 @@ pub(super) fn spec(spec: v1::JobSpec) -> Result<Spec, Refusal> {
     few("spec.labels", spec.labels.len())?;
     text("spec.trigger", &spec.trigger)?;
     text("spec.requester", &spec.requester)?;
+    if spec.priority > PRIORITY_MAX {
+        return Err(invalid(
+            "spec.priority",
+            format!("must be from 0 to {PRIORITY_MAX}"),
+        ));
+    }
     let work = match spec.work {
         Some(v1::job_spec::Work::Batch(work)) => Work::Batch(batch(work)?),
         Some(v1::job_spec::Work::Continuous(_)) => {
@@ -53,6 +60,8 @@ pub(super) fn spec(spec: v1::JobSpec) -> Result<Spec, Refusal> {
         labels: spec.labels.into_iter().collect(),
         trigger: spec.trigger,
         requester: spec.requester,
+        priority: spec.priority,
+        dry_run: spec.dry_run,
         work,
     };
     let bytes = record::encode(&spec).len();
@@ -121,6 +130,10 @@ fn key_source(at: &str, source: v1::KeySource, loaders: &[Loader]) -> Result<Key
         v1::Merge::Unspecified | v1::Merge::Max => Merge::Max,
         v1::Merge::Sum => Merge::Sum,
     };
+    let on_bad_line = match source.on_bad_line() {
+        v1::OnBadLine::Unspecified | v1::OnBadLine::Fail => OnBadLine::Fail,
+        v1::OnBadLine::Skip => OnBadLine::Skip,
+    };
     // With one loader there is nothing to choose.
     let loader = if source.loader.is_empty() && loaders.len() == 1 {
         0
@@ -169,6 +182,7 @@ fn key_source(at: &str, source: v1::KeySource, loaders: &[Loader]) -> Result<Key
         loader,
         from,
         merge,
+        on_bad_line,
     })
 }
 

@@ -61,9 +61,12 @@ impl Workers {
                 "the first message must say which source this is",
             ));
         };
+        let Some(v1::source_header::Task::Source(source)) = header.task else {
+            return Err(invalid("header.task", "say which source this is"));
+        };
         let sender = Sender {
             job: parse::name("header.job", &header.job)?,
-            source: header.source,
+            source,
             attempt: header.attempt,
             worker: parse::name("header.worker", &header.worker)?,
         };

@@ -15,7 +15,7 @@ use super::cluster::{
 fn source(job: &str, source: u32, attempt: u64) -> Part {
     Part::Header(v1::SourceHeader {
         job: job.into(),
-        source,
+        task: Some(v1::source_header::Task::Source(source)),
         attempt,
         worker: "w1".into(),
     })
@@ -278,6 +278,7 @@ async fn an_attached_worker_is_told_to_look_and_its_reports_are_shown_while_it_i
             queries: 42,
             in_flight: 1,
         }],
+        troubles: Vec::new(),
     };
     reports.send(report).await.unwrap();
     let queries = async || {

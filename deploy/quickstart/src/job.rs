@@ -103,6 +103,7 @@ fn spec(count: usize) -> JobSpec {
         work: Some(job_spec::Work::Batch(work)),
         trigger: "quickstart".to_owned(),
         requester: "make quickstart".to_owned(),
+        ..JobSpec::default()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Where etcd is, and as whom to use it.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::StoreError;
@@ -16,6 +17,17 @@ pub struct EtcdConfig {
     pub user: Option<(String, Password)>,
     /// How long a call may take; 1 s by default.
     pub timeout: Duration,
+    /// For TLS, where the endpoints are `https://`.
+    pub tls: Tls,
+}
+
+/// What TLS takes beside the system's certificates: files in PEM.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// The authorities that etcd's certificate must come from, in place of the system's.
+    pub ca: Option<PathBuf>,
+    /// The certificate, and its key, that etcd is shown.
+    pub identity: Option<(PathBuf, PathBuf)>,
 }
 
 impl EtcdConfig {
@@ -27,6 +39,7 @@ impl EtcdConfig {
             prefix: "/stoke/v1/".to_owned(),
             user: None,
             timeout: Duration::from_secs(1),
+            tls: Tls::default(),
         }
     }
 

@@ -4,6 +4,7 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 
+use stoke_core::job::OnBadLine;
 use stoke_core::template::Template;
 use toml::Spanned;
 
@@ -11,7 +12,8 @@ use super::file::{CacheTable, LoaderTable, OriginTable, SourceTable};
 use super::{
     BATCH_KEYS_DEFAULT, BATCH_KEYS_MAX, CacheConfig, Catalog, CatalogFile, Fault, Faults,
     LoaderSpec, OriginConfig, Password, SOURCE_TIMEOUT_DEFAULT, STATEMENT_TIMEOUT_DEFAULT,
-    SecretUrl, SourceConfig, SourceFrom, TTL_MAX, TTL_MIN, VALUE_BYTES_DEFAULT, VALUE_BYTES_MAX,
+    SecretUrl, SourceConfig, SourceFrom, TTL_MAX, TTL_MIN, TlsFiles, VALUE_BYTES_DEFAULT,
+    VALUE_BYTES_MAX,
 };
 use crate::origin::rewrite::{Dialect, rewrite};
 
@@ -116,6 +118,7 @@ impl Check<'_> {
             dialect,
             statement_timeout: statement_timeout.unwrap_or(STATEMENT_TIMEOUT_DEFAULT),
             source_timeout: source_timeout.unwrap_or(SOURCE_TIMEOUT_DEFAULT),
+            tls: TlsFiles::default(),
         };
         self.catalog.origins.insert(name, origin);
     }
@@ -197,6 +200,7 @@ impl Check<'_> {
                 name,
                 urls,
                 password,
+                tls: TlsFiles::default(),
             },
         );
     }
@@ -298,9 +302,15 @@ impl Check<'_> {
         let (Some(name), Some(from)) = (parsed_name, from) else {
             return;
         };
-        self.catalog
-            .sources
-            .insert(Clone::clone(&name), SourceConfig { name, from, loader });
+        self.catalog.sources.insert(
+            Clone::clone(&name),
+            SourceConfig {
+                name,
+                from,
+                loader,
+                on_bad_line: OnBadLine::Fail,
+            },
+        );
     }
 }
 

@@ -9,7 +9,7 @@ use stoke_core::names::JobName;
 use stoke_core::names::Resource;
 use stoke_core::records::{Job, keys};
 use stoke_proto::v1::send_source_request::Part;
-use stoke_proto::v1::{EntryBatch, SendSourceRequest, SourceHeader, SourceVerdict};
+use stoke_proto::v1::{EntryBatch, SendSourceRequest, SourceHeader, SourceVerdict, source_header};
 use stoke_store::{Compare, Op, Revision, Txn};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -111,7 +111,7 @@ async fn send(
     let (parts, receive) = mpsc::channel::<SendSourceRequest>(CHUNKS_MAX);
     let header = SourceHeader {
         job: job.to_string(),
-        source: read.source,
+        task: Some(source_header::Task::Source(read.source)),
         attempt: read.attempt,
         worker: shared.name.to_string(),
     };
@@ -127,6 +127,7 @@ async fn send(
             transient,
             origin_queries: ending.queries,
             origin_rows: ending.rows,
+            ..SourceVerdict::default()
         };
         // Whoever does not listen any more says why in its answer.
         let _ = send(Part::Verdict(verdict)).await;

@@ -46,6 +46,7 @@ fn origin(path: &Path, timeout: Duration) -> Origin {
         dialect: Dialect::Sqlite,
         statement_timeout: timeout,
         source_timeout: timeout,
+        tls: stoke_worker::catalog::TlsFiles::default(),
     })
     .unwrap()
 }

@@ -36,12 +36,12 @@ impl Jobs {
         )?;
         for _ in 0..COMMIT_ATTEMPTS_MAX {
             if let Some(job) = self.created_before(&request.request_id, &spec).await? {
-                return Ok(describe::job(&job));
+                return Ok(describe::job(&job, &self.shared));
             }
             self.check_can_be_served(&spec).await?;
             self.check_there_is_room().await?;
             if let Some(job) = self.try_create(&request.request_id, &spec).await? {
-                return Ok(describe::job(&job));
+                return Ok(describe::job(&job, &self.shared));
             }
         }
         Err(Refusal::Contended)
@@ -163,6 +163,9 @@ impl Jobs {
             plan: None,
             planning: Effort::default(),
             result: None,
+            sources: Vec::new(),
+            samples: Vec::new(),
+            trace: String::new(),
         };
         let mut txn = Txn {
             compares: vec![Compare::Absent(keys::job(&job))],

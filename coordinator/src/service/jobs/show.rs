@@ -53,7 +53,7 @@ impl Jobs {
             .rev()
             .filter(fits)
             .take(size + 1)
-            .map(describe::job)
+            .map(|job| describe::job(job, &self.shared))
             .collect();
         let more = jobs.len() > size;
         jobs.truncate(size);
@@ -86,7 +86,7 @@ pub(super) async fn watch(
     let mut wakeups = Wakeups::spawn(Arc::clone(&shared.store), watched, stop);
     let mut shown = None;
     loop {
-        let now = describe::job(&job);
+        let now = describe::job(&job, shared);
         if shown.as_ref() != Some(&now) {
             shown = Some(now.clone());
             if send
