@@ -206,7 +206,8 @@ impl Phase {
         matches!(
             (self, next),
             (Pending, Planning)
-                | (Planning, Running | Pending)
+                // A dry run ends where another job begins to run.
+                | (Planning, Running | Pending | Succeeded)
                 | (Pending | Planning, Failed)
                 | (Running, Succeeded | Failed)
                 | (Pending | Planning | Running, Aborting)

@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 use crate::slot::{Partitioning, Slot};
 use crate::units::{BandId, PartitionId, Priority, Rank};
 
+/// The longest cache key, and the longest argument, in bytes: far more than is wise, and little enough for a message.
+pub const KEY_BYTES_MAX: usize = 65_536;
+
 /// One key to warm.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {

@@ -11,9 +11,13 @@
 //! | `request/ID` | coordinator | [`Request`] |
 //! | `job/J` | coordinator | [`Job`] |
 //! | `run/J` | coordinator | [`Life`](crate::job::Life): may job J query |
-//! | `read/J/N` | coordinator | [`SourceTask`]: who reads J's key source N |
+//! | `read/J/TASK` | coordinator | [`SourceTask`]: who does this [`PlanningTask`] for J |
 //! | `assign/J/W` | coordinator | [`Assignment`] |
 //! | `ckpt/J/W` | worker | [`Checkpoint`] |
+
+mod planning;
+
+pub use planning::{NotATask, PlanningTask};
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,7 +32,7 @@ use crate::units::PartitionId;
 
 /// The keys, below the store's prefix.
 pub mod keys {
-    use super::{JobName, Resource, WorkerName};
+    use super::{JobName, PlanningTask, Resource, WorkerName};
 
     /// Who leads.
     pub const LEADER: &str = "leader";
@@ -48,7 +52,7 @@ pub mod keys {
     pub const JOBS: &str = "job/";
     /// All jobs' lives.
     pub const RUNS: &str = "run/";
-    /// All sources that are being read.
+    /// All tasks of planning that workers are at.
     pub const READS: &str = "read/";
     /// All assignments.
     pub const ASSIGNMENTS: &str = "assign/";
@@ -114,16 +118,16 @@ pub mod keys {
         format!("{RUNS}{job}")
     }
 
-    /// Those of a job's sources.
+    /// Those of a job's planning.
     #[must_use]
     pub fn reads(job: &JobName) -> String {
         format!("{READS}{job}/")
     }
 
-    /// That of a job's source.
+    /// That of one task of a job's planning; a number is a key source's.
     #[must_use]
-    pub fn read(job: &JobName, source: u32) -> String {
-        format!("{READS}{job}/{source}")
+    pub fn read(job: &JobName, task: impl Into<PlanningTask>) -> String {
+        format!("{READS}{job}/{}", task.into())
     }
 
     /// Those of a job's owners.
@@ -306,7 +310,7 @@ pub struct FailureLog {
     pub chunks: u64,
 }
 
-/// Who reads a key source.
+/// Who does a task of planning.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceTask {
     /// Who.
