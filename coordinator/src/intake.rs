@@ -1,16 +1,17 @@
-//! What this leader holds of plans in the making: the entries that workers send from key sources.
+//! What this leader holds of plans in the making: what workers report of the tasks of planning.
 //!
 //! It is this process's memory only. A new leader knows nothing of it and starts another attempt; what belongs to an
 //! older attempt is refused.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Mutex;
 
 use stoke_core::explain::explain;
-use stoke_core::job::{From, Work};
+use stoke_core::job::Work;
 use stoke_core::names::{JobName, WorkerName};
 use stoke_core::plan::{Entry, PlanSummary, Ranker, TooManyEntries};
 use stoke_core::progress::Effort;
+use stoke_core::records::{LoaderSample, PlanningTask, SourceReport};
 use stoke_core::slot::Partitioning;
 use stoke_core::units::Epoch;
 use tokio::sync::Notify;
@@ -23,47 +24,55 @@ use crate::view::JobView;
 /// on what moves when a worker comes or goes, too (as far as there are slots: up to 64 workers).
 const PARTITIONS_FINER: usize = 4;
 
-/// Why a worker's entries are not wanted.
+/// Why a worker's report is not wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unwanted {
-    /// Nobody is planning this job under this attempt here.
+    /// Nobody is planning this job under this attempt here, or the attempt has failed already.
     #[error("nobody is planning this under that attempt here")]
     Attempt,
-    /// The source was read already, or is not one to be read.
-    #[error("this source is not being waited for")]
-    Source,
+    /// The task was done already, or is not one of this attempt.
+    #[error("this task of planning is not being waited for")]
+    Task,
 }
 
-/// How reading one source stands.
+/// What a task of planning gave when it came to its end.
 #[derive(Debug)]
-enum Source {
-    Awaited,
-    Read(Vec<Entry>),
+pub enum Outcome {
+    /// The entries of a key source, and what there is to say of its reading.
+    Read {
+        /// In the order in which they came.
+        entries: Vec<Entry>,
+        /// Counts and examples.
+        report: SourceReport,
+    },
+    /// The loaders' queries can be used.
+    Prepared,
+    /// The loaders were tried.
+    Sampled(Vec<LoaderSample>),
 }
 
 #[derive(Debug)]
 struct Attempt {
     number: u64,
-    sources: HashMap<u32, Source>,
+    /// The tasks that have not been done yet.
+    awaited: BTreeSet<PlanningTask>,
+    sources: HashMap<u32, Vec<Entry>>,
+    reports: BTreeMap<u32, SourceReport>,
     effort: Effort,
     state: State,
 }
 
-impl Attempt {
-    /// The sources that have not been read yet.
-    fn awaited(&self) -> impl Iterator<Item = u32> {
-        let awaited =
-            |(n, source): (&u32, &Source)| matches!(source, Source::Awaited).then_some(*n);
-        self.sources.iter().filter_map(awaited)
-    }
-}
-
 #[derive(Clone, Debug)]
 enum State {
-    Reading,
+    /// Workers are at their tasks.
+    Underway,
     Storing,
     Stored(PlanSummary),
-    Failed { reason: String, transient: bool },
+    Sampled(Vec<LoaderSample>),
+    Failed {
+        reason: String,
+        transient: bool,
+    },
 }
 
 /// The plans in the making.
@@ -74,21 +83,21 @@ pub struct Intake {
     pub moved: Notify,
 }
 
-/// The attempt that waits for this source.
+/// The attempt that waits for this task.
 fn awaited<'a>(
     attempts: &'a mut HashMap<JobName, Attempt>,
     job: &JobName,
-    source: u32,
+    task: PlanningTask,
     number: u64,
 ) -> Result<&'a mut Attempt, Unwanted> {
-    let attempt = attempts
-        .get_mut(job)
-        .filter(|attempt| attempt.number == number);
+    let attempt = attempts.get_mut(job).filter(|attempt| {
+        attempt.number == number && !matches!(attempt.state, State::Failed { .. })
+    });
     let attempt = attempt.ok_or(Unwanted::Attempt)?;
-    if attempt.awaited().any(|awaited| awaited == source) {
+    if attempt.awaited.contains(&task) {
         Ok(attempt)
     } else {
-        Err(Unwanted::Source)
+        Err(Unwanted::Task)
     }
 }
 
@@ -113,9 +122,9 @@ impl Intake {
         match self.lock().get(job) {
             None => Planning::Unknown,
             Some(attempt) => match &attempt.state {
-                State::Reading | State::Storing => Planning::Underway {
+                State::Underway | State::Storing => Planning::Underway {
                     attempt: attempt.number,
-                    awaited: attempt.awaited().collect(),
+                    awaited: attempt.awaited.clone(),
                 },
                 State::Failed { reason, transient } => Planning::Failed {
                     reason: reason.clone(),
@@ -123,24 +132,26 @@ impl Intake {
                 },
                 State::Stored(plan) => Planning::Stored {
                     plan: plan.clone(),
+                    sources: attempt.reports.values().cloned().collect(),
+                    effort: attempt.effort,
+                },
+                State::Sampled(samples) => Planning::Sampled {
+                    samples: samples.clone(),
                     effort: attempt.effort,
                 },
             },
         }
     }
 
-    /// Begins an attempt, whose sources workers will read. What was sent under an older one is dropped.
+    /// Begins an attempt, whose tasks workers will do. What was sent under an older one is dropped.
     pub fn begin(&self, job: &JobView, number: u64) {
-        let Work::Batch(batch) = &job.record.value.spec.work;
-        let awaited = (0u32..)
-            .zip(&batch.sources)
-            .filter(|(_, source)| source.from != From::Upload);
-        let sources = awaited.map(|(n, _)| (n, Source::Awaited)).collect();
         let attempt = Attempt {
             number,
-            sources,
+            awaited: crate::lead::tasks(job),
+            sources: HashMap::new(),
+            reports: BTreeMap::new(),
             effort: Effort::default(),
-            state: State::Reading,
+            state: State::Underway,
         };
         self.lock().insert(job.name.clone(), attempt);
         self.moved.notify_one();
@@ -151,75 +162,80 @@ impl Intake {
         self.lock().retain(|job, _| planning(job));
     }
 
-    /// Whether entries of this source are wanted under this attempt.
+    /// Whether a report of this task is wanted under this attempt.
     ///
     /// # Errors
-    /// Where they are not.
-    pub fn awaits(&self, job: &JobName, source: u32, number: u64) -> Result<(), Unwanted> {
-        awaited(&mut self.lock(), job, source, number).map(|_| ())
+    /// Where it is not.
+    pub fn awaits(&self, job: &JobName, task: PlanningTask, number: u64) -> Result<(), Unwanted> {
+        awaited(&mut self.lock(), job, task, number).map(|_| ())
     }
 
-    /// Takes all entries of a source that was read to its end.
+    /// Takes what a task gave that was done to its end.
     ///
     /// # Errors
-    /// Where they are not wanted (any more).
+    /// Where it is not wanted (any more).
     pub fn accept(
         &self,
         job: &JobName,
-        source: u32,
+        task: PlanningTask,
         number: u64,
-        entries: Vec<Entry>,
+        outcome: Outcome,
         effort: Effort,
     ) -> Result<(), Unwanted> {
         {
             let mut attempts = self.lock();
-            let attempt = awaited(&mut attempts, job, source, number)?;
-            attempt.sources.insert(source, Source::Read(entries));
+            let attempt = awaited(&mut attempts, job, task, number)?;
+            match (task, outcome) {
+                (PlanningTask::Source(n), Outcome::Read { entries, report }) => {
+                    attempt.sources.insert(n, entries);
+                    attempt.reports.insert(n, report);
+                }
+                (PlanningTask::Prepare, Outcome::Prepared) => {}
+                (PlanningTask::Sample, Outcome::Sampled(samples)) => {
+                    attempt.state = State::Sampled(samples);
+                }
+                _ => return Err(Unwanted::Task),
+            }
+            attempt.awaited.remove(&task);
             attempt.effort += effort;
         }
         self.moved.notify_one();
         Ok(())
     }
 
-    /// Takes note that an attempt has failed.
+    /// Takes note that an attempt has failed. Of several reasons one that stays goes before one that may pass.
     pub fn fail(&self, job: &JobName, number: u64, reason: String, transient: bool) {
-        self.conclude(job, number, State::Failed { reason, transient });
+        self.conclude(job, number, |attempt| {
+            if transient && matches!(attempt.state, State::Failed { .. }) {
+                return;
+            }
+            attempt.state = State::Failed { reason, transient };
+        });
     }
 
-    fn conclude(&self, job: &JobName, number: u64, state: State) {
+    fn conclude(&self, job: &JobName, number: u64, conclude: impl FnOnce(&mut Attempt)) {
         if let Some(attempt) = self
             .lock()
             .get_mut(job)
             .filter(|attempt| attempt.number == number)
         {
-            attempt.state = state;
+            conclude(attempt);
         }
         self.moved.notify_one();
     }
 
-    /// Takes a job's attempt whose sources have all been read, to store its plan: once.
+    /// Takes a job's attempt whose sources have all been read and whose loaders can be used, to store its plan: once.
     pub fn take_complete(&self, job: &JobName) -> Option<Complete> {
         let mut attempts = self.lock();
         let attempt = attempts.get_mut(job)?;
-        let all_read = attempt
-            .sources
-            .values()
-            .all(|source| matches!(source, Source::Read(_)));
-        if !matches!(attempt.state, State::Reading) || !all_read {
+        if !matches!(attempt.state, State::Underway) || !attempt.awaited.is_empty() {
             return None;
         }
         attempt.state = State::Storing;
-        let read =
-            std::mem::take(&mut attempt.sources)
-                .into_iter()
-                .map(|(n, source)| match source {
-                    Source::Read(entries) => (n, entries),
-                    Source::Awaited => (n, Vec::new()),
-                });
         Some(Complete {
             job: job.clone(),
             attempt: attempt.number,
-            sources: read.collect(),
+            sources: std::mem::take(&mut attempt.sources),
         })
     }
 
@@ -233,20 +249,30 @@ impl Intake {
         workers: usize,
     ) {
         let (name, number) = (complete.job.clone(), complete.attempt);
-        let state = match store(job, complete, plans, epoch, workers).await {
-            Ok(plan) => State::Stored(plan),
+        let stored = store(job, complete, plans, epoch, workers).await;
+        self.conclude(&name, number, |attempt| match stored {
+            Ok(plan) => {
+                let uploads = &job.record.value.uploads;
+                attempt.reports.extend(uploads.iter().map(|(n, upload)| {
+                    let report = SourceReport {
+                        entries: upload.entries,
+                        ..SourceReport::default()
+                    };
+                    (*n, report)
+                }));
+                attempt.state = State::Stored(plan);
+            }
             Err(error) => {
                 let transient = matches!(
                     error,
                     StoringError::PlanStore(PlanStoreError::Object { .. })
                 );
-                State::Failed {
+                attempt.state = State::Failed {
                     reason: explain(&error),
                     transient,
-                }
+                };
             }
-        };
-        self.conclude(&name, number, state);
+        });
     }
 }
 
@@ -298,13 +324,13 @@ async fn store(
         .await?)
 }
 
-/// Who sends the entries of a source, as the stream's header says.
+/// Who reports on a task, as the stream's header says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sender {
     /// The job.
     pub job: JobName,
-    /// The source's index.
-    pub source: u32,
+    /// The task.
+    pub task: PlanningTask,
     /// The attempt.
     pub attempt: u64,
     /// The worker.

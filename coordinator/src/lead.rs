@@ -11,7 +11,7 @@ mod handover;
 mod scene;
 mod step;
 
-pub(crate) use step::{Planning, merges};
+pub(crate) use step::{Planning, merges, tasks};
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

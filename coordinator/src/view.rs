@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use stoke_core::job::{From, Life, Phase, Recipe};
-use stoke_core::ledger::{Ack, Cap, Ledger, Observed};
+use stoke_core::ledger::{Ack, Cap, Ledger, Observed, Share};
 use stoke_core::names::{JobName, OriginName, Resource, WorkerName};
 use stoke_core::progress::{Effort, Tally};
-use stoke_core::records::{self, Assignment, Checkpoint, FailureLog, Member, SourceTask, keys};
+use stoke_core::records::{
+    self, Assignment, Checkpoint, FailureLog, Member, PlanningTask, SourceTask, keys,
+};
 use stoke_store::record::{self, RecordError};
 use stoke_store::{KeyValue, Keys, Revision, Snapshot, Store, StoreError};
 
@@ -66,10 +68,12 @@ pub struct JobView {
     pub record: At<records::Job>,
     /// Where it is in its life.
     pub life: At<Life>,
-    /// Who reads its sources.
-    pub reads: BTreeMap<u32, At<SourceTask>>,
+    /// Who does which task of its planning.
+    pub reads: BTreeMap<PlanningTask, At<SourceTask>>,
     /// Who owns its partitions.
     pub owners: BTreeMap<WorkerName, Owner>,
+    /// The budgets' targets of the origins that its samples came from, where they have one: for forecasts.
+    pub targets: BTreeMap<OriginName, Share>,
 }
 
 impl JobView {
@@ -179,6 +183,7 @@ impl View {
             Keys::Prefix(keys::reads(job)),
             Keys::Prefix(keys::assignments(job)),
             Keys::Prefix(keys::checkpoints(job)),
+            Keys::Prefix(keys::LEDGERS.to_owned()),
         ];
         let snapshot = store.read(&one).await?;
         Ok(Self::parse(&snapshot)?.jobs.remove(job))
@@ -202,7 +207,7 @@ impl View {
             ..Self::default()
         };
         let mut lives = BTreeMap::new();
-        let mut reads: BTreeMap<JobName, BTreeMap<u32, At<SourceTask>>> = BTreeMap::new();
+        let mut reads: BTreeMap<JobName, BTreeMap<PlanningTask, At<SourceTask>>> = BTreeMap::new();
         let mut assignments = Vec::new();
         let mut checkpoints = BTreeMap::new();
         for entry in &snapshot.entries {
@@ -252,6 +257,7 @@ impl View {
                             life,
                             reads: BTreeMap::new(),
                             owners: BTreeMap::new(),
+                            targets: BTreeMap::new(),
                         };
                         view.jobs.insert(name, job);
                     }
@@ -259,8 +265,8 @@ impl View {
                 "run" => insert(&mut lives, rest.parse::<JobName>().ok(), at::<Life>(entry)?),
                 "read" => {
                     let task = at::<SourceTask>(entry)?;
-                    if let Some((job, source)) = job_and::<u32>(rest) {
-                        reads.entry(job).or_default().insert(source, task);
+                    if let Some((job, name)) = job_and::<PlanningTask>(rest) {
+                        reads.entry(job).or_default().insert(name, task);
                     }
                 }
                 "assign" => {
@@ -292,6 +298,15 @@ impl View {
                 job.life = life;
             }
             job.reads = reads.remove(name).unwrap_or_default();
+            let origins = job.record.value.samples.iter().map(|sample| &sample.origin);
+            let target = |origin: &OriginName| {
+                let (ledger, _) = view
+                    .resources
+                    .get(&Resource::Origin(origin.clone()))?
+                    .ledger?;
+                Some((origin.clone(), ledger.target))
+            };
+            job.targets = origins.filter_map(target).collect();
         }
         Ok(view)
     }

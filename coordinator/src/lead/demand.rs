@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use stoke_core::job::{Phase, Work};
 use stoke_core::names::{Resource, WorkerName};
 use stoke_core::plan::PlanSummary;
-use stoke_core::records::Assignment;
+use stoke_core::records::{Assignment, PlanningTask};
 
 use crate::view::{JobView, View, source_origin};
 
-/// The workers with work on each resource: members that read a source from it, or own partitions with entries to do.
+/// The workers with work on each resource: members that plan with it (read a
+/// source, or try a loader's query), or own partitions with entries to do.
 #[must_use]
 pub(super) fn demand(view: &View) -> BTreeMap<Resource, BTreeSet<WorkerName>> {
     let mut demand: BTreeMap<Resource, BTreeSet<WorkerName>> = BTreeMap::new();
@@ -22,20 +23,28 @@ pub(super) fn demand(view: &View) -> BTreeMap<Resource, BTreeSet<WorkerName>> {
 }
 
 fn reading(view: &View, job: &JobView) -> Vec<(Resource, WorkerName)> {
-    let Work::Batch(batch) = &job.record.value.spec.work;
-    let task = |(source, task): (&u32, &crate::view::At<stoke_core::records::SourceTask>)| {
-        let member = view.members.get(&task.value.worker)?;
-        let from = &batch.sources.get(usize::try_from(*source).ok()?)?.from;
-        Some((
-            Resource::Origin(source_origin(from, member)?),
-            task.value.worker.clone(),
-        ))
-    };
-    if job.life.value.phase == Phase::Planning {
-        job.reads.iter().filter_map(task).collect()
-    } else {
-        Vec::new()
+    if job.life.value.phase != Phase::Planning {
+        return Vec::new();
     }
+    let Work::Batch(batch) = &job.record.value.spec.work;
+    let mut pairs = Vec::new();
+    for (task, reader) in &job.reads {
+        let worker = &reader.value.worker;
+        let Some(member) = view.members.get(worker) else {
+            continue;
+        };
+        let origins = match task {
+            PlanningTask::Source(n) => usize::try_from(*n)
+                .ok()
+                .and_then(|n| source_origin(&batch.sources.get(n)?.from, member))
+                .into_iter()
+                .collect(),
+            PlanningTask::Prepare | PlanningTask::Sample => job.load_origins(member),
+        };
+        let wanted = |origin| (Resource::Origin(origin), worker.clone());
+        pairs.extend(origins.into_iter().map(wanted));
+    }
+    pairs
 }
 
 fn loading(view: &View, job: &JobView) -> Vec<(Resource, WorkerName)> {

@@ -3,38 +3,41 @@
 //! Pure: it is called again with fresh records after each step, so each step is one transaction, and what could not be
 //! committed is decided anew. The leader's fence is added by the driver.
 
+mod planning;
+
+pub(crate) use planning::tasks;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use stoke_core::job::{From, IllegalMove, Life, Merge, Phase, Work};
+use stoke_core::job::{IllegalMove, Life, Merge, Phase, Work};
 use stoke_core::ledger::Timing;
 use stoke_core::names::WorkerName;
 use stoke_core::plan::PlanSummary;
 use stoke_core::progress::Effort;
-use stoke_core::records::{self, JobResult, Member, SourceTask, keys};
+use stoke_core::records::{
+    self, JobResult, LoaderSample, Member, PlanningTask, SourceReport, keys,
+};
 use stoke_core::ring::{self, Table};
 use stoke_core::units::Moment;
 use stoke_store::{Compare, Op, Revision, TXN_OPS_MAX, Txn, record};
 
 use super::handover;
-use crate::view::{JobView, unfit};
-
-/// How often planning is tried before the job fails.
-const PLANNING_ATTEMPTS_MAX: u64 = 5;
+use crate::view::JobView;
 
 /// What this leader knows of a job's planning.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Planning {
     /// Nothing: it began under another leader, or not at all.
     Unknown,
-    /// Sources are being read under this attempt, or the plan is being stored.
+    /// Workers are at its tasks under this attempt, or the plan is being stored.
     Underway {
         /// The job's attempt.
         attempt: u64,
-        /// The sources that have not been read yet.
-        awaited: BTreeSet<u32>,
+        /// The tasks that have not been done yet.
+        awaited: BTreeSet<PlanningTask>,
     },
-    /// A source could not be read, or the plan not be stored.
+    /// A task could not be done, or the plan not be stored.
     Failed {
         /// Why.
         reason: String,
@@ -45,7 +48,16 @@ pub enum Planning {
     Stored {
         /// The plan.
         plan: PlanSummary,
-        /// What reading the sources cost.
+        /// What reading the sources gave, in their order.
+        sources: Vec<SourceReport>,
+        /// What planning cost.
+        effort: Effort,
+    },
+    /// The loaders of a dry run were tried.
+    Sampled {
+        /// What each gave.
+        samples: Vec<LoaderSample>,
+        /// What that cost.
         effort: Effort,
     },
 }
@@ -89,121 +101,12 @@ impl std::convert::From<Txn> for Step {
 #[must_use]
 pub(super) fn next(job: &JobView, around: &Surroundings<'_>) -> Option<Step> {
     match job.life.value.phase {
-        Phase::Pending => pending(job, around),
-        Phase::Planning => planning(job, around),
+        Phase::Pending => planning::pending(job, around),
+        Phase::Planning => planning::next(job, around),
         Phase::Running => running(job, around),
         Phase::Aborting => aborting(job, around),
         Phase::Succeeded | Phase::Failed | Phase::Aborted => clean_up(job),
     }
-}
-
-fn pending(job: &JobView, around: &Surroundings<'_>) -> Option<Step> {
-    let Work::Batch(batch) = &job.record.value.spec.work;
-    let uploaded = |(n, source): (usize, &stoke_core::job::KeySource)| {
-        let n = u32::try_from(n).unwrap_or(u32::MAX);
-        source.from != From::Upload || job.record.value.uploads.contains_key(&n)
-    };
-    if batch.sources.iter().enumerate().all(uploaded) {
-        begin_planning(job, around)
-    } else {
-        None
-    }
-}
-
-/// Starts an attempt at planning: gives each source to a worker that can read it. Waits where there is none.
-fn begin_planning(job: &JobView, around: &Surroundings<'_>) -> Option<Step> {
-    let Work::Batch(batch) = &job.record.value.spec.work;
-    let fit: Vec<&WorkerName> = around
-        .members
-        .iter()
-        .filter(|(_, member)| unfit(&job.record.value.spec, member).is_none())
-        .map(|(w, _)| w)
-        .collect();
-    let attempt = job.record.value.attempt + 1;
-    if attempt > PLANNING_ATTEMPTS_MAX {
-        return fail(
-            job,
-            around,
-            format!("planning failed {PLANNING_ATTEMPTS_MAX} times"),
-        );
-    }
-    let mut txn = Txn::default();
-    let mut record = job.record.value.clone();
-    record.attempt = attempt;
-    for (n, source) in (0u32..).zip(&batch.sources) {
-        if source.from == From::Upload {
-            continue;
-        }
-        // Another attempt is another worker's, where there are several.
-        let nth = (u64::from(n) + attempt) % (fit.len().max(1) as u64);
-        let worker = (*fit.get(usize::try_from(nth).unwrap_or(0))?).clone();
-        let task = SourceTask { worker, attempt };
-        txn.ops.push(put(keys::read(&job.name, n), &task));
-    }
-    put_job(job, &record, &mut txn);
-    if job.life.value.phase == Phase::Pending {
-        put_life(job, &moved(job, Phase::Planning, "").ok()?, &mut txn);
-    } else {
-        // The attempt counts only while nobody has stopped the job meanwhile.
-        txn.compares.push(unchanged_life(job));
-    }
-    Some(Step {
-        txn,
-        begins_attempt: Some(attempt),
-    })
-}
-
-fn planning(job: &JobView, around: &Surroundings<'_>) -> Option<Step> {
-    match &around.planning {
-        Planning::Underway { attempt, awaited } if *attempt == job.record.value.attempt => {
-            let lost = job.reads.iter().any(|(source, task)| {
-                awaited.contains(source) && !around.members.contains_key(&task.value.worker)
-            });
-            if lost {
-                begin_planning(job, around)
-            } else {
-                None
-            }
-        }
-        Planning::Underway { .. } | Planning::Unknown => begin_planning(job, around),
-        Planning::Failed {
-            transient: true,
-            reason,
-        } if job.record.value.attempt >= PLANNING_ATTEMPTS_MAX => fail(job, around, reason.clone()),
-        Planning::Failed {
-            transient: true, ..
-        } => begin_planning(job, around),
-        Planning::Failed {
-            transient: false,
-            reason,
-        } => fail(job, around, reason.clone()),
-        Planning::Stored { plan, .. } if plan.entries == 0 => {
-            fail(job, around, "the key sources gave no keys".into())
-        }
-        Planning::Stored { plan, effort } => seal(job, around, plan, *effort),
-    }
-}
-
-/// Makes the stored plan the job's: the one fenced write that an attempt at planning ends with.
-fn seal(
-    job: &JobView,
-    around: &Surroundings<'_>,
-    plan: &PlanSummary,
-    effort: Effort,
-) -> Option<Step> {
-    let mut txn = Txn::default();
-    let mut record = job.record.value.clone();
-    record.plan = Some(plan.clone());
-    record.planning += effort;
-    record.started_ms = Some(around.wall_ms);
-    put_job(job, &record, &mut txn);
-    put_life(job, &moved(job, Phase::Running, "").ok()?, &mut txn);
-    txn.ops.extend(
-        job.reads
-            .keys()
-            .map(|source| Op::Delete(keys::read(&job.name, *source))),
-    );
-    Some(txn.into())
 }
 
 fn running(job: &JobView, around: &Surroundings<'_>) -> Option<Step> {

@@ -50,8 +50,7 @@ pub enum BadBatch {
     },
 }
 
-/// The longest cache key, in bytes: far more than is wise, and little enough for a message.
-pub(super) const KEY_BYTES_MAX: usize = 65_536;
+pub(super) use stoke_core::plan::KEY_BYTES_MAX;
 /// The longest argument, in bytes: as a key's.
 const ARGUMENT_BYTES_MAX: usize = KEY_BYTES_MAX;
 

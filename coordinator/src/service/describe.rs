@@ -33,7 +33,7 @@ pub(super) fn job(job: &JobView, shared: &Shared) -> v1::Job {
         start_time: record.started_ms.map(time),
         end_time: record.ended_ms.map(time),
         sources: record.sources.iter().map(source_report).collect(),
-        forecast: None,
+        forecast: forecast(job),
         troubles: troubles(job, shared),
     }
 }
@@ -54,6 +54,70 @@ fn troubles(job: &JobView, shared: &Shared) -> Vec<v1::Trouble> {
         })
     };
     told.iter().filter_map(of).collect()
+}
+
+/// What a real job would do: of a dry run that has succeeded.
+fn forecast(job: &JobView) -> Option<v1::Forecast> {
+    let record = &job.record.value;
+    if !record.spec.dry_run || job.life.value.phase != Phase::Succeeded {
+        return None;
+    }
+    let Work::Batch(batch) = &record.spec.work;
+    let entries = &record.plan.as_ref()?.entries_by_loader;
+    let loaders: Vec<v1::LoaderForecast> = record
+        .samples
+        .iter()
+        .filter_map(|sample| {
+            let n = usize::try_from(sample.loader).ok()?;
+            let name = &batch.loaders.get(n)?.name;
+            let entries = entries.get(n).copied().filter(|entries| *entries > 0)?;
+            Some(loader_forecast(name.to_string(), sample, entries))
+        })
+        .collect();
+    let bytes = loaders.iter().map(|loader| {
+        let (bytes, entries) = (u128::from(loader.sample_bytes), u128::from(loader.entries));
+        // One without a sample is not known: its keys are all behind the first band.
+        u64::try_from(bytes * entries / u128::from(loader.sample_entries.max(1)))
+            .unwrap_or(u64::MAX)
+    });
+    Some(v1::Forecast {
+        origin_queries: loaders.iter().map(|loader| loader.origin_queries).sum(),
+        cache_bytes: bytes.fold(0, u64::saturating_add),
+        duration: duration(job, &loaders),
+        loaders,
+    })
+}
+
+fn loader_forecast(
+    loader: String,
+    sample: &records::LoaderSample,
+    entries: u64,
+) -> v1::LoaderForecast {
+    v1::LoaderForecast {
+        loader,
+        origin: sample.origin.to_string(),
+        entries,
+        batch_keys: sample.batch_keys,
+        origin_queries: entries.div_ceil(u64::from(sample.batch_keys.max(1))),
+        sample_entries: sample.entries,
+        sample_found: sample.found,
+        sample_bytes: sample.bytes,
+    }
+}
+
+/// How long the slowest origin takes at the target of its present budget; `None` where one has none, or one of zero.
+fn duration(job: &JobView, loaders: &[v1::LoaderForecast]) -> Option<prost_types::Duration> {
+    let mut queries: BTreeMap<&str, u64> = BTreeMap::new();
+    for loader in loaders {
+        *queries.entry(&loader.origin).or_default() += loader.origin_queries;
+    }
+    let mut longest_ms = 0;
+    for (origin, queries) in queries {
+        let target = job.targets.get(&origin.parse().ok()?)?;
+        let ms = (u128::from(queries) * 1_000_000).checked_div(target.rate_milli.into())?;
+        longest_ms = longest_ms.max(u64::try_from(ms).unwrap_or(u64::MAX));
+    }
+    prost_types::Duration::try_from(std::time::Duration::from_millis(longest_ms)).ok()
 }
 
 fn source_report(report: &records::SourceReport) -> v1::SourceReport {

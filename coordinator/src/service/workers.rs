@@ -9,7 +9,7 @@ use futures::Stream;
 use stoke_core::job::Work;
 use stoke_core::names::{JobName, Resource, WorkerName};
 use stoke_core::progress::Effort;
-use stoke_core::records::keys;
+use stoke_core::records::{BAD_LINE_EXAMPLES_MAX, LoaderSample, PlanningTask, SourceReport, keys};
 use stoke_core::units::{BandId, PartitionId};
 use stoke_proto::MESSAGE_BYTES_MAX;
 use stoke_proto::v1::worker_service_server::WorkerService;
@@ -24,7 +24,7 @@ use tonic::{Request as Call, Response, Status, Streaming};
 use super::parse;
 use super::refusal::{Refusal, invalid};
 use crate::Shared;
-use crate::intake::Sender;
+use crate::intake::{Outcome, Sender};
 use crate::plan_store::{self, read_segments};
 use crate::view::View;
 
@@ -32,6 +32,8 @@ use crate::view::View;
 const SEGMENT_BYTES_PER_MESSAGE: usize = MESSAGE_BYTES_MAX / 4;
 /// How long until planning is tried again after the first failure that may pass; doubled with each attempt.
 const PLAN_AGAIN: Duration = Duration::from_millis(250);
+/// The longest example of a bad line, in characters: workers shorten them, with what is said about them, to fewer.
+const EXAMPLE_CHARS_MAX: usize = 500;
 /// How many messages of entries wait for a slow worker.
 const STREAM_QUEUE: usize = 4;
 
@@ -47,7 +49,7 @@ impl Workers {
         Self { shared, cancel }
     }
 
-    /// Takes a source's entries from whoever was given it to read.
+    /// Takes what a task of planning gave from whoever was given it: of a source, its entries.
     async fn take_source(
         &self,
         mut parts: Streaming<v1::SendSourceRequest>,
@@ -58,20 +60,23 @@ impl Workers {
         else {
             return Err(invalid(
                 "header",
-                "the first message must say which source this is",
+                "the first message must say which task this is of",
             ));
         };
-        let Some(v1::source_header::Task::Source(source)) = header.task else {
-            return Err(invalid("header.task", "say which source this is"));
+        let task = match header.task {
+            Some(v1::source_header::Task::Source(source)) => PlanningTask::Source(source),
+            Some(v1::source_header::Task::Prepare(_)) => PlanningTask::Prepare,
+            Some(v1::source_header::Task::Sample(_)) => PlanningTask::Sample,
+            None => return Err(invalid("header.task", "say which task this is of")),
         };
         let sender = Sender {
             job: parse::name("header.job", &header.job)?,
-            source,
+            task,
             attempt: header.attempt,
             worker: parse::name("header.worker", &header.worker)?,
         };
         let intake = &self.shared.intake;
-        intake.awaits(&sender.job, sender.source, sender.attempt)?;
+        intake.awaits(&sender.job, task, sender.attempt)?;
         let Some(job) = View::read_job(&*self.shared.store, &sender.job).await? else {
             return Err(Refusal::NoSuchJob(sender.job.to_string()));
         };
@@ -80,7 +85,9 @@ impl Workers {
         let mut bytes = 0;
         while let Some(message) = parts.message().await? {
             match message.part {
-                Some(Part::Entries(columns)) => {
+                Some(Part::Entries(columns)) if matches!(task, PlanningTask::Source(_)) => {
+                    // Another task may have failed the attempt: nobody needs to read on then.
+                    intake.awaits(&sender.job, task, sender.attempt)?;
                     bytes += plan_store::bytes_of(&columns);
                     let checked = plan_store::entries(columns, batch.loaders.len());
                     entries.extend(checked.map_err(|error| invalid("entries", error.to_string()))?);
@@ -93,19 +100,22 @@ impl Workers {
                     }
                 }
                 Some(Part::Verdict(verdict)) => {
-                    return self.conclude_source(&sender, entries, verdict).await;
+                    let loaders = batch.loaders.len();
+                    return self
+                        .conclude_source(&sender, entries, verdict, loaders)
+                        .await;
                 }
                 _ => {
                     return Err(invalid(
                         "part",
-                        "only batches and the verdict may follow the header",
+                        "only batches (of a key source) and the verdict may follow the header",
                     ));
                 }
             }
         }
         Err(invalid(
             "verdict",
-            "the last message must say how reading ended",
+            "the last message must say how the task ended",
         ))
     }
 
@@ -114,16 +124,19 @@ impl Workers {
         sender: &Sender,
         entries: Vec<stoke_core::plan::Entry>,
         verdict: v1::SourceVerdict,
+        loaders: usize,
     ) -> Result<(), Refusal> {
+        let intake = &self.shared.intake;
         if !verdict.error.is_empty() {
-            let reason = format!("key source {}: {}", sender.source, verdict.error);
-            tracing::warn!(job = %sender.job, worker = %sender.worker, reason, "a key source could not be read");
+            let reason = match sender.task {
+                PlanningTask::Source(n) => format!("key source {n}: {}", verdict.error),
+                PlanningTask::Prepare | PlanningTask::Sample => verdict.error,
+            };
+            tracing::warn!(job = %sender.job, worker = %sender.worker, task = %sender.task, reason, "a task of planning failed");
             if verdict.transient {
                 tokio::time::sleep(retry_after(sender.attempt)).await;
             }
-            self.shared
-                .intake
-                .fail(&sender.job, sender.attempt, reason, verdict.transient);
+            intake.fail(&sender.job, sender.attempt, reason, verdict.transient);
             return Ok(());
         }
         let effort = Effort {
@@ -131,9 +144,15 @@ impl Workers {
             origin_rows: verdict.origin_rows,
             cache_bytes: 0,
         };
-        self.shared
-            .intake
-            .accept(&sender.job, sender.source, sender.attempt, entries, effort)?;
+        let outcome = match sender.task {
+            PlanningTask::Source(_) => Outcome::Read {
+                report: report(entries.len() as u64, &verdict),
+                entries,
+            },
+            PlanningTask::Prepare => Outcome::Prepared,
+            PlanningTask::Sample => Outcome::Sampled(samples(verdict.samples, loaders)?),
+        };
+        intake.accept(&sender.job, sender.task, sender.attempt, outcome, effort)?;
         Ok(())
     }
 
@@ -190,6 +209,42 @@ impl Workers {
         });
         Ok(ReceiverStream::new(receive))
     }
+}
+
+/// What there is to say of a source: as many examples, and as long, as a record may hold.
+fn report(entries: u64, verdict: &v1::SourceVerdict) -> SourceReport {
+    let examples = verdict
+        .bad_line_examples
+        .iter()
+        .take(BAD_LINE_EXAMPLES_MAX)
+        .map(|example| example.chars().take(EXAMPLE_CHARS_MAX).collect())
+        .collect();
+    SourceReport {
+        entries,
+        bad_lines: verdict.bad_lines,
+        bad_line_examples: examples,
+    }
+}
+
+/// What the loaders gave for a sample, checked: at most one of each.
+fn samples(told: Vec<v1::LoaderSample>, loaders: usize) -> Result<Vec<LoaderSample>, Refusal> {
+    let mut samples = BTreeMap::new();
+    for sample in told {
+        let known = usize::try_from(sample.loader).is_ok_and(|loader| loader < loaders);
+        if !known || sample.batch_keys == 0 || sample.found > sample.entries {
+            return Err(invalid("verdict.samples", "does not fit the job's loaders"));
+        }
+        let checked = LoaderSample {
+            loader: sample.loader,
+            origin: parse::name("verdict.samples.origin", &sample.origin)?,
+            batch_keys: sample.batch_keys,
+            entries: sample.entries,
+            found: sample.found,
+            bytes: sample.bytes,
+        };
+        samples.insert(sample.loader, checked);
+    }
+    Ok(samples.into_values().collect())
 }
 
 /// How long until planning is tried again, so that its attempts outlast a short outage.

@@ -12,7 +12,7 @@ use stoke_coordinator::{Coordinator, Settings, StartError};
 use stoke_core::ledger::{Share, Timing};
 use stoke_core::names::{JobName, WorkerName};
 use stoke_core::progress::{PartitionState, Tally};
-use stoke_core::records::{Assignment, Checkpoint, Member, keys};
+use stoke_core::records::{Assignment, Checkpoint, Job, Member, SourceTask, keys};
 use stoke_proto::v1::budget_service_client::BudgetServiceClient;
 use stoke_proto::v1::job_service_client::JobServiceClient;
 use stoke_proto::v1::upload_entries_request::Part;
@@ -135,6 +135,8 @@ impl Cluster {
             .connect()
             .await
             .unwrap();
+        let workers = WorkerServiceClient::new(channel.clone());
+        tokio::spawn(prepare_loaders(self.store.clone(), workers));
         Ok(Served {
             coordinator,
             address,
@@ -239,6 +241,49 @@ impl Cluster {
         let outcome = self.store.txn(txn).await.unwrap();
         assert!(matches!(outcome, TxnOutcome::Committed(_)));
     }
+}
+
+/// What a job is triggered by whose loaders the test prepares itself.
+pub(crate) const PREPARED_BY_HAND: &str = "prepared by hand";
+
+/// The fake workers' part in preparing loaders: all can be used. Ends with the test.
+async fn prepare_loaders(store: MemoryStore, mut workers: WorkerServiceClient<Channel>) {
+    loop {
+        let given = store.read(&[Keys::Prefix(keys::READS.to_owned())]).await;
+        for entry in given.map(|found| found.entries).unwrap_or_default() {
+            let Some(job) = entry.key[keys::READS.len()..].strip_suffix("/prepare") else {
+                continue;
+            };
+            let given: SourceTask = record::decode(&entry).unwrap();
+            let record = [Keys::One(keys::job(&job_name(job)))];
+            let record = store.read(&record).await.unwrap().entries;
+            let by_hand = record.first().is_some_and(|record| {
+                let record: Job = record::decode(record).unwrap();
+                record.spec.trigger == PREPARED_BY_HAND
+            });
+            if !by_hand {
+                // Whoever does not lead, or has heard it already, refuses.
+                let _ = workers.send_source(prepared(job, &given)).await;
+            }
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+fn prepared(
+    job: &str,
+    given: &SourceTask,
+) -> impl futures::Stream<Item = v1::SendSourceRequest> + use<> {
+    use v1::send_source_request::Part;
+    let header = v1::SourceHeader {
+        job: job.into(),
+        task: Some(v1::source_header::Task::Prepare(v1::PrepareTask {})),
+        attempt: given.attempt,
+        worker: given.worker.to_string(),
+    };
+    let verdict = v1::SourceVerdict::default();
+    let parts = [Part::Header(header), Part::Verdict(verdict)];
+    tokio_stream::iter(parts.map(|part| v1::SendSourceRequest { part: Some(part) }))
 }
 
 impl Served {

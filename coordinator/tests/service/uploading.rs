@@ -178,6 +178,9 @@ async fn an_upload_without_entries_fails_the_job_and_says_why() {
     let job = leader.create(spec(vec![uploaded()])).await.unwrap();
     assert_eq!(leader.upload(vec![header(&job.name, 0)]).await.unwrap(), 0);
     let failed = leader.until_it_is(&job.name, JobState::Failed).await;
-    assert_eq!(failed.reason, "the key sources gave no keys");
+    assert_eq!(
+        failed.reason,
+        "the key sources gave no keys, so there is nothing to warm: key source 0 (an upload) gave 0 entries: check what they read"
+    );
     assert!(failed.end_time.is_some());
 }

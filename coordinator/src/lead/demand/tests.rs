@@ -2,7 +2,7 @@
 
 use stoke_core::job::From;
 use stoke_core::progress::PartitionState;
-use stoke_core::records::{Checkpoint, Member, SourceTask, keys};
+use stoke_core::records::{Checkpoint, Member, PlanningTask, SourceTask, keys};
 use stoke_core::units::PartitionId;
 
 use super::super::scene::{self, Scene, fit, fleet, named, worker};
@@ -56,6 +56,20 @@ fn who_reads_a_source_has_demand_on_its_origin() {
     let scene = planning(vec![named()], &["w1"]);
     let demand = demand_of(&scene, fleet(&["w1", "w2"]));
     assert_eq!(demand, ["w1 on origin/shop"]);
+}
+
+#[test]
+fn who_tries_the_loaders_queries_has_demand_on_their_origins() {
+    for task in [PlanningTask::Prepare, PlanningTask::Sample] {
+        let scene = planning(vec![From::Upload], &[]);
+        let given = SourceTask {
+            worker: worker("w2"),
+            attempt: 1,
+        };
+        scene.put(&keys::read(scene.job(), task), &given);
+        let demand = demand_of(&scene, fleet(&["w1", "w2"]));
+        assert_eq!(demand, ["w2 on origin/shop"], "and none on the cache");
+    }
 }
 
 #[test]

@@ -4,13 +4,15 @@ mod ending;
 mod planning;
 mod running;
 
+use stoke_core::job::From;
 use stoke_core::ledger::Timing;
 use stoke_core::progress::{PartitionState, Tally};
-use stoke_core::records::{Assignment, Checkpoint};
+use stoke_core::records::{Assignment, Checkpoint, SourceTask};
 use stoke_core::units::PartitionId;
 use stoke_store::TxnOutcome;
 
 use super::super::scene::{self, Scene, coarsest, fit, fleet, named, spec, worker};
+use super::planning::ATTEMPTS_MAX;
 use super::*;
 use crate::view::JobView;
 
@@ -57,8 +59,13 @@ fn planning_by(members: &Members, sources: Vec<From>) -> Scene {
 }
 
 fn underway(attempt: u64) -> Planning {
-    let awaited = (0..8).collect();
-    Planning::Underway { attempt, awaited }
+    let awaited = (0..8)
+        .map(PlanningTask::Source)
+        .chain([PlanningTask::Prepare, PlanningTask::Sample]);
+    Planning::Underway {
+        attempt,
+        awaited: awaited.collect(),
+    }
 }
 
 fn stored(entries: u64) -> Planning {
@@ -67,17 +74,28 @@ fn stored(entries: u64) -> Planning {
         origin_rows: entries,
         cache_bytes: 0,
     };
+    let report = SourceReport {
+        entries,
+        ..SourceReport::default()
+    };
     Planning::Stored {
         plan: scene::plan(entries, coarsest()),
+        sources: vec![report],
         effort,
     }
 }
 
-fn readers(job: &JobView) -> Vec<(u32, String, u64)> {
-    let reader = |(n, task): (&u32, &crate::view::At<SourceTask>)| {
-        (*n, task.value.worker.to_string(), task.value.attempt)
+/// Who is at which task, under which attempt.
+fn given(job: &JobView) -> Vec<(String, String, u64)> {
+    let reader = |(task, given): (&PlanningTask, &crate::view::At<SourceTask>)| {
+        let (worker, attempt) = (given.value.worker.to_string(), given.value.attempt);
+        (task.to_string(), worker, attempt)
     };
     job.reads.iter().map(reader).collect()
+}
+
+fn task(task: &str, worker: &str, attempt: u64) -> (String, String, u64) {
+    (task.into(), worker.into(), attempt)
 }
 
 fn phase(job: &JobView) -> Phase {

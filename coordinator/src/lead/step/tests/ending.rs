@@ -27,16 +27,18 @@ fn an_abort_waits_until_every_owner_has_confirmed() {
 }
 
 #[test]
-fn an_abort_waits_until_nobody_reads_a_source_any_more() {
+fn an_abort_waits_until_nobody_is_at_a_task_of_planning_any_more() {
     let members = fleet(&["w1"]);
     let scene = planning_by(&members, vec![named()]);
     scene.enter(Phase::Aborting);
-    assert!(waits(&scene, &aborting(Some(NOW), &members)));
-    let confirmed = Txn {
-        compares: Vec::new(),
-        ops: vec![Op::Delete(keys::read(scene.job(), 0))],
-    };
-    scene.txn(confirmed);
+    for task in [PlanningTask::Source(0), PlanningTask::Prepare] {
+        assert!(waits(&scene, &aborting(Some(NOW), &members)));
+        let confirmed = Txn {
+            compares: Vec::new(),
+            ops: vec![Op::Delete(keys::read(scene.job(), task))],
+        };
+        scene.txn(confirmed);
+    }
     let (_, job) = takes(&scene, &aborting(Some(NOW), &members));
     assert_eq!(phase(&job), Phase::Aborted);
 }

@@ -19,25 +19,29 @@ fn a_pending_job_waits_for_all_of_its_uploads() {
     let (_, job) = takes(&scene, &around(&members, Planning::Unknown));
     assert_eq!(phase(&job), Phase::Planning);
     assert_eq!(
-        readers(&job),
-        [(1, "w1".into(), 1)],
+        given(&job),
+        [task("prepare", "w1", 1), task("1", "w1", 1)],
         "uploads are nobody's to read"
     );
 }
 
 #[test]
-fn a_job_of_uploads_only_is_planned_without_any_worker() {
+fn the_loaders_of_a_job_of_uploads_only_are_prepared_by_a_fit_worker() {
     let scene = Scene::new(spec(vec![From::Upload]));
     let upload = Upload {
         object: "uploads/j/0-1".into(),
         entries: 3,
     };
     scene.change_job(|job| drop(job.uploads.insert(0, upload)));
-    let (step, job) = takes(&scene, &around(&Members::new(), Planning::Unknown));
+    let mut members = fleet(&["w1", "w2"]);
+    members.get_mut(&worker("w2")).unwrap().loaders.clear();
+    assert!(waits(&scene, &around(&Members::new(), Planning::Unknown)));
+    let (step, job) = takes(&scene, &around(&members, Planning::Unknown));
     assert_eq!(
         (step.begins_attempt, phase(&job)),
         (Some(1), Phase::Planning)
     );
+    assert_eq!(given(&job), [task("prepare", "w1", 1)]);
 }
 
 #[test]
@@ -59,11 +63,15 @@ fn sources_are_given_to_fit_members_only_each_to_another() {
     let ignorant = members.get_mut(&worker("w4")).unwrap();
     ignorant.loaders.clear();
     let scene = planning_by(&members, vec![named(), named(), named()]);
-    let given: Vec<String> = readers(&scene.view())
-        .into_iter()
-        .map(|(_, w, _)| w)
-        .collect();
-    assert_eq!(given, ["w3", "w1", "w3"]);
+    assert_eq!(
+        given(&scene.view()),
+        [
+            task("prepare", "w3", 1),
+            task("0", "w3", 1),
+            task("1", "w1", 1),
+            task("2", "w3", 1)
+        ]
+    );
 }
 
 #[test]
@@ -80,7 +88,8 @@ fn another_attempt_begins_where_a_reader_is_gone() {
     let left = fleet(&["w2"]);
     let (step, job) = takes(&scene, &around(&left, underway(1)));
     assert_eq!(step.begins_attempt, Some(2));
-    assert_eq!(readers(&job), [(0, "w2".into(), 2), (1, "w2".into(), 2)]);
+    let all = ["prepare", "0", "1"].map(|name| task(name, "w2", 2));
+    assert_eq!(given(&job), all);
     assert_eq!(phase(&job), Phase::Planning);
 }
 
@@ -101,7 +110,8 @@ fn a_new_leader_knows_nothing_of_an_attempt_and_begins_another() {
             (step.begins_attempt, job.record.value.attempt),
             (Some(begun), begun)
         );
-        assert_eq!(readers(&job), [(0, "w1".into(), begun)]);
+        let all = ["prepare", "0"].map(|name| task(name, "w1", begun));
+        assert_eq!(given(&job), all);
     }
 }
 
@@ -109,14 +119,14 @@ fn a_new_leader_knows_nothing_of_an_attempt_and_begins_another() {
 fn an_attempt_that_failed_for_a_passing_reason_is_followed_by_another_workers() {
     let members = fleet(&["w1", "w2"]);
     let scene = planning_by(&members, vec![named()]);
-    let first = readers(&scene.view());
+    let first = given(&scene.view());
     let failed = Planning::Failed {
         reason: "the database is restarting".into(),
         transient: true,
     };
     let (step, job) = takes(&scene, &around(&members, failed));
     assert_eq!(step.begins_attempt, Some(2));
-    assert_ne!(readers(&job)[0].1, first[0].1);
+    assert_ne!(given(&job)[0].1, first[0].1);
 }
 
 #[test]
@@ -133,7 +143,7 @@ fn after_the_last_attempt_the_job_fails_and_says_why() {
     for (known, reason) in cases {
         let members = fleet(&["w1"]);
         let scene = planning_by(&members, vec![named()]);
-        for attempt in 2..=PLANNING_ATTEMPTS_MAX {
+        for attempt in 2..=ATTEMPTS_MAX {
             let (step, _) = takes(&scene, &around(&members, known.clone()));
             assert_eq!(step.begins_attempt, Some(attempt));
         }
@@ -167,7 +177,47 @@ fn a_plan_without_entries_fails_the_job_and_says_why() {
     let scene = planning_by(&members, vec![named()]);
     let (_, job) = takes(&scene, &around(&members, stored(0)));
     assert_eq!(phase(&job), Phase::Failed);
-    assert_eq!(job.life.value.reason, "the key sources gave no keys");
+    assert_eq!(
+        job.life.value.reason,
+        "the key sources gave no keys, so there is nothing to warm: key source 0 (top) gave 0 lines or rows with a key: check what they read"
+    );
+}
+
+#[test]
+fn an_empty_plan_says_of_each_source_what_it_gave_and_what_was_left_out() {
+    let members = fleet(&["w1"]);
+    let file = From::File {
+        path: "keys.csv".into(),
+        format: None,
+    };
+    let query = From::Sql {
+        origin: "shop".parse().unwrap(),
+        query: "SELECT 1 AS key WHERE false".into(),
+    };
+    let scene = Scene::new(spec(vec![file, query, From::Upload]));
+    scene.enter(Phase::Planning);
+    scene.change_job(|job| job.attempt = 1);
+    let left_out = SourceReport {
+        entries: 0,
+        bad_lines: 7,
+        bad_line_examples: vec!["line 2: it is not UTF-8".into(), "line 3".into()],
+    };
+    let sources = vec![left_out, SourceReport::default(), SourceReport::default()];
+    let empty = Planning::Stored {
+        plan: scene::plan(0, coarsest()),
+        sources: sources.clone(),
+        effort: Effort::default(),
+    };
+    let (_, job) = takes(&scene, &around(&members, empty));
+    assert_eq!(phase(&job), Phase::Failed);
+    for said in [
+        "key source 0 (the file keys.csv) gave 0 lines or rows with a key, 7 left out as bad (line 2: it is not UTF-8)",
+        "key source 1 (a query of shop) gave 0 ",
+        "key source 2 (an upload) gave 0 entries",
+    ] {
+        assert!(job.life.value.reason.contains(said), "{:?}", job.life.value);
+    }
+    assert_eq!(job.record.value.sources, sources);
 }
 
 #[test]
@@ -182,7 +232,127 @@ fn sealing_makes_the_stored_plan_the_jobs_and_ends_the_reading() {
         (record.planning.origin_rows, record.started_ms),
         (10, Some(77))
     );
+    assert_eq!(record.sources[0].entries, 10);
     assert!(job.reads.is_empty());
+}
+
+#[test]
+fn a_task_that_is_done_is_nobodys_any_more_so_that_its_share_of_a_budget_goes_to_others() {
+    let members = fleet(&["w1", "w2"]);
+    let scene = planning_by(&members, vec![named(), named()]);
+    let only_preparing = Planning::Underway {
+        attempt: 1,
+        awaited: [PlanningTask::Prepare, PlanningTask::Source(1)].into(),
+    };
+    let (step, job) = takes(&scene, &around(&members, only_preparing.clone()));
+    assert_eq!(step.begins_attempt, None);
+    assert_eq!(given(&job), [task("prepare", "w2", 1), task("1", "w1", 1)]);
+    assert!(waits(&scene, &around(&members, only_preparing)));
+}
+
+/// A dry run whose plan of 10 entries was just sealed, under attempt 1.
+fn sealed_dry_run(members: &Members) -> Scene {
+    let mut spec = spec(vec![named()]);
+    spec.dry_run = true;
+    let scene = Scene::new(spec);
+    takes(&scene, &around(members, Planning::Unknown));
+    let (step, job) = takes(&scene, &around(members, stored(10)));
+    assert_eq!((step.begins_attempt, phase(&job)), (None, Phase::Planning));
+    let record = &job.record.value;
+    assert_eq!(record.plan, Some(scene::plan(10, coarsest())));
+    assert_eq!((record.planning.origin_rows, record.started_ms), (10, None));
+    assert!(given(&job).is_empty() && job.owners.is_empty());
+    scene
+}
+
+#[test]
+fn a_dry_run_tries_its_loaders_in_place_of_running_and_ends_with_all_entries_skipped() {
+    let members = fleet(&["w1", "w2"]);
+    let scene = sealed_dry_run(&members);
+    let (step, job) = takes(&scene, &around(&members, stored(10)));
+    assert_eq!(step.begins_attempt, Some(2));
+    assert_eq!(given(&job), [task("sample", "w1", 2)]);
+    assert!(waits(&scene, &around(&members, underway(2))));
+
+    let sample = LoaderSample {
+        loader: 0,
+        origin: "shop".parse().unwrap(),
+        batch_keys: 500,
+        entries: 10,
+        found: 9,
+        bytes: 900,
+    };
+    let sampled = Planning::Sampled {
+        samples: vec![sample.clone()],
+        effort: Effort {
+            origin_queries: 1,
+            origin_rows: 9,
+            cache_bytes: 0,
+        },
+    };
+    let (_, job) = takes(&scene, &around(&members, sampled));
+    assert_eq!(phase(&job), Phase::Succeeded);
+    let record = &job.record.value;
+    let result = record.result.as_ref().unwrap();
+    let skipped = Tally {
+        skipped: 10,
+        ..Tally::default()
+    };
+    assert_eq!((result.tally, &record.samples), (skipped, &vec![sample]));
+    let effort = result.effort;
+    assert_eq!((effort.origin_queries, effort.origin_rows), (4, 19));
+}
+
+#[test]
+fn the_sampling_of_a_dry_run_is_begun_anew_where_its_worker_or_the_leader_is_gone() {
+    let members = fleet(&["w1", "w2"]);
+    let scene = sealed_dry_run(&members);
+    takes(&scene, &around(&members, Planning::Unknown));
+    let left = fleet(&["w2"]);
+    let (_, job) = takes(&scene, &around(&left, underway(2)));
+    assert_eq!(given(&job), [task("sample", "w2", 3)]);
+    // Another leader knows nothing of it: the plan stays.
+    let (step, job) = takes(&scene, &around(&left, Planning::Unknown));
+    assert_eq!(step.begins_attempt, Some(4));
+    assert_eq!(given(&job), [task("sample", "w2", 4)]);
+    assert_eq!(job.planned(), 10);
+}
+
+#[test]
+fn a_dry_run_whose_loaders_cannot_be_tried_fails_and_its_entries_are_cancelled() {
+    let members = fleet(&["w1"]);
+    for (transient, attempts) in [(false, 0), (true, ATTEMPTS_MAX * 2 - 2)] {
+        let scene = sealed_dry_run(&members);
+        takes(&scene, &around(&members, Planning::Unknown));
+        let failed = Planning::Failed {
+            reason: "division by zero".into(),
+            transient,
+        };
+        for _ in 0..attempts {
+            let (_, job) = takes(&scene, &around(&members, failed.clone()));
+            assert_eq!(phase(&job), Phase::Planning);
+        }
+        let (_, job) = takes(&scene, &around(&members, failed));
+        assert_eq!(phase(&job), Phase::Failed);
+        assert_eq!(job.life.value.reason, "division by zero");
+        assert_eq!(job.record.value.result.unwrap().tally.cancelled, 10);
+    }
+}
+
+#[test]
+fn an_aborted_dry_run_waits_for_who_tries_its_loaders_and_counts_its_entries_as_cancelled() {
+    let members = fleet(&["w1"]);
+    let scene = sealed_dry_run(&members);
+    takes(&scene, &around(&members, Planning::Unknown));
+    scene.enter(Phase::Aborting);
+    assert!(waits(&scene, &aborting(Some(NOW), &members)));
+    scene.txn(Txn {
+        compares: Vec::new(),
+        ops: vec![Op::Delete(keys::read(scene.job(), PlanningTask::Sample))],
+    });
+    let (_, job) = takes(&scene, &aborting(Some(NOW), &members));
+    assert_eq!(phase(&job), Phase::Aborted);
+    assert_eq!(job.record.value.result.unwrap().tally.cancelled, 10);
 }
 
 #[test]

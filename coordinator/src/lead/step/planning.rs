@@ -1,0 +1,206 @@
+//! From a job's creation to its sealed plan; in dry runs, to the loaders' samples, with which they end.
+//!
+//! Planning is a set of tasks, each given to one worker under the job's present attempt: see [`tasks`]. An attempt whose
+//! tasks are all done becomes a plan, and sealing that is one fenced write. A dry run stays in planning with its sealed
+//! plan, and one more attempt tries its loaders.
+
+mod empty;
+
+use std::collections::BTreeSet;
+
+use stoke_core::job::{From, KeySource, Phase, Work};
+use stoke_core::names::WorkerName;
+use stoke_core::plan::PlanSummary;
+use stoke_core::progress::{Effort, Tally};
+use stoke_core::records::{JobResult, LoaderSample, PlanningTask, SourceReport, SourceTask, keys};
+use stoke_store::{Op, Txn};
+
+use super::{
+    Planning, Step, Surroundings, end, fail, moved, put, put_job, put_life, unchanged_life,
+};
+use crate::view::{JobView, unfit};
+
+/// How often planning is tried before the job fails; the samples of a dry run, as often again.
+pub(super) const ATTEMPTS_MAX: u64 = 5;
+
+/// The tasks that an attempt at this job's planning consists of: reading its sources (but for uploads) and preparing its
+/// loaders' queries; once its plan is sealed, which is so in dry runs only, trying the loaders.
+#[must_use]
+pub(crate) fn tasks(job: &JobView) -> BTreeSet<PlanningTask> {
+    if is_sampling(job) {
+        return [PlanningTask::Sample].into();
+    }
+    let Work::Batch(batch) = &job.record.value.spec.work;
+    let read = (0u32..)
+        .zip(&batch.sources)
+        .filter(|(_, source)| source.from != From::Upload)
+        .map(|(n, _)| PlanningTask::Source(n));
+    read.chain([PlanningTask::Prepare]).collect()
+}
+
+fn is_sampling(job: &JobView) -> bool {
+    job.record.value.plan.is_some()
+}
+
+fn attempts_max(job: &JobView) -> u64 {
+    if is_sampling(job) {
+        2 * ATTEMPTS_MAX
+    } else {
+        ATTEMPTS_MAX
+    }
+}
+
+pub(super) fn pending(job: &JobView, around: &Surroundings<'_>) -> Option<Step> {
+    let Work::Batch(batch) = &job.record.value.spec.work;
+    let uploaded = |(n, source): (u32, &KeySource)| {
+        source.from != From::Upload || job.record.value.uploads.contains_key(&n)
+    };
+    if (0u32..).zip(&batch.sources).all(uploaded) {
+        begin(job, around)
+    } else {
+        None
+    }
+}
+
+pub(super) fn next(job: &JobView, around: &Surroundings<'_>) -> Option<Step> {
+    match &around.planning {
+        Planning::Underway { attempt, awaited } if *attempt == job.record.value.attempt => {
+            let lost = job.reads.iter().any(|(task, reader)| {
+                awaited.contains(task) && !around.members.contains_key(&reader.value.worker)
+            });
+            if lost {
+                begin(job, around)
+            } else {
+                dismiss(job, awaited)
+            }
+        }
+        Planning::Underway { .. } | Planning::Unknown => begin(job, around),
+        Planning::Failed {
+            transient: true,
+            reason,
+        } if job.record.value.attempt >= attempts_max(job) => fail(job, around, reason.clone()),
+        Planning::Failed {
+            transient: true, ..
+        } => begin(job, around),
+        Planning::Failed {
+            transient: false,
+            reason,
+        } => fail(job, around, reason.clone()),
+        // It is sealed: the loaders are next.
+        Planning::Stored { .. } if is_sampling(job) => begin(job, around),
+        Planning::Stored {
+            plan,
+            sources,
+            effort,
+        } => seal(job, around, plan, sources, *effort),
+        Planning::Sampled { samples, effort } => end_dry_run(job, around, samples, *effort),
+    }
+}
+
+/// Starts an attempt: gives each task to a worker that can do it. Waits where there is none.
+fn begin(job: &JobView, around: &Surroundings<'_>) -> Option<Step> {
+    let fit: Vec<&WorkerName> = around
+        .members
+        .iter()
+        .filter(|(_, member)| unfit(&job.record.value.spec, member).is_none())
+        .map(|(w, _)| w)
+        .collect();
+    let attempt = job.record.value.attempt + 1;
+    if attempt > attempts_max(job) {
+        let reason = format!("planning failed {ATTEMPTS_MAX} times");
+        return fail(job, around, reason);
+    }
+    let mut txn = Txn::default();
+    let mut record = job.record.value.clone();
+    record.attempt = attempt;
+    for task in tasks(job) {
+        let n = match task {
+            PlanningTask::Source(n) => n,
+            // With the first source: whoever reads it has a share of its origin already, mostly the loaders' own.
+            PlanningTask::Prepare | PlanningTask::Sample => 0,
+        };
+        // Another attempt is another worker's, where there are several.
+        let nth = (u64::from(n) + attempt) % (fit.len().max(1) as u64);
+        let worker = (*fit.get(usize::try_from(nth).unwrap_or(0))?).clone();
+        let given = SourceTask { worker, attempt };
+        txn.ops.push(put(keys::read(&job.name, task), &given));
+    }
+    put_job(job, &record, &mut txn);
+    if job.life.value.phase == Phase::Pending {
+        put_life(job, &moved(job, Phase::Planning, "").ok()?, &mut txn);
+    } else {
+        // The attempt counts only while nobody has stopped the job meanwhile.
+        txn.compares.push(unchanged_life(job));
+    }
+    Some(Step {
+        txn,
+        begins_attempt: Some(attempt),
+    })
+}
+
+/// Takes the tasks that are done from their workers, so that their shares of the budgets go to those who wait for one:
+/// with one query in flight in all, nobody else would ever get it.
+fn dismiss(job: &JobView, awaited: &BTreeSet<PlanningTask>) -> Option<Step> {
+    let done = job.reads.keys().filter(|task| !awaited.contains(task));
+    let ops: Vec<Op> = done
+        .map(|task| Op::Delete(keys::read(&job.name, *task)))
+        .collect();
+    let compares = vec![unchanged_life(job)];
+    (!ops.is_empty()).then(|| Txn { compares, ops }.into())
+}
+
+/// Makes the stored plan the job's: the one fenced write that an attempt at planning ends with.
+fn seal(
+    job: &JobView,
+    around: &Surroundings<'_>,
+    plan: &PlanSummary,
+    sources: &[SourceReport],
+    effort: Effort,
+) -> Option<Step> {
+    let mut record = job.record.value.clone();
+    record.planning += effort;
+    record.sources = sources.to_vec();
+    if plan.entries == 0 {
+        let mut told = job.clone();
+        told.record.value = record;
+        let Work::Batch(batch) = &job.record.value.spec.work;
+        return fail(&told, around, empty::reason(batch, sources));
+    }
+    record.plan = Some(plan.clone());
+    let mut txn = Txn::default();
+    if record.spec.dry_run {
+        txn.compares.push(unchanged_life(job));
+    } else {
+        record.started_ms = Some(around.wall_ms);
+        put_life(job, &moved(job, Phase::Running, "").ok()?, &mut txn);
+    }
+    put_job(job, &record, &mut txn);
+    txn.ops.extend(
+        job.reads
+            .keys()
+            .map(|task| Op::Delete(keys::read(&job.name, *task))),
+    );
+    Some(txn.into())
+}
+
+/// Ends a dry run: all of its entries are skipped, for nothing was to be done with them.
+fn end_dry_run(
+    job: &JobView,
+    around: &Surroundings<'_>,
+    samples: &[LoaderSample],
+    effort: Effort,
+) -> Option<Step> {
+    let mut told = job.clone();
+    let record = &mut told.record.value;
+    record.samples = samples.to_vec();
+    record.planning += effort;
+    record.result = Some(JobResult {
+        tally: Tally {
+            skipped: job.planned(),
+            ..Tally::default()
+        },
+        effort: record.planning,
+        failures: Vec::new(),
+    });
+    end(&told, around, Phase::Succeeded, String::new())
+}

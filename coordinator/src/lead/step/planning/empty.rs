@@ -1,0 +1,52 @@
+//! What is said of a plan without entries: what each source gave, so that one sees which is wrong.
+
+use stoke_core::job::{Batch, From, KeySource};
+use stoke_core::records::SourceReport;
+
+/// How many sources are named; the rest is counted.
+const SOURCES_MAX: usize = 8;
+
+/// Why there is nothing to warm.
+pub(super) fn reason(batch: &Batch, reports: &[SourceReport]) -> String {
+    let none = SourceReport::default();
+    let told = |(n, source): (usize, &KeySource)| {
+        let report = reports.get(n).unwrap_or(&none);
+        let name = name(n, &source.from);
+        let left_out = match (report.bad_lines, report.bad_line_examples.first()) {
+            (0, _) => String::new(),
+            (bad, None) => format!(", {bad} left out as bad"),
+            (bad, Some(example)) => format!(", {bad} left out as bad ({example})"),
+        };
+        let unit = match source.from {
+            From::Upload => "entries",
+            _ => "lines or rows with a key",
+        };
+        format!("{name} gave {} {unit}{left_out}", report.entries)
+    };
+    let mut parts: Vec<String> = batch
+        .sources
+        .iter()
+        .enumerate()
+        .take(SOURCES_MAX)
+        .map(told)
+        .collect();
+    if let Some(more) = batch.sources.len().checked_sub(SOURCES_MAX)
+        && more > 0
+    {
+        parts.push(format!("and {more} more sources gave none"));
+    }
+    format!(
+        "the key sources gave no keys, so there is nothing to warm: {}: check what they read",
+        parts.join("; ")
+    )
+}
+
+/// A source as its job has it.
+fn name(n: usize, from: &From) -> String {
+    match from {
+        From::Named(name) => format!("key source {n} ({name})"),
+        From::Sql { origin, .. } => format!("key source {n} (a query of {origin})"),
+        From::File { path, .. } => format!("key source {n} (the file {path})"),
+        From::Upload => format!("key source {n} (an upload)"),
+    }
+}
