@@ -14,14 +14,14 @@ use stoke_core::explain::explain;
 use stoke_core::job::Phase;
 use stoke_core::ledger::{Holder, Reading, Renewal, RunSeen};
 use stoke_core::names::{JobName, Resource};
-use stoke_core::records::keys;
+use stoke_core::records::{PlanningTask, keys};
 use stoke_store::record::{self, RecordError};
 use stoke_store::wake::Wakeups;
 use stoke_store::{Compare, Keys, Op, Revision, StoreError, Txn, TxnOutcome};
 use tokio_util::sync::CancellationToken;
 
 use crate::gate::Allowed;
-use crate::job::{JobRun, SourceRead};
+use crate::job::{JobRun, TaskRun};
 use crate::worker::Shared;
 use reading::{Mine, Records};
 
@@ -46,7 +46,8 @@ pub(crate) struct Heart {
     shared: Arc<Shared>,
     holders: BTreeMap<Resource, Holder>,
     runs: BTreeMap<JobName, JobRun>,
-    reads: BTreeMap<(JobName, u32), SourceRead>,
+    /// The tasks of planning that it is at.
+    tasks: BTreeMap<(JobName, PlanningTask), TaskRun>,
     /// The store's id and the last revision seen.
     seen: Option<(u64, Revision)>,
 }
@@ -59,7 +60,7 @@ impl Heart {
             shared,
             holders,
             runs: BTreeMap::new(),
-            reads: BTreeMap::new(),
+            tasks: BTreeMap::new(),
             seen: None,
         }
     }
@@ -247,33 +248,33 @@ impl Heart {
             }
             stays
         });
-        let current = |job: &JobName, source: u32, attempt: u64| {
+        let current = |job: &JobName, task: PlanningTask, attempt: u64| {
             records.jobs.get(job).is_some_and(|mine| {
                 mine.life.value.phase == Phase::Planning
                     && mine
-                        .reads
+                        .tasks
                         .iter()
-                        .any(|read| read.source == source && read.attempt == attempt)
+                        .any(|given| given.task == task && given.attempt == attempt)
             })
         };
-        self.reads
-            .retain(|(job, source), read| current(job, *source, read.attempt()));
+        self.tasks
+            .retain(|(job, task), run| current(job, *task, run.attempt()));
         for (job, mine) in records.jobs {
             let phase = mine.life.value.phase;
-            for read in &mine.reads {
-                let key = (job.clone(), read.source);
+            for given in &mine.tasks {
+                let key = (job.clone(), given.task);
                 if phase == Phase::Planning {
-                    self.reads.entry(key).or_insert_with(|| {
-                        SourceRead::start(
+                    self.tasks.entry(key).or_insert_with(|| {
+                        TaskRun::start(
                             Arc::clone(&self.shared),
                             job.clone(),
                             mine.record.clone(),
-                            read.clone(),
+                            given.clone(),
                         )
                     });
                 } else if phase == Phase::Aborting {
-                    // The read was stopped above, by being dropped: confirm it.
-                    SourceRead::confirm_stopped(&self.shared, &job, read);
+                    // It was stopped above, by being dropped: confirm it.
+                    TaskRun::confirm_stopped(&self.shared, &job, given);
                 }
             }
             let Some(assignment) = mine.assignment else {
@@ -298,7 +299,7 @@ impl Heart {
     }
 
     async fn stop_everything(&mut self) {
-        self.reads.clear();
+        self.tasks.clear();
         for run in self.runs.values() {
             run.leave();
         }

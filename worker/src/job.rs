@@ -1,17 +1,20 @@
-//! A worker's part of one job: reading its key sources, and working on its partitions.
+//! A worker's part of one job: the tasks of its planning, and working on its partitions.
 //!
 //! [`JobRun`] does what one assignment says, from the entries' stream to checkpoints; another assignment is another
-//! run, which begins where the store says. [`SourceRead`] reads one key source and sends it up.
+//! run, which begins where the store says. [`TaskRun`] does one task of planning and sends what it gave up.
 
 mod checkpoint;
 mod entries;
 mod load;
 mod lookahead;
+mod planning;
+mod prepare;
 mod recipe;
 mod run;
+mod sample;
 mod source_read;
 
-pub(crate) use source_read::{AssignedRead, SourceRead};
+pub(crate) use planning::{AssignedTask, TaskRun};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -29,9 +29,9 @@ mod sqlite;
 
 pub use error::{Cause, OriginError};
 
-use crate::catalog::{Catalog, LoaderSpec, OriginConfig};
+use crate::catalog::{BATCH_KEYS_MAX, Catalog, LoaderSpec, OriginConfig};
 use crate::permit::Permit;
-use crate::source::SourceRow;
+use crate::source::{Gathered, Rules, SourceRow};
 use meter::{Counters, Meter};
 use rewrite::{Dialect, Rewritten, rewrite};
 
@@ -58,7 +58,8 @@ pub struct Loaded {
     pub rows: u64,
     /// Tokens taken: at least as many as statements sent, connection set-up included.
     pub queries: u64,
-    /// Rows for keys that were not asked for: a sign that the query or its key column is not what it should be.
+    /// Rows for keys that were not asked for. They are left out. Where there are any, a key without a row has failed,
+    /// rather than being absent: its row may be among them, under a key that is written in another way.
     pub unasked: u64,
 }
 
@@ -167,8 +168,9 @@ impl Origin {
         }
     }
 
-    /// Checks that a loader's query can be prepared, that its columns can be written as JSON, that its keys can be
-    /// sent, and that its key column is there.
+    /// Checks that a loader's query can be prepared, that its columns can be written as JSON (where the database gives
+    /// them types: SQLite does not), that its keys can be sent, and that its key column is there. The database is asked
+    /// each time, whatever was known before.
     ///
     /// # Errors
     /// [`OriginError::Permanent`] says what is wrong with the loader.
@@ -184,6 +186,17 @@ impl Origin {
             Engine::Postgres(engine) => engine.prepare(&mut meter, loader, &query).await,
             Engine::Sqlite(engine) => engine.prepare(&mut meter, loader, &query).await,
         }
+    }
+
+    /// How many keys one query of this loader takes; at least 1.
+    ///
+    /// # Errors
+    /// [`OriginError::Permanent`] where the query cannot be used.
+    pub fn batch_keys(&self, loader: &LoaderSpec) -> Result<u32, OriginError> {
+        Ok(match self.rewritten(loader)?.placeholder {
+            rewrite::Placeholder::Keys => loader.batch_keys.clamp(1, BATCH_KEYS_MAX),
+            rewrite::Placeholder::Key => 1,
+        })
     }
 
     /// Loads the rows of some keys: one query for each [`LoaderSpec::batch_keys`] of them, or one for each key where
@@ -221,24 +234,26 @@ impl Origin {
     }
 
     /// Runs a key source's query and sends its rows in chunks of at most [`CHUNK_ROWS`](crate::source::CHUNK_ROWS), no
-    /// faster than they are taken; returns how many there were. It has a connection of its own, whose statement
+    /// faster than they are taken; returns what there was. It has a connection of its own, whose statement
     /// timeout is the origin's `source_timeout`. Columns are sent in their text form, arrays as JSON.
     ///
     /// # Errors
-    /// Besides what the database says: where there is no column `key`, where a key is NULL or a priority is no number
-    /// from 0 to 10¹², with the row's number; [`OriginError::Stopped`] where nobody takes the rows any more. The rows
+    /// Besides what the database says: where there is no column `key`, or one of the rules' template is missing; where
+    /// a row is no entry (a key is NULL, a priority is no number from 0 to 10¹²) and the rules do not skip such rows, with
+    /// the row's number; [`OriginError::Stopped`] where nobody takes the rows any more. The rows
     /// before the fault have been sent.
     pub async fn rank(
         &self,
         permit: &dyn Permit,
         query: &str,
+        rules: &Rules,
         sink: mpsc::Sender<Vec<SourceRow>>,
-    ) -> Result<u64, OriginError> {
+    ) -> Result<Gathered, OriginError> {
         let _place = permit.enter().await?;
         let mut meter = Meter::new(permit, &self.counters);
         match &self.engine {
-            Engine::Postgres(engine) => engine.rank(&mut meter, query, sink).await,
-            Engine::Sqlite(engine) => engine.rank(&mut meter, query, sink).await,
+            Engine::Postgres(engine) => engine.rank(&mut meter, query, rules, sink).await,
+            Engine::Sqlite(engine) => engine.rank(&mut meter, query, rules, sink).await,
         }
     }
 
@@ -256,6 +271,9 @@ fn key_column(
     columns: &[String],
     same: impl Fn(&str, &str) -> bool,
 ) -> Result<Option<usize>, KeyColumnError> {
+    if columns.is_empty() {
+        return Err(KeyColumnError::NoColumns);
+    }
     let wanted = match (&loader.key_column, &query.key_column, query.placeholder) {
         (Some(column), _, _) | (None, Some(column), _) => column,
         (None, None, rewrite::Placeholder::Key) => return Ok(None),
@@ -274,6 +292,8 @@ fn key_column(
 /// Nothing says which key a row answers.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 enum KeyColumnError {
+    #[error("the query gives no columns: write a SELECT that gives what the value is made of")]
+    NoColumns,
     #[error("nothing says which key a row answers: set key-column to the column that has the key")]
     Unnamed,
     #[error(

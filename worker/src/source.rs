@@ -4,15 +4,26 @@
 //! the key is expected to get; all of them serve a loader's key template. Rows go out in chunks over a bounded channel,
 //! so a slow reader slows the source down.
 //!
+//! A line (row) that is no entry fails the source or is left out and counted, as its [`Rules`] say; what is wrong with
+//! the columns is wrong with all rows, and always fails it.
+//!
 //! Rows of queries come from [`Origin::rank`](crate::origin::Origin::rank), rows of files from [`mod@file`]. Left to others:
 //! merging duplicates, ranking.
 
 use std::fmt;
 use std::sync::Arc;
 
+use stoke_core::names::LoaderName;
 use stoke_core::units::Priority;
 
+mod bad;
 pub mod file;
+mod rows;
+
+pub(crate) use bad::shown;
+pub use bad::{BadLine, Gathered};
+pub(crate) use rows::Rows;
+pub use rows::Rules;
 
 /// The column that a source must have.
 pub const KEY_COLUMN: &str = "key";
@@ -32,6 +43,8 @@ pub struct SourceRow {
     pub values: Vec<Option<String>>,
     /// [`Priority::ONE`] where the source has no priority for this row.
     pub priority: Priority,
+    /// The cache key by the rules' template; empty where they have none.
+    pub cache_key: Vec<u8>,
 }
 
 impl SourceRow {
@@ -79,120 +92,41 @@ pub enum SourceFault {
     /// Two columns of one name.
     #[error("there are two columns {0:?}: give them different names")]
     DuplicateColumn(String),
-    /// A row without key.
-    #[error("{0}: the key is empty or NULL")]
-    NullKey(Whereabouts),
-    /// A priority that is none.
-    #[error("{at}: the priority {text:?} is not a number from 0 to {max}", max = Priority::REQUESTS_MAX)]
-    Priority {
-        /// Where.
-        at: Whereabouts,
-        /// What is written there.
-        text: String,
+    /// The loader's template names a column that no row has.
+    #[error(
+        "the key template of loader {loader} names the column {column:?}, which is not among {}: let the key source give it, or correct the template",
+        listed(.found)
+    )]
+    MissingColumn {
+        /// Whose template.
+        loader: LoaderName,
+        /// The column.
+        column: String,
+        /// The columns that there are.
+        found: Vec<String>,
     },
-    /// A row with a value that has no text form.
-    #[error("{at}: {what}")]
-    Row {
-        /// Where.
-        at: Whereabouts,
-        /// The column, and what is wrong with it.
-        what: String,
-    },
+    /// The line of column names cannot be read.
+    #[error("{0}; it should be the header, with the columns' names")]
+    Header(BadLine),
+    /// A line (row) that is no entry.
+    #[error("{0}; correct it, or let bad lines be skipped (on_bad_line, --on-bad-line skip)")]
+    Bad(BadLine),
 }
 
 fn listed(names: &[String]) -> String {
+    /// How many columns are named, and how long a name may be: a file may have a line of a megabyte for a header.
+    const NAMED_MAX: usize = 20;
+    const NAME_CHARS_MAX: usize = 60;
     if names.is_empty() {
-        "the columns (there are none)".to_owned()
-    } else {
-        names.join(", ")
+        return "the columns (there are none)".to_owned();
     }
-}
-
-/// The columns of a source, checked: what turns values into rows.
-#[derive(Clone, Debug)]
-pub(crate) struct Header {
-    columns: Arc<[String]>,
-    key: usize,
-    priority: Option<usize>,
-}
-
-impl Header {
-    /// Finds `key` and `priority` among the columns.
-    pub(crate) fn new(columns: Vec<String>) -> Result<Self, SourceFault> {
-        for (i, name) in columns.iter().enumerate() {
-            if columns[..i].contains(name) {
-                return Err(SourceFault::DuplicateColumn(name.clone()));
-            }
-        }
-        let Some(key) = columns.iter().position(|name| name == KEY_COLUMN) else {
-            return Err(SourceFault::NoKey { found: columns });
-        };
-        let priority = columns.iter().position(|name| name == PRIORITY_COLUMN);
-        Ok(Self {
-            columns: columns.into(),
-            key,
-            priority,
-        })
+    let name = |name: &String| {
+        let name: String = name.chars().take(NAME_CHARS_MAX).collect();
+        name.escape_debug().to_string()
+    };
+    let mut listed: Vec<String> = names.iter().take(NAMED_MAX).map(name).collect();
+    if names.len() > NAMED_MAX {
+        listed.push(format!("… ({} in all)", names.len()));
     }
-
-    pub(crate) fn columns(&self) -> &Arc<[String]> {
-        &self.columns
-    }
-
-    /// A row of these columns. An empty priority is no priority.
-    pub(crate) fn row(
-        &self,
-        at: Whereabouts,
-        values: Vec<Option<String>>,
-    ) -> Result<SourceRow, SourceFault> {
-        debug_assert_eq!(values.len(), self.columns.len());
-        if values[self.key].is_none() {
-            return Err(SourceFault::NullKey(at));
-        }
-        let text = self
-            .priority
-            .and_then(|index| values[index].as_deref())
-            .filter(|text| !text.is_empty());
-        let priority = match text {
-            None => Priority::ONE,
-            Some(text) => text
-                .trim()
-                .parse()
-                .ok()
-                .and_then(|requests| Priority::from_requests(requests).ok())
-                .ok_or_else(|| SourceFault::Priority {
-                    at,
-                    text: text.chars().take(80).collect(),
-                })?,
-        };
-        Ok(SourceRow {
-            columns: Arc::clone(&self.columns),
-            values,
-            priority,
-        })
-    }
-}
-
-/// Rows gathered until they are worth sending.
-#[derive(Debug, Default)]
-pub(crate) struct Chunk {
-    rows: Vec<SourceRow>,
-    bytes: usize,
-}
-
-impl Chunk {
-    /// Adds a row; gives the chunk back when it is full.
-    pub(crate) fn push(&mut self, row: SourceRow) -> Option<Vec<SourceRow>> {
-        self.bytes += row.values.iter().flatten().map(String::len).sum::<usize>();
-        self.rows.push(row);
-        let full = self.rows.len() >= CHUNK_ROWS || self.bytes >= CHUNK_BYTES;
-        full.then(|| self.take()).flatten()
-    }
-
-    /// What has been gathered, if anything.
-    pub(crate) fn take(&mut self) -> Option<Vec<SourceRow>> {
-        self.bytes = 0;
-        let rows = std::mem::take(&mut self.rows);
-        (!rows.is_empty()).then_some(rows)
-    }
+    listed.join(", ")
 }

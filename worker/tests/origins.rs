@@ -21,6 +21,8 @@ mod failures;
 mod json;
 #[path = "origins/keys.rs"]
 mod keys;
+#[path = "origins/prepare.rs"]
+mod prepare;
 #[path = "origins/sources.rs"]
 mod sources;
 #[path = "origins/sqlite.rs"]

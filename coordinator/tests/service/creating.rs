@@ -205,6 +205,7 @@ async fn a_created_job_is_shown_as_it_was_asked_for_with_the_defaults_filled_in(
     work(&mut asked).attempts_max = 5;
     for source in &mut work(&mut asked).sources {
         source.merge = v1::Merge::Max.into();
+        source.on_bad_line = v1::OnBadLine::Fail.into();
         source.loader = "product".into();
     }
     assert_eq!(job.spec.as_ref(), Some(&asked));

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use stoke_core::job::Life;
 use stoke_core::ledger::Cap;
 use stoke_core::names::{JobName, Resource};
-use stoke_core::records::{Assignment, Checkpoint, Job, SourceTask, keys};
+use stoke_core::records::{Assignment, Checkpoint, Job, PlanningTask, SourceTask, keys};
 use stoke_store::record::{self};
 use stoke_store::{KeyValue, Keys, Revision, Snapshot};
 
 use super::BeatError;
-use crate::job::{Assigned, AssignedRead};
+use crate::job::{Assigned, AssignedTask};
 use crate::worker::Shared;
 
 /// How many jobs one read asks after: each takes three ranges.
@@ -38,13 +38,14 @@ pub(super) struct Mine {
     pub(super) life: At<Life>,
     pub(super) record: Job,
     pub(super) assignment: Option<Assigned>,
-    pub(super) reads: Vec<AssignedRead>,
+    /// Its tasks of planning, in their order.
+    pub(super) tasks: Vec<AssignedTask>,
 }
 
 impl Mine {
     /// Whether this worker has anything to do with the job.
     pub(super) fn is_held(&self) -> bool {
-        self.assignment.is_some() || !self.reads.is_empty()
+        self.assignment.is_some() || !self.tasks.is_empty()
     }
 }
 
@@ -58,7 +59,7 @@ pub(super) struct Records {
     pub(super) jobs: BTreeMap<JobName, Mine>,
 }
 
-/// Reads it: first the lives of all jobs, the sources to read and the caps; then, of jobs that are not over, what is
+/// Reads it: first the lives of all jobs, the tasks of planning and the caps; then, of jobs that are not over, what is
 /// this worker's.
 pub(super) async fn read(shared: &Shared, resources: &[Resource]) -> Result<Records, BeatError> {
     let mut ranges = vec![
@@ -82,7 +83,7 @@ pub(super) async fn read(shared: &Shared, resources: &[Resource]) -> Result<Reco
             .insert(resource.clone(), found(shared, &first, resource)?);
     }
     let lives = lives(&first)?;
-    let reads = my_reads(shared, &first)?;
+    let tasks = my_tasks(shared, &first)?;
     let names: Vec<&JobName> = lives.keys().collect();
     for some in names.chunks(JOBS_PER_READ) {
         let ranges: Vec<Keys> = some
@@ -111,7 +112,7 @@ pub(super) async fn read(shared: &Shared, resources: &[Resource]) -> Result<Reco
                     revision: a.revision,
                     checkpoint: checkpoint.map(|c| (c.value, c.revision)),
                 }),
-                reads: reads.get(*job).cloned().unwrap_or_default(),
+                tasks: tasks.get(*job).cloned().unwrap_or_default(),
             };
             if mine.is_held() {
                 records.jobs.insert((*job).clone(), mine);
@@ -157,33 +158,36 @@ fn lives(snapshot: &Snapshot) -> Result<BTreeMap<JobName, At<Life>>, BeatError> 
     Ok(lives)
 }
 
-fn my_reads(
+fn my_tasks(
     shared: &Shared,
     snapshot: &Snapshot,
-) -> Result<BTreeMap<JobName, Vec<AssignedRead>>, BeatError> {
-    let mut reads: BTreeMap<JobName, Vec<AssignedRead>> = BTreeMap::new();
+) -> Result<BTreeMap<JobName, Vec<AssignedTask>>, BeatError> {
+    let mut tasks: BTreeMap<JobName, Vec<AssignedTask>> = BTreeMap::new();
     for entry in &snapshot.entries {
-        let Some((job, source)) = entry
+        let Some((job, task)) = entry
             .key
             .strip_prefix(keys::READS)
             .and_then(|rest| rest.split_once('/'))
         else {
             continue;
         };
-        let (Ok(job), Ok(source)) = (job.parse(), source.parse()) else {
+        let (Ok(job), Ok(task)) = (job.parse(), task.parse::<PlanningTask>()) else {
             continue;
         };
-        let task: SourceTask = record::decode(entry)?;
-        if task.worker == shared.name {
-            let read = AssignedRead {
-                source,
-                attempt: task.attempt,
+        let given: SourceTask = record::decode(entry)?;
+        if given.worker == shared.name {
+            let given = AssignedTask {
+                task,
+                attempt: given.attempt,
                 revision: entry.mod_revision.0,
             };
-            reads.entry(job).or_default().push(read);
+            tasks.entry(job).or_default().push(given);
         }
     }
-    Ok(reads)
+    for given in tasks.values_mut() {
+        given.sort_by_key(|given| given.task);
+    }
+    Ok(tasks)
 }
 
 fn entry<'a>(snapshot: &'a Snapshot, key: &str) -> Option<&'a KeyValue> {

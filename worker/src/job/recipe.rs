@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use stoke_core::job::{Batch, From, KeySource, Loader};
+use stoke_core::job::{Batch, From, KeySource, Loader, OnBadLine};
 use stoke_core::names::OriginName;
 
 use crate::catalog::{Catalog, LoaderSpec, SourceFrom, VALUE_BYTES_DEFAULT};
@@ -51,30 +51,78 @@ pub(super) enum Readable {
     },
 }
 
-/// One source. `None` where this worker does not know or allow it (any more).
-pub(super) fn source(source: &KeySource, catalog: &Catalog) -> Option<Readable> {
+/// One source, and what is done with its bad lines: they are skipped where the job or the catalog says so. `None` where
+/// this worker does not know or allow it (any more).
+pub(super) fn source(source: &KeySource, catalog: &Catalog) -> Option<(Readable, OnBadLine)> {
+    let of_job = source.on_bad_line;
     match &source.from {
         From::Upload => None,
-        From::Sql { origin, query } => catalog.allow_sql_in_jobs.then(|| Readable::Sql {
-            origin: origin.clone(),
-            query: query.clone(),
+        From::Sql { origin, query } => catalog.allow_sql_in_jobs.then(|| {
+            let (origin, query) = (origin.clone(), query.clone());
+            (Readable::Sql { origin, query }, of_job)
         }),
-        From::File { path, format } => catalog.allow_files_in_jobs.then(|| Readable::File {
-            path: path.into(),
-            format: format.map(|format| match format {
+        From::File { path, format } => catalog.allow_files_in_jobs.then(|| {
+            let format = format.map(|format| match format {
                 stoke_core::job::FileFormat::Csv => Format::Csv,
                 stoke_core::job::FileFormat::Ndjson => Format::Ndjson,
-            }),
+            });
+            let path = path.into();
+            (Readable::File { path, format }, of_job)
         }),
-        From::Named(name) => Some(match &catalog.sources.get(name)?.from {
-            SourceFrom::Sql { origin, query } => Readable::Sql {
-                origin: origin.clone(),
-                query: query.clone(),
-            },
-            SourceFrom::File(path) => Readable::File {
-                path: path.clone(),
-                format: None,
-            },
-        }),
+        From::Named(name) => {
+            let config = catalog.sources.get(name)?;
+            let readable = match &config.from {
+                SourceFrom::Sql { origin, query } => Readable::Sql {
+                    origin: origin.clone(),
+                    query: query.clone(),
+                },
+                SourceFrom::File(path) => Readable::File {
+                    path: path.clone(),
+                    format: None,
+                },
+            };
+            let on_bad_line = match of_job {
+                OnBadLine::Skip => OnBadLine::Skip,
+                OnBadLine::Fail => config.on_bad_line,
+            };
+            Some((readable, on_bad_line))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stoke_core::job::Merge;
+
+    use super::*;
+    use crate::catalog::SourceConfig;
+
+    #[test]
+    fn bad_lines_of_a_named_source_are_skipped_where_the_job_or_the_catalog_says_so() {
+        use OnBadLine::{Fail, Skip};
+        for (job, catalog, expected) in [
+            (Fail, Fail, Fail),
+            (Fail, Skip, Skip),
+            (Skip, Fail, Skip),
+            (Skip, Skip, Skip),
+        ] {
+            let config = SourceConfig {
+                name: "top".parse().unwrap(),
+                from: SourceFrom::File("keys.csv".into()),
+                loader: None,
+                on_bad_line: catalog,
+            };
+            let catalog = Catalog {
+                sources: [(config.name.clone(), config)].into(),
+                ..Catalog::default()
+            };
+            let asked = KeySource {
+                loader: 0,
+                from: From::Named("top".parse().unwrap()),
+                merge: Merge::Max,
+                on_bad_line: job,
+            };
+            assert_eq!(source(&asked, &catalog).unwrap().1, expected);
+        }
     }
 }

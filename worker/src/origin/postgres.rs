@@ -46,7 +46,7 @@ use super::rewrite::{Placeholder, Rewritten};
 use super::sheet::Sheet;
 use crate::catalog::{BATCH_KEYS_MAX, LoaderSpec, OriginConfig};
 use crate::permit::Stopped;
-use crate::source::{Chunk, Header, SourceFault, SourceRow, Whereabouts};
+use crate::source::{Gathered, Rows, Rules, SourceFault, SourceRow, Whereabouts};
 
 /// How many levels of look-ups of types are paid for before an unknown query is prepared.
 const LOOKUPS_AHEAD: u32 = 2;
@@ -125,9 +125,25 @@ impl Engine {
         loader: &LoaderSpec,
         query: &Rewritten,
     ) -> Result<(), OriginError> {
-        let (session, _recipe) = self.recipe(meter, loader, query).await?;
-        self.give_back(session);
-        Ok(())
+        // A session that has it prepared would not ask the server again: a table may have been altered since.
+        let mut session = match self.idle.take() {
+            Some(session) if !session.prepared.contains(query.sql.as_str()) => session,
+            known => {
+                self.give_back(known);
+                let _setting_up = SettingUp::begin(&self.setting_up);
+                self.doors.open(meter, self.statement_timeout).await?
+            }
+        };
+        let doing = doing_prepare(loader);
+        let plan = self
+            .plan(meter, &mut session, query.sql.as_str().into(), &doing)
+            .await
+            .inspect_err(|_| {
+                self.plans().remove(query.sql.as_str());
+            })?;
+        self.remember(&plan);
+        self.give_back(Some(session));
+        recipe_of(plan, loader, query, &doing).map(drop)
     }
 
     pub(super) async fn load(
@@ -170,8 +186,9 @@ impl Engine {
         &self,
         meter: &mut Meter<'_>,
         query: &str,
+        rules: &Rules,
         sink: mpsc::Sender<Vec<SourceRow>>,
-    ) -> Result<u64, OriginError> {
+    ) -> Result<Gathered, OriginError> {
         const DOING: &str = "run the key source's query";
         let permanent = |error: SourceFault| OriginError::permanent(DOING, error);
         // A connection of its own: its statement timeout is another one.
@@ -180,12 +197,12 @@ impl Engine {
         if !plan.parameters.is_empty() {
             return Err(OriginError::permanent(DOING, ParametersInSource));
         }
-        let header = Header::new(plan.names()).map_err(permanent)?;
+        let mut gathering = Rows::new(rules);
+        gathering.columns(plan.names()).map_err(permanent)?;
         let limit = self.source_timeout + GRACE;
         meter.pass(1).await?;
         let mut rows =
             sqlx::query(AssertSqlSafe(Arc::clone(&plan.sql))).fetch(&mut session.connection);
-        let mut chunk = Chunk::default();
         let mut number = 0;
         loop {
             let row = match tokio::time::timeout(limit, rows.try_next()).await {
@@ -197,24 +214,18 @@ impl Engine {
             number += 1;
             meter.count_row();
             let at = Whereabouts::Row(number);
-            let values = (0..header.columns().len())
-                .map(|index| plan.text(&row, index))
-                .collect::<Result<_, _>>();
-            let values = values.map_err(|fault| {
-                permanent(SourceFault::Row {
-                    at,
-                    what: fault.to_string(),
-                })
-            })?;
-            let row = header.row(at, values).map_err(permanent)?;
-            if let Some(full) = chunk.push(row) {
+            let values = (0..gathering.column_count())
+                .map(|index| plan.text(&row, index).map_err(|fault| fault.to_string()))
+                .collect();
+            if let Some(full) = gathering.row(at, values).map_err(permanent)? {
                 sink.send(full).await.map_err(|_| Stopped)?;
             }
         }
-        if let Some(last) = chunk.take() {
+        let (last, gathered) = gathering.finish();
+        if let Some(last) = last {
             sink.send(last).await.map_err(|_| Stopped)?;
         }
-        Ok(number)
+        Ok(gathered)
     }
 
     /// What a loader needs, and the session that was used to find it out, if one was.
@@ -224,7 +235,7 @@ impl Engine {
         loader: &LoaderSpec,
         query: &Rewritten,
     ) -> Result<(Option<Session>, Recipe), OriginError> {
-        let doing = format!("prepare the query of loader {:?}", loader.name.as_str());
+        let doing = doing_prepare(loader);
         let known = self.plans().get(query.sql.as_str()).cloned();
         let (session, plan) = match known {
             Some(plan) => (None, plan),
@@ -233,31 +244,19 @@ impl Engine {
                 let plan = self
                     .plan(meter, &mut session, query.sql.as_str().into(), &doing)
                     .await?;
-                let mut plans = self.plans();
-                if plans.len() >= PLANS_MAX {
-                    plans.clear();
-                }
-                plans.insert(Arc::clone(&plan.sql), Arc::clone(&plan));
-                drop(plans);
+                self.remember(&plan);
                 (Some(session), plan)
             }
         };
-        let parameter = Parameter::new(&plan.parameters, query.placeholder);
-        let parameter = parameter.map_err(|error| OriginError::permanent(&doing, error))?;
-        // PostgreSQL spells names exactly; the query's own were folded when it was rewritten.
-        let key_column = super::key_column(loader, query, &plan.names(), |_, _| false);
-        let key_column = key_column.map_err(|error| OriginError::permanent(&doing, error))?;
-        let (placeholder, value_bytes_max) = (query.placeholder, loader.max_value_bytes);
-        Ok((
-            session,
-            Recipe {
-                plan,
-                parameter,
-                placeholder,
-                key_column,
-                value_bytes_max,
-            },
-        ))
+        Ok((session, recipe_of(plan, loader, query, &doing)?))
+    }
+
+    fn remember(&self, plan: &Arc<Plan>) {
+        let mut plans = self.plans();
+        if plans.len() >= PLANS_MAX {
+            plans.clear();
+        }
+        plans.insert(Arc::clone(&plan.sql), Arc::clone(plan));
     }
 
     /// Prepares a query that nothing is known of.
@@ -310,4 +309,29 @@ impl Engine {
     fn plans(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, Arc<Plan>>> {
         self.plans.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn doing_prepare(loader: &LoaderSpec) -> String {
+    format!("prepare the query of loader {:?}", loader.name.as_str())
+}
+
+/// What a loader needs besides a session, where its prepared query can answer keys.
+fn recipe_of(
+    plan: Arc<Plan>,
+    loader: &LoaderSpec,
+    query: &Rewritten,
+    doing: &str,
+) -> Result<Recipe, OriginError> {
+    let parameter = Parameter::new(&plan.parameters, query.placeholder);
+    let parameter = parameter.map_err(|error| OriginError::permanent(doing, error))?;
+    // PostgreSQL spells names exactly; the query's own were folded when it was rewritten.
+    let key_column = super::key_column(loader, query, &plan.names(), |_, _| false);
+    let key_column = key_column.map_err(|error| OriginError::permanent(doing, error))?;
+    Ok(Recipe {
+        plan,
+        parameter,
+        placeholder: query.placeholder,
+        key_column,
+        value_bytes_max: loader.max_value_bytes,
+    })
 }

@@ -2,6 +2,10 @@
 //!
 //! Pure. Keys are compared by their canonical text, so that a row with the number 7 answers the key "007". Keys that
 //! have the same canonical text are asked once and answered alike.
+//!
+//! A row for a key that was not asked for is left out: a query may give more than it was asked for. But then a key without
+//! a row cannot be told from one whose row came under another spelling (a collation that ignores case, another column):
+//! it fails, for counting it as absent would call a cold key none.
 
 use std::collections::HashMap;
 
@@ -11,6 +15,21 @@ use super::{Answer, Loaded};
 
 /// Why an entry has no value though the database gave one.
 pub(super) type Reason = String;
+
+/// Why an entry with two rows has failed.
+const TWO_ROWS: &str =
+    "two rows for one key, and nothing says which is right: let the query give one row a key";
+
+/// Why an entry without a row has failed where there were rows for other keys.
+fn no_row_but_strangers(unasked: u64, stranger: Option<&str>) -> Reason {
+    let such_as = stranger.map_or(String::new(), |key| {
+        format!(", such as {}", crate::source::shown(key.as_bytes()))
+    });
+    let rows = if unasked == 1 { "row" } else { "rows" };
+    format!(
+        "no row for this key, but {unasked} {rows} for keys that were not asked for{such_as}: let key-column name the column that has the keys as they are asked"
+    )
+}
 
 /// The answers to some keys, filled row by row.
 #[derive(Debug)]
@@ -23,6 +42,8 @@ pub(super) struct Sheet {
     /// Into `answers`, for each key as it was given.
     of_key: Vec<usize>,
     unasked: u64,
+    /// The key of the first row that nobody asked for, where it has one.
+    stranger: Option<String>,
 }
 
 impl Sheet {
@@ -34,6 +55,7 @@ impl Sheet {
             index: HashMap::with_capacity(keys.len()),
             of_key: Vec::with_capacity(keys.len()),
             unasked: 0,
+            stranger: None,
         };
         for key in keys {
             let next = sheet.answers.len();
@@ -69,7 +91,12 @@ impl Sheet {
     /// The slot that a row with this canonical key answers; a row for a key that nobody asked for is counted.
     pub(super) fn slot(&mut self, canonical: Option<&str>) -> Option<usize> {
         let slot = canonical.and_then(|text| self.index.get(text).copied());
-        self.unasked += u64::from(slot.is_none());
+        if slot.is_none() {
+            self.unasked += 1;
+            if self.stranger.is_none() {
+                self.stranger = canonical.map(str::to_owned);
+            }
+        }
         slot
     }
 
@@ -79,7 +106,7 @@ impl Sheet {
             (Answer::Absent, Ok(value)) => Answer::Row(value),
             (Answer::Absent, Err(reason)) => Answer::Failed { reason },
             _ => Answer::Failed {
-                reason: "two rows for one key".to_owned(),
+                reason: TWO_ROWS.to_owned(),
             },
         };
         self.answers[slot] = answer;
@@ -87,11 +114,14 @@ impl Sheet {
 
     /// The answers in the order of the keys.
     pub(super) fn finish(self, queries: u64, rows: u64) -> Loaded {
-        let answers = self
-            .of_key
-            .iter()
-            .map(|&slot| self.answers[slot].clone())
-            .collect();
+        let doubtful = (self.unasked > 0).then(|| Answer::Failed {
+            reason: no_row_but_strangers(self.unasked, self.stranger.as_deref()),
+        });
+        let answer = |&slot: &usize| match (&self.answers[slot], &doubtful) {
+            (Answer::Absent, Some(doubtful)) => doubtful.clone(),
+            (answer, _) => answer.clone(),
+        };
+        let answers = self.of_key.iter().map(answer).collect();
         Loaded {
             answers,
             rows,
@@ -140,12 +170,43 @@ mod tests {
         assert_eq!(sheet.slot(Some("3")), None);
         assert_eq!(sheet.slot(None), None);
         let loaded = sheet.finish(1, 5);
-        assert_eq!(
-            loaded.answers[0],
-            Answer::Failed {
-                reason: "two rows for one key".to_owned()
-            }
-        );
+        assert_eq!(reason(&loaded.answers[0]), TWO_ROWS);
         assert_eq!((loaded.unasked, loaded.rows), (2, 5));
+    }
+
+    #[test]
+    fn a_key_without_a_row_is_absent_unless_there_are_rows_that_nobody_asked_for() {
+        let mut complete = sheet(&["1", "2"]);
+        for key in ["1", "2"] {
+            let slot = complete.slot(Some(key)).unwrap();
+            complete.answer(slot, Ok(Bytes::new()));
+        }
+        complete.slot(Some("3"));
+        let row = Answer::Row(Bytes::new());
+        assert_eq!(complete.finish(1, 3).answers, [row.clone(), row.clone()]);
+
+        assert_eq!(sheet(&["2"]).finish(1, 0).answers, [Answer::Absent]);
+
+        let mut doubtful = sheet(&["1", "2", "x"]);
+        let slot = doubtful.slot(Some("1")).unwrap();
+        doubtful.answer(slot, Ok(Bytes::new()));
+        doubtful.slot(None);
+        doubtful.slot(Some("3"));
+        let answers = doubtful.finish(1, 3).answers;
+        assert_eq!(answers[0], row);
+        assert!(
+            reason(&answers[1]).starts_with(
+                "no row for this key, but 2 rows for keys that were not asked for, such as \"3\":"
+            ),
+            "{answers:?}"
+        );
+        assert_eq!(reason(&answers[2]), "\"x\" is no number");
+    }
+
+    fn reason(answer: &Answer) -> &str {
+        match answer {
+            Answer::Failed { reason } => reason,
+            other => panic!("not failed: {other:?}"),
+        }
     }
 }

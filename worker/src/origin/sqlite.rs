@@ -32,7 +32,7 @@ use super::sheet::Sheet;
 use super::{key_column, refuse_duplicates};
 use crate::catalog::{BATCH_KEYS_MAX, LoaderSpec, OriginConfig};
 use crate::permit::Stopped;
-use crate::source::{Chunk, Header, SourceFault, SourceRow, Whereabouts};
+use crate::source::{Gathered, Rows, Rules, SourceFault, SourceRow, Whereabouts};
 
 /// How much longer than the statement timeout we wait for an answer.
 const GRACE: Duration = Duration::from_secs(5);
@@ -87,7 +87,8 @@ impl Engine {
         loader: &LoaderSpec,
         query: &Rewritten,
     ) -> Result<(), OriginError> {
-        let mut session = self.session(meter).await?;
+        // A session that has it prepared would not read the file's schema again: a table may have been altered since.
+        let mut session = self.doors.open(meter).await?;
         meter.pass(1).await?;
         self.recipe(&mut session, loader, query).await?;
         self.idle.give_back(session);
@@ -153,49 +154,41 @@ impl Engine {
         &self,
         meter: &mut Meter<'_>,
         query: &str,
+        rules: &Rules,
         sink: mpsc::Sender<Vec<SourceRow>>,
-    ) -> Result<u64, OriginError> {
+    ) -> Result<Gathered, OriginError> {
         const DOING: &str = "run the key source's query";
         let permanent = |error: SourceFault| OriginError::permanent(DOING, error);
         let driver = |error| OriginError::from_driver(DOING, error);
         let mut session = self.session(meter).await?;
-        let header =
-            Header::new(columns(&mut session, query).await.map_err(driver)?).map_err(permanent)?;
+        let columns = columns(&mut session, query).await.map_err(driver)?;
+        let mut gathering = Rows::new(rules);
+        gathering.columns(columns.clone()).map_err(permanent)?;
         meter.pass(1).await?;
         session.begin(self.source_timeout);
         let mut rows = sqlx::query(AssertSqlSafe(query.to_owned())).fetch(&mut session.connection);
-        let mut chunk = Chunk::default();
         let mut number = 0;
         while let Some(row) = rows.try_next().await.map_err(driver)? {
             number += 1;
             meter.count_row();
             let at = Whereabouts::Row(number);
             let value = |index: usize| {
-                let what = |fault: value::Fault| {
-                    format!("the column {:?} {fault}", header.columns()[index])
-                };
-                value::text(&row, index).map_err(|fault| {
-                    permanent(SourceFault::Row {
-                        at,
-                        what: what(fault),
-                    })
-                })
+                value::text(&row, index)
+                    .map_err(|fault| format!("the column {:?} {fault}", columns[index]))
             };
-            let values = (0..header.columns().len())
-                .map(value)
-                .collect::<Result<_, _>>()?;
-            let row = header.row(at, values).map_err(permanent)?;
-            if let Some(full) = chunk.push(row) {
+            let values = (0..columns.len()).map(value).collect();
+            if let Some(full) = gathering.row(at, values).map_err(permanent)? {
                 sink.send(full).await.map_err(|_| Stopped)?;
             }
         }
         drop(rows);
-        if let Some(last) = chunk.take() {
+        let (last, gathered) = gathering.finish();
+        if let Some(last) = last {
             sink.send(last).await.map_err(|_| Stopped)?;
         }
         session.end();
         self.idle.give_back(session);
-        Ok(number)
+        Ok(gathered)
     }
 
     async fn recipe(
@@ -289,8 +282,11 @@ async fn receive(
                 Some(value::Key::Number(number)) if numbers.contains_key(&number) => {
                     numbers[&number].clone()
                 }
+                Some(value::Key::Number(number)) => {
+                    sheet.slot(Some(&number.to_string())).into_iter().collect()
+                }
                 Some(value::Key::Text(text)) => sheet.slot(Some(&text)).into_iter().collect(),
-                _ => sheet.slot(None).into_iter().collect(),
+                None => sheet.slot(None).into_iter().collect(),
             },
         };
         if slots.is_empty() {

@@ -1,16 +1,16 @@
 //! Key files: CSV with a header line, or one JSON object a line.
 //!
-//! Files are read as streams, by a blocking task; what is held is one line and one chunk. Every error has its line.
+//! Files are read as streams, by a blocking task; what is held is one line and one chunk. Every error has its line. A line
+//! over the bound is passed over without being held. A byte order mark at the start is no part of the content.
 
-use std::borrow::Cow;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::mpsc;
 
-use super::{SourceFault, SourceRow};
+use super::{Gathered, Rows, Rules, SourceFault, SourceRow};
 
 mod csv;
 mod ndjson;
@@ -78,26 +78,8 @@ pub enum FileError {
         #[source]
         source: io::Error,
     },
-    /// A line without end.
-    #[error("the key file {} has a line of more than {LINE_BYTES_MAX} bytes: line {line}", .path.display())]
-    TooLong {
-        /// The file.
-        path: PathBuf,
-        /// The line.
-        line: u64,
-    },
-    /// A line that is not of the file's format.
-    #[error("the key file {} is malformed at line {line}: {what}", .path.display())]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// The line.
-        line: u64,
-        /// What is wrong with it.
-        what: String,
-    },
     /// The content is not that of a key source.
-    #[error("the key file {} does not fit", .path.display())]
+    #[error("the key file {} cannot be used", .path.display())]
     Content {
         /// The file.
         path: PathBuf,
@@ -116,8 +98,8 @@ pub enum FileError {
 /// Whether somebody has begun to read standard input: what was read is gone.
 static STANDARD_INPUT_READ: AtomicBool = AtomicBool::new(false);
 
-/// Reads a key file and sends its rows, in chunks, until its end; returns how many rows there were. `-` is standard
-/// input. Without `format`, the name's ending says it, or the first byte.
+/// Reads a key file and sends its rows, in chunks, until its end; returns what there was in it. `-` is standard input.
+/// Without `format`, the name's ending says it, or the first byte.
 ///
 /// Where this future is dropped, the reading ends with the chunk at hand: the receiver is expected to go too.
 ///
@@ -126,9 +108,10 @@ static STANDARD_INPUT_READ: AtomicBool = AtomicBool::new(false);
 pub async fn read(
     path: &Path,
     format: Option<Format>,
+    rules: &Rules,
     sink: mpsc::Sender<Vec<SourceRow>>,
-) -> Result<u64, FileError> {
-    let path = path.to_owned();
+) -> Result<Gathered, FileError> {
+    let (path, rules) = (path.to_owned(), rules.clone());
     let stopped = FileError::Stopped { path: path.clone() };
     let task = tokio::task::spawn_blocking(move || {
         let format = format.or_else(|| Format::of_name(&path));
@@ -136,7 +119,7 @@ pub async fn read(
             if STANDARD_INPUT_READ.swap(true, Ordering::AcqRel) {
                 return Err(FileError::StandardInputGone);
             }
-            return read_from(io::stdin().lock(), &path, format, |chunk| {
+            return read_from(io::stdin().lock(), &path, format, &rules, |chunk| {
                 sink.blocking_send(chunk).is_ok()
             });
         }
@@ -144,7 +127,7 @@ pub async fn read(
             path: path.clone(),
             source,
         })?;
-        read_from(BufReader::new(file), &path, format, |chunk| {
+        read_from(BufReader::new(file), &path, format, &rules, |chunk| {
             sink.blocking_send(chunk).is_ok()
         })
     });
@@ -157,26 +140,82 @@ pub(super) fn read_from(
     mut reader: impl BufRead,
     path: &Path,
     format: Option<Format>,
-    send: impl FnMut(Vec<SourceRow>) -> bool,
-) -> Result<u64, FileError> {
+    rules: &Rules,
+    mut send: impl FnMut(Vec<SourceRow>) -> bool,
+) -> Result<Gathered, FileError> {
+    let unreadable = |source| FileError::Read {
+        path: path.to_owned(),
+        line: 1,
+        source,
+    };
+    let start = without_mark(&mut reader).map_err(unreadable)?;
+    let mut reader = io::Cursor::new(start).chain(reader);
     let format = match format {
         Some(format) => format,
-        None => Format::of_first_byte(&mut reader).map_err(|source| FileError::Read {
-            path: path.to_owned(),
-            line: 1,
-            source,
-        })?,
+        None => Format::of_first_byte(&mut reader).map_err(unreadable)?,
     };
-    match format {
-        Format::Csv => csv::read(reader, path, send),
-        Format::Ndjson => ndjson::read(reader, path, send),
+    let mut rows = Rows::new(rules);
+    let read = match format {
+        Format::Csv => csv::read(reader, &mut rows, &mut send),
+        Format::Ndjson => ndjson::read(reader, &mut rows, &mut send),
+    };
+    let path = || path.to_owned();
+    read.map_err(|ended| ended.described(path()))?;
+    let (last, gathered) = rows.finish();
+    if let Some(last) = last
+        && !send(last)
+    {
+        return Err(FileError::Stopped { path: path() });
+    }
+    Ok(gathered)
+}
+
+/// The first bytes of a file, without the mark that some programs put before UTF-8.
+fn without_mark(reader: &mut impl BufRead) -> io::Result<Vec<u8>> {
+    const MARK: &[u8] = b"\xef\xbb\xbf";
+    let mut start = Vec::with_capacity(MARK.len());
+    reader.take(MARK.len() as u64).read_to_end(&mut start)?;
+    if start == MARK {
+        start.clear();
+    }
+    Ok(start)
+}
+
+/// Why reading ended before the file's end.
+enum Ended {
+    /// It cannot be read on from this line.
+    Unreadable { line: u64, source: io::Error },
+    /// By its content.
+    Fault(SourceFault),
+    /// Nobody takes the rows any more.
+    Stopped,
+}
+
+impl From<SourceFault> for Ended {
+    fn from(fault: SourceFault) -> Self {
+        Self::Fault(fault)
     }
 }
 
-/// A text as the field of an error message: at most 80 characters.
-fn shortened(text: &str) -> Cow<'_, str> {
-    match text.char_indices().nth(80) {
-        Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
-        None => Cow::Borrowed(text),
+impl Ended {
+    fn described(self, path: PathBuf) -> FileError {
+        match self {
+            Self::Unreadable { line, source } => FileError::Read { path, line, source },
+            Self::Fault(source) => FileError::Content { path, source },
+            Self::Stopped => FileError::Stopped { path },
+        }
     }
+}
+
+/// Sends a chunk, where there is one.
+fn hand_on(
+    chunk: Option<Vec<SourceRow>>,
+    send: &mut impl FnMut(Vec<SourceRow>) -> bool,
+) -> Result<(), Ended> {
+    if let Some(chunk) = chunk
+        && !send(chunk)
+    {
+        return Err(Ended::Stopped);
+    }
+    Ok(())
 }

@@ -1,9 +1,11 @@
 //! Key sources in SQL.
 
+use stoke_core::job::OnBadLine;
+use stoke_core::template::Template;
 use stoke_core::units::Priority;
 use stoke_worker::origin::{Origin, OriginError};
 use stoke_worker::permit::Unlimited;
-use stoke_worker::source::SourceRow;
+use stoke_worker::source::{Gathered, Rules, SourceRow};
 use tokio::sync::mpsc;
 
 use crate::Database;
@@ -12,10 +14,19 @@ use crate::Database;
 pub(crate) async fn rank(
     origin: &Origin,
     query: &str,
-) -> (Vec<Vec<SourceRow>>, Result<u64, OriginError>) {
+) -> (Vec<Vec<SourceRow>>, Result<Gathered, OriginError>) {
+    rank_by(origin, query, &Rules::default()).await
+}
+
+/// The same, by these rules.
+pub(crate) async fn rank_by(
+    origin: &Origin,
+    query: &str,
+    rules: &Rules,
+) -> (Vec<Vec<SourceRow>>, Result<Gathered, OriginError>) {
     let (sink, mut source) = mpsc::channel(1);
     let mut chunks = Vec::new();
-    let (result, ()) = tokio::join!(origin.rank(&Unlimited, query, sink), async {
+    let (result, ()) = tokio::join!(origin.rank(&Unlimited, query, rules, sink), async {
         while let Some(chunk) = source.recv().await {
             chunks.push(chunk);
         }
@@ -32,7 +43,7 @@ async fn rows_come_in_order_in_chunks_with_their_columns_as_text() {
          FROM generate_series(1, 2500) i ORDER BY i",
     )
     .await;
-    assert_eq!(rows.unwrap(), 2500);
+    assert_eq!(rows.unwrap().rows, 2500);
     assert_eq!(
         chunks.iter().map(Vec::len).collect::<Vec<_>>(),
         [1000, 1000, 500]
@@ -80,7 +91,10 @@ async fn priorities_are_any_kind_of_number_and_may_be_missing() {
         );
     }
     let (chunks, rows) = rank(&database.origin(), "SELECT 'k' AS key").await;
-    assert_eq!((chunks[0][0].priority, rows.unwrap()), (Priority::ONE, 1));
+    assert_eq!(
+        (chunks[0][0].priority, rows.unwrap().rows),
+        (Priority::ONE, 1)
+    );
 }
 
 #[tokio::test]
@@ -97,7 +111,7 @@ async fn rows_that_cannot_be_used_are_named_by_their_number() {
         ),
         (
             "SELECT * FROM (VALUES (1, 1), (2, -1)) v (key, priority)",
-            "row 2: the priority \"-1\" is not a number",
+            "row 2: the priority \"-1\" is not a number from 0 to 1000000000000; correct it, or let bad lines be skipped",
         ),
         (
             "SELECT 1 AS key, 'NaN'::float8 AS priority",
@@ -135,7 +149,8 @@ async fn a_source_is_read_no_faster_than_its_rows_are_taken() {
     let origin = database.origin();
     let (sink, mut source) = mpsc::channel(1);
     let query = "SELECT i AS key FROM generate_series(1, 200000) i";
-    let rank = origin.rank(&Unlimited, query, sink);
+    let rules = Rules::default();
+    let rank = origin.rank(&Unlimited, query, &rules, sink);
     let first_then_gone = async {
         let first = source.recv().await.unwrap();
         assert_eq!(first.len(), 1000);
@@ -149,4 +164,51 @@ async fn a_source_is_read_no_faster_than_its_rows_are_taken() {
         "{} rows were read ahead",
         origin.rows()
     );
+}
+
+/// Rules that skip bad rows, with this template.
+pub(crate) fn skipping(template: &str) -> Rules {
+    Rules {
+        on_bad_line: OnBadLine::Skip,
+        template: Some(("items".parse().unwrap(), Template::parse(template).unwrap())),
+    }
+}
+
+#[tokio::test]
+async fn rows_that_cannot_be_used_are_left_out_and_counted_where_the_rules_say_so() {
+    let database = Database::new();
+    let query = "SELECT * FROM (VALUES
+          (1, '1', 1.5::float8, 'eu'), (2, NULL, 1, 'eu'), (3, '', 1, 'eu'), (4, '4', -1, 'eu'),
+          (5, '5', 'NaN', 'eu'), (6, '6', 'Infinity', 'eu'), (7, '7', 1e13, 'eu'), (8, '8', 1, NULL), (9, '9', NULL, 'eu')
+        ) v (n, key, priority, region) ORDER BY n";
+    let rules = skipping("{region}:{key}");
+    let (chunks, gathered) = rank_by(&database.origin(), query, &rules).await;
+    let gathered = gathered.unwrap();
+    let cache_keys: Vec<&[u8]> = chunks.iter().flatten().map(|r| &r.cache_key[..]).collect();
+    assert_eq!(cache_keys, [&b"eu:1"[..], b"eu:9"]);
+    assert_eq!((gathered.rows, gathered.bad_lines), (2, 7));
+    assert_eq!(
+        gathered.examples,
+        [
+            "row 2: the key is empty or NULL",
+            "row 3: the key is empty or NULL",
+            "row 4: the priority \"-1\" is not a number from 0 to 1000000000000"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_column_that_the_template_names_is_missed_before_any_row_is_asked_for() {
+    let database = Database::new();
+    let origin = database.origin();
+    let rules = skipping("{region}:{key}");
+    let query = "SELECT 1 AS key, 2 AS country";
+    let (chunks, result) = rank_by(&origin, query, &rules).await;
+    let said = "the key template of loader items names the column \"region\", which is not among key, country";
+    let error = result.unwrap_err().explain();
+    assert!(error.contains(said), "{error}");
+    assert_eq!((chunks.len(), origin.rows()), (0, 0));
+    let sent = database.server.statements("stoke").unwrap();
+    let executed = sent.iter().filter(|sent| sent.text.contains("AS country"));
+    assert_eq!(executed.count(), 0);
 }

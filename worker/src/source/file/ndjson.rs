@@ -2,120 +2,83 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::io::{BufRead, Read};
-use std::path::Path;
+use std::io::{self, BufRead, Read};
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{FileError, LINE_BYTES_MAX, shortened};
-use crate::source::{Chunk, Header, SourceRow, Whereabouts};
+use super::{Ended, LINE_BYTES_MAX, hand_on};
+use crate::source::{BadLine, KEY_COLUMN, Rows, SourceRow, Whereabouts};
 
 /// Reads objects until the end, or until `send` says no.
 pub(super) fn read(
     mut reader: impl BufRead,
-    path: &Path,
-    mut send: impl FnMut(Vec<SourceRow>) -> bool,
-) -> Result<u64, FileError> {
-    let stopped = || FileError::Stopped {
-        path: path.to_owned(),
-    };
-    let mut header: Option<Header> = None;
-    let mut chunk = Chunk::default();
-    let mut rows = 0;
+    rows: &mut Rows,
+    send: &mut impl FnMut(Vec<SourceRow>) -> bool,
+) -> Result<(), Ended> {
     let mut text = Vec::new();
     for line in 1.. {
-        text.clear();
-        let bound = LINE_BYTES_MAX as u64 + 1;
-        let length = (&mut reader)
-            .take(bound)
-            .read_until(b'\n', &mut text)
-            .map_err(|source| FileError::Read {
-                path: path.to_owned(),
-                line,
-                source,
-            })?;
-        if length == 0 {
-            break;
-        }
-        if length as u64 == bound {
-            return Err(FileError::TooLong {
-                path: path.to_owned(),
-                line,
-            });
-        }
-        if text.trim_ascii().is_empty() {
-            continue;
-        }
-        let row = row(&text, line, &mut header, path)?;
-        rows += 1;
-        if let Some(full) = chunk.push(row)
-            && !send(full)
-        {
-            return Err(stopped());
+        let unreadable = |source| Ended::Unreadable { line, source };
+        let at = Whereabouts::Line(line);
+        match next_line(&mut reader, &mut text).map_err(unreadable)? {
+            Line::None => break,
+            Line::Whole if text.trim_ascii().is_empty() => {}
+            Line::Whole => match members(&text) {
+                Ok(members) => hand_on(rows.object(at, members, &text)?, send)?,
+                Err(what) => rows.leave_out(BadLine::showing(at, what, &text))?,
+            },
+            Line::TooLong => {
+                let what = format!("it is longer than {LINE_BYTES_MAX} bytes");
+                rows.leave_out(BadLine::showing(at, what, &text))?;
+                pass_over(&mut reader).map_err(unreadable)?;
+            }
         }
     }
-    if let Some(last) = chunk.take()
-        && !send(last)
-    {
-        return Err(stopped());
-    }
-    Ok(rows)
+    Ok(())
 }
 
-/// One line's row. `header` is that of the line before: lines mostly have the same columns, which then are shared.
-fn row(
-    text: &[u8],
-    line: u64,
-    header: &mut Option<Header>,
-    path: &Path,
-) -> Result<SourceRow, FileError> {
+enum Line {
+    /// The file has ended.
+    None,
+    Whole,
+    /// Only its beginning was read.
+    TooLong,
+}
+
+/// Reads a line into `text`, and no more of it than is allowed.
+fn next_line(reader: &mut impl BufRead, text: &mut Vec<u8>) -> io::Result<Line> {
+    text.clear();
+    let bound = LINE_BYTES_MAX as u64 + 1;
+    let length = reader.take(bound).read_until(b'\n', text)?;
+    Ok(match length {
+        0 => Line::None,
+        _ if length as u64 == bound && !text.ends_with(b"\n") => Line::TooLong,
+        _ => Line::Whole,
+    })
+}
+
+/// Goes to the next line without holding what is left of this one.
+fn pass_over(reader: &mut impl BufRead) -> io::Result<()> {
+    reader.skip_until(b'\n').map(drop)
+}
+
+/// A line's columns and values, or what is wrong with it.
+fn members(text: &[u8]) -> Result<Vec<(String, Option<String>)>, String> {
+    let text = std::str::from_utf8(text).map_err(|_| "it is not UTF-8".to_owned())?;
     let malformed = |error: serde_json::Error| {
         // Its own "at line 1 column n" would contradict ours.
         let what = error.to_string();
         let what = what.split(" at line ").next().unwrap_or_default();
-        let what = format!("{} (character {})", shortened(what), error.column());
-        FileError::Malformed {
-            path: path.to_owned(),
-            line,
-            what,
+        format!("{what} (character {})", error.column())
+    };
+    let Object(members) = serde_json::from_str(text).map_err(malformed)?;
+    let member = |(name, value): (Cow<'_, str>, &RawValue)| {
+        if name == KEY_COLUMN && value.get().starts_with(['{', '[']) {
+            return Err("the key is an object or a list".to_owned());
         }
+        Ok((name.into_owned(), text_of(value).map_err(malformed)?))
     };
-    let content = |source| FileError::Content {
-        path: path.to_owned(),
-        source,
-    };
-    let Object(members) = serde_json::from_slice(text).map_err(malformed)?;
-    let same = header.take().filter(|header| {
-        header
-            .columns()
-            .iter()
-            .map(String::as_str)
-            .eq(members.iter().map(|(name, _)| name.as_ref()))
-    });
-    let current = match same {
-        Some(same) => same,
-        None => {
-            let columns = members
-                .iter()
-                .map(|(name, _)| name.clone().into_owned())
-                .collect();
-            Header::new(columns).map_err(|source| FileError::Malformed {
-                path: path.to_owned(),
-                line,
-                what: source.to_string(),
-            })?
-        }
-    };
-    let values = members
-        .iter()
-        .map(|(_, value)| text_of(value))
-        .collect::<Result<_, _>>()
-        .map_err(malformed)?;
-    header
-        .insert(current)
-        .row(Whereabouts::Line(line), values)
-        .map_err(content)
+    members.into_iter().map(member).collect()
 }
 
 /// A value in text form: a string's content, and all else as it is written, so that numbers keep their digits.

@@ -1,38 +1,80 @@
-//! Key files as people write them, and what is said of those that are wrong.
+//! Key files as people write them, and what is said of those that are wrong. All go through real files and the reader
+//! that workers use.
 
 use std::path::Path;
 
 use proptest::prelude::*;
+use stoke_core::job::OnBadLine;
+use stoke_core::template::Template;
 use stoke_core::units::Priority;
 
 use super::*;
 
-fn rows(text: &str, format: Option<Format>) -> Result<Vec<SourceRow>, FileError> {
-    let mut rows = Vec::new();
-    let count = read_from(text.as_bytes(), Path::new("keys"), format, |chunk| {
-        assert!(chunk.len() <= super::super::CHUNK_ROWS);
-        rows.extend(chunk);
-        true
-    })?;
-    assert_eq!(count as usize, rows.len());
-    Ok(rows)
+const CSV: Option<Format> = Some(Format::Csv);
+const NDJSON: Option<Format> = Some(Format::Ndjson);
+
+fn skipping() -> Rules {
+    Rules {
+        on_bad_line: OnBadLine::Skip,
+        template: None,
+    }
 }
 
-fn error(text: &str, format: Option<Format>) -> String {
-    let error = rows(text, format).unwrap_err();
-    match std::error::Error::source(&error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
+/// Rules of a loader with this template.
+fn templated(on_bad_line: OnBadLine, template: &str) -> Rules {
+    let template = Template::parse(template).unwrap();
+    Rules {
+        on_bad_line,
+        template: Some(("product".parse().unwrap(), template)),
     }
+}
+
+/// Reads a real file of this content.
+fn read_file(
+    content: impl AsRef<[u8]>,
+    format: Option<Format>,
+    rules: &Rules,
+) -> (Vec<SourceRow>, Result<Gathered, FileError>) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys");
+    std::fs::write(&path, content).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let (sink, mut source) = mpsc::channel(1);
+        let (read, rows) = tokio::join!(read(&path, format, rules, sink), async {
+            let mut rows = Vec::new();
+            while let Some(chunk) = source.recv().await {
+                assert!(chunk.len() <= super::super::CHUNK_ROWS);
+                rows.extend(chunk);
+            }
+            rows
+        });
+        if let Ok(gathered) = &read {
+            assert_eq!(gathered.rows as usize, rows.len());
+        }
+        (rows, read)
+    })
+}
+
+fn rows(content: impl AsRef<[u8]>, format: Option<Format>) -> Vec<SourceRow> {
+    let (rows, read) = read_file(content, format, &Rules::default());
+    read.unwrap();
+    rows
+}
+
+fn keys(rows: &[SourceRow]) -> Vec<&str> {
+    rows.iter().map(SourceRow::key).collect()
+}
+
+fn explained(read: Result<Gathered, FileError>) -> String {
+    stoke_core::explain::explain(&read.unwrap_err())
 }
 
 #[test]
 fn csv_gives_its_columns_as_text() {
-    let rows = rows(
-        "key,priority,region\n42,1.5,eu\n\"a,\"\"b\",,\n",
-        Some(Format::Csv),
-    )
-    .unwrap();
+    let rows = rows("key,priority,region\n42,1.5,eu\n\"a,\"\"b\",,\n", CSV);
     assert_eq!(rows.len(), 2);
     assert_eq!(
         (rows[0].key(), rows[0].get("region"), rows[0].priority),
@@ -49,7 +91,7 @@ fn csv_gives_its_columns_as_text() {
 fn ndjson_keeps_the_digits_of_its_numbers() {
     let text = "{\"key\": 12345678901234567890, \"priority\": \"2\", \"n\": 1.10, \"t\": \"\\u00e4\"}\n\n\
                 {\"priority\": null, \"key\": \"x\", \"list\": [1, 2]}";
-    let rows = rows(text, Some(Format::Ndjson)).unwrap();
+    let rows = rows(text, NDJSON);
     assert_eq!(
         (rows[0].key(), rows[0].get("n"), rows[0].get("t")),
         ("12345678901234567890", Some("1.10"), Some("ä"))
@@ -64,152 +106,486 @@ fn ndjson_keeps_the_digits_of_its_numbers() {
 #[test]
 fn the_format_follows_from_the_ending_or_else_from_the_first_byte() {
     for (name, format) in [
-        ("a.csv", Some(Format::Csv)),
-        ("a.CSV", Some(Format::Csv)),
-        ("a.jsonl", Some(Format::Ndjson)),
-        ("a.ndjson", Some(Format::Ndjson)),
-        ("a.json", Some(Format::Ndjson)),
+        ("a.csv", CSV),
+        ("a.CSV", CSV),
+        ("a.jsonl", NDJSON),
+        ("a.ndjson", NDJSON),
+        ("a.json", NDJSON),
         ("a", None),
         ("-", None),
     ] {
         assert_eq!(Format::of_name(Path::new(name)), format, "{name}");
     }
-    assert_eq!(rows("{\"key\":1}", None).unwrap()[0].key(), "1");
-    assert_eq!(rows("key\n1", None).unwrap()[0].key(), "1");
-}
-
-#[test]
-fn every_fault_has_its_line() {
-    let csv = Some(Format::Csv);
-    let ndjson = Some(Format::Ndjson);
-    for (text, format, said) in [
-        (
-            "id,priority\n1,2",
-            csv,
-            "no column \"key\" among id, priority",
-        ),
-        ("", csv, "no column \"key\""),
-        ("key,key\n", csv, "two columns \"key\""),
-        (
-            "key,a\n1,2\n3\n",
-            csv,
-            "malformed at line 3: it has 1 fields where the header has 2",
-        ),
-        ("key\n1\n\"\"\n", csv, "line 3: the key is empty"),
-        ("key,priority\n1,-1\n", csv, "line 2: the priority \"-1\""),
-        (
-            "key,priority\n\"a\nb\",1\n2,NaN\n",
-            csv,
-            "line 4: the priority \"NaN\"",
-        ),
-        (
-            "key,priority\n1,many\n",
-            csv,
-            "line 2: the priority \"many\"",
-        ),
-        (
-            "{\"key\":1}\n{\"id\":1}",
-            ndjson,
-            "malformed at line 2: there is no column \"key\" among id",
-        ),
-        (
-            "{\"key\":1}\n\n{\"key\":",
-            ndjson,
-            "malformed at line 3: EOF",
-        ),
-        (
-            "{\"key\":1}\n[1]",
-            ndjson,
-            "malformed at line 2: invalid type: sequence, expected a JSON object",
-        ),
-        ("{\"key\":null}", ndjson, "line 1: the key is empty or NULL"),
-        (
-            "{\"key\":1,\"key\":2}",
-            ndjson,
-            "malformed at line 1: there are two columns \"key\"",
-        ),
-        (
-            "{\"key\":1,\"priority\":1e99}",
-            ndjson,
-            "line 1: the priority \"1e99\"",
-        ),
+    for (content, key) in [
+        ("{\"key\":1}", "1"),
+        ("key\n1", "1"),
+        ("\u{feff}{\"key\":1}", "1"),
+        ("\u{feff}key\n1", "1"),
     ] {
-        let error = error(text, format);
-        assert!(error.contains(said), "{text:?}: {error}");
+        assert_eq!(keys(&rows(content, None)), [key], "{content:?}");
     }
-    let bytes = b"key\n1\n\xff\n";
-    let error = read_from(&bytes[..], Path::new("keys"), csv, |_| true).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "the key file keys is malformed at line 3: it is not UTF-8"
-    );
 }
 
 #[test]
-fn a_line_without_end_is_refused_before_it_is_held() {
-    // A quote that is never closed makes one record of all that follows.
-    let endless = "x,".repeat(LINE_BYTES_MAX);
-    for (text, format, line) in [
-        (format!("key\n1\n{endless}"), Format::Csv, 3),
+fn unusual_files_that_are_right_are_read_as_they_are_meant() {
+    for (what, content, format, expected) in [
         (
-            format!("key\n\"{}", "a\n".repeat(LINE_BYTES_MAX)),
-            Format::Csv,
-            2,
+            "CRLF",
+            &b"key,n\r\n1,a\r\n2,b\r\n"[..],
+            CSV,
+            &["1", "2"][..],
         ),
-        (format!("{{\"key\":1}}\n{endless}"), Format::Ndjson, 2),
+        ("CR alone", b"key\r1\r2\r", CSV, &["1", "2"]),
+        ("a byte order mark", b"\xef\xbb\xbfkey\n1\n", CSV, &["1"]),
+        (
+            "a mark before quotes",
+            b"\xef\xbb\xbf\"key\"\n1\n",
+            CSV,
+            &["1"],
+        ),
+        ("a header only", b"key,priority\n", CSV, &[]),
+        ("a header without newline", b"key", CSV, &[]),
+        (
+            "blank lines",
+            b"\n\nkey\n\n1\n\r\n\n2\n\n",
+            CSV,
+            &["1", "2"],
+        ),
+        ("no newline at the end", b"key\n1\n2", CSV, &["1", "2"]),
+        ("a quoted end", b"key\n\"1\"\n\"2\"", CSV, &["1", "2"]),
+        ("NUL bytes", b"key\na\0b\n", CSV, &["a\0b"]),
+        (
+            "lines inside quotes",
+            b"key,n\n\"a\nb\",\"\r\n\"\n2,\n",
+            CSV,
+            &["a\nb", "2"],
+        ),
+        (
+            "a quote inside a field",
+            b"key,n\n1,5\" pipe\n2,6\" pipe\n",
+            CSV,
+            &["1", "2"],
+        ),
+        ("nothing", b"", NDJSON, &[]),
+        (
+            "CRLF in JSON",
+            b"{\"key\":1}\r\n\r\n{\"key\":2}",
+            NDJSON,
+            &["1", "2"],
+        ),
+        ("NUL in JSON", b"{\"key\":\"a\\u0000b\"}", NDJSON, &["a\0b"]),
     ] {
-        let error = error(&text, Some(format));
+        for rules in [Rules::default(), skipping()] {
+            let (rows, read) = read_file(content, format, &rules);
+            let gathered = read.unwrap();
+            assert_eq!(
+                (keys(&rows), gathered.bad_lines),
+                (expected.to_vec(), 0),
+                "{what}"
+            );
+        }
+    }
+}
+
+/// Files with bad lines between the keys 1 and 2; the only line that is bad, what is said of it, and what is shown of it.
+fn with_one_bad_line() -> Vec<(Vec<u8>, Option<Format>, u64, &'static str, String)> {
+    let csv = |header: &str, good: &str, bad: &[u8]| {
+        let mut content = format!("{header}\n1{good}\n").into_bytes();
+        content.extend_from_slice(bad);
+        content.extend_from_slice(format!("\n2{good}\n").as_bytes());
+        content
+    };
+    let json = |bad: &[u8]| {
+        let mut content = b"{\"key\":1}\n\n".to_vec();
+        content.extend_from_slice(bad);
+        content.extend_from_slice(b"\n{\"key\":2}");
+        content
+    };
+    let one = |bad: &str| csv("key", "", bad.as_bytes());
+    let two = |bad: &str| csv("key,priority", ",1", bad.as_bytes());
+    let long = "x".repeat(LINE_BYTES_MAX + 1);
+    let cut = format!("\"{}…\"", "x".repeat(200));
+    let is_long = "it is longer than 1048576 bytes";
+    let no_priority = "is not a number from 0 to 1000000000000";
+    let shown = |text: &str| format!("\"{text}\"");
+    let mut cases = vec![
+        (
+            two("3"),
+            CSV,
+            3,
+            "it has 1 field where the header has 2",
+            shown("3"),
+        ),
+        (
+            two("3,1,2"),
+            CSV,
+            3,
+            "it has 3 fields where the header has 2",
+            shown("3,1,2"),
+        ),
+        (two(",1"), CSV, 3, "the key is empty or NULL", shown(",1")),
+        (
+            one("\"\""),
+            CSV,
+            3,
+            "the key is empty or NULL",
+            shown("\"\""),
+        ),
+        (
+            two("\"3\"x,1"),
+            CSV,
+            3,
+            "there is text behind a closing quote",
+            shown("\"3\"x,1"),
+        ),
+        (
+            csv("key", "", b"M\xfcller"),
+            CSV,
+            3,
+            "it is not UTF-8",
+            shown("M\u{fffd}ller"),
+        ),
+        (
+            csv("key,n", ",", b"3,\xff"),
+            CSV,
+            3,
+            "it is not UTF-8",
+            shown("3,\u{fffd}"),
+        ),
+        (one(&long), CSV, 3, is_long, cut.clone()),
+        (
+            one(&format!("\"{long}\"")),
+            CSV,
+            3,
+            is_long,
+            format!("\"\"{}…\"", "x".repeat(199)),
+        ),
+        (
+            one(&"k".repeat(70_000)),
+            CSV,
+            3,
+            "the key has 70000 bytes",
+            format!("\"{}…\"", "k".repeat(200)),
+        ),
+        (
+            json(b"{\"key\":"),
+            NDJSON,
+            3,
+            "EOF while parsing",
+            shown("{\"key\":"),
+        ),
+        (
+            json(b"[1]"),
+            NDJSON,
+            3,
+            "invalid type: sequence, expected a JSON object",
+            shown("[1]"),
+        ),
+        (
+            json(b"{\"key\":1} x"),
+            NDJSON,
+            3,
+            "trailing characters (character 11)",
+            shown("{\"key\":1} x"),
+        ),
+        (
+            json(b"{\"id\":1}"),
+            NDJSON,
+            3,
+            "there is no column \"key\" among id",
+            shown("{\"id\":1}"),
+        ),
+        (
+            json(b"{\"key\":null}"),
+            NDJSON,
+            3,
+            "the key is empty or NULL",
+            shown("{\"key\":null}"),
+        ),
+        (
+            json(b"{\"key\":\"\"}"),
+            NDJSON,
+            3,
+            "the key is empty or NULL",
+            shown("{\"key\":\"\"}"),
+        ),
+        (
+            json(b"{\"key\":[1]}"),
+            NDJSON,
+            3,
+            "the key is an object or a list",
+            shown("{\"key\":[1]}"),
+        ),
+        (
+            json(b"{\"key\":1,\"key\":2}"),
+            NDJSON,
+            3,
+            "there are two columns \"key\"",
+            shown("{\"key\":1,\"key\":2}"),
+        ),
+        (
+            json(b"{\"key\":\"\xe4\"}"),
+            NDJSON,
+            3,
+            "it is not UTF-8",
+            shown("{\"key\":\"\u{fffd}\"}"),
+        ),
+        (
+            json(b"{\"key\":\"a\0\"}"),
+            NDJSON,
+            3,
+            "control character",
+            shown("{\"key\":\"a\\0\"}"),
+        ),
+        (json(long.as_bytes()), NDJSON, 3, is_long, cut),
+    ];
+    for priority in ["-1", "NaN", "inf", "many", "1e13", "0x10"] {
+        let line = format!("3,{priority}");
+        cases.push((two(&line), CSV, 3, no_priority, shown(&line)));
+        let line = format!("{{\"key\":3,\"priority\":\"{priority}\"}}");
+        cases.push((json(line.as_bytes()), NDJSON, 3, no_priority, shown(&line)));
+    }
+    cases
+}
+
+#[test]
+fn a_bad_line_fails_the_file_and_is_told_with_its_line_what_is_wrong_and_what_to_do() {
+    for (content, format, line, what, shown) in with_one_bad_line() {
+        let (_, read) = read_file(content, format, &Rules::default());
+        let error = explained(read);
         assert!(
-            error.ends_with(&format!("more than 1048576 bytes: line {line}")),
+            error.contains(&format!("keys cannot be used: line {line}: ")),
+            "{error}"
+        );
+        assert!(error.contains(what), "{what}: {error}");
+        assert!(error.contains(&shown), "{shown}: {error}");
+        assert!(
+            error.ends_with(
+                "; correct it, or let bad lines be skipped (on_bad_line, --on-bad-line skip)"
+            ),
             "{error}"
         );
     }
 }
 
 #[test]
-fn a_stray_quote_inside_a_field_does_not_join_lines() {
-    let text = format!("key,name\n{}", "1,5\" pipe\n".repeat(LINE_BYTES_MAX / 8));
-    assert_eq!(
-        rows(&text, Some(Format::Csv)).unwrap().len(),
-        LINE_BYTES_MAX / 8
+fn a_bad_line_that_is_skipped_is_counted_and_shown_and_the_next_lines_are_right() {
+    for (content, format, line, what, shown) in with_one_bad_line() {
+        let (rows, read) = read_file(content, format, &skipping());
+        let gathered = read.unwrap();
+        assert_eq!(keys(&rows), ["1", "2"], "{what}");
+        assert_eq!((gathered.rows, gathered.bad_lines), (2, 1), "{what}");
+        let [example] = &gathered.examples[..] else {
+            panic!("{gathered:?}")
+        };
+        assert!(example.starts_with(&format!("line {line}: ")), "{example}");
+        assert!(
+            example.contains(what) && example.ends_with(&shown),
+            "{what} {shown}: {example}"
+        );
+        assert!(example.chars().count() < 450, "{example}");
+    }
+}
+
+#[test]
+fn lines_of_a_mebibyte_are_read_and_longer_ones_are_not_held() {
+    // Fields beside the key: the key itself has a bound of its own.
+    let fitting = format!("key,n\n1,{}\n2,\n", "x".repeat(LINE_BYTES_MAX - 2));
+    assert_eq!(keys(&rows(fitting, CSV)), ["1", "2"]);
+    let json = |bytes: usize| {
+        let start = "{\"key\":1,\"n\":\"";
+        format!(
+            "{start}{}\"}}\n{{\"key\":2}}",
+            "x".repeat(bytes - start.len() - 2)
+        )
+    };
+    assert_eq!(keys(&rows(json(LINE_BYTES_MAX), NDJSON)), ["1", "2"]);
+    let (rows, read) = read_file(json(LINE_BYTES_MAX + 1), NDJSON, &skipping());
+    assert_eq!((keys(&rows), read.unwrap().bad_lines), (vec!["2"], 1));
+}
+
+/// Gives so many bytes, and counts what was taken.
+struct Endless {
+    start: &'static [u8],
+    left: u64,
+}
+
+impl io::Read for Endless {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if !self.start.is_empty() {
+            return self.start.read(buf);
+        }
+        let length = buf.len().min(usize::try_from(self.left).unwrap());
+        buf[..length].fill(b'x');
+        self.left -= length as u64;
+        Ok(length)
+    }
+}
+
+#[test]
+fn a_line_without_end_is_refused_at_once_where_bad_lines_are_not_skipped() {
+    for (start, format) in [
+        (&b"key\n1\n"[..], CSV),
+        (b"key\n1\n\"", CSV),
+        (b"{\"key\":1}\n", NDJSON),
+    ] {
+        let mut endless = Endless {
+            start,
+            left: 1 << 40,
+        };
+        let reader = BufReader::new(&mut endless);
+        let read = read_from(reader, Path::new("keys"), format, &Rules::default(), |_| {
+            true
+        });
+        assert!(explained(read).contains("it is longer than 1048576 bytes"));
+        let taken = (1u64 << 40) - endless.left;
+        assert!(taken < 3 << 20, "{taken} bytes were read");
+    }
+}
+
+#[test]
+fn a_quote_that_is_never_closed_swallows_all_behind_it_and_says_so() {
+    let content = "key,n\n1,a\n2,\"b\n3,c\n4,d\n";
+    let error = explained(read_file(content, CSV, &Rules::default()).1);
+    assert!(
+        error.contains("line 3: a quote is opened in it and never closed, which swallows all that follows, up to line 6, the file's last: \"2,\"b\\n3,c\\n4,d\""),
+        "{error}"
     );
+    let (rows, read) = read_file(content, CSV, &skipping());
+    assert_eq!((keys(&rows), read.unwrap().bad_lines), (vec!["1"], 1));
+    // Over the bound, too.
+    let content = format!("key,n\n1,a\n2,\"{}", "b\n".repeat(LINE_BYTES_MAX));
+    let (rows, read) = read_file(content, CSV, &skipping());
+    let gathered = read.unwrap();
+    assert_eq!((keys(&rows), gathered.bad_lines), (vec!["1"], 1));
+    assert!(
+        gathered.examples[0].contains("never closed, which swallows all"),
+        "{gathered:?}"
+    );
+}
+
+#[test]
+fn of_many_bad_lines_the_first_three_are_shown_and_all_are_counted() {
+    let content = format!("key,n\n{}7,x\n", "3\n".repeat(5000));
+    let (rows, read) = read_file(content, CSV, &skipping());
+    let gathered = read.unwrap();
+    assert_eq!((keys(&rows), gathered.bad_lines), (vec!["7"], 5000));
+    let lines: Vec<&str> = gathered.examples.iter().map(|e| &e[..8]).collect();
+    assert_eq!(lines, ["line 2: ", "line 3: ", "line 4: "]);
+}
+
+#[test]
+fn what_is_wrong_with_the_header_is_never_skipped() {
+    for (content, said) in [
+        (
+            &b""[..],
+            "there is no column \"key\" among the columns (there are none)",
+        ),
+        (b"\n\n", "there is no column \"key\""),
+        (
+            b"id,priority\n1,2",
+            "there is no column \"key\" among id, priority",
+        ),
+        (b"key,key\n1,2\n", "there are two columns \"key\""),
+        (b"key,\xff\n1,2\n", "line 1: it is not UTF-8"),
+        (
+            b"key,\"n\n1,2\n",
+            "line 1: a quote is opened in it and never closed",
+        ),
+    ] {
+        for rules in [Rules::default(), skipping()] {
+            let (rows, read) = read_file(content, CSV, &rules);
+            let error = explained(read);
+            assert!(
+                error.contains(said) && rows.is_empty(),
+                "{content:?}: {error}"
+            );
+            assert!(!error.contains("--on-bad-line"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_column_that_the_template_names_is_missed_as_soon_as_the_columns_are_known() {
+    for on_bad_line in [OnBadLine::Fail, OnBadLine::Skip] {
+        let rules = templated(on_bad_line, "p:{region}:{key}");
+        let error = explained(read_file("key,country\n", CSV, &rules).1);
+        assert!(
+            error.contains("the key template of loader product names the column \"region\", which is not among key, country"),
+            "{error}"
+        );
+    }
+    let (found, read) = read_file(
+        "key,region\n1,eu\n2,us\n",
+        CSV,
+        &templated(OnBadLine::Fail, "p:{region}:{key}"),
+    );
+    read.unwrap();
+    let cache_keys: Vec<&[u8]> = found.iter().map(|row| &row.cache_key[..]).collect();
+    assert_eq!(cache_keys, [&b"p:eu:1"[..], b"p:us:2"]);
+}
+
+#[test]
+fn an_object_without_the_templates_columns_is_a_bad_line() {
+    let content = "{\"key\":1}\n{\"key\":2,\"region\":null}\n{\"key\":3,\"region\":\"eu\"}";
+    let error = explained(
+        read_file(
+            content,
+            NDJSON,
+            &templated(OnBadLine::Fail, "{region}:{key}"),
+        )
+        .1,
+    );
+    assert!(
+        error.contains("line 1: the key template of loader product names the column \"region\", which is not among key"),
+        "{error}"
+    );
+    let (rows, read) = read_file(
+        content,
+        NDJSON,
+        &templated(OnBadLine::Skip, "{region}:{key}"),
+    );
+    let gathered = read.unwrap();
+    assert_eq!((keys(&rows), gathered.bad_lines), (vec!["3"], 2));
+    assert!(
+        gathered.examples[1].starts_with(
+            "line 2: the column \"region\", which the key template of loader product names, is NULL"
+        ),
+        "{gathered:?}"
+    );
+}
+
+#[test]
+fn a_cache_key_that_redis_would_not_take_is_a_bad_line() {
+    let content = format!("key,region\n1,\n2,{}\n3,eu\n", "x".repeat(70_000));
+    let (rows, read) = read_file(content, CSV, &templated(OnBadLine::Skip, "{region}"));
+    let gathered = read.unwrap();
+    assert_eq!((keys(&rows), gathered.bad_lines), (vec!["3"], 2));
+    assert!(
+        gathered.examples[0].contains("the cache key by the template of loader product is empty")
+    );
+    assert!(gathered.examples[1].contains("the cache key has 70000 bytes: at most 65536"));
 }
 
 #[test]
 fn rows_go_out_in_chunks_until_nobody_takes_them() {
     let text = format!("key\n{}", "1\n".repeat(2500));
     let mut sizes = Vec::new();
-    let read = read_from(text.as_bytes(), Path::new("keys"), None, |chunk| {
+    let rules = Rules::default();
+    let read = read_from(text.as_bytes(), Path::new("keys"), None, &rules, |chunk| {
         sizes.push(chunk.len());
         true
     });
-    assert_eq!((read.unwrap(), sizes), (2500, vec![1000, 1000, 500]));
-    let stopped = read_from(text.as_bytes(), Path::new("keys"), None, |_| false);
+    assert_eq!((read.unwrap().rows, sizes), (2500, vec![1000, 1000, 500]));
+    let stopped = read_from(text.as_bytes(), Path::new("keys"), None, &rules, |_| false);
     assert!(matches!(stopped, Err(FileError::Stopped { .. })));
-}
-
-#[tokio::test]
-async fn a_file_is_read_with_back_pressure() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("keys.csv");
-    std::fs::write(&path, format!("key\n{}", "1\n".repeat(5000))).unwrap();
-    let (sink, mut source) = mpsc::channel(1);
-    let (read, received) = tokio::join!(read(&path, None, sink), async {
-        let mut received = 0;
-        while let Some(chunk) = source.recv().await {
-            received += chunk.len();
-        }
-        received
-    });
-    assert_eq!((read.unwrap(), received), (5000, 5000));
 }
 
 #[tokio::test]
 async fn a_file_that_is_not_there_is_named() {
     let (sink, _source) = mpsc::channel(1);
-    let error = read(Path::new("/nowhere/keys.csv"), None, sink)
-        .await
-        .unwrap_err();
+    let path = Path::new("/nowhere/keys.csv");
+    let error = read(path, None, &Rules::default(), sink).await.unwrap_err();
     assert_eq!(
         error.to_string(),
         "cannot open the key file /nowhere/keys.csv"
@@ -224,8 +600,8 @@ proptest! {
         for key in &keys {
             writer.write_record([key]).unwrap();
         }
-        let text = String::from_utf8(writer.into_inner().unwrap()).unwrap();
-        let read: Vec<String> = rows(&text, Some(Format::Csv)).unwrap().iter().map(|row| row.key().to_owned()).collect();
+        let read = rows(writer.into_inner().unwrap(), CSV);
+        let read: Vec<String> = read.iter().map(|row| row.key().to_owned()).collect();
         prop_assert_eq!(read, keys);
     }
 }

@@ -1,0 +1,177 @@
+//! Trying a dry run's loaders: a few entries of each, evenly over the first band's ranks, are loaded and measured.
+//!
+//! Nothing is written and no cache is asked, so what is there already is sampled like the rest. A loader whose entries all
+//! lie behind the first band has an empty sample.
+
+use std::collections::BTreeMap;
+
+use stoke_core::job::Work;
+use stoke_core::names::{JobName, Resource};
+use stoke_core::plan::PlanSummary;
+use stoke_core::units::{BandId, PartitionId};
+use stoke_proto::v1::{LoaderSample, SourceVerdict};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::entries::{self, Brought, Task};
+use super::planning::{Doing, Failure};
+use super::recipe;
+use crate::catalog::LoaderSpec;
+use crate::link::Link;
+use crate::origin::Answer;
+
+/// How many entries of a loader are tried, and no more than go into one query.
+const SAMPLE_ENTRIES_MAX: u32 = 200;
+/// How many are tried of a loader that takes a query for each: one would say too little.
+const SAMPLE_QUERIES_MAX: u32 = 10;
+/// How many chunks of entries wait.
+const CHUNKS_MAX: usize = 2;
+
+/// Tries each loader that has entries.
+pub(super) async fn sample(doing: &Doing) -> SourceVerdict {
+    let Some(plan) = &doing.record.plan else {
+        return Failure::lasting("the job has no plan to sample").verdict();
+    };
+    let mut by_loader = first_band(&doing.shared.link, &doing.job, plan).await;
+    let Work::Batch(batch) = &doing.record.spec.work;
+    let mut verdict = SourceVerdict::default();
+    for (n, loader) in (0u32..).zip(&batch.loaders) {
+        let planned = usize::try_from(n)
+            .ok()
+            .and_then(|n| plan.entries_by_loader.get(n));
+        if planned.is_none_or(|entries| *entries == 0) {
+            continue;
+        }
+        let Some(spec) = recipe::loader(loader, &doing.shared.catalog) else {
+            let reason = format!("this worker does not know the loader {}", loader.name);
+            return Failure::lasting(reason).verdict();
+        };
+        let tasks = by_loader.remove(&n).unwrap_or_default();
+        match try_loader(doing, n, &spec, tasks, &mut verdict).await {
+            Ok(sample) => verdict.samples.push(sample),
+            Err(failure) => {
+                return SourceVerdict {
+                    origin_queries: verdict.origin_queries,
+                    origin_rows: verdict.origin_rows,
+                    ..failure.verdict()
+                };
+            }
+        }
+    }
+    verdict
+}
+
+/// The entries of the plan's first band by loader, in the order of their ranks.
+async fn first_band(link: &Link, job: &JobName, plan: &PlanSummary) -> BTreeMap<u32, Vec<Task>> {
+    let all = (0..plan.partitioning.count()).map(|n| (PartitionId(n), BandId(0)));
+    let (sink, mut brought) = mpsc::channel(CHUNKS_MAX);
+    let gathering = async move {
+        let mut by_loader: BTreeMap<u32, Vec<Task>> = BTreeMap::new();
+        while let Some(Brought::Entries(tasks)) = brought.recv().await {
+            for task in tasks {
+                by_loader.entry(task.loader).or_default().push(task);
+            }
+        }
+        // The band is complete: that nobody takes more ends the stream.
+        by_loader
+    };
+    let bringing = entries::bring(link, job, plan, all.collect(), sink);
+    let ((), by_loader) = tokio::join!(bringing, gathering);
+    by_loader
+}
+
+/// Loads a sample of a loader's entries, and measures it.
+async fn try_loader(
+    doing: &Doing,
+    index: u32,
+    spec: &LoaderSpec,
+    tasks: Vec<Task>,
+    verdict: &mut SourceVerdict,
+) -> Result<LoaderSample, Failure> {
+    let shared = &doing.shared;
+    let resource = Resource::Origin(spec.origin.clone());
+    let (Some(origin), Some(gate)) = (
+        shared.origins.get(&spec.origin),
+        shared.gates.get(&resource),
+    ) else {
+        let reason = format!(
+            "loader {}: this worker does not know the {resource}",
+            spec.name
+        );
+        return Err(Failure::lasting(reason));
+    };
+    let batch_keys = origin
+        .batch_keys(spec)
+        .map_err(|error| Failure::from(&error))?;
+    let most = if batch_keys == 1 {
+        SAMPLE_QUERIES_MAX
+    } else {
+        SAMPLE_ENTRIES_MAX.min(batch_keys)
+    };
+    let tried = evenly(tasks, usize::try_from(most).unwrap_or(usize::MAX));
+    let keys: Vec<String> = tried.iter().map(|task| task.argument.clone()).collect();
+    let permit = gate.permit(doing.job.clone(), CancellationToken::new());
+    let loaded = origin.load(&permit, spec, &keys).await;
+    permit.answered();
+    verdict.origin_queries += permit.taken();
+    let loaded = loaded.map_err(|error| Failure::from(&error))?;
+    verdict.origin_rows += loaded.rows;
+    let mut sample = LoaderSample {
+        loader: index,
+        origin: spec.origin.to_string(),
+        batch_keys,
+        entries: tried.len() as u64,
+        found: 0,
+        bytes: 0,
+    };
+    for (task, answer) in tried.iter().zip(&loaded.answers) {
+        if let Answer::Row(value) = answer {
+            sample.found += 1;
+            sample.bytes += (task.key.len() + value.len()) as u64;
+        }
+    }
+    Ok(sample)
+}
+
+/// At most so many of them, evenly from the first on.
+fn evenly<T>(all: Vec<T>, most: usize) -> Vec<T> {
+    let (count, chosen) = (all.len(), all.len().min(most));
+    // The nth chosen is the first in the nth of `chosen` equal parts.
+    let is_chosen = |(i, _): &(usize, T)| {
+        let part = i * chosen / count;
+        *i == (part * count).div_ceil(chosen)
+    };
+    all.into_iter()
+        .enumerate()
+        .filter(is_chosen)
+        .map(|(_, one)| one)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_is_as_large_as_it_may_be_and_even() {
+        for (count, most) in [
+            (0, 5),
+            (1, 5),
+            (5, 5),
+            (6, 5),
+            (100_000, 200),
+            (131_072, 200),
+            (7, 1),
+        ] {
+            let chosen = evenly((0..count).collect::<Vec<usize>>(), most);
+            assert_eq!(chosen.len(), count.min(most));
+            assert_eq!(chosen.first(), (0..count).next().as_ref());
+            let gaps: Vec<usize> = chosen.windows(2).map(|pair| pair[1] - pair[0]).collect();
+            let (least, greatest) = (gaps.iter().min(), gaps.iter().max());
+            assert!(
+                least.zip(greatest).is_none_or(|(a, b)| b - a <= 1),
+                "{count} {most}: {gaps:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! From a source's columns and values to rows: what is an entry, and what becomes of what is none.
+
+use std::sync::Arc;
+
+use stoke_core::job::OnBadLine;
+use stoke_core::names::LoaderName;
+use stoke_core::plan::KEY_BYTES_MAX;
+use stoke_core::template::Template;
+use stoke_core::units::Priority;
+
+use super::bad::{BadLine, Gathered, shown};
+use super::{
+    CHUNK_BYTES, CHUNK_ROWS, KEY_COLUMN, PRIORITY_COLUMN, SourceFault, SourceRow, Whereabouts,
+    listed,
+};
+
+/// What makes a row an entry, and what is done with rows that are none.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// What is done with lines (rows) that are no entries.
+    pub on_bad_line: OnBadLine,
+    /// The template of the cache keys, and the loader that it is of: a source that lacks one of its columns cannot be
+    /// read.
+    pub template: Option<(LoaderName, Template)>,
+}
+
+/// The columns of a source, checked.
+#[derive(Clone, Debug)]
+struct Header {
+    columns: Arc<[String]>,
+    key: usize,
+    priority: Option<usize>,
+}
+
+impl Header {
+    /// Finds `key` and `priority` among the columns.
+    fn new(columns: Vec<String>) -> Result<Self, SourceFault> {
+        for (i, name) in columns.iter().enumerate() {
+            if columns[..i].contains(name) {
+                return Err(SourceFault::DuplicateColumn(name.clone()));
+            }
+        }
+        let Some(key) = columns.iter().position(|name| name == KEY_COLUMN) else {
+            return Err(SourceFault::NoKey { found: columns });
+        };
+        let priority = columns.iter().position(|name| name == PRIORITY_COLUMN);
+        Ok(Self {
+            columns: columns.into(),
+            key,
+            priority,
+        })
+    }
+
+    fn has(&self, column: &str) -> bool {
+        self.columns.iter().any(|name| name == column)
+    }
+
+    fn is_of<'a>(&self, names: impl Iterator<Item = &'a str>) -> bool {
+        self.columns.iter().map(String::as_str).eq(names)
+    }
+}
+
+/// Gathers a source's rows into chunks that are worth sending, by its rules.
+#[derive(Debug)]
+pub(crate) struct Rows {
+    rules: Rules,
+    header: Option<Header>,
+    chunk: Vec<SourceRow>,
+    chunk_bytes: usize,
+    gathered: Gathered,
+}
+
+impl Rows {
+    pub(crate) fn new(rules: &Rules) -> Self {
+        Self {
+            rules: rules.clone(),
+            header: None,
+            chunk: Vec::new(),
+            chunk_bytes: 0,
+            gathered: Gathered::default(),
+        }
+    }
+
+    /// The columns of all rows to come. What is wrong with them is wrong with every row: it is never skipped.
+    ///
+    /// # Errors
+    /// Where there is no `key`, or two of one name, or a column of the template is missing.
+    pub(crate) fn columns(&mut self, columns: Vec<String>) -> Result<(), SourceFault> {
+        let header = Header::new(columns)?;
+        if let Some((loader, template)) = &self.rules.template
+            && let Some(column) = template.columns().find(|column| !header.has(column))
+        {
+            return Err(SourceFault::MissingColumn {
+                loader: loader.clone(),
+                column: column.to_owned(),
+                found: header.columns.to_vec(),
+            });
+        }
+        self.header = Some(header);
+        Ok(())
+    }
+
+    pub(crate) fn column_count(&self) -> usize {
+        let columns = self.header.as_ref().map(|header| &header.columns);
+        columns.map_or(0, |columns| columns.len())
+    }
+
+    pub(crate) fn skips(&self) -> bool {
+        self.rules.on_bad_line == OnBadLine::Skip
+    }
+
+    /// A row of the columns; an error says what keeps it from having values. Gives a chunk back when it is full.
+    ///
+    /// # Errors
+    /// Where it is no entry, and such rows are not skipped.
+    pub(crate) fn row(
+        &mut self,
+        at: Whereabouts,
+        values: Result<Vec<Option<String>>, String>,
+    ) -> Result<Option<Vec<SourceRow>>, SourceFault> {
+        self.take(at, values, None)
+    }
+
+    /// A line of the columns, whose text is shown where it is no entry.
+    ///
+    /// # Errors
+    /// As [`Rows::row`].
+    pub(crate) fn line(
+        &mut self,
+        at: Whereabouts,
+        values: Result<Vec<Option<String>>, String>,
+        content: &[u8],
+    ) -> Result<Option<Vec<SourceRow>>, SourceFault> {
+        self.take(at, values, Some(content))
+    }
+
+    /// A line with columns of its own. Most have those of the line before, which then are shared.
+    ///
+    /// # Errors
+    /// As [`Rows::row`].
+    pub(crate) fn object(
+        &mut self,
+        at: Whereabouts,
+        members: Vec<(String, Option<String>)>,
+        content: &[u8],
+    ) -> Result<Option<Vec<SourceRow>>, SourceFault> {
+        let names = || members.iter().map(|(name, _)| name.as_str());
+        if !self.header.as_ref().is_some_and(|last| last.is_of(names())) {
+            match Header::new(names().map(str::to_owned).collect()) {
+                Ok(header) => self.header = Some(header),
+                Err(fault) => {
+                    self.leave_out(BadLine::showing(at, fault, content))?;
+                    return Ok(None);
+                }
+            }
+        }
+        let values = members.into_iter().map(|(_, value)| value).collect();
+        self.take(at, Ok(values), Some(content))
+    }
+
+    fn take(
+        &mut self,
+        at: Whereabouts,
+        values: Result<Vec<Option<String>>, String>,
+        content: Option<&[u8]>,
+    ) -> Result<Option<Vec<SourceRow>>, SourceFault> {
+        match values.and_then(|values| self.entry(values)) {
+            Ok(row) => Ok(self.push(row)),
+            Err(what) => {
+                let bad = match content {
+                    Some(content) => BadLine::showing(at, what, content),
+                    None => BadLine::new(at, what),
+                };
+                self.leave_out(bad)?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Leaves a line out, where that is allowed.
+    ///
+    /// # Errors
+    /// Where it is not.
+    pub(crate) fn leave_out(&mut self, bad: BadLine) -> Result<(), SourceFault> {
+        if !self.skips() {
+            return Err(SourceFault::Bad(bad));
+        }
+        self.gathered.leave_out(&bad);
+        Ok(())
+    }
+
+    /// The row of these values, or why it is no entry.
+    fn entry(&self, values: Vec<Option<String>>) -> Result<SourceRow, String> {
+        let Some(header) = &self.header else {
+            return Err("it comes before the columns".to_owned());
+        };
+        debug_assert_eq!(values.len(), header.columns.len());
+        let key = values[header.key].as_deref().unwrap_or_default();
+        if key.is_empty() {
+            return Err("the key is empty or NULL".to_owned());
+        }
+        check_length("key", key.len())?;
+        let text = header
+            .priority
+            .and_then(|index| values[index].as_deref())
+            .filter(|text| !text.is_empty());
+        let priority = text.map_or(Ok(Priority::ONE), priority)?;
+        let cache_key = match &self.rules.template {
+            None => Vec::new(),
+            Some((loader, template)) => cache_key(header, &values, loader, template)?,
+        };
+        Ok(SourceRow {
+            columns: Arc::clone(&header.columns),
+            values,
+            priority,
+            cache_key,
+        })
+    }
+
+    /// Adds a row; gives the chunk back when it is full.
+    fn push(&mut self, row: SourceRow) -> Option<Vec<SourceRow>> {
+        self.gathered.rows += 1;
+        self.chunk_bytes += row.values.iter().flatten().map(String::len).sum::<usize>();
+        self.chunk_bytes += row.cache_key.len();
+        self.chunk.push(row);
+        let full = self.chunk.len() >= CHUNK_ROWS || self.chunk_bytes >= CHUNK_BYTES;
+        full.then(|| {
+            self.chunk_bytes = 0;
+            std::mem::take(&mut self.chunk)
+        })
+    }
+
+    /// The source has ended: the last rows, if there are any, and what there was in all.
+    pub(crate) fn finish(self) -> (Option<Vec<SourceRow>>, Gathered) {
+        let last = (!self.chunk.is_empty()).then_some(self.chunk);
+        (last, self.gathered)
+    }
+}
+
+/// An empty priority is none, and never comes here.
+fn priority(text: &str) -> Result<Priority, String> {
+    let requests = text.trim().parse().ok();
+    requests
+        .and_then(|requests| Priority::from_requests(requests).ok())
+        .ok_or_else(|| {
+            format!(
+                "the priority {} is not a number from 0 to {}",
+                shown(text.as_bytes()),
+                Priority::REQUESTS_MAX
+            )
+        })
+}
+
+fn cache_key(
+    header: &Header,
+    values: &[Option<String>],
+    loader: &LoaderName,
+    template: &Template,
+) -> Result<Vec<u8>, String> {
+    let value = |column: &str| {
+        let index = header.columns.iter().position(|name| name == column)?;
+        values[index].as_deref().map(str::as_bytes)
+    };
+    let key = template.fill(value).map_err(|missing| {
+        let column = missing.column;
+        if header.has(&column) {
+            format!("the column {column:?}, which the key template of loader {loader} names, is NULL")
+        } else {
+            let found = listed(&header.columns);
+            format!("the key template of loader {loader} names the column {column:?}, which is not among {found}")
+        }
+    })?;
+    if key.is_empty() {
+        return Err(format!(
+            "the cache key by the template of loader {loader} is empty"
+        ));
+    }
+    check_length("cache key", key.len())?;
+    Ok(key)
+}
+
+fn check_length(what: &str, bytes: usize) -> Result<(), String> {
+    if bytes > KEY_BYTES_MAX {
+        return Err(format!(
+            "the {what} has {bytes} bytes: at most {KEY_BYTES_MAX} are possible"
+        ));
+    }
+    Ok(())
+}
