@@ -13,5 +13,6 @@ mod cache_budget;
 mod fail_over;
 mod main_job;
 mod one_liner;
+mod planning;
 mod scene;
 mod shop;

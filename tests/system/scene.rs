@@ -92,6 +92,7 @@ impl Scene {
             name = "w{n}"
             member-ttl = "2s"
             allow-sql-in-jobs = true
+            allow-files-in-jobs = true
             [etcd]
             endpoints = ["{etcd}"]
             [origins.shop]

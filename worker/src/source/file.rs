@@ -56,7 +56,9 @@ impl Format {
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// Standard input was read before, by an attempt that failed.
-    #[error("standard input can be read only once: start again")]
+    #[error(
+        "standard input can be read only once, and an attempt at planning that failed has read it: see the log for why, and start again"
+    )]
     StandardInputGone,
     /// It cannot be opened.
     #[error("cannot open the key file {}", .path.display())]

@@ -122,15 +122,17 @@ async fn never_more_statements_than_tokens_set_up_and_look_ups_included() {
         .map(|loader| origin.load(&tokens, loader, &asked));
     futures::future::join_all(loads).await;
     let (sink, mut source) = mpsc::channel(1);
+    let rules = stoke_worker::source::Rules::default();
     let (ranked, ()) = tokio::join!(
         origin.rank(
             &tokens,
             "SELECT id AS key, m FROM custom JOIN plain USING (id)",
+            &rules,
             sink
         ),
         async { while source.recv().await.is_some() {} }
     );
-    assert_eq!(ranked.unwrap(), 1);
+    assert_eq!(ranked.unwrap().rows, 1);
     let in_all = sent_in_all(&server);
     assert!(in_all <= tokens.taken(), "{in_all} for {}", tokens.taken());
     let statements = sent(&server);

@@ -210,3 +210,21 @@ impl<R: BufRead> Read for Records<R> {
         Ok(length)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_that_is_passed_over_is_never_held() {
+        let endless = io::repeat(b'x').take(64 << 20);
+        let file = (&b"key\n"[..]).chain(endless).chain(&b"\n2"[..]);
+        let mut records = Records::new(io::BufReader::new(file), true);
+        let mut text = String::new();
+        records.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "key\n2\n");
+        assert_eq!(records.take_left_out().len(), 1);
+        let held = records.record.capacity();
+        assert!(held <= 4 * LINE_BYTES_MAX, "{held}");
+    }
+}
