@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{ArgGroup, Args as ClapArgs, Parser, Subcommand, ValueEnum};
@@ -66,10 +66,27 @@ pub struct JobArgs {
 
 /// What a process of a cluster needs.
 #[derive(Debug, ClapArgs)]
+#[command(group = ArgGroup::new("file").required(true).args(["config", "check"]))]
 pub struct ProcessArgs {
     /// Its configuration, in TOML
     #[arg(long, value_name = "FILE")]
-    pub config: PathBuf,
+    config: Option<PathBuf>,
+    /// Only checks this configuration: prints all that is wrong with it, and starts nothing
+    #[arg(long, value_name = "FILE")]
+    check: Option<PathBuf>,
+}
+
+impl ProcessArgs {
+    /// The configuration to read.
+    pub fn file(&self) -> &Path {
+        let file = self.config.as_deref().or(self.check.as_deref());
+        file.expect("one of them is required")
+    }
+
+    /// Whether that is all there is to do.
+    pub fn only_checks(&self) -> bool {
+        self.check.is_some()
+    }
 }
 
 /// What the one-liner needs.
@@ -112,8 +129,8 @@ pub struct WarmArgs {
     /// What is done with keys that are there already
     #[arg(long, value_enum, default_value_t = ModeArg::Add)]
     pub mode: ModeArg,
-    /// How many queries a second the database may get at most [default: 100]
-    #[arg(long, value_name = "N", value_parser = rate)]
+    /// How many queries the database may get at most: 200 or 200/s a second, 12000/min, 500/h [default: 100/s]
+    #[arg(long, value_name = "RATE", value_parser = rate)]
     pub qps: Option<f64>,
     /// How many queries may be unanswered at one time
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=1000))]
@@ -162,11 +179,11 @@ fn share(text: &str) -> Result<f64, String> {
 }
 
 fn rate(text: &str) -> Result<f64, String> {
-    let rate: f64 = text.parse().map_err(|error| format!("{error}"))?;
-    if (0.001..=1e9).contains(&rate) {
+    let rate = crate::config::parse_rate(text)?;
+    if rate > 0.0 {
         Ok(rate)
     } else {
-        Err("must be from 0.001 to 1e9 queries a second".into())
+        Err("must be more than none".into())
     }
 }
 
@@ -178,5 +195,15 @@ mod tests {
     fn the_command_line_is_consistent() {
         use clap::CommandFactory;
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn the_one_liners_rate_may_have_a_unit() {
+        for (text, qps) in [("200", 200.0), ("12000/min", 200.0), ("0.5/s", 0.5)] {
+            assert_eq!(rate(text), Ok(qps));
+        }
+        for text in ["0", "fast", "200/d", "2e9"] {
+            assert!(rate(text).is_err(), "{text}");
+        }
     }
 }

@@ -14,6 +14,7 @@ mod config;
 mod control;
 mod embedded;
 mod exit;
+mod job_file;
 mod run;
 mod telemetry;
 mod warm;

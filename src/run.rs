@@ -21,7 +21,10 @@ use crate::telemetry;
 
 /// Runs a coordinator until SIGTERM or Ctrl-C.
 pub async fn coordinator(args: &ProcessArgs) -> Outcome {
-    let config = CoordinatorConfig::read(&args.config).or_exit(Exit::Usage)?;
+    let config = CoordinatorConfig::read(args.file()).or_exit(Exit::Usage)?;
+    if args.only_checks() {
+        return Ok(valid(args));
+    }
     telemetry::start(&config.telemetry, "info");
     let store = connect(config.etcd).await?;
     let plans = PlanStore::in_directory(&config.plan_store).or_exit(Exit::Unreachable)?;
@@ -45,7 +48,10 @@ pub async fn coordinator(args: &ProcessArgs) -> Outcome {
 
 /// Runs a worker until SIGTERM or Ctrl-C.
 pub async fn worker(args: &ProcessArgs) -> Outcome {
-    let config = WorkerConfig::read(&args.config).or_exit(Exit::Usage)?;
+    let config = WorkerConfig::read(args.file()).or_exit(Exit::Usage)?;
+    if args.only_checks() {
+        return Ok(valid(args));
+    }
     telemetry::start(&config.telemetry, "info");
     let store = connect(config.etcd).await?;
     let started = Worker::start(config.settings, store, Arc::new(BootClock), Dial::Network);
@@ -56,6 +62,12 @@ pub async fn worker(args: &ProcessArgs) -> Outcome {
     }
     worker.stop().await;
     Ok(Exit::Succeeded)
+}
+
+/// Says that there is nothing wrong with a configuration.
+fn valid(args: &ProcessArgs) -> Exit {
+    println!("{} is valid", args.file().display());
+    Exit::Succeeded
 }
 
 async fn connect(config: EtcdConfig) -> Result<Arc<dyn Store>, (Exit, anyhow::Error)> {

@@ -5,16 +5,17 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context;
-use serde::Deserialize;
 use stoke_coordinator::Settings;
 use stoke_core::ledger::Share;
-use stoke_core::names::Resource;
+use stoke_core::names::{Resource, WorkerName};
 use stoke_store::etcd::EtcdConfig;
 
 use crate::telemetry;
 
-use super::shared::{EtcdTable, Time, TimingTable};
+use super::fault::FileError;
+use super::reader::{Item, Table};
+use super::shared;
+use super::values::RATE_MIN;
 
 /// How long a leader that vanished keeps its place where nothing is said.
 const LEADER_TTL: Duration = Duration::from_secs(5);
@@ -22,6 +23,12 @@ const LEADER_TTL: Duration = Duration::from_secs(5);
 const IN_FLIGHT: u64 = 16;
 /// The fraction of a database's capacity that a budget takes where nothing is said.
 const FRACTION: f64 = 0.2;
+/// The smallest such fraction.
+const FRACTION_MIN: f64 = 0.001;
+/// The most queries that may be unanswered at one time: more than any database has connections.
+const IN_FLIGHT_MAX: u64 = 100_000;
+/// The largest burst.
+const BURST_MAX: u64 = 1_000_000;
 
 /// A coordinator's configuration, checked.
 #[derive(Debug)]
@@ -40,99 +47,130 @@ pub struct CoordinatorConfig {
     pub settings: Settings,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct File {
-    /// Its name among the coordinators.
-    name: String,
-    /// Where it listens.
-    listen: SocketAddr,
-    /// Where others can call it: by default where it listens.
-    advertise: Option<String>,
-    /// The directory that plans are kept in: all coordinators of a cluster share one.
-    plan_store: PathBuf,
-    /// How long a leader that vanished keeps its place, in whole seconds.
-    leader_ttl: Option<Time>,
-    etcd: EtcdTable,
-    #[serde(default)]
-    timing: TimingTable,
-    /// By resource: `[budgets."origin/NAME"]`.
-    #[serde(default)]
-    budgets: BTreeMap<Resource, BudgetTable>,
-}
-
-/// `[budgets."origin/NAME"]`: queries a second, or what the database bears and how much of that may be used.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct BudgetTable {
-    qps: Option<f64>,
-    capacity: Option<f64>,
-    fraction: Option<f64>,
-    in_flight: Option<u64>,
-    burst: Option<u64>,
-}
-
 impl CoordinatorConfig {
     /// Reads and checks a file.
     ///
     /// # Errors
-    /// What is wrong with it, with its line where that is known.
-    pub fn read(path: &Path) -> anyhow::Result<Self> {
-        let text = super::read(path)?;
-        Self::parse(&text)
-            .with_context(|| format!("the configuration {} is not valid", path.display()))
+    /// All that is wrong with it.
+    pub fn read(path: &Path) -> Result<Self, FileError> {
+        super::read_file(path, Self::take)
     }
 
-    fn parse(text: &str) -> anyhow::Result<Self> {
-        let file: File = super::parse(text)?;
+    pub(super) fn take(file: &Table<'_>) -> Option<Self> {
         // A name as workers', jobs' and all others' are.
-        let _: stoke_core::names::WorkerName = file.name.parse().context("name")?;
-        let budgets = file.budgets.iter().map(|(resource, table)| {
-            let share = table
-                .share()
-                .with_context(|| format!("budgets.\"{resource}\""))?;
-            Ok((resource.clone(), share))
-        });
-        let budgets = budgets.collect::<anyhow::Result<_>>()?;
-        let settings = Settings {
-            name: file.name,
-            address: file
-                .advertise
-                .unwrap_or_else(|| format!("http://{}", file.listen)),
-            budgets,
-            timing: file.timing.timing().context("timing")?,
-            leader_ttl: file.leader_ttl.map_or(LEADER_TTL, |Time(ttl)| ttl),
-        };
-        Ok(Self {
-            listen: file.listen,
-            plan_store: file.plan_store,
-            etcd: file.etcd.config()?,
-            http_listen: None,
-            telemetry: telemetry::Settings::default(),
-            settings,
+        let name: Option<WorkerName> = file
+            .required("name", "name = \"c1\", its name among the coordinators")
+            .and_then(|item| item.name());
+        let listens = file.required("listen", "listen = \"0.0.0.0:7400\"");
+        let listen = listens.as_ref().and_then(Item::address);
+        let http_listen = shared::http_listen(file, listens.as_ref().zip(listen));
+        let advertise = file.optional("advertise").map(|item| address(&item));
+        let plan_store = file
+            .required("plan-store", "plan-store = \"DIRECTORY\"")
+            .and_then(|item| item.path());
+        let leader_ttl = shared::whole_seconds(file, "leader-ttl");
+        let etcd = shared::etcd(file);
+        let timing = shared::timing(file);
+        let telemetry = shared::telemetry(file);
+        let budgets = budgets(file);
+        let listen = listen?;
+        Some(Self {
+            listen,
+            plan_store: plan_store?,
+            etcd: etcd?,
+            http_listen: http_listen?,
+            telemetry: telemetry?,
+            settings: Settings {
+                name: name?.to_string(),
+                address: advertise.unwrap_or_else(|| Some(format!("http://{listen}")))?,
+                budgets: budgets?,
+                timing: timing?.0,
+                leader_ttl: leader_ttl?.unwrap_or(LEADER_TTL),
+            },
         })
     }
 }
 
-impl BudgetTable {
-    fn share(&self) -> anyhow::Result<Share> {
-        let qps = match (self.qps, self.capacity) {
-            (Some(qps), None) if self.fraction.is_none() => qps,
-            (None, Some(capacity)) => {
-                let fraction = self.fraction.unwrap_or(FRACTION);
-                anyhow::ensure!(
-                    fraction > 0.0 && fraction <= 1.0,
-                    "fraction must be above 0 and at most 1"
+/// An address that others can call.
+fn address(item: &Item<'_>) -> Option<String> {
+    let address = item.filled()?;
+    let rest = address
+        .strip_prefix("http://")
+        .or_else(|| address.strip_prefix("https://"));
+    if rest.is_none_or(|rest| rest.is_empty() || rest.contains(['@', ' '])) {
+        item.fault("it is no address", "write http://HOST:PORT");
+        return None;
+    }
+    Some(address.to_owned())
+}
+
+fn budgets(file: &Table<'_>) -> Option<BTreeMap<Resource, Share>> {
+    let mut budgets = BTreeMap::new();
+    let mut fine = true;
+    file.named("budgets", |entry, table| {
+        let resource = entry.text().parse::<Resource>();
+        if resource.is_err() {
+            let remedy = "write it as [budgets.\"origin/NAME\"] or [budgets.\"cache/NAME\"]";
+            entry.fault(table, "it names no resource", remedy);
+        }
+        match (resource, budget(table)) {
+            (Ok(resource), Some(share)) => drop(budgets.insert(resource, share)),
+            _ => fine = false,
+        }
+    });
+    fine.then_some(budgets)
+}
+
+/// `[budgets."origin/NAME"]`: queries a second, or what the database bears and how much of that may be used.
+fn budget(table: &Table<'_>) -> Option<Share> {
+    let in_flight = match table.optional("in-flight") {
+        Some(item) => item.integer(1..=IN_FLIGHT_MAX),
+        None => Some(IN_FLIGHT),
+    };
+    let burst = table
+        .optional("burst")
+        .map(|item| item.integer(1..=BURST_MAX));
+    let qps = qps(table);
+    Some(share(qps?, in_flight?, shared::all_or_none(burst)?))
+}
+
+fn qps(table: &Table<'_>) -> Option<f64> {
+    let keys = ["qps", "capacity", "fraction"].map(|key| table.optional(key));
+    let [qps, capacity, fraction] = &keys;
+    let rates = [qps, capacity].map(|item| item.as_ref().map(Item::rate));
+    let share = fraction
+        .as_ref()
+        .map(|item| item.number(FRACTION_MIN..=1.0));
+    match (qps, capacity, fraction) {
+        (Some(qps), Some(other), _) | (Some(qps), None, Some(other)) => {
+            let remedy = "set either qps, or capacity (and fraction)";
+            table.contradiction(qps, other, remedy);
+            None
+        }
+        (Some(_), None, None) => rates[0]?,
+        (None, Some(item), _) => {
+            let qps = rates[1]?? * share.unwrap_or(Some(FRACTION))?;
+            // As for a rate that is written: what is less is none once it is kept in thousandths.
+            if qps > 0.0 && qps < RATE_MIN {
+                item.fault(
+                    "less than 0.001/s of it may be used",
+                    "raise capacity or fraction",
                 );
-                capacity * fraction
+                return None;
             }
-            _ => anyhow::bail!("set either qps, or capacity (and fraction)"),
-        };
-        anyhow::ensure!(
-            (0.0..=1e9).contains(&qps),
-            "queries a second must be from 0 to 1e9"
-        );
-        Ok(share(qps, self.in_flight.unwrap_or(IN_FLIGHT), self.burst))
+            Some(qps)
+        }
+        (None, None, Some(fraction)) => {
+            fraction.lacks("it stands without capacity", "add capacity");
+            None
+        }
+        (None, None, None) => {
+            table.lacks(
+                "it has no rate",
+                "set either qps, or capacity (and fraction)",
+            );
+            None
+        }
     }
 }
 
@@ -144,7 +182,7 @@ impl BudgetTable {
 )]
 pub fn share(qps: f64, in_flight: u64, burst: Option<u64>) -> Share {
     let rate_milli = (qps * 1000.0).round() as u64;
-    let burst = burst.unwrap_or_else(|| (rate_milli / 1000).clamp(in_flight.max(1), 1_000_000));
+    let burst = burst.unwrap_or_else(|| (rate_milli / 1000).clamp(in_flight.max(1), BURST_MAX));
     Share {
         rate_milli,
         burst,
@@ -153,38 +191,4 @@ pub fn share(qps: f64, in_flight: u64, burst: Option<u64>) -> Share {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const FINE: &str = r#"
-        name = "c1"
-        listen = "127.0.0.1:7400"
-        plan-store = "/var/lib/stoke"
-        [etcd]
-        endpoints = ["http://127.0.0.1:2379"]
-        [budgets."origin/shop"]
-        qps = 20
-        [budgets."origin/big"]
-        capacity = 1000
-    "#;
-
-    #[test]
-    fn a_budget_is_a_rate_or_a_fifth_of_what_the_database_bears() {
-        let config = CoordinatorConfig::parse(FINE).unwrap();
-        let rate =
-            |name: &str| config.settings.budgets[&name.parse::<Resource>().unwrap()].rate_milli;
-        assert_eq!((rate("origin/shop"), rate("origin/big")), (20_000, 200_000));
-        assert_eq!(config.settings.address, "http://127.0.0.1:7400");
-    }
-
-    #[test]
-    fn unknown_keys_and_contradictions_are_refused_and_named() {
-        let error = |text: &str| format!("{:#}", CoordinatorConfig::parse(text).unwrap_err());
-        assert!(error(&FINE.replace("qps = 20", "qsp = 20")).contains("qsp"));
-        assert!(
-            error(&FINE.replace("qps = 20", "qps = 20\nfraction = 0.1")).contains("origin/shop")
-        );
-        assert!(error(&FINE.replace("origin/shop", "shop")).contains("origin/NAME"));
-        assert!(error(&format!("{FINE}\n[timing]\nquarantine = '1s'")).contains("quarantine"));
-    }
-}
+mod tests;

@@ -1,99 +1,85 @@
 //! What the configurations of coordinators and workers have in common.
 
+mod etcd;
+mod telemetry;
+mod timing;
+mod tls;
+
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer};
-use stoke_core::ledger::{Contradiction, Timing};
-use stoke_store::etcd::{EtcdConfig, Password};
+use super::reader::{Item, Table};
 
-/// `[etcd]`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub(super) struct EtcdTable {
-    /// Its members' addresses.
-    endpoints: Vec<String>,
-    /// What all keys begin with.
-    prefix: Option<String>,
-    /// Who to log in as.
-    username: Option<String>,
-    /// A file whose content is the password.
-    password_file: Option<std::path::PathBuf>,
-    /// How long a call may take.
-    timeout: Option<Time>,
+pub(super) use etcd::etcd;
+pub(super) use telemetry::telemetry;
+pub(super) use timing::timing;
+pub(super) use tls::tls;
+
+/// The longest timeout: PostgreSQL counts milliseconds in 32 bits.
+pub(super) const TIMEOUT_MAX: Duration = Duration::from_secs(86_400);
+/// The shortest.
+pub(super) const TIMEOUT_MIN: Duration = Duration::from_millis(1);
+/// How long a process that vanished may count as alive.
+const TTL_MAX: Duration = Duration::from_secs(3600);
+
+/// None where a setting is there and wrong.
+pub(super) fn all_or_none<T>(setting: Option<Option<T>>) -> Option<Option<T>> {
+    match setting {
+        Some(found) => found.map(Some),
+        None => Some(None),
+    }
 }
 
-impl EtcdTable {
-    pub(super) fn config(&self) -> anyhow::Result<EtcdConfig> {
-        let mut config = EtcdConfig::new(self.endpoints.clone());
-        if let Some(prefix) = &self.prefix {
-            config.prefix.clone_from(prefix);
+/// `password` or `password-file`.
+pub(super) fn password(table: &Table<'_>) -> Option<Option<String>> {
+    match (table.optional("password"), table.optional("password-file")) {
+        (None, None) => Some(None),
+        (Some(password), None) => Some(Some(password.secret()?)),
+        (None, Some(file)) => {
+            let content = file.file()?;
+            Some(Some(content.trim_end_matches(['\r', '\n']).to_owned()))
         }
-        if let Some(Time(timeout)) = self.timeout {
-            config.timeout = timeout;
+        (Some(password), Some(file)) => {
+            table.contradiction(&password, &file, "keep one of them");
+            None
         }
-        config.user = match (&self.username, &self.password_file) {
-            (Some(user), Some(file)) => {
-                Some((user.clone(), Password::new(super::read(file)?.trim_end())))
-            }
-            (None, None) => None,
-            _ => anyhow::bail!(
-                "etcd.username and etcd.password-file belong together: set both, or neither"
-            ),
-        };
-        Ok(config)
     }
 }
 
-/// `[timing]`: the same for all processes of a cluster.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub(super) struct TimingTable {
-    /// T: how long a grant lasts.
-    term: Option<Time>,
-    /// How often it is renewed.
-    renew_every: Option<Time>,
-    /// How long a renewal may take.
-    renew_deadline: Option<Time>,
-    /// Q: how long until a dead worker's grant is given to others.
-    quarantine: Option<Time>,
-    /// How much two clocks may drift apart, in thousandths.
-    drift_permille: Option<u32>,
-    /// S: how long a dead worker's queries may run on.
-    statement_timeout: Option<Time>,
+/// How long a process that vanished counts as alive: whole seconds, as etcd's leases have them.
+pub(super) fn whole_seconds(file: &Table<'_>, key: &'static str) -> Option<Option<Duration>> {
+    let Some(item) = file.optional(key) else {
+        return Some(None);
+    };
+    let ttl = item.duration(Duration::from_secs(1)..=TTL_MAX)?;
+    if ttl.subsec_nanos() != 0 {
+        item.fault("it is not in whole seconds", "write it as \"5s\"");
+        return None;
+    }
+    Some(Some(ttl))
 }
 
-impl TimingTable {
-    pub(super) fn timing(&self) -> Result<Timing, Contradiction> {
-        let default = Timing::default();
-        let or = |time: &Option<Time>, default| time.map_or(default, |Time(time)| time);
-        let term = or(&self.term, default.term);
-        let drift_permille = self.drift_permille.unwrap_or(default.drift_permille);
-        let timing = Timing {
-            term,
-            renew_every: or(&self.renew_every, default.renew_every),
-            renew_deadline: or(&self.renew_deadline, default.renew_deadline),
-            quarantine: or(
-                &self.quarantine,
-                Timing::least_quarantine(term, drift_permille),
-            ),
-            drift_permille,
-            statement_timeout: or(&self.statement_timeout, default.statement_timeout),
-        };
-        timing.check()?;
-        Ok(timing)
+/// `http-listen`: an address of its own, where the other one `listens`.
+pub(super) fn http_listen(
+    file: &Table<'_>,
+    listens: Option<(&Item<'_>, SocketAddr)>,
+) -> Option<Option<SocketAddr>> {
+    let Some(item) = file.optional("http-listen") else {
+        return Some(None);
+    };
+    let address = item.address()?;
+    if let Some((other, taken)) = listens
+        && same(address, taken)
+    {
+        let what = format!("it is the address of {}", other.named());
+        item.fault(what, "choose another port");
+        return None;
     }
+    Some(Some(address))
 }
 
-/// A duration with its unit: "5s", "10m".
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Time(pub(super) Duration);
-
-impl<'de> Deserialize<'de> for Time {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let time = humantime::parse_duration(&text);
-        time.map(Self).map_err(|error| {
-            serde::de::Error::custom(format!("{text:?} is no duration: {error}; write 5s or 10m"))
-        })
-    }
+/// Whether only one of two listeners can have its address. Port 0 is any that is free.
+fn same(one: SocketAddr, other: SocketAddr) -> bool {
+    let everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0 && one.port() == other.port() && (everywhere || one.ip() == other.ip())
 }

@@ -3,17 +3,26 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context;
-use serde::Deserialize;
+use stoke_core::ledger::Timing;
+use stoke_core::names::{NAME_LENGTH_MAX, WorkerName};
 use stoke_core::ring::Weight;
 use stoke_store::etcd::EtcdConfig;
 use stoke_worker::Settings;
-use stoke_worker::catalog::{CatalogFile, Surroundings};
 
 use crate::telemetry;
 
-use super::shared::{EtcdTable, Time, TimingTable};
+use super::catalog::{Found, catalog};
+use super::fault::FileError;
+use super::reader::{Item, Table};
+use super::shared;
+use super::values::show_duration;
 
+/// The longest name: a dot and eight digits are added.
+const NAME_MAX: usize = NAME_LENGTH_MAX - 9;
+/// The highest weight.
+const WEIGHT_MAX: u32 = 1_000_000;
+/// The longest name of a zone, in characters.
+const ZONE_MAX: usize = 63;
 /// How long a worker that vanished counts as alive where nothing is said.
 const MEMBER_TTL: Duration = Duration::from_secs(5);
 
@@ -30,129 +39,92 @@ pub struct WorkerConfig {
     pub settings: Settings,
 }
 
-/// The part of the file that concerns the process; the rest is the catalog's.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct Process {
-    name: String,
-    #[serde(default)]
-    weight: Weight,
-    #[serde(default)]
-    zone: String,
-    member_ttl: Option<Time>,
-    etcd: EtcdTable,
-    #[serde(default)]
-    timing: TimingTable,
-}
-
-/// All that may stand at the top of the file.
-const TOP: [&str; 12] = [
-    "name",
-    "weight",
-    "zone",
-    "member-ttl",
-    "etcd",
-    "timing",
-    "origins",
-    "caches",
-    "loaders",
-    "sources",
-    "allow-sql-in-jobs",
-    "allow-files-in-jobs",
-];
-
 impl WorkerConfig {
     /// Reads and checks a file.
     ///
     /// # Errors
-    /// What is wrong with it; of the catalog, all of it at once.
-    pub fn read(path: &Path) -> anyhow::Result<Self> {
-        let text = super::read(path)?;
-        Self::parse(&text)
-            .with_context(|| format!("the configuration {} is not valid", path.display()))
+    /// All that is wrong with it.
+    pub fn read(path: &Path) -> Result<Self, FileError> {
+        super::read_file(path, Self::take)
     }
 
-    fn parse(text: &str) -> anyhow::Result<Self> {
-        let top: toml::Table = super::parse(text)?;
-        if let Some(unknown) = top.keys().find(|key| !TOP.contains(&key.as_str())) {
-            anyhow::bail!(
-                "there is no setting {unknown:?}: there are {}",
-                TOP.join(", ")
-            );
-        }
-        let process: Process = super::parse(text)?;
-        let catalog: CatalogFile = super::parse(text)?;
-        let catalog = catalog.check(text, &Surroundings::of_process())?;
-        let timing = process.timing.timing().context("timing")?;
-        for origin in catalog.origins.values() {
-            anyhow::ensure!(
-                origin.statement_timeout <= timing.statement_timeout,
-                "origins.{}.statement-timeout is longer than timing.statement-timeout ({:?}), after which a dead \
-                 worker's queries count as ended: shorten the one, or lengthen the other in all processes",
-                origin.name,
-                timing.statement_timeout
-            );
-        }
-        let settings = Settings {
-            name: process.name,
-            weight: process.weight,
-            zone: process.zone,
-            member_ttl: process.member_ttl.map_or(MEMBER_TTL, |Time(ttl)| ttl),
-            timing,
-            catalog,
+    pub(super) fn take(file: &Table<'_>) -> Option<Self> {
+        let name: Option<WorkerName> = file
+            .required("name", "name = \"w1\", what it is called")
+            .and_then(|item| name(&item));
+        let weight = match file.optional("weight") {
+            Some(item) => item.small(1..=WEIGHT_MAX).and_then(Weight::new),
+            None => Some(Weight::default()),
         };
-        Ok(Self {
-            etcd: process.etcd.config()?,
-            http_listen: None,
-            telemetry: telemetry::Settings::default(),
-            settings,
+        let zone = file.optional("zone").map(|item| item.short(ZONE_MAX));
+        let member_ttl = shared::whole_seconds(file, "member-ttl");
+        let http_listen = shared::http_listen(file, None);
+        let etcd = shared::etcd(file);
+        let timing = shared::timing(file);
+        let telemetry = shared::telemetry(file);
+        let found = catalog(file);
+        if let (Some(found), Some((timing, said))) = (&found, &timing) {
+            statements_end(found, timing, said.as_ref());
+        }
+        Some(Self {
+            etcd: etcd?,
+            http_listen: http_listen?,
+            telemetry: telemetry?,
+            settings: Settings {
+                name: name?.to_string(),
+                weight: weight?,
+                zone: shared::all_or_none(zone)?.unwrap_or_default(),
+                member_ttl: member_ttl?.unwrap_or(MEMBER_TTL),
+                timing: timing?.0,
+                catalog: found?.catalog,
+            },
         })
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const FINE: &str = r#"
-        name = "w1"
-        allow-sql-in-jobs = true
-        [etcd]
-        endpoints = ["http://127.0.0.1:2379"]
-        [origins.shop]
-        url = "postgres://stoke@localhost/shop"
-        [caches.main]
-        urls = ["redis://localhost:7001"]
-        [loaders.product]
-        origin = "shop"
-        query = "SELECT * FROM products WHERE id IN (:keys)"
-        key = "product:{key}"
-        ttl = "1h"
-    "#;
-
-    #[test]
-    fn process_and_catalog_stand_in_one_file() {
-        let config = WorkerConfig::parse(FINE).unwrap();
-        assert!(config.settings.catalog.allow_sql_in_jobs);
-        assert_eq!(config.settings.catalog.loaders.len(), 1);
-    }
-
-    #[test]
-    fn a_fault_tells_its_line_and_no_password() {
-        let text = FINE.replace(
-            "url = \"postgres://stoke@",
-            "ulr = \"postgres://stoke:hunter2@",
+/// A name that leaves room for the incarnation that is added to it.
+fn name(item: &Item<'_>) -> Option<WorkerName> {
+    let name: WorkerName = item.name()?;
+    if name.as_str().len() > NAME_MAX {
+        item.fault(
+            "it is too long",
+            format!("use at most {NAME_MAX} characters"),
         );
-        let error = format!("{:#}", WorkerConfig::parse(&text).unwrap_err());
-        assert!(error.contains("line 7") && error.contains("ulr"), "{error}");
-        assert!(!error.contains("hunter2"), "{error}");
+        return None;
     }
+    Some(name)
+}
 
-    #[test]
-    fn unknown_keys_are_refused_wherever_they_stand() {
-        let error = |text: String| format!("{:#}", WorkerConfig::parse(&text).unwrap_err());
-        assert!(error(FINE.replace("allow-sql-in-jobs", "allow-sql")).contains("allow-sql"));
-        assert!(error(FINE.replace("ttl =", "tlt =")).contains("tlt"));
-        assert!(error(FINE.replace("endpoints", "endpoint")).contains("endpoint"));
+/// Notes which origins' statements may run on when a dead worker's count as ended.
+fn statements_end(found: &Found<'_>, timing: &Timing, said: Option<&Item<'_>>) {
+    for origin in found.catalog.origins.values() {
+        if origin.statement_timeout <= timing.statement_timeout {
+            continue;
+        }
+        let longest = show_duration(timing.statement_timeout);
+        let limit = match said {
+            Some(said) => format!("{}, {longest}", said.named()),
+            None => format!("timing.statement-timeout, {longest} by default"),
+        };
+        let what = format!(
+            "it is longer than {limit}, after which a dead worker's queries count as ended"
+        );
+        let remedy = "shorten the one, or lengthen the other in all processes";
+        match (found.statement_timeouts.get(&origin.name), said) {
+            (Some(item), _) => item.fault(what, remedy),
+            // The default of origins is too long.
+            (None, Some(said)) => said.fault(
+                format!(
+                    "it is shorter than origins.{}.statement-timeout, {} by default",
+                    origin.name,
+                    show_duration(origin.statement_timeout)
+                ),
+                remedy,
+            ),
+            (None, None) => {}
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

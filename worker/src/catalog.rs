@@ -1,10 +1,10 @@
 //! The data part of a worker's configuration: which origins, caches, loaders and key sources it knows by name.
 //!
-//! [`CatalogFile`] is the text as TOML has it, beside the rest of the worker's configuration; [`CatalogFile::check`] turns
-//! it into a [`Catalog`], in which every name resolves and every number is in its range, or lists all faults at once.
-//! Credentials live here only, as [`SecretUrl`] and [`Password`], which never show them.
+//! In a [`Catalog`] every name resolves and every number is in its range: whoever makes one sees to that. Credentials live
+//! here only, as [`SecretUrl`] and [`Password`], which never show them.
 //!
-//! Absent: connecting to anything, and the process part (listen address, etcd endpoints).
+//! Absent: reading configuration files (that is the binary's), connecting to anything, and the process part (listen
+//! address, etcd endpoints).
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,14 +14,8 @@ use stoke_core::job::OnBadLine;
 use stoke_core::names::{CacheName, LoaderName, OriginName, SourceName};
 use stoke_core::template::Template;
 
-mod check;
-mod fault;
-mod file;
 mod secret;
 
-pub use check::Surroundings;
-pub use fault::{Fault, Faults};
-pub use file::CatalogFile;
 pub use secret::{NotAUrl, Password, SecretUrl};
 
 use crate::origin::rewrite::Dialect;

@@ -1,0 +1,107 @@
+//! `[loaders.NAME]`: a query, and how its rows become cache entries.
+
+use std::time::Duration;
+
+use stoke_core::names::{LoaderName, OriginName};
+use stoke_core::template::Template;
+use stoke_worker::catalog::{
+    BATCH_KEYS_DEFAULT, BATCH_KEYS_MAX, Catalog, LoaderSpec, TTL_JITTER_PERMILLE_DEFAULT,
+    TTL_JITTER_PERMILLE_MAX, TTL_MAX, TTL_MIN, VALUE_BYTES_DEFAULT, VALUE_BYTES_MAX,
+};
+use stoke_worker::origin::rewrite::rewrite;
+
+use crate::config::reader::{Entry, Item, Table};
+use crate::config::shared::all_or_none;
+
+/// What to do about a query that cannot be a loader's.
+const QUERY: &str = "write IN (:keys) for a batch of keys, or :key for one query a key";
+
+pub(super) fn loader(
+    entry: &Entry<'_>,
+    table: &Table<'_>,
+    origins: &[&str],
+    catalog: &Catalog,
+) -> Option<LoaderSpec> {
+    let name: Option<LoaderName> = entry.parsed(table);
+    let recipe = recipe(table);
+    let origin: Option<OriginName> = table
+        .required("origin", "origin = \"NAME\", an origin of this file")
+        .and_then(|item| item.name_of("origin", origins, "[origins.NAME]"));
+    let max_value_bytes = match table.optional("max-value-bytes") {
+        Some(item) => item.integer(1..=VALUE_BYTES_MAX),
+        None => Some(VALUE_BYTES_DEFAULT),
+    };
+    let query = table.required("query", "query = \"SELECT … WHERE id IN (:keys)\"");
+    let dialect = origin.as_ref().and_then(|name| catalog.origins.get(name));
+    let query = match (query, dialect) {
+        (Some(item), Some(origin)) => item.parsed(
+            |text| rewrite(text, origin.dialect).map(|_| text.to_owned()),
+            QUERY,
+        ),
+        (Some(item), None) => item.filled().map(str::to_owned),
+        (None, _) => None,
+    };
+    let recipe = recipe?;
+    Some(LoaderSpec {
+        name: name?,
+        origin: origin?,
+        query: query?,
+        key: recipe.key,
+        key_column: recipe.key_column,
+        ttl: recipe.ttl,
+        ttl_jitter_permille: recipe.ttl_jitter_permille,
+        batch_keys: recipe.batch_keys,
+        max_value_bytes: max_value_bytes?,
+    })
+}
+
+/// What loaders of jobs have in common with those of workers.
+pub struct Recipe {
+    /// The cache key.
+    pub key: Template,
+    /// The column that says which key a row answers.
+    pub key_column: Option<String>,
+    /// Time to live.
+    pub ttl: Duration,
+    /// How much of it is jitter, in thousandths.
+    pub ttl_jitter_permille: u16,
+    /// Keys in one query.
+    pub batch_keys: u32,
+}
+
+/// Reads `key`, `key-column`, `ttl`, `ttl-jitter` and `batch-keys`.
+pub fn recipe(table: &Table<'_>) -> Option<Recipe> {
+    let key = table
+        .required("key", "key = \"NAME:{key}\", the key in the cache")
+        .and_then(|item| item.parsed(Template::parse, "write it as \"product:{key}\""));
+    let key_column = table.optional("key-column");
+    let key_column = key_column.map(|item| item.filled().map(str::to_owned));
+    let ttl = table
+        .required("ttl", "ttl = \"1h\", how long entries live")
+        .and_then(|item| item.duration(TTL_MIN..=TTL_MAX));
+    let jitter = match table.optional("ttl-jitter") {
+        Some(item) => jitter(&item),
+        None => Some(TTL_JITTER_PERMILLE_DEFAULT),
+    };
+    let batch_keys = match table.optional("batch-keys") {
+        Some(item) => item.small(1..=BATCH_KEYS_MAX),
+        None => Some(BATCH_KEYS_DEFAULT),
+    };
+    Some(Recipe {
+        key: key?,
+        key_column: all_or_none(key_column)?,
+        ttl: ttl?,
+        ttl_jitter_permille: jitter?,
+        batch_keys: batch_keys?,
+    })
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "checked: 0 to 900"
+)]
+fn jitter(item: &Item<'_>) -> Option<u16> {
+    let share = item.number(0.0..=f64::from(TTL_JITTER_PERMILLE_MAX) / 1000.0)?;
+    Some((share * 1000.0).round() as u16)
+}

@@ -1,0 +1,96 @@
+//! `[origins.NAME]`: a database.
+
+use std::time::Duration;
+
+use stoke_core::names::OriginName;
+use stoke_worker::catalog::{
+    OriginConfig, SOURCE_TIMEOUT_DEFAULT, STATEMENT_TIMEOUT_DEFAULT, SecretUrl, TlsFiles,
+};
+use stoke_worker::origin::Origin;
+use stoke_worker::origin::rewrite::Dialect;
+
+use super::{by, url};
+use crate::config::reader::{Entry, Item, Table};
+use crate::config::shared::{TIMEOUT_MAX, TIMEOUT_MIN, tls};
+
+pub(super) fn origin(entry: &Entry<'_>, table: &Table<'_>) -> Option<OriginConfig> {
+    let name = entry.parsed(table);
+    let url = origin_url(table);
+    let in_file = matches!(&url, Some((_, Dialect::Sqlite)));
+    let tls = tls(
+        table,
+        in_file.then_some("an SQLite file is reached without TLS"),
+    );
+    let statement_timeout = timeout(table, "statement-timeout", STATEMENT_TIMEOUT_DEFAULT);
+    let source_timeout = timeout(table, "source-timeout", SOURCE_TIMEOUT_DEFAULT);
+    let (url, dialect) = url?;
+    let (ca, identity) = tls?;
+    Some(OriginConfig {
+        name: name?,
+        url,
+        dialect,
+        statement_timeout: statement_timeout?,
+        source_timeout: source_timeout?,
+        tls: TlsFiles { ca, identity },
+    })
+}
+
+fn origin_url(table: &Table<'_>) -> Option<(SecretUrl, Dialect)> {
+    let (item, text) = match (table.optional("url"), table.optional("url-file")) {
+        (Some(url), None) => {
+            let text = url.secret()?;
+            (url, text)
+        }
+        (None, Some(file)) => {
+            let text = file.file()?;
+            (file, text)
+        }
+        (Some(url), Some(file)) => {
+            table.contradiction(&url, &file, "keep one of them");
+            return None;
+        }
+        (None, None) => {
+            table.lacks("no url is given", "add url or url-file");
+            return None;
+        }
+    };
+    let begin = "begin the URL with postgres:// or sqlite:";
+    let url = url(&item, &text, begin)?;
+    let dialect = match url.scheme() {
+        "postgres" | "postgresql" => Dialect::Postgres,
+        "sqlite" => Dialect::Sqlite,
+        _ => {
+            item.fault(format!("no database is reached {}", by(&url)), begin);
+            return None;
+        }
+    };
+    usable(&item, &url, dialect)?;
+    Some((url, dialect))
+}
+
+/// Whether whoever will connect can use the URL. What it says about it may repeat a part of the URL, and is not shown.
+fn usable(item: &Item<'_>, url: &SecretUrl, dialect: Dialect) -> Option<()> {
+    let name: OriginName = "checked".parse().ok()?;
+    let alone = OriginConfig {
+        name,
+        url: url.clone(),
+        dialect,
+        statement_timeout: STATEMENT_TIMEOUT_DEFAULT,
+        source_timeout: SOURCE_TIMEOUT_DEFAULT,
+        tls: TlsFiles::default(),
+    };
+    let opened = Origin::open(&alone);
+    let refused = |_| {
+        let remedy = "write postgres://USER:PASSWORD@HOST:PORT/DATABASE, with %XX for special characters and \
+                      parameters that PostgreSQL has, or sqlite:FILE without parameters";
+        item.fault("this URL cannot be used", remedy);
+    };
+    opened.map(drop).map_err(refused).ok()
+}
+
+fn timeout(table: &Table<'_>, key: &'static str, default: Duration) -> Option<Duration> {
+    match table.optional(key) {
+        Some(item) => item.duration(TIMEOUT_MIN..=TIMEOUT_MAX),
+        None => Some(default),
+    }
+}

@@ -1,0 +1,275 @@
+use std::time::Duration;
+
+use stoke_core::job::OnBadLine;
+use stoke_worker::catalog::{Password, STATEMENT_TIMEOUT_DEFAULT, SourceFrom};
+use stoke_worker::origin::rewrite::Dialect;
+
+use super::super::{Faults, Surroundings, read};
+use super::*;
+
+fn check(text: &str) -> Result<Catalog, Faults> {
+    read(text, &Surroundings::of_tests(), |file| {
+        Some(catalog(file)?.catalog)
+    })
+}
+
+const GOOD: &str = r#"
+allow-files-in-jobs = true
+
+[origins.shop]
+url = "postgres://stoke:${PASSWORD}@db/shop"
+statement-timeout = "2s"
+ca-file = "/ca.pem"
+cert-file = "/cert.pem"
+key-file = "/key.pem"
+
+[origins.archive]
+url-file = "/url"
+
+[origins.local]
+url = "sqlite:shop.db"
+
+[caches.main]
+urls = ["rediss://a:6379", "rediss://warm@b:6379"]
+password-file = "/password"
+ca-file = "/ca.pem"
+
+[caches.other]
+urls = ["redis://a:6379"]
+password = "${PASSWORD}"
+
+[loaders.products]
+origin = "shop"
+query = "SELECT * FROM products WHERE id IN (:keys)"
+key = "product:{key}"
+ttl = "1h30m"
+
+[loaders.users]
+origin = "local"
+query = "SELECT * FROM users WHERE id = :key"
+key = "user:{key}"
+key-column = "id"
+ttl = "30m"
+ttl-jitter = 0.25
+batch-keys = 10
+max-value-bytes = 1_024
+
+[sources.popular]
+origin = "shop"
+query = "SELECT id AS key FROM products"
+loader = "products"
+
+[sources.list]
+file = "keys.csv"
+on-bad-line = "skip"
+"#;
+
+#[test]
+fn a_right_catalog_is_read_with_its_defaults() {
+    let catalog = check(GOOD).unwrap();
+    let shop = &catalog.origins[&"shop".parse().unwrap()];
+    assert_eq!(shop.url.expose(), "postgres://stoke:s3cret@db/shop");
+    assert_eq!(
+        (shop.dialect, shop.statement_timeout),
+        (Dialect::Postgres, Duration::from_secs(2))
+    );
+    let archive = &catalog.origins[&"archive".parse().unwrap()];
+    assert_eq!(
+        (archive.url.expose(), archive.statement_timeout),
+        ("postgres://u:s3cret@db/shop", STATEMENT_TIMEOUT_DEFAULT)
+    );
+    assert_eq!(
+        catalog.origins[&"local".parse().unwrap()].dialect,
+        Dialect::Sqlite
+    );
+    for cache in ["main", "other"] {
+        let cache = &catalog.caches[&cache.parse().unwrap()];
+        assert_eq!(
+            cache.password.as_ref().map(Password::expose),
+            Some("s3cret")
+        );
+    }
+    let products = &catalog.loaders[&"products".parse().unwrap()];
+    assert_eq!(
+        (
+            products.ttl_jitter_permille,
+            products.batch_keys,
+            products.max_value_bytes
+        ),
+        (100, 500, 16 << 20)
+    );
+    assert_eq!(
+        (products.ttl, &products.key_column),
+        (Duration::from_secs(5400), &None)
+    );
+    let users = &catalog.loaders[&"users".parse().unwrap()];
+    assert_eq!(
+        (
+            users.ttl_jitter_permille,
+            users.batch_keys,
+            users.max_value_bytes
+        ),
+        (250, 10, 1024)
+    );
+    assert_eq!(users.key_column.as_deref(), Some("id"));
+    let list = &catalog.sources[&"list".parse().unwrap()];
+    assert_eq!(
+        (&list.from, list.on_bad_line),
+        (&SourceFrom::File("keys.csv".into()), OnBadLine::Skip)
+    );
+    let popular = &catalog.sources[&"popular".parse().unwrap()];
+    assert_eq!(popular.on_bad_line, OnBadLine::Fail);
+    assert!(catalog.allow_files_in_jobs && !catalog.allow_sql_in_jobs);
+}
+
+#[test]
+fn certificates_are_taken_with_their_keys() {
+    let catalog = check(GOOD).unwrap();
+    let shop = &catalog.origins[&"shop".parse().unwrap()].tls;
+    assert_eq!(shop.ca, Some("/ca.pem".into()));
+    assert_eq!(shop.identity, Some(("/cert.pem".into(), "/key.pem".into())));
+    let main = &catalog.caches[&"main".parse().unwrap()].tls;
+    assert_eq!((&main.ca, &main.identity), (&Some("/ca.pem".into()), &None));
+}
+
+#[test]
+fn no_password_is_shown() {
+    let shown = format!("{:?}", check(GOOD).unwrap());
+    assert!(!shown.contains("s3cret"), "{shown}");
+}
+
+#[test]
+fn all_faults_are_listed_at_once_with_their_places() {
+    let text = r#"
+[origins.shop]
+url = "postgres://stoke:${UNSET}@db/shop"
+statement-timeout = "soon"
+[origins.other]
+url = "mysql://u:s3cret@db/shop"
+[origins."b ad"]
+url-file = "/missing"
+[origins.none]
+[origins.fine]
+url = "sqlite:x"
+ca-file = "/ca.pem"
+[caches.main]
+urls = ["http://u:s3cret@a", "redis://a", "redis://u:s3/cret@a", "redis://u@a"]
+cert-file = "/cert.pem"
+[caches.empty]
+urls = []
+[loaders.products]
+origin = "nobody"
+query = "SELECT 1"
+key = "product"
+ttl = "0s"
+ttl-jitter = 0.95
+batch-keys = 0
+max-value-bytes = 999999999999
+[loaders.users]
+origin = "fine"
+query = "SELECT 1"
+key = "user:{key}"
+tll = 60
+[sources.both]
+origin = "fine"
+query = "SELECT 1"
+file = "x"
+[sources.unknown]
+file = "x"
+loader = "user"
+on-bad-line = "ignore"
+[sources.half]
+query = "SELECT 1"
+"#;
+    let faults = check(text).unwrap_err().to_string();
+    let expected = [
+        r#"line 3, column 7: origins.shop.url: the environment variable "UNSET" is not set; set the variable for this process"#,
+        r#"line 4, column 21: origins.shop.statement-timeout: "soon" is no duration; write a number with its unit, as "500ms", "5s", "5m" or "1h30m""#,
+        "line 6, column 7: origins.other.url: no database is reached by mysql:; begin the URL with postgres:// or sqlite:",
+        r#"line 7, column 10: origins."b ad": its name is none; use 1 to 63 letters, digits, '-', '_' and '.', beginning with a letter or digit"#,
+        r#"line 8, column 12: origins."b ad".url-file: the file cannot be read: entity not found; name a file that this process can read"#,
+        "line 9, column 10: origins.none: no url is given; add url or url-file",
+        "line 12, column 11: origins.fine.ca-file: it is not used: an SQLite file is reached without TLS; change the address, or remove it",
+        "line 14, column 9: caches.main.urls[0]: no cache is reached by http:; begin the URL with redis:// or rediss://",
+        "line 14, column 43: caches.main.urls[2]: it has an @ after the host: write the password's special characters as %XX; write it as redis://USER:PASSWORD@HOST:PORT, or without USER:PASSWORD@",
+        "line 14, column 66: caches.main.urls[3]: it has a user but no password: a password alone is written redis://:PASSWORD@HOST; write it as redis://USER:PASSWORD@HOST:PORT, or without USER:PASSWORD@",
+        "line 15, column 13: caches.main.cert-file: it stands without key-file; add key-file, or remove it",
+        "line 17, column 8: caches.empty.urls: the list is empty; name at least one node",
+        r#"line 19, column 10: loaders.products.origin: there is no origin "nobody"; use one of "b ad", fine, none, other, shop, or define it in [origins.NAME]"#,
+        r#"line 21, column 7: loaders.products.key: no column is named, so all keys would be the same: write at least one {name} of the key source; write it as "product:{key}""#,
+        "line 22, column 7: loaders.products.ttl: it is out of range; choose from 1s to 3650days",
+        "line 23, column 14: loaders.products.ttl-jitter: it is out of range; choose from 0 to 0.9",
+        "line 24, column 14: loaders.products.batch-keys: it is out of range; choose from 1 to 10000",
+        "line 25, column 19: loaders.products.max-value-bytes: it is out of range; choose from 1 to 536870912",
+        "line 26, column 10: loaders.users.ttl: it is missing; add ttl = \"1h\", how long entries live",
+        "line 28, column 9: loaders.users.query: the query has no placeholder: write IN (:keys) where a batch of keys belongs, or :key for one query a key; write IN (:keys) for a batch of keys, or :key for one query a key",
+        "line 30, column 1: loaders.users.tll: there is no such setting; did you mean ttl? There are batch-keys, key, key-column, max-value-bytes, origin, query, ttl, ttl-jitter",
+        "line 34, column 8: sources.both.file: it cannot stand beside sources.both.origin (line 32); give origin and query, or file",
+        r#"line 37, column 10: sources.unknown.loader: there is no loader "user"; did you mean users?"#,
+        r#"line 38, column 15: sources.unknown.on-bad-line: "ignore" is not possible; choose "fail" or "skip""#,
+        "line 40, column 9: sources.half.query: it stands without origin; add origin",
+    ];
+    assert_eq!(faults, expected.join("\n"));
+}
+
+#[test]
+fn unknown_settings_are_refused() {
+    for text in [
+        "[sources.a]\nfile = 'x'\npath = 'x'",
+        "[origins.a]\nurl = 'sqlite:x'\npool = 5",
+        "origin = 1",
+    ] {
+        let faults = check(text).unwrap_err();
+        assert_eq!(faults.0.len(), 1, "{faults}");
+        assert!(faults.to_string().contains("there is no such setting"));
+    }
+}
+
+#[test]
+fn urls_that_cannot_be_used_are_refused_and_not_shown() {
+    for (text, fault) in [
+        (
+            "[origins.a]\nurl = 'postgres://u:s3cret@db:port/shop'",
+            "line 2, column 7: origins.a.url: this URL cannot be used",
+        ),
+        (
+            "[origins.a]\nurl = 'postgres://u:s3?s3cret@db/shop'",
+            "line 2, column 7: origins.a.url: this URL cannot be used",
+        ),
+        (
+            "[origins.a]\nurl = 'sqlite:shop.db?mode=rw'",
+            "line 2, column 7: origins.a.url: this URL cannot be used",
+        ),
+        (
+            "[origins.a]\nurl = 'u:s3cret@db'",
+            "line 2, column 7: origins.a.url: no database is reached by this URL;",
+        ),
+        (
+            "[origins.a]\nurl = 's3cret:more@db'",
+            "line 2, column 7: origins.a.url: no database is reached by this URL;",
+        ),
+        (
+            "[origins.a]\nurl = 'postgres://u:${s3cret!}@db'",
+            "line 2, column 7: origins.a.url: between ${ and } is no name of a variable; write ${NAME};",
+        ),
+        (
+            "[origins.a]\nurl-file = '/url'\nurl = 'postgres://u:s3cret@db'",
+            "line 3, column 7: origins.a.url: it cannot stand beside origins.a.url-file (line 2); keep one of them",
+        ),
+        (
+            "[origins.a]\nurl = 's3cret'",
+            "line 2, column 7: origins.a.url: it is not a URL: it has no scheme;",
+        ),
+        (
+            "[caches.a]\nurls = ['redis://a', 'rediss://b']",
+            "line 2, column 9: caches.a.urls[0]: some URLs begin with rediss://, and others do not;",
+        ),
+    ] {
+        let faults = check(text).unwrap_err().to_string();
+        assert!(faults.starts_with(fault), "{faults}");
+        assert!(
+            !faults.contains("s3cret") && faults.lines().count() == 1,
+            "{faults}"
+        );
+    }
+}

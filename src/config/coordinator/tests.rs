@@ -1,0 +1,223 @@
+use super::super::{Faults, Surroundings, read};
+use super::*;
+
+fn parse(text: &str) -> Result<CoordinatorConfig, Faults> {
+    read(text, &Surroundings::of_tests(), CoordinatorConfig::take)
+}
+
+fn faults(text: &str) -> String {
+    parse(text).unwrap_err().to_string()
+}
+
+const FINE: &str = r#"
+name = "c1"
+listen = "127.0.0.1:7400"
+plan-store = "/var/lib/stoke"
+[etcd]
+endpoints = ["http://127.0.0.1:2379"]
+[budgets."origin/shop"]
+qps = 20
+[budgets."origin/big"]
+capacity = 1000
+"#;
+
+#[test]
+fn a_budget_is_a_rate_or_a_fifth_of_what_the_database_bears() {
+    let config = parse(FINE).unwrap();
+    let rate = |name: &str| config.settings.budgets[&name.parse::<Resource>().unwrap()].rate_milli;
+    assert_eq!((rate("origin/shop"), rate("origin/big")), (20_000, 200_000));
+    assert_eq!(config.settings.address, "http://127.0.0.1:7400");
+}
+
+#[test]
+fn a_rate_has_a_unit_or_is_a_seconds() {
+    for (qps, milli) in [
+        ("20", 20_000),
+        ("0.5", 500),
+        ("\"200/s\"", 200_000),
+        ("\"12000/min\"", 200_000),
+        ("\"36/h\"", 10),
+        ("0", 0),
+    ] {
+        let config = parse(&FINE.replace("qps = 20", &format!("qps = {qps}"))).unwrap();
+        let budget = config.settings.budgets[&"origin/shop".parse().unwrap()];
+        assert_eq!(budget.rate_milli, milli, "{qps}");
+    }
+}
+
+#[test]
+fn faults_of_all_kinds_come_together_in_the_order_of_the_file() {
+    let text = r#"# Über die Konfiguration
+name = "c 1"
+listen = "127.0.0.1:7400"
+http-listen = "0.0.0.0:7400"
+plan-store "/var/lib/stoke"
+leader-ttl = 5
+advertise = "c1.internal"
+
+[etcd]
+endpoints = ["http://a:2379", "http://b:2379" "http://c:2379"]
+usrname = "x"
+
+[timing]
+term = "2s"
+quarantine = "1s"
+renew-every = "1500ms"
+
+[budgets."origin/shop"]
+qsp = 20
+qps = "20/d"
+[budgets.shop]
+qps = 5
+capacity = 3
+fraction = 2
+[budgets."cache/ä"]
+qps = 1e-7
+in-flight = 0
+burst = 1.5
+[telemetry]
+log-format = "xml"
+log-filter = "a=b=c"
+otlp-endpoint = "${UNSET}"
+"#;
+    let expected = [
+        r#"line 2, column 8: name: "c 1" is not a name; use 1 to 63 letters, digits, '-', '_' and '.', beginning with a letter or digit"#,
+        "line 4, column 15: http-listen: it is the address of listen (line 3); choose another port",
+        "line 5, column 12: key with no value, expected `=`; see https://toml.io for how TOML is written",
+        r#"line 6, column 14: leader-ttl: a number without unit or quotes is no duration; write a number with its unit, as "500ms", "5s", "5m" or "1h30m""#,
+        "line 7, column 13: advertise: it is no address; write http://HOST:PORT",
+        "line 10, column 47: missing comma between array elements, expected `,`; see https://toml.io for how TOML is written",
+        "line 11, column 1: etcd.usrname: there is no such setting; did you mean username? There are ca-file, cert-file, endpoints, key-file, password, password-file, prefix, timeout, username",
+        "line 14, column 8: timing.term: a term of 2s leaves no room for a second renewal: it must be more than twice the 1.5s between renewals and the 1s that one may take, see timing.renew-every (line 16); lengthen term, or shorten renew-every and renew-deadline",
+        "line 15, column 14: timing.quarantine: a quarantine of 1s is too short for a term of 2s and a drift of 10‰: at least 2.29040404s is needed, see timing.term (line 14); lengthen quarantine, or leave it out: it follows from the term then",
+        r#"line 19, column 1: budgets."origin/shop".qsp: there is no such setting; did you mean qps? There are burst, capacity, fraction, in-flight, qps"#,
+        r#"line 20, column 7: budgets."origin/shop".qps: it has an unknown unit; write a number with its unit, as 200/s, 12000/min or 0.5/h"#,
+        r#"line 21, column 10: budgets.shop: it names no resource; write it as [budgets."origin/NAME"] or [budgets."cache/NAME"]"#,
+        "line 23, column 12: budgets.shop.capacity: it cannot stand beside budgets.shop.qps (line 22); set either qps, or capacity (and fraction)",
+        "line 24, column 12: budgets.shop.fraction: it is out of range; choose from 0.001 to 1",
+        r#"line 25, column 10: budgets."cache/ä": it names no resource; write it as [budgets."origin/NAME"] or [budgets."cache/NAME"]"#,
+        r#"line 26, column 7: budgets."cache/ä".qps: it is out of range; choose 0, or from 0.001/s to 1000000000/s"#,
+        r#"line 27, column 13: budgets."cache/ä".in-flight: it is out of range; choose from 1 to 100000"#,
+        r#"line 28, column 9: budgets."cache/ä".burst: a number without unit or quotes cannot stand here; write a whole number, without quotes"#,
+        r#"line 30, column 14: telemetry.log-format: "xml" is not possible; choose "text" or "json""#,
+        r#"line 31, column 14: telemetry.log-filter: it is no log filter; write a level or targets with levels, as "info,stoke_worker=debug""#,
+        r#"line 32, column 17: telemetry.otlp-endpoint: the environment variable "UNSET" is not set; set the variable for this process"#,
+    ];
+    assert_eq!(faults(text), expected.join("\n"));
+}
+
+#[test]
+fn what_is_missing_is_said_where_it_belongs() {
+    let expected = [
+        "line 1, column 1: name: it is missing; add name = \"c1\", its name among the coordinators",
+        "line 1, column 1: listen: it is missing; add listen = \"0.0.0.0:7400\"",
+        "line 1, column 1: plan-store: it is missing; add plan-store = \"DIRECTORY\"",
+        "line 2, column 1: etcd.endpoints: it is missing; add endpoints = [\"http://…:2379\"]",
+        "line 3, column 10: budgets.\"origin/shop\": it has no rate; set either qps, or capacity (and fraction)",
+        "line 5, column 12: budgets.\"origin/big\".fraction: it stands without capacity; add capacity",
+    ];
+    let text = "\n[etcd]\n[budgets.'origin/shop']\n[budgets.'origin/big']\nfraction = 0.2";
+    assert_eq!(faults(text), expected.join("\n"));
+    assert_eq!(
+        faults(&FINE.replace("[etcd]\nendpoints", "[timing]\nterm = '5s'\n#")),
+        "line 1, column 1: etcd: it is missing; add [etcd] with endpoints = [\"http://…:2379\"]"
+    );
+}
+
+#[test]
+fn who_logs_in_to_etcd_has_one_password() {
+    let with = |text: &str| {
+        parse(&FINE.replace(
+            "[budgets.\"origin/shop\"]",
+            &format!("{text}\n[budgets.\"origin/shop\"]"),
+        ))
+    };
+    for password in [
+        "password = '${ETCD_PASSWORD}'",
+        "password-file = '/x'",
+        "password = 's3cret'",
+    ] {
+        let etcd = with(&format!("username = 'root'\n{password}"))
+            .unwrap()
+            .etcd;
+        let expected = stoke_store::etcd::Password::new("s3cret");
+        assert_eq!(etcd.user, Some(("root".to_owned(), expected)));
+        assert!(!format!("{etcd:?}").contains("s3cret"));
+    }
+    for (text, fault) in [
+        (
+            "username = 'root'",
+            "line 7, column 12: etcd.username: it has no password; add password or password-file",
+        ),
+        (
+            "password = 's3cret'",
+            "line 5, column 1: etcd: there is a password, and no username; add username",
+        ),
+        (
+            "username = 'root'\npassword = 's3cret'\npassword-file = '/x'",
+            "line 9, column 17: etcd.password-file: it cannot stand beside etcd.password (line 8); keep one of them",
+        ),
+        (
+            "password-file = '/missing'\nusername = 'root'",
+            "line 7, column 17: etcd.password-file: the file cannot be read: entity not found; name a file that this process can read",
+        ),
+        (
+            "username = 'root'\npassword = '${UNSET}'",
+            "line 8, column 12: etcd.password: the environment variable \"UNSET\" is not set; set the variable for this process",
+        ),
+        (
+            "ca-file = '/ca.pem'",
+            "line 7, column 11: etcd.ca-file: it is not used: no endpoint begins with https://; change the address, or remove it",
+        ),
+    ] {
+        assert_eq!(with(text).unwrap_err().to_string(), fault);
+    }
+}
+
+#[test]
+fn telemetry_and_tls_reach_their_settings() {
+    let text = FINE.replace("http://127", "https://127").replace(
+        "[budgets.\"origin/shop\"]",
+        "ca-file = '/ca.pem'\ncert-file = '/a.pem'\nkey-file = '/b.pem'\n[telemetry]\nlog-format = 'json'\n\
+         log-filter = 'debug'\notlp-endpoint = 'http://c:4317'\n[budgets.\"origin/shop\"]",
+    );
+    let config = parse(&format!("http-listen = '127.0.0.1:7480'\n{text}")).unwrap();
+    assert_eq!(config.http_listen, "127.0.0.1:7480".parse().ok());
+    let tls = stoke_store::etcd::Tls {
+        ca: Some("/ca.pem".into()),
+        identity: Some(("/a.pem".into(), "/b.pem".into())),
+    };
+    assert_eq!(config.etcd.tls, tls);
+    let telemetry = telemetry::Settings {
+        log_format: telemetry::LogFormat::Json,
+        log_filter: Some("debug".into()),
+        otlp_endpoint: Some("http://c:4317".into()),
+    };
+    assert_eq!(config.telemetry, telemetry);
+}
+
+#[test]
+fn the_endpoints_of_etcd_are_addresses_without_users_and_alike_in_tls() {
+    for (endpoints, fault) in [
+        (
+            "'http://a', 'https://b'",
+            "line 6, column 13: etcd.endpoints: some begin with https://, and others do not;",
+        ),
+        (
+            "'http://u:s3cret@a'",
+            "line 6, column 14: etcd.endpoints[0]: it has a user in it;",
+        ),
+        (
+            "'a:1', 'ftp://b'",
+            "line 6, column 21: etcd.endpoints[1]: it is no endpoint;",
+        ),
+        ("", "line 6, column 13: etcd.endpoints: the list is empty;"),
+    ] {
+        let faults = faults(&FINE.replace("\"http://127.0.0.1:2379\"", endpoints));
+        assert!(faults.starts_with(fault), "{faults}");
+        assert!(
+            !faults.contains("s3cret") && faults.lines().count() == 1,
+            "{faults}"
+        );
+    }
+}

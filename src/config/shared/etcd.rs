@@ -1,0 +1,107 @@
+//! `[etcd]`: where the coordination store is, and as whom to use it.
+
+use std::time::Duration;
+
+use stoke_store::etcd::{EtcdConfig, Password, Tls};
+
+use super::{TIMEOUT_MIN, password, tls};
+use crate::config::reader::{Item, Table};
+
+/// How long a call to etcd may be given.
+const CALL_MAX: Duration = Duration::from_secs(60);
+
+/// `[etcd]`.
+pub(in crate::config) fn etcd(file: &Table<'_>) -> Option<EtcdConfig> {
+    let add = "[etcd] with endpoints = [\"http://…:2379\"]";
+    file.required_table("etcd", add, |table| {
+        let endpoints = table
+            .required("endpoints", "endpoints = [\"http://…:2379\"]")
+            .and_then(|item| endpoints(&item));
+        let prefix = table.optional("prefix");
+        let prefix = prefix.map(|item| item.filled().map(str::to_owned));
+        let timeout = table.optional("timeout");
+        let timeout = timeout.map(|item| item.duration(TIMEOUT_MIN..=CALL_MAX));
+        let user = user(table);
+        let all_plain = endpoints
+            .as_ref()
+            .is_some_and(|all| !all.iter().any(|endpoint| is_secure(endpoint)));
+        let tls = tls(
+            table,
+            all_plain.then_some("no endpoint begins with https://"),
+        );
+        let mut config = EtcdConfig::new(endpoints?);
+        config.user = user?;
+        let (ca, identity) = tls?;
+        config.tls = Tls { ca, identity };
+        if let Some(prefix) = prefix {
+            config.prefix = prefix?;
+        }
+        if let Some(timeout) = timeout {
+            config.timeout = timeout?;
+        }
+        Some(config)
+    })
+}
+
+fn endpoints(item: &Item<'_>) -> Option<Vec<String>> {
+    let endpoint = |item: Item<'_>| {
+        let text = item.filled()?;
+        if text.contains('@') {
+            let remedy = "write username and password (or password-file) beside the endpoints";
+            item.fault("it has a user in it", remedy);
+            return None;
+        }
+        let address = match text.split_once("://") {
+            None => text,
+            Some(("http" | "https", address)) => address,
+            Some(_) => "",
+        };
+        if address.is_empty() || address.contains(char::is_whitespace) {
+            item.fault(
+                "it is no endpoint",
+                "write http://HOST:PORT or https://HOST:PORT",
+            );
+            return None;
+        }
+        Some(text.to_owned())
+    };
+    let items = item.filled_list("name at least one member of etcd")?;
+    // All are looked at before the first that is wrong ends it.
+    let endpoints: Vec<Option<String>> = items.into_iter().map(endpoint).collect();
+    let endpoints: Vec<String> = endpoints.into_iter().collect::<Option<_>>()?;
+    let secure = endpoints.iter().filter(|endpoint| is_secure(endpoint));
+    if ![0, endpoints.len()].contains(&secure.count()) {
+        let what = "some begin with https://, and others do not";
+        item.fault(what, "write all of them as https://, or none");
+        return None;
+    }
+    Some(endpoints)
+}
+
+fn is_secure(endpoint: &str) -> bool {
+    endpoint.starts_with("https://")
+}
+
+/// Who to log in as, if anybody.
+fn user(table: &Table<'_>) -> Option<Option<(String, Password)>> {
+    let username = table.optional("username");
+    let given = table.optional("password").is_some() || table.optional("password-file").is_some();
+    let password = password(table)?;
+    match (username, password) {
+        (None, None) => Some(None),
+        (Some(username), Some(password)) => {
+            let username = username.filled()?.to_owned();
+            Some(Some((username, Password::new(password))))
+        }
+        (Some(username), None) => {
+            if !given {
+                username.fault("it has no password", "add password or password-file");
+            }
+            None
+        }
+        (None, Some(_)) => {
+            table.lacks("there is a password, and no username", "add username");
+            None
+        }
+    }
+}

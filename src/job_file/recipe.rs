@@ -1,0 +1,105 @@
+//! A job's loaders: those of the workers' configuration by name, or recipes of its own.
+
+use stoke_core::names::{LoaderName, OriginName};
+use stoke_proto::v1;
+use stoke_worker::origin::rewrite::{Dialect, rewrite};
+
+use crate::config::{Item, Table, recipe};
+
+/// The longest query, in bytes: a job is kept in the coordination store.
+const QUERY_BYTES_MAX: usize = 16 * 1024;
+/// What makes a loader one with a recipe of its own.
+const RECIPE: [&str; 7] = [
+    "origin",
+    "query",
+    "key",
+    "key-column",
+    "ttl",
+    "ttl-jitter",
+    "batch-keys",
+];
+
+/// `[[loaders]]`.
+pub(super) fn loaders(file: &Table<'_>) -> Option<Vec<v1::Loader>> {
+    let few = super::some_but_few(file, "loaders", "[[loaders]] with name = \"NAME\"");
+    let mut loaders = Vec::new();
+    let mut names: Vec<(LoaderName, Item<'_>)> = Vec::new();
+    file.list("loaders", |_, table| {
+        let item = table.required("name", "name = \"NAME\"");
+        let name = item.and_then(|item| Some((item.name::<LoaderName>()?, item)));
+        let sql = own(table);
+        if let Some((name, item)) = &name
+            && let Some((_, first)) = names.iter().find(|(other, _)| other == name)
+        {
+            item.fault(
+                format!("the name comes twice, see {}", first.named()),
+                "choose another",
+            );
+        }
+        loaders.push(name.as_ref().and_then(|(name, _)| {
+            Some(v1::Loader {
+                name: name.to_string(),
+                sql: sql?,
+            })
+        }));
+        names.extend(name);
+    });
+    few?;
+    loaders.into_iter().collect()
+}
+
+/// The loader's own recipe, if it has one.
+fn own(table: &Table<'_>) -> Option<Option<v1::SqlLoader>> {
+    let given = RECIPE.map(|key| table.optional(key).is_some());
+    if !given.contains(&true) {
+        return Some(None);
+    }
+    let origin: Option<OriginName> = table
+        .required(
+            "origin",
+            "origin = \"NAME\", an origin of the workers' configuration",
+        )
+        .and_then(|item| item.name());
+    let query = table
+        .required("query", "query = \"SELECT … WHERE id IN (:keys)\"")
+        .and_then(|item| {
+            let query = query(&item)?;
+            loads(&item, &query).then_some(query)
+        });
+    let recipe = recipe(table);
+    let (origin, query, recipe) = (origin?, query?, recipe?);
+    Some(Some(v1::SqlLoader {
+        origin: origin.to_string(),
+        query,
+        key_template: recipe.key.to_string(),
+        key_column: recipe.key_column.unwrap_or_default(),
+        ttl: prost_types::Duration::try_from(recipe.ttl).ok(),
+        ttl_jitter_permille: recipe.ttl_jitter_permille.into(),
+        batch_keys: recipe.batch_keys,
+    }))
+}
+
+/// A query that fits into a job.
+pub(super) fn query(item: &Item<'_>) -> Option<String> {
+    let query = item.filled()?;
+    if query.len() > QUERY_BYTES_MAX {
+        let remedy = "name a loader or source of the workers' configuration instead";
+        item.fault(format!("it is longer than {QUERY_BYTES_MAX} bytes"), remedy);
+        return None;
+    }
+    Some(query.to_owned())
+}
+
+/// Whether a query can be a loader's. Which database will get it only the workers know: one that takes it is enough.
+fn loads(item: &Item<'_>, query: &str) -> bool {
+    let [first, second] =
+        [Dialect::Postgres, Dialect::Sqlite].map(|dialect| rewrite(query, dialect));
+    match (first, second) {
+        (Err(error), Err(_)) => {
+            let remedy = "write IN (:keys) for a batch of keys, or :key for one query a key";
+            item.fault(error.to_string(), remedy);
+            false
+        }
+        _ => true,
+    }
+}

@@ -1,0 +1,137 @@
+//! A job's key sources.
+
+use std::path::Path;
+
+use stoke_core::job::OnBadLine;
+use stoke_core::names::{LoaderName, OriginName, SourceName};
+use stoke_proto::v1::key_source::From;
+use stoke_proto::v1::{self, FileFormat, Merge};
+
+use super::Upload;
+use super::recipe::query;
+use crate::config::{Item, ON_BAD_LINE, Table};
+
+const MERGE: [(&str, Merge); 2] = [("max", Merge::Max), ("sum", Merge::Sum)];
+const FORMAT: [(&str, FileFormat); 2] = [("csv", FileFormat::Csv), ("ndjson", FileFormat::Ndjson)];
+/// What a source may read, of which one is to be given.
+const ONE_OF: &str = "give one of named, origin and query, file, upload";
+
+/// `[[sources]]`, and which of them are uploads.
+pub(super) fn sources(
+    file: &Table<'_>,
+    folder: &Path,
+) -> Option<(Vec<v1::KeySource>, Vec<Upload>)> {
+    let few = super::some_but_few(file, "sources", "[[sources]] with named = \"NAME\"");
+    let loaders = file.names_in_list("loaders", "name");
+    let mut sources = Vec::new();
+    let mut uploads = Vec::new();
+    file.list("sources", |position, table| {
+        let loader = loader(table, &loaders);
+        let merge = table.optional("merge").map(|item| item.one_of(&MERGE));
+        let on_bad_line = table.optional("on-bad-line");
+        let on_bad_line = on_bad_line.map(|item| item.one_of(&ON_BAD_LINE));
+        let from = from(table, folder);
+        if let (Some((_, Some(file))), Ok(source)) = (&from, u32::try_from(position)) {
+            let file = file.clone();
+            uploads.push(Upload { source, file });
+        }
+        let source = || {
+            Some(v1::KeySource {
+                loader: loader?,
+                merge: merge.unwrap_or(Some(Merge::Max))?.into(),
+                on_bad_line: on_bad_line
+                    .map_or(Some(v1::OnBadLine::Fail), |way| {
+                        Some(match way? {
+                            OnBadLine::Fail => v1::OnBadLine::Fail,
+                            OnBadLine::Skip => v1::OnBadLine::Skip,
+                        })
+                    })?
+                    .into(),
+                from: Some(from?.0),
+            })
+        };
+        sources.push(source());
+    });
+    few?;
+    let sources: Option<Vec<v1::KeySource>> = sources.into_iter().collect();
+    Some((sources?, uploads))
+}
+
+/// The loader of a source's keys; with one loader there is nothing to choose.
+fn loader(table: &Table<'_>, loaders: &[&str]) -> Option<String> {
+    match table.optional("loader") {
+        Some(item) => {
+            let name: LoaderName = item.name_of("loader", loaders, "[[loaders]]")?;
+            Some(name.to_string())
+        }
+        None if loaders.len() > 1 => {
+            table.lacks(
+                "it does not say which loader loads its keys",
+                format!("add loader, one of {}", loaders.join(", ")),
+            );
+            None
+        }
+        None => Some(String::new()),
+    }
+}
+
+/// What is read, and the file where that is an upload.
+fn from(table: &Table<'_>, folder: &Path) -> Option<(From, Option<std::path::PathBuf>)> {
+    let keys = ["named", "origin", "query", "file", "upload"].map(|key| table.optional(key));
+    let format = table.optional("format");
+    let [named, origin, sql, path, upload] = &keys;
+    let kinds = [
+        named,
+        if origin.is_some() { origin } else { sql },
+        path,
+        upload,
+    ];
+    let mut given = kinds.into_iter().flatten();
+    if let (Some(first), Some(second)) = (given.next(), given.next()) {
+        table.contradiction(first, second, ONE_OF);
+        return None;
+    }
+    let format = match (&format, path) {
+        (None, _) => Some(FileFormat::Unspecified),
+        (Some(item), Some(_)) => item.one_of(&FORMAT),
+        (Some(item), None) => {
+            item.lacks("only a file has a format", "remove it");
+            None
+        }
+    };
+    let from = match &keys {
+        [Some(named), ..] => From::Named(named.name::<SourceName>()?.to_string()),
+        [_, Some(origin), Some(sql), ..] => {
+            let (origin, query) = (origin.name::<OriginName>(), query(sql));
+            From::Sql(v1::SqlSource {
+                origin: origin?.to_string(),
+                query: query?,
+            })
+        }
+        [_, Some(alone), None, ..] => return lacks(alone, "query"),
+        [_, None, Some(alone), ..] => return lacks(alone, "origin"),
+        [_, _, _, Some(path), _] => {
+            let path = path.filled();
+            From::File(v1::FileSource {
+                path: path?.to_owned(),
+                format: format?.into(),
+            })
+        }
+        [.., Some(upload)] => {
+            let file = upload.file_beside(folder);
+            format?;
+            return Some((From::Upload(v1::UploadSource {}), Some(file?)));
+        }
+        [None, None, None, None, None] => {
+            table.lacks("nothing says what is read", ONE_OF);
+            return None;
+        }
+    };
+    format?;
+    Some((from, None))
+}
+
+fn lacks<T>(item: &Item<'_>, other: &str) -> Option<T> {
+    item.lacks(format!("it stands without {other}"), format!("add {other}"));
+    None
+}

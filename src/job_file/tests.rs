@@ -1,0 +1,208 @@
+use super::*;
+use crate::config::{Faults, Surroundings, read};
+
+fn parse(text: &str) -> Result<JobFile, Faults> {
+    read(text, &Surroundings::of_tests(), |file| {
+        take(file, Path::new("/jobs"))
+    })
+}
+
+const BY_NAME: &str = r#"
+cache = "main"
+[[loaders]]
+name = "product"
+[[sources]]
+named = "popular"
+"#;
+
+fn batch(spec: &v1::JobSpec) -> &v1::BatchWork {
+    match &spec.work {
+        Some(v1::job_spec::Work::Batch(batch)) => batch,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_job_names_what_the_workers_know() {
+    let JobFile { spec, uploads } = parse(BY_NAME).unwrap();
+    assert_eq!(uploads, []);
+    let batch = batch(&spec);
+    assert_eq!(
+        (batch.cache.as_str(), batch.mode()),
+        ("main", WriteMode::Add)
+    );
+    assert_eq!(
+        (batch.loaders[0].name.as_str(), &batch.loaders[0].sql),
+        ("product", &None)
+    );
+    assert_eq!(
+        batch.sources[0].from,
+        Some(v1::key_source::From::Named("popular".into()))
+    );
+    assert_eq!(
+        (batch.allowed_failures, batch.attempts_max, spec.priority),
+        (0, 0, 0)
+    );
+}
+
+#[test]
+fn a_job_may_say_everything() {
+    let text = r#"
+        trigger = "deploy"
+        requester = "ci"
+        priority = 1000
+        cache = "main"
+        mode = "refresh"
+        allowed-failures = 7
+        attempts-max = 3
+        labels = { release = "42", empty = "" }
+        [[loaders]]
+        name = "own"
+        origin = "shop"
+        query = "SELECT * FROM products WHERE id IN (:keys)"
+        key = "product:{key}"
+        key-column = "id"
+        ttl = "90s"
+        ttl-jitter = 0.2
+        batch-keys = 50
+        [[loaders]]
+        name = "named"
+        [[sources]]
+        loader = "own"
+        origin = "shop"
+        query = "SELECT 1 AS key"
+        merge = "sum"
+        [[sources]]
+        loader = "named"
+        file = "keys"
+        format = "ndjson"
+        on-bad-line = "skip"
+        [[sources]]
+        loader = "named"
+        upload = "more/keys.csv"
+    "#;
+    let JobFile { spec, uploads } = parse(text).unwrap();
+    assert_eq!(
+        (
+            spec.trigger.as_str(),
+            spec.requester.as_str(),
+            spec.priority
+        ),
+        ("deploy", "ci", 1000)
+    );
+    assert_eq!(
+        (
+            spec.labels["release"].as_str(),
+            spec.labels["empty"].as_str()
+        ),
+        ("42", "")
+    );
+    let batch = batch(&spec);
+    assert_eq!(batch.mode(), WriteMode::Refresh);
+    assert_eq!((batch.allowed_failures, batch.attempts_max), (7, 3));
+    let own = v1::SqlLoader {
+        origin: "shop".into(),
+        query: "SELECT * FROM products WHERE id IN (:keys)".into(),
+        key_template: "product:{key}".into(),
+        key_column: "id".into(),
+        ttl: Some(prost_types::Duration {
+            seconds: 90,
+            nanos: 0,
+        }),
+        ttl_jitter_permille: 200,
+        batch_keys: 50,
+    };
+    assert_eq!(batch.loaders[0].sql, Some(own));
+    let [sql, file, upload] = &batch.sources[..] else {
+        panic!("{:?}", batch.sources)
+    };
+    assert_eq!((sql.loader.as_str(), sql.merge()), ("own", v1::Merge::Sum));
+    assert_eq!(file.on_bad_line(), v1::OnBadLine::Skip);
+    let path = v1::FileSource {
+        path: "keys".into(),
+        format: v1::FileFormat::Ndjson.into(),
+    };
+    assert_eq!(file.from, Some(v1::key_source::From::File(path)));
+    assert_eq!(
+        upload.from,
+        Some(v1::key_source::From::Upload(v1::UploadSource {}))
+    );
+    let file = "/jobs/more/keys.csv".into();
+    assert_eq!(uploads, [Upload { source: 2, file }]);
+}
+
+#[test]
+fn all_faults_of_a_job_come_together_with_their_places() {
+    let text = r#"priority = 1001
+mode = "replace"
+attempts-max = 0
+password = "s3cret"
+requester = ""
+[labels]
+number = 5
+[[loaders]]
+name = "a"
+[[loaders]]
+name = "a"
+ttl = "1h"
+key = "product"
+query = "SELECT 1"
+[[loaders]]
+name = "c"
+[[sources]]
+named = "popular"
+[[sources]]
+loader = "b"
+named = "a b"
+upload = "keys.csv"
+[[sources]]
+loader = "a"
+upload = "/missing"
+format = "csv"
+[[sources]]
+loader = "a"
+origin = "shop"
+merge = "min"
+[[sources]]
+loader = "a"
+"#;
+    let expected = [
+        "line 1, column 1: cache: it is missing; add cache = \"NAME\", a cache of the workers' configuration",
+        "line 1, column 12: priority: it is out of range; choose from 0 to 1000",
+        "line 2, column 8: mode: \"replace\" is not possible; choose \"add\" or \"refresh\" or \"overwrite\"",
+        "line 3, column 16: attempts-max: it is out of range; choose from 1 to 100",
+        "line 4, column 1: password: there is no such setting; There are allowed-failures, attempts-max, cache, labels, loaders, mode, priority, requester, sources, trigger",
+        "line 5, column 13: requester: it is empty; fill it in, or leave it out",
+        "line 7, column 1: labels.number: a number without unit or quotes cannot stand here; write a text in quotes",
+        "line 10, column 1: loaders[1].origin: it is missing; add origin = \"NAME\", an origin of the workers' configuration",
+        "line 11, column 8: loaders[1].name: the name comes twice, see loaders[0].name (line 9); choose another",
+        "line 13, column 7: loaders[1].key: no column is named, so all keys would be the same: write at least one {name} of the key source; write it as \"product:{key}\"",
+        "line 14, column 9: loaders[1].query: the query has no placeholder: write IN (:keys) where a batch of keys belongs, or :key for one query a key; write IN (:keys) for a batch of keys, or :key for one query a key",
+        "line 17, column 1: sources[0]: it does not say which loader loads its keys; add loader, one of a, c",
+        "line 20, column 10: sources[1].loader: there is no loader \"b\"; use one of a, c, or define it in [[loaders]]",
+        "line 22, column 10: sources[1].upload: it cannot stand beside sources[1].named (line 21); give one of named, origin and query, file, upload",
+        "line 25, column 10: sources[2].upload: the file cannot be read: entity not found; name a file that this process can read",
+        "line 26, column 10: sources[2].format: only a file has a format; remove it",
+        "line 29, column 10: sources[3].origin: it stands without query; add query",
+        "line 30, column 9: sources[3].merge: \"min\" is not possible; choose \"max\" or \"sum\"",
+        "line 31, column 1: sources[4]: nothing says what is read; give one of named, origin and query, file, upload",
+    ];
+    assert_eq!(parse(text).unwrap_err().to_string(), expected.join("\n"));
+}
+
+#[test]
+fn a_job_has_sources_and_loaders_and_not_too_many() {
+    let faults = parse("cache = 'main'\nsources = []")
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        faults,
+        "line 1, column 1: loaders: it is missing; add [[loaders]] with name = \"NAME\"\n\
+         line 2, column 11: sources: the list is empty; add [[sources]] with named = \"NAME\""
+    );
+    let many = format!("{BY_NAME}{}", "[[sources]]\nnamed = 'x'\n".repeat(32));
+    assert_eq!(
+        parse(&many).unwrap_err().to_string(),
+        "line 69, column 1: sources[32]: there are too many; use at most 32"
+    );
+}
