@@ -10,46 +10,48 @@
 
 mod args;
 mod client;
+mod commands;
 mod config;
-mod control;
 mod embedded;
 mod exit;
 mod job_file;
+mod print;
 mod run;
+mod show;
 mod telemetry;
 mod warm;
 
-use clap::Parser;
+use clap::{ColorChoice, CommandFactory, FromArgMatches};
 
 use args::{Args, Command};
-use control::Ask;
-use exit::Exit;
+use exit::{Exit, Failure};
+use show::style::{ColorArg, wanted_by};
 
 #[tokio::main]
 async fn main() {
-    let args = Args::parse();
+    let args = args();
     // A process of a cluster begins when it has read its configuration; the others show their progress, and only warnings.
     if !matches!(args.command, Command::Coordinator(_) | Command::Worker(_)) {
         telemetry::start(&telemetry::Settings::default(), "warn");
     }
-    let exit = match args.command {
-        Command::Coordinator(args) => run::coordinator(&args).await,
-        Command::Worker(args) => run::worker(&args).await,
-        Command::Warm(args) => warm::warm(&args).await,
-        Command::Jobs(args) => control::jobs(&args).await,
-        Command::Status(args) => control::ask(&args, Ask::Status).await,
-        Command::Watch(args) => control::watch(&args).await,
-        Command::Pause(args) => control::ask(&args, Ask::Pause).await,
-        Command::Resume(args) => control::ask(&args, Ask::Resume).await,
-        Command::Abort(args) => control::ask(&args, Ask::Abort).await,
-    };
-    let exit = exit.unwrap_or_else(|(exit, error)| {
-        eprintln!("stoke: {error:#}");
+    let exit = commands::run(args).await.unwrap_or_else(|(exit, error)| {
+        print::say(format!("{error:#}"));
         exit
     });
     // At once: a thread that reads standard input would keep the process alive until its end.
     std::process::exit(exit as i32);
 }
 
+/// The command line, whose faults and help are coloured as it wishes.
+fn args() -> Args {
+    let colours = match wanted_by(std::env::args_os()) {
+        ColorArg::Auto => ColorChoice::Auto,
+        ColorArg::Always => ColorChoice::Always,
+        ColorArg::Never => ColorChoice::Never,
+    };
+    let matches = Args::command().color(colours).get_matches();
+    Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
 /// What a command ends with: an exit code, and an error to show where there is one.
-type Outcome = Result<Exit, (Exit, anyhow::Error)>;
+type Outcome = Result<Exit, Failure>;

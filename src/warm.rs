@@ -1,28 +1,29 @@
 //! `stoke warm`: the one-liner on one's own data.
 
-pub mod report;
-pub mod show;
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use stoke_core::names::Resource;
-use stoke_proto::v1::{self, JobState};
+use stoke_proto::v1;
 use stoke_worker::catalog::{
     CacheConfig, Catalog, OriginConfig, SOURCE_TIMEOUT_DEFAULT, STATEMENT_TIMEOUT_DEFAULT,
     SecretUrl, TlsFiles,
 };
 use stoke_worker::origin::rewrite::Dialect;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tonic::Code;
 
 use crate::Outcome;
-use crate::args::{ModeArg, OutputArg, WarmArgs};
+use crate::args::{ModeArg, OnBadLineArg, WarmArgs};
+use crate::client::refusal;
+use crate::commands::print_job;
 use crate::config::share;
 use crate::embedded::Embedded;
-use crate::exit::{Exit, OrExit};
-use show::Show;
+use crate::exit::{self, Exit, Failure, OrExit};
+use crate::print::say;
+use crate::show::progress::Progress;
+use crate::show::style::Palette;
 
 /// What the origin and the cache are called in here.
 const ORIGIN: &str = "origin";
@@ -36,11 +37,13 @@ const CREATE_ATTEMPTS: usize = 100;
 const CREATE_AGAIN: Duration = Duration::from_millis(50);
 
 /// Warms, and says what came of it.
-pub async fn warm(args: &WarmArgs) -> Outcome {
+pub async fn warm(args: &WarmArgs, palette: Palette) -> Outcome {
     let catalog = catalog(args).or_exit(Exit::Usage)?;
     let spec = spec(args).or_exit(Exit::Usage)?;
     let qps = args.qps.unwrap_or_else(|| {
-        eprintln!("stoke: at most {QPS_DEFAULT} queries a second (set --qps for another rate)");
+        say(format!(
+            "at most {QPS_DEFAULT} queries a second (set --qps for another rate)"
+        ));
         QPS_DEFAULT
     });
     let origin = format!("origin/{ORIGIN}")
@@ -55,21 +58,14 @@ pub async fn warm(args: &WarmArgs) -> Outcome {
         .or_exit(Exit::Unreachable)?;
     let ended = follow(&mut embedded, spec).await;
     embedded.stop().await;
-    let (job, seconds) = ended?;
-    match args.output {
-        OutputArg::Json => println!("{}", report::json(&job, seconds)),
-        OutputArg::Text => print!("{}", report::text(&job, seconds)),
-    }
-    Ok(report::exit(&job))
+    let job = ended?;
+    print_job(&job, args.output, palette)?;
+    Ok(exit::of_job(&job))
 }
 
-/// Creates the job and follows it to its end; Ctrl-C aborts it, and a second one leaves at once.
-async fn follow(
-    embedded: &mut Embedded,
-    spec: v1::JobSpec,
-) -> Result<(v1::Job, f64), (Exit, anyhow::Error)> {
-    let start = std::time::Instant::now();
-    let mut interrupts = signal(SignalKind::interrupt()).or_exit(Exit::Unreachable)?;
+/// Creates the job and follows it to its end; Ctrl-C (or SIGTERM) aborts it, and a second one leaves at once.
+async fn follow(embedded: &mut Embedded, spec: v1::JobSpec) -> Result<v1::Job, Failure> {
+    let mut told = Told::new().or_exit(Exit::Unreachable)?;
     let created = create(embedded, spec).await?;
     let request = v1::WatchJobRequest {
         name: created.name.clone(),
@@ -78,45 +74,64 @@ async fn follow(
         .jobs
         .watch_job(request)
         .await
-        .map_err(explained)
-        .or_exit(Exit::Unreachable)?;
+        .map_err(|status| refusal::failure(&status))?;
     let mut watched = watched.into_inner();
-    let mut show = Show::new();
+    let mut progress = Progress::new();
     let mut last = created;
     let mut aborted = false;
     loop {
         tokio::select! {
-            message = watched.message() => match message.map_err(explained).or_exit(Exit::Unreachable)? {
+            message = watched.message() => match message.map_err(|status| refusal::failure(&status))? {
                 Some(v1::WatchJobResponse { job: Some(job) }) => {
-                    show.job(&job);
+                    progress.job(&job);
                     last = job;
                 }
                 Some(_) => {}
                 None => break,
             },
-            _ = interrupts.recv() => {
+            signal = told.heard() => {
                 if std::mem::replace(&mut aborted, true) {
-                    eprintln!("stoke: left without waiting for the abort to be confirmed");
+                    progress.note("left without waiting for the abort to be confirmed");
                     std::process::exit(Exit::Aborted as i32);
                 }
-                eprintln!("stoke: aborting; once more to leave at once");
-                let request = v1::AbortJobRequest { name: last.name.clone(), reason: "Ctrl-C".into() };
+                progress.note("aborting; once more to leave at once");
+                let request = v1::AbortJobRequest { name: last.name.clone(), reason: signal.into() };
                 // Refused, the job is over already: the watch shows it.
                 if let Err(status) = embedded.jobs.abort_job(request).await {
-                    eprintln!("stoke: {}", status.message());
+                    progress.note(status.message());
                 }
             }
         }
     }
-    show.finish();
-    Ok((last, start.elapsed().as_secs_f64()))
+    progress.finish();
+    Ok(last)
+}
+
+/// What tells this process to stop.
+struct Told {
+    interrupts: Signal,
+    terminations: Signal,
+}
+
+impl Told {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupts: signal(SignalKind::interrupt())?,
+            terminations: signal(SignalKind::terminate())?,
+        })
+    }
+
+    /// Waits for the next of them, and says what it was.
+    async fn heard(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupts.recv() => "Ctrl-C",
+            _ = self.terminations.recv() => "SIGTERM",
+        }
+    }
 }
 
 /// Creates the job, as soon as somebody leads and somebody can do it.
-async fn create(
-    embedded: &mut Embedded,
-    spec: v1::JobSpec,
-) -> Result<v1::Job, (Exit, anyhow::Error)> {
+async fn create(embedded: &mut Embedded, spec: v1::JobSpec) -> Result<v1::Job, Failure> {
     let mut attempts = 0;
     loop {
         attempts += 1;
@@ -138,20 +153,9 @@ async fn create(
             {
                 tokio::time::sleep(CREATE_AGAIN).await;
             }
-            Err(status) => {
-                let exit = if status.code() == Code::InvalidArgument {
-                    Exit::Usage
-                } else {
-                    Exit::Unreachable
-                };
-                return Err((exit, explained(status)));
-            }
+            Err(status) => return Err(refusal::failure(&status)),
         }
     }
-}
-
-fn explained(status: tonic::Status) -> anyhow::Error {
-    anyhow!("{}", status.message())
 }
 
 /// What the workers in this process know: one origin and one cache.
@@ -224,6 +228,10 @@ fn spec(args: &WarmArgs) -> anyhow::Result<v1::JobSpec> {
         ModeArg::Refresh => v1::WriteMode::Refresh,
         ModeArg::Overwrite => v1::WriteMode::Overwrite,
     };
+    let on_bad_line = match args.on_bad_line {
+        OnBadLineArg::Fail => v1::OnBadLine::Fail,
+        OnBadLineArg::Skip => v1::OnBadLine::Skip,
+    };
     let loader = v1::SqlLoader {
         origin: ORIGIN.into(),
         query: args.load.clone(),
@@ -238,7 +246,7 @@ fn spec(args: &WarmArgs) -> anyhow::Result<v1::JobSpec> {
             loader: "load".into(),
             from: Some(from),
             merge: v1::Merge::Max.into(),
-            ..v1::KeySource::default()
+            on_bad_line: on_bad_line.into(),
         }],
         loaders: vec![v1::Loader {
             name: "load".into(),
@@ -250,16 +258,10 @@ fn spec(args: &WarmArgs) -> anyhow::Result<v1::JobSpec> {
         attempts_max: 0,
     };
     Ok(v1::JobSpec {
+        labels: args.labels.iter().cloned().collect(),
+        dry_run: args.dry_run,
         trigger: "warm".into(),
         work: Some(v1::job_spec::Work::Batch(batch)),
         ..v1::JobSpec::default()
     })
-}
-
-/// Whether a job is over.
-pub fn is_over(job: &v1::Job) -> bool {
-    matches!(
-        job.state(),
-        JobState::Succeeded | JobState::Failed | JobState::Aborted
-    )
 }

@@ -17,3 +17,7 @@ pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// The metadata key in which a coordinator that does not lead names the leader's address.
 pub const LEADER_METADATA: &str = "stoke-leader";
+
+/// What the reason of a job begins with that FAILED because planning was tried often enough: what was in its way may pass.
+/// Other faults of planning are the job's own, and will be there again.
+pub const PLANNING_GIVEN_UP: &str = "planning was given up: ";

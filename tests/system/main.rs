@@ -10,6 +10,7 @@
 
 mod abort;
 mod cache_budget;
+mod command_line;
 mod fail_over;
 mod main_job;
 mod one_liner;

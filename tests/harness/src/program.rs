@@ -178,6 +178,14 @@ impl Program {
         self.service.signal(Signal::TERM)
     }
 
+    /// Presses Ctrl-C (SIGINT): [`wait`](Self::wait) for it then.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn interrupt(&self) -> Result<()> {
+        self.service.signal(Signal::INT)
+    }
+
     /// Waits until it has ended.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ use stoke_core::names::WorkerName;
 use stoke_core::plan::PlanSummary;
 use stoke_core::progress::{Effort, Tally};
 use stoke_core::records::{JobResult, LoaderSample, PlanningTask, SourceReport, SourceTask, keys};
+use stoke_proto::PLANNING_GIVEN_UP;
 use stoke_store::{Op, Txn};
 
 use super::{
@@ -78,7 +79,9 @@ pub(super) fn next(job: &JobView, around: &Surroundings<'_>) -> Option<Step> {
         Planning::Failed {
             transient: true,
             reason,
-        } if job.record.value.attempt >= attempts_max(job) => fail(job, around, reason.clone()),
+        } if job.record.value.attempt >= attempts_max(job) => {
+            fail(job, around, format!("{PLANNING_GIVEN_UP}{reason}"))
+        }
         Planning::Failed {
             transient: true, ..
         } => begin(job, around),
@@ -107,7 +110,7 @@ fn begin(job: &JobView, around: &Surroundings<'_>) -> Option<Step> {
         .collect();
     let attempt = job.record.value.attempt + 1;
     if attempt > attempts_max(job) {
-        let reason = format!("planning failed {ATTEMPTS_MAX} times");
+        let reason = format!("{PLANNING_GIVEN_UP}it failed {ATTEMPTS_MAX} times");
         return fail(job, around, reason);
     }
     let mut txn = Txn::default();

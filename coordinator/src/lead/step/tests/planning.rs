@@ -136,9 +136,12 @@ fn after_the_last_attempt_the_job_fails_and_says_why() {
         transient: true,
     };
     let cases = [
-        (failed, "the database is restarting"),
-        (Planning::Unknown, "planning failed 5 times"),
-        (underway(0), "planning failed 5 times"),
+        (failed, "planning was given up: the database is restarting"),
+        (
+            Planning::Unknown,
+            "planning was given up: it failed 5 times",
+        ),
+        (underway(0), "planning was given up: it failed 5 times"),
     ];
     for (known, reason) in cases {
         let members = fleet(&["w1"]);

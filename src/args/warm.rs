@@ -1,0 +1,98 @@
+//! The one-liner's flags.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgGroup, Args as ClapArgs, ValueEnum};
+
+use super::values::label;
+use super::{OutputArg, rate, share};
+
+/// What the one-liner needs.
+#[derive(Debug, ClapArgs)]
+#[command(group = ArgGroup::new("source").required(true).args(["rank", "keys"]))]
+pub struct WarmArgs {
+    /// The database to load from: postgres://… or sqlite:FILE. A password can be left to the variable STOKE_ORIGIN
+    #[arg(long, env = "STOKE_ORIGIN", hide_env_values = true, value_name = "URL")]
+    pub origin: String,
+    /// The Redis to warm: redis://…, one or several nodes; it finds out whether they are a Cluster
+    #[arg(
+        long,
+        env = "STOKE_CACHE",
+        hide_env_values = true,
+        value_name = "URL",
+        value_delimiter = ','
+    )]
+    pub cache: Vec<String>,
+    /// SQL that gives the keys: a column `key`, optionally `priority`, further ones for the key template
+    #[arg(long, value_name = "SQL")]
+    pub rank: Option<String>,
+    /// A file with the keys, in place of --rank: CSV or newline-delimited JSON; - is standard input
+    #[arg(long, value_name = "FILE")]
+    pub keys: Option<PathBuf>,
+    /// SQL that loads a batch of keys: `:keys` where they belong (`:key` for one query a key)
+    #[arg(long, value_name = "SQL")]
+    pub load: String,
+    /// The cache keys: text with {column}s of the key source, as product:{key}
+    #[arg(long, value_name = "TEMPLATE")]
+    pub key: String,
+    /// The column of the rows that says which key each answers [default: the one left of IN (:keys)]
+    #[arg(long, value_name = "COLUMN")]
+    pub key_column: Option<String>,
+    /// How long entries live, as 5m or 1h
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub ttl: Duration,
+    /// Shortens each entry's time by up to this share of it, by a hash of its key (0 to 0.9)
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1, value_parser = share)]
+    pub ttl_jitter: f64,
+    /// What is done with keys that are there already
+    #[arg(long, value_enum, default_value_t = ModeArg::Add)]
+    pub mode: ModeArg,
+    /// How many queries a second the database may get at most [default: 100]
+    #[arg(long, value_name = "N", value_parser = rate)]
+    pub qps: Option<f64>,
+    /// How many queries may be unanswered at one time
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub in_flight: u64,
+    /// How many keys one query asks for
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub batch_keys: u32,
+    /// How many workers share the work
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub workers: u32,
+    /// How many entries may fail before the whole counts as failed
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub allowed_failures: u64,
+    /// What is done with lines and rows that are no entries: malformed, without key, with a priority that is none
+    #[arg(long, value_enum, default_value_t = OnBadLineArg::Fail, value_name = "WHAT")]
+    pub on_bad_line: OnBadLineArg,
+    /// A label of the job, for its report
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    pub labels: Vec<(String, String)>,
+    /// Reads the keys, tries the query on a small sample, writes nothing, and says what would be done
+    #[arg(long)]
+    pub dry_run: bool,
+    /// What is printed on standard output in the end
+    #[arg(long, value_enum, default_value_t = OutputArg::Text)]
+    pub output: OutputArg,
+}
+
+/// What is done with keys that are there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ModeArg {
+    /// They are left as they are
+    Add,
+    /// They are left as they are, but live anew
+    Refresh,
+    /// They are loaded and written again, over whatever the application wrote
+    Overwrite,
+}
+
+/// What is done with lines and rows that are no entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnBadLineArg {
+    /// Nothing is warmed, and it is said which line is wrong
+    Fail,
+    /// They are left out, counted, and the first few shown
+    Skip,
+}

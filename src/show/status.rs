@@ -1,0 +1,232 @@
+//! A job for people: all there is to say, a line for each thing, nothing where there is nothing.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use prost_types::Timestamp;
+use stoke_proto::v1;
+
+use super::job::{batch, is_over, keys_per_second, mode};
+use super::number::{bytes, grouped, percent};
+use super::style::{Palette, state_name, tone_of};
+use super::{forecast, plain, time};
+
+/// The job as text.
+pub fn text(job: &v1::Job, now: SystemTime, palette: Palette) -> String {
+    let mut lines = Lines::default();
+    lines.add("job", plain(&job.name));
+    lines.add("state", state(job, palette));
+    for hold in &job.holds {
+        lines.add("held by", with_reason(&plain(&hold.holder), &hold.reason));
+    }
+    for trouble in &job.troubles {
+        let what = with_reason(&plain(&trouble.worker), &trouble.what);
+        lines.add("trouble", what);
+    }
+    spec(job, &mut lines);
+    times(job, now, &mut lines);
+    progress(job, now, &mut lines);
+    sources(job, &mut lines);
+    let mut text = lines.text;
+    if let Some(found) = &job.forecast {
+        text.push_str(&forecast::text(found, palette));
+    }
+    text
+}
+
+/// How wide the names of the lines are.
+const NAME_WIDTH: usize = 10;
+
+#[derive(Default)]
+struct Lines {
+    text: String,
+}
+
+impl Lines {
+    fn add(&mut self, name: &str, value: impl AsRef<str>) {
+        let value = value.as_ref();
+        if !value.is_empty() {
+            self.text.push_str(&format!("{name:NAME_WIDTH$} {value}\n"));
+        }
+    }
+}
+
+fn state(job: &v1::Job, palette: Palette) -> String {
+    let state = palette.paint(tone_of(job.state()), state_name(job.state()));
+    with_reason(&state, &job.reason)
+}
+
+fn with_reason(what: &str, reason: &str) -> String {
+    if reason.is_empty() {
+        what.to_owned()
+    } else {
+        format!("{what}: {}", plain(reason))
+    }
+}
+
+fn spec(job: &v1::Job, lines: &mut Lines) {
+    let Some(spec) = &job.spec else { return };
+    if let Some(batch) = batch(spec) {
+        let dry = if spec.dry_run { ", dry run" } else { "" };
+        let cache = format!("{} ({}{dry})", plain(&batch.cache), mode(batch.mode()));
+        lines.add("cache", cache);
+    }
+    lines.add("priority", spec.priority.to_string());
+    lines.add("trigger", plain(&spec.trigger));
+    lines.add("requester", plain(&spec.requester));
+    lines.add("labels", labels(spec));
+}
+
+/// A job's labels in one line, sorted.
+pub fn labels(spec: &v1::JobSpec) -> String {
+    let labels: BTreeMap<_, _> = spec.labels.iter().collect();
+    let labels: Vec<String> = labels
+        .into_iter()
+        .map(|(key, value)| format!("{}={}", plain(key), plain(value)))
+        .collect();
+    labels.join(",")
+}
+
+fn times(job: &v1::Job, now: SystemTime, lines: &mut Lines) {
+    let line = |at: Option<Timestamp>| {
+        let at = at?;
+        let text = time::rfc3339_seconds(at)?;
+        Some(format!("{text} ({} ago)", time::age(at, now)))
+    };
+    lines.add("created", line(job.create_time).unwrap_or_default());
+    lines.add("started", line(job.start_time).unwrap_or_default());
+    lines.add("ended", line(job.end_time).unwrap_or_default());
+}
+
+fn progress(job: &v1::Job, now: SystemTime, lines: &mut Lines) {
+    let progress = job.progress.unwrap_or_default();
+    if progress.planned == 0 && !is_over(job) {
+        return;
+    }
+    let o = progress.outcomes.unwrap_or_default();
+    let pending = match progress.pending {
+        0 => String::new(),
+        pending => format!(" + {} pending", grouped(pending)),
+    };
+    lines.add(
+        "keys",
+        format!(
+            "{} planned = {} warmed + {} present + {} absent + {} skipped + {} failed + {} cancelled{pending}",
+            grouped(progress.planned),
+            grouped(o.warmed),
+            grouped(o.present),
+            grouped(o.absent),
+            grouped(o.skipped),
+            grouped(o.failed),
+            grouped(o.cancelled),
+        ),
+    );
+    let is_dry = job.spec.as_ref().is_some_and(|spec| spec.dry_run);
+    if !is_dry {
+        let covered = percent(progress.coverage);
+        lines.add("coverage", format!("{covered} of the expected requests"));
+    }
+    let seconds = time::seconds_of(job, now);
+    let effort = progress.effort.unwrap_or_default();
+    lines.add(
+        "effort",
+        format!(
+            "{}, {:.0} keys a second, {} queries, {} rows, {} written",
+            time::span(seconds),
+            keys_per_second(job, seconds),
+            grouped(effort.origin_queries),
+            grouped(effort.origin_rows),
+            bytes(effort.cache_bytes),
+        ),
+    );
+}
+
+/// Sources with lines that were left out: the others give nothing to say.
+fn sources(job: &v1::Job, lines: &mut Lines) {
+    for (n, source) in job.sources.iter().enumerate() {
+        if source.bad_lines == 0 {
+            continue;
+        }
+        lines.add(
+            "bad lines",
+            format!(
+                "{} of source {} were left out; it gave {} entries",
+                grouped(source.bad_lines),
+                n + 1,
+                grouped(source.entries)
+            ),
+        );
+        for example in &source.bad_line_examples {
+            lines.add("", plain(example));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples;
+    use super::*;
+    use v1::JobState;
+
+    #[test]
+    fn a_job_is_told_with_all_there_is_to_tell() {
+        assert_eq!(
+            text(&samples::paused(), samples::now(), Palette::PLAIN),
+            "job        1795467600000-abc\n\
+             state      PAUSED\n\
+             held by    operator: lunch\n\
+             trouble    w1-5f: cache main: connection refused\n\
+             cache      main (refresh)\n\
+             priority   7\n\
+             trigger    deploy\n\
+             requester  ada\n\
+             labels     app=shop,team=web\n\
+             created    2026-11-23T21:00:00Z (20s ago)\n\
+             started    2026-11-23T21:00:02Z (17s ago)\n\
+             keys       100,000 planned = 12,000 warmed + 300 present + 40 absent + 0 skipped + 5 failed + 0 cancelled + 87,655 pending\n\
+             coverage   93.6 % of the expected requests\n\
+             effort     20.0 s, 617 keys a second, 25 queries, 12,000 rows, 39.7 MB written\n\
+             bad lines  2 of source 1 were left out; it gave 100,000 entries\n\
+             \x20          line 17: no key\n\
+             \x20          line 20: \\u{1b}\n"
+        );
+    }
+
+    #[test]
+    fn a_job_that_waits_says_only_what_it_is() {
+        let job = v1::Job {
+            name: "j".into(),
+            state: JobState::Pending.into(),
+            create_time: samples::at(0, 0),
+            ..v1::Job::default()
+        };
+        assert_eq!(
+            text(&job, samples::now(), Palette::PLAIN),
+            "job        j\n\
+             state      PENDING\n\
+             created    2026-11-23T21:00:00Z (20s ago)\n"
+        );
+    }
+
+    #[test]
+    fn a_failed_job_says_why() {
+        let mut job = samples::in_state(JobState::Failed, 12_000);
+        job.reason = "5 entries failed; 0 were allowed".into();
+        let text = text(&job, samples::now(), Palette::PLAIN);
+        assert!(
+            text.contains("\nstate      FAILED: 5 entries failed; 0 were allowed\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_dry_run_ends_with_its_forecast_and_claims_no_coverage() {
+        let text = text(&samples::dry_run(), samples::now(), Palette::PLAIN);
+        assert!(
+            text.contains("\ncache      main (refresh, dry run)\n"),
+            "{text}"
+        );
+        assert!(!text.contains("coverage"), "{text}");
+        assert!(text.ends_with("and write 39.7 MB\n"), "{text}");
+    }
+}
