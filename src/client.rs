@@ -5,8 +5,8 @@ pub mod refusal;
 pub mod watch;
 
 use std::future::Future;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -16,7 +16,10 @@ use stoke_proto::v1::budget_service_client::BudgetServiceClient;
 use stoke_proto::v1::fleet_service_client::FleetServiceClient;
 use stoke_proto::v1::job_service_client::JobServiceClient;
 use stoke_proto::{LEADER_METADATA, MESSAGE_BYTES_MAX};
+use stoke_worker::link::Traced;
 use tokio::time::Instant;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status};
 
@@ -212,19 +215,35 @@ pub fn unary<T>(message: T) -> Request<T> {
     request
 }
 
+/// The trace that this process was started in, as W3C's `traceparent`.
+static TRACEPARENT: LazyLock<Option<MetadataValue<Ascii>>> =
+    LazyLock::new(|| std::env::var("TRACEPARENT").ok()?.parse().ok());
+
+/// A connection that says in each call which trace it belongs to, where the variable `TRACEPARENT` names one.
+fn traced(channel: Channel) -> Traced {
+    InterceptedService::new(channel, |mut request| {
+        if let Some(traceparent) = &*TRACEPARENT {
+            request
+                .metadata_mut()
+                .insert("traceparent", traceparent.clone());
+        }
+        Ok(request)
+    })
+}
+
 /// The jobs of a coordinator.
-pub fn jobs(channel: Channel) -> JobServiceClient<Channel> {
-    JobServiceClient::new(channel).max_decoding_message_size(PAGE_BYTES_MAX)
+pub fn jobs(channel: Channel) -> JobServiceClient<Traced> {
+    JobServiceClient::new(traced(channel)).max_decoding_message_size(PAGE_BYTES_MAX)
 }
 
 /// The budgets of a coordinator.
-pub fn budgets(channel: Channel) -> BudgetServiceClient<Channel> {
-    BudgetServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX)
+pub fn budgets(channel: Channel) -> BudgetServiceClient<Traced> {
+    BudgetServiceClient::new(traced(channel)).max_decoding_message_size(MESSAGE_BYTES_MAX)
 }
 
 /// The fleet, as a coordinator sees it.
-pub fn fleet(channel: Channel) -> FleetServiceClient<Channel> {
-    FleetServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX)
+pub fn fleet(channel: Channel) -> FleetServiceClient<Traced> {
+    FleetServiceClient::new(traced(channel)).max_decoding_message_size(MESSAGE_BYTES_MAX)
 }
 
 /// The job that an answer must have.

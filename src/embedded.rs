@@ -10,8 +10,6 @@ use stoke_coordinator::plan_store::PlanStore;
 use stoke_coordinator::{Coordinator, Settings};
 use stoke_core::ledger::{Share, Timing};
 use stoke_core::names::Resource;
-use stoke_proto::MESSAGE_BYTES_MAX;
-use stoke_proto::v1::job_service_client::JobServiceClient;
 use stoke_store::Store;
 use stoke_store::clock::{BootClock, Clock};
 use stoke_store::memory::MemoryStore;
@@ -21,7 +19,9 @@ use stoke_worker::link::{Dial, connect_channel};
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
+
+use stoke_proto::v1::job_service_client::JobServiceClient;
+use stoke_worker::link::Traced;
 
 /// The address of the coordinator in this process; only a name.
 const ADDRESS: &str = "http://in.process";
@@ -34,7 +34,7 @@ pub struct Embedded {
     coordinator: Coordinator,
     workers: Vec<Worker>,
     /// Its API.
-    pub jobs: JobServiceClient<Channel>,
+    pub jobs: JobServiceClient<Traced>,
 }
 
 impl Embedded {
@@ -54,6 +54,8 @@ impl Embedded {
             budgets,
             timing: Timing::default(),
             leader_ttl: TTL,
+            // One process, one job: its report says all.
+            meter: stoke_coordinator::metrics::none(),
         };
         let incoming = ReceiverStream::new(callers).map(Ok::<_, std::io::Error>);
         let plans = PlanStore::in_memory();
@@ -73,6 +75,7 @@ impl Embedded {
                 member_ttl: TTL,
                 timing: Timing::default(),
                 catalog: catalog.clone(),
+                meter: stoke_worker::metrics::none(),
             };
             Worker::start(
                 settings,
@@ -85,7 +88,7 @@ impl Embedded {
         let channel = connect_channel(&dial, ADDRESS)
             .await
             .context("the coordinator in this process does not answer")?;
-        let jobs = JobServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        let jobs = crate::client::jobs(channel);
         Ok(Self {
             coordinator,
             workers,

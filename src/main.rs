@@ -14,6 +14,7 @@ mod commands;
 mod config;
 mod embedded;
 mod exit;
+mod http;
 mod job_file;
 mod print;
 mod run;
@@ -38,6 +39,7 @@ async fn main() {
         print::say(format!("{error:#}"));
         exit
     });
+    telemetry::finish().await;
     // At once: a thread that reads standard input would keep the process alive until its end.
     std::process::exit(exit as i32);
 }

@@ -1,5 +1,6 @@
 //! Processes that run until they are told to stop: coordinators and workers.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -11,21 +12,26 @@ use stoke_store::etcd::{EtcdConfig, EtcdStore};
 use stoke_worker::Worker;
 use stoke_worker::link::Dial;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::server::TcpIncoming;
 
 use crate::Outcome;
 use crate::args::ProcessArgs;
 use crate::config::{CoordinatorConfig, WorkerConfig};
 use crate::exit::{Exit, OrExit};
-use crate::telemetry;
+use crate::http;
+use crate::telemetry::{self, Telemetry};
 
 /// Runs a coordinator until SIGTERM or Ctrl-C.
 pub async fn coordinator(args: &ProcessArgs) -> Outcome {
-    let config = CoordinatorConfig::read(args.file()).or_exit(Exit::Usage)?;
+    let mut config = CoordinatorConfig::read(args.file()).or_exit(Exit::Usage)?;
     if args.only_checks() {
         return Ok(valid(args));
     }
-    telemetry::start(&config.telemetry, "info");
+    let name = &config.settings.name;
+    let telemetry = telemetry::start_process(&config.telemetry, "coordinator", name);
+    let telemetry = telemetry.or_exit(Exit::Usage)?;
+    config.settings.meter = telemetry.meter.clone();
     let store = connect(config.etcd).await?;
     let plans = PlanStore::in_directory(&config.plan_store).or_exit(Exit::Unreachable)?;
     let listener = tokio::net::TcpListener::bind(config.listen)
@@ -38,6 +44,9 @@ pub async fn coordinator(args: &ProcessArgs) -> Outcome {
     let started =
         Coordinator::start(config.settings, store, plans, Arc::new(BootClock), incoming).await;
     let mut coordinator = started.or_exit(Exit::Unreachable)?;
+    let health = coordinator.health();
+    let ready: http::Ready = Arc::new(move || health.check());
+    let _http = http(config.http_listen, telemetry, ready).await?;
     tokio::select! {
         ended = coordinator.ended() => ended.or_exit(Exit::Unreachable)?,
         () = told_to_stop() => tracing::info!("stopping"),
@@ -48,14 +57,20 @@ pub async fn coordinator(args: &ProcessArgs) -> Outcome {
 
 /// Runs a worker until SIGTERM or Ctrl-C.
 pub async fn worker(args: &ProcessArgs) -> Outcome {
-    let config = WorkerConfig::read(args.file()).or_exit(Exit::Usage)?;
+    let mut config = WorkerConfig::read(args.file()).or_exit(Exit::Usage)?;
     if args.only_checks() {
         return Ok(valid(args));
     }
-    telemetry::start(&config.telemetry, "info");
+    let name = &config.settings.name;
+    let telemetry = telemetry::start_process(&config.telemetry, "worker", name);
+    let telemetry = telemetry.or_exit(Exit::Usage)?;
+    config.settings.meter = telemetry.meter.clone();
     let store = connect(config.etcd).await?;
     let started = Worker::start(config.settings, store, Arc::new(BootClock), Dial::Network);
     let mut worker = started.or_exit(Exit::Usage)?;
+    let health = worker.health();
+    let ready: http::Ready = Arc::new(move || health.check());
+    let _http = http(config.http_listen, telemetry, ready).await?;
     tokio::select! {
         ended = worker.ended() => ended.or_exit(Exit::Unreachable)?,
         () = told_to_stop() => tracing::info!("stopping"),
@@ -68,6 +83,19 @@ pub async fn worker(args: &ProcessArgs) -> Outcome {
 fn valid(args: &ProcessArgs) -> Exit {
     println!("{} is valid", args.file().display());
     Exit::Succeeded
+}
+
+/// Serves health and metrics, where the configuration says so, until what it gives is dropped.
+async fn http(
+    listen: Option<SocketAddr>,
+    telemetry: Telemetry,
+    ready: http::Ready,
+) -> Result<Option<AbortOnDropHandle<()>>, (Exit, anyhow::Error)> {
+    let Some(listen) = listen else {
+        return Ok(None);
+    };
+    let serving = http::serve(listen, telemetry.registry, ready).await;
+    serving.map(Some).or_exit(Exit::Unreachable)
 }
 
 async fn connect(config: EtcdConfig) -> Result<Arc<dyn Store>, (Exit, anyhow::Error)> {

@@ -15,9 +15,11 @@ use stoke_core::records::{LoaderSample, PlanningTask, SourceReport};
 use stoke_core::slot::Partitioning;
 use stoke_core::units::Epoch;
 use tokio::sync::Notify;
+use tracing::{Instrument, debug_span};
 
 use crate::lead::Planning;
 use crate::plan_store::{self, PlanStore, PlanStoreError};
+use crate::trace;
 use crate::view::JobView;
 
 /// A plan's partitions are so much finer than the fewest that share evenly: with 256 a worker, the ring keeps its bound
@@ -307,6 +309,8 @@ async fn store(
         sources.insert(*n, entries);
     }
     let merges = crate::lead::merges(job);
+    let trace = &job.record.value.trace;
+    let span = debug_span!(target: trace::TARGET, "rank", job = %job.name);
     let ranked = tokio::task::spawn_blocking(move || {
         let mut ranker = Ranker::new();
         // In the order of sources, so that the same sources give the same plan.
@@ -317,10 +321,13 @@ async fn store(
         }
         Ok::<_, TooManyEntries>(ranker.finish())
     })
+    .instrument(trace::under(trace, span))
     .await??;
     let partitioning = Partitioning::for_workers(workers.saturating_mul(PARTITIONS_FINER));
+    let span = debug_span!(target: trace::TARGET, "store plan", job = %job.name);
     Ok(plans
         .write_plan(&complete.job, epoch, complete.attempt, ranked, partitioning)
+        .instrument(trace::under(trace, span))
         .await?)
 }
 

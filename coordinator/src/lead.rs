@@ -28,7 +28,9 @@ use stoke_store::wake::Wakeups;
 use stoke_store::{StoreError, Txn, TxnOutcome};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
+use crate::metrics::{Board, Watcher};
 use crate::view::{JobView, View, ViewError};
 use crate::{Leading, Shared};
 
@@ -44,6 +46,7 @@ pub(crate) struct Lead {
     leadership: Leadership,
     allocators: BTreeMap<Resource, Allocator>,
     aborting: BTreeMap<JobName, Moment>,
+    watcher: Watcher,
     tasks: TaskTracker,
     /// Ends the tasks.
     stop: CancellationToken,
@@ -65,6 +68,7 @@ impl Lead {
             leadership,
             allocators: BTreeMap::new(),
             aborting: BTreeMap::new(),
+            watcher: Watcher::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         }
@@ -89,7 +93,10 @@ impl Lead {
                 () = self.shared.intake.moved.notified() => {}
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
-            match self.look().await {
+            let begun = std::time::Instant::now();
+            let look = self.look().await;
+            self.shared.metrics.looked(look.is_ok(), begun.elapsed());
+            match look {
                 Ok(()) => {}
                 Err(ViewError::Store(error)) => tracing::warn!(
                     error = stoke_core::explain::explain(&error),
@@ -100,6 +107,7 @@ impl Lead {
             tokio::time::sleep(LOOK_APART).await;
         };
         stop_watching.cancel();
+        self.show(None);
         // From here on callers are told so, and plans in the making are another's.
         self.shared.leading.send_replace(Leading(None));
         self.shared.intake.retain(|_| false);
@@ -116,6 +124,7 @@ impl Lead {
     async fn look(&mut self) -> Result<(), ViewError> {
         let view = View::read(&*self.shared.store).await?;
         let received = self.shared.clock.now();
+        self.tell(&view, received);
         if !self.waits_for_restored_store(&view, received) {
             self.share_budgets(&view, received).await?;
         }
@@ -144,6 +153,21 @@ impl Lead {
             }
         }
         Ok(())
+    }
+
+    /// Tells whoever asks from outside what this look showed.
+    fn tell(&mut self, view: &View, now: Moment) {
+        let told = self.watcher.look(view, now);
+        self.shared.metrics.taken_over(told.taken_over);
+        for (entries, took) in told.planned {
+            self.shared.metrics.planned(entries, took);
+        }
+        self.show(Some(Board::of(view)));
+    }
+
+    fn show(&self, board: Option<Board>) {
+        let shown = self.shared.board.lock();
+        *shown.unwrap_or_else(std::sync::PoisonError::into_inner) = board;
     }
 
     /// Whether nothing may be granted for now: the store's revision went back, or its id changed, so that workers may
@@ -240,12 +264,13 @@ impl Lead {
             .count();
         let (shared, job, epoch) = (Arc::clone(&self.shared), job.clone(), self.leadership.epoch);
         let stop = self.stop.clone();
-        self.tasks.spawn(async move {
+        let storing = async move {
             let intake = &shared.intake;
             let storing = intake.store(&job, complete, &shared.plans, epoch, workers);
             // What a leader that is none any more has stored counts nowhere.
             let _: Option<()> = stop.run_until_cancelled(storing).await;
-        });
+        };
+        self.tasks.spawn(storing.in_current_span());
     }
 
     /// Commits a transaction under this leader's epoch. Refused: something changed meanwhile; the next look decides

@@ -10,14 +10,19 @@
     allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")
 )]
 
+mod calls;
+mod health;
 pub mod intake;
 mod lead;
+pub mod metrics;
 pub mod plan_store;
 mod server;
 mod service;
 mod settings;
+pub mod trace;
 pub mod view;
 
+pub use health::Health;
 pub use server::{Coordinator, StartError};
 pub use settings::Settings;
 
@@ -30,7 +35,9 @@ use stoke_store::clock::Clock;
 use stoke_store::{Compare, Revision, Store};
 use tokio::sync::watch;
 
+use crate::calls::Calls;
 use crate::intake::Intake;
+use crate::metrics::{Board, Metrics};
 use crate::plan_store::PlanStore;
 
 /// Whether this coordinator leads, and what then fences its writes.
@@ -59,6 +66,10 @@ pub(crate) struct Shared {
     pub(crate) uses: Mutex<BTreeMap<WorkerName, BTreeMap<String, u64>>>,
     /// What attached workers last said keeps them from going on: by worker, then job.
     pub(crate) troubles: Mutex<BTreeMap<WorkerName, BTreeMap<JobName, String>>>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) calls: Arc<Calls>,
+    /// What the last look showed, while this coordinator leads.
+    pub(crate) board: Arc<Mutex<Option<Board>>>,
 }
 
 impl std::fmt::Debug for Shared {

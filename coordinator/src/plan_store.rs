@@ -13,6 +13,7 @@ pub use batch::{BadBatch, SOURCE_BYTES_MAX, bytes_of, entries, rows_to_batch};
 pub use uploads::UploadWriter;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
@@ -20,6 +21,8 @@ use stoke_core::names::JobName;
 use stoke_core::plan::{self, Entry, PlanSummary};
 use stoke_core::slot::Partitioning;
 use stoke_core::units::Epoch;
+
+use crate::metrics::{self, Metrics};
 
 /// Why the plan store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -55,13 +58,21 @@ pub(crate) fn failed(doing: &'static str) -> impl FnOnce(object_store::Error) ->
 #[derive(Clone, Debug)]
 pub struct PlanStore {
     objects: Arc<dyn ObjectStore>,
+    metrics: Arc<Metrics>,
 }
 
 impl PlanStore {
     /// In these objects.
     #[must_use]
     pub fn new(objects: Arc<dyn ObjectStore>) -> Self {
-        Self { objects }
+        let metrics = Arc::new(Metrics::new(&metrics::none()));
+        Self { objects, metrics }
+    }
+
+    /// The same, measured.
+    pub(crate) fn measured(mut self, metrics: Arc<Metrics>) -> Self {
+        self.metrics = metrics;
+        self
     }
 
     /// In memory, for one process.
@@ -165,15 +176,29 @@ impl PlanStore {
         bytes: Vec<u8>,
         doing: &'static str,
     ) -> Result<(), PlanStoreError> {
-        self.objects
-            .put(&path, PutPayload::from(bytes))
-            .await
-            .map_err(failed(doing))?;
+        let size = bytes.len();
+        let putting = self.objects.put(&path, PutPayload::from(bytes));
+        self.timed("put", putting).await.map_err(failed(doing))?;
+        self.metrics.plan_store_written(size);
         Ok(())
     }
 
     async fn get(&self, path: &Path, doing: &'static str) -> Result<bytes::Bytes, PlanStoreError> {
-        let object = self.objects.get(path).await.map_err(failed(doing))?;
-        object.bytes().await.map_err(failed(doing))
+        let getting = async { self.objects.get(path).await?.bytes().await };
+        self.timed("get", getting).await.map_err(failed(doing))
+    }
+
+    /// Does this, and tells how long it took.
+    async fn timed<T>(
+        &self,
+        operation: &'static str,
+        doing: impl Future<Output = object_store::Result<T>>,
+    ) -> object_store::Result<T> {
+        let begun = Instant::now();
+        let done = doing.await;
+        let took = begun.elapsed();
+        self.metrics
+            .plan_store_called(operation, done.is_ok(), took);
+        done
     }
 }

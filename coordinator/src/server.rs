@@ -11,6 +11,7 @@ use stoke_proto::v1::worker_service_server::WorkerServiceServer;
 use stoke_proto::{FILE_DESCRIPTOR_SET, MESSAGE_BYTES_MAX};
 use stoke_store::clock::Clock;
 use stoke_store::election::Election;
+use stoke_store::observed::{Observed, Observer};
 use stoke_store::presence::Presence;
 use stoke_store::record::RecordError;
 use stoke_store::{Compare, Keys, Op, Store, StoreError, Txn, record};
@@ -19,9 +20,13 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
+use tracing::Instrument;
 
+use crate::calls::Calls;
+use crate::health::Health;
 use crate::intake::Intake;
 use crate::lead::{Ended, Lead};
+use crate::metrics::{self, Metrics};
 use crate::plan_store::{PlanStore, PlanStoreError};
 use crate::service::{Budgets, Jobs, Workers};
 use crate::view::ViewError;
@@ -72,6 +77,7 @@ pub struct Coordinator {
     leading: JoinHandle<Result<(), StartError>>,
     serving: JoinHandle<Result<(), tonic::transport::Error>>,
     presence: Presence,
+    health: Arc<Health>,
 }
 
 impl Coordinator {
@@ -91,9 +97,24 @@ impl Coordinator {
         C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
         E: Into<Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
     {
+        let span = tracing::info_span!("coordinator", coordinator = settings.name);
+        let metrics = Arc::new(Metrics::new(&settings.meter));
+        let health = Arc::new(Health::new(Arc::clone(&clock), settings.leader_ttl));
+        let store = observed(store, &metrics, &health);
+        let plans = plans.measured(Arc::clone(&metrics));
         check_plan_store(&*store, &plans).await?;
         let cancel = CancellationToken::new();
         let (leading, _) = watch::channel(Leading::default());
+        let calls = Calls::new(FILE_DESCRIPTOR_SET, Arc::clone(&metrics), span.clone());
+        let calls = Arc::new(calls);
+        let board = Arc::default();
+        metrics::observe(
+            &settings.meter,
+            &board,
+            &leading.subscribe(),
+            &health,
+            &calls,
+        );
         let shared = Arc::new(Shared {
             settings,
             store,
@@ -104,12 +125,17 @@ impl Coordinator {
             sightings: std::sync::Mutex::default(),
             uses: std::sync::Mutex::default(),
             troubles: std::sync::Mutex::default(),
+            metrics,
+            calls,
+            board,
         });
-        let serving = serve(&shared, &cancel, incoming)?;
+        let serving = serve(&shared, &cancel, &health, incoming)?;
         let peer = Peer {
             address: shared.settings.address.clone(),
         };
         let (_, value) = watch::channel(record::encode(&peer));
+        // Whatever its tasks log says whose it is.
+        let entered = span.clone().entered();
         let presence = Presence::spawn(
             Arc::clone(&shared.store),
             &keys::peer(&shared.settings.name),
@@ -117,13 +143,21 @@ impl Coordinator {
             shared.settings.leader_ttl,
             &cancel,
         );
-        let leading = tokio::spawn(lead(shared, cancel.clone()));
+        drop(entered);
+        let leading = tokio::spawn(lead(shared, cancel.clone()).instrument(span));
         Ok(Self {
             cancel,
             leading,
             serving,
             presence,
+            health,
         })
+    }
+
+    /// Whether it is fit to serve, for whoever asks from outside.
+    #[must_use]
+    pub fn health(&self) -> Arc<Health> {
+        Arc::clone(&self.health)
     }
 
     /// Waits until the coordinator ends by itself, which it does only where it cannot go on.
@@ -148,6 +182,16 @@ impl Coordinator {
             let _ = tokio::time::timeout(DRAIN_MAX, self.serving).await;
         }
     }
+}
+
+/// The store, whose calls are measured.
+fn observed(store: Arc<dyn Store>, metrics: &Arc<Metrics>, health: &Arc<Health>) -> Arc<dyn Store> {
+    let (metrics, health) = (Arc::clone(metrics), Arc::clone(health));
+    let observer: Observer = Arc::new(move |call| {
+        metrics.store_called(call);
+        health.store_called(call);
+    });
+    Arc::new(Observed::new(store, observer))
 }
 
 /// Makes sure that this plan store is the cluster's, or becomes it.
@@ -179,6 +223,7 @@ async fn check_plan_store(store: &dyn Store, plans: &PlanStore) -> Result<(), St
 fn serve<I, C, E>(
     shared: &Arc<Shared>,
     cancel: &CancellationToken,
+    health: &Arc<Health>,
     incoming: I,
 ) -> Result<JoinHandle<Result<(), tonic::transport::Error>>, StartError>
 where
@@ -189,26 +234,30 @@ where
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
         .build_v1()?;
-    let (health, health_service) = tonic_health::server::health_reporter();
+    let (reporter, health_service) = tonic_health::server::health_reporter();
     let jobs = JobServiceServer::new(Jobs::new(Arc::clone(shared), cancel.clone()));
     let budgets = BudgetServiceServer::new(Budgets::new(Arc::clone(shared), cancel.clone()));
     let workers = WorkerServiceServer::new(Workers::new(Arc::clone(shared), cancel.clone()));
+    let calls = &shared.calls;
     let router = tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .add_service(jobs.max_decoding_message_size(MESSAGE_BYTES_MAX))
-        .add_service(budgets.max_decoding_message_size(MESSAGE_BYTES_MAX))
-        .add_service(workers.max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .add_service(calls.around(jobs.max_decoding_message_size(MESSAGE_BYTES_MAX)))
+        .add_service(calls.around(budgets.max_decoding_message_size(MESSAGE_BYTES_MAX)))
+        .add_service(calls.around(workers.max_decoding_message_size(MESSAGE_BYTES_MAX)))
         .add_service(health_service)
         .add_service(reflection);
-    let stop = cancel.clone();
+    let (stop, health) = (cancel.clone(), Arc::clone(health));
     Ok(tokio::spawn(async move {
-        health.set_serving::<JobServiceServer<Jobs>>().await;
-        health.set_serving::<BudgetServiceServer<Budgets>>().await;
-        health.set_serving::<WorkerServiceServer<Workers>>().await;
-        router
+        reporter.set_serving::<JobServiceServer<Jobs>>().await;
+        reporter.set_serving::<BudgetServiceServer<Budgets>>().await;
+        reporter.set_serving::<WorkerServiceServer<Workers>>().await;
+        health.set_serving(true);
+        let served = router
             .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
-            .await
+            .await;
+        health.set_serving(false);
+        served
     }))
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use opentelemetry::metrics::Meter;
 use stoke_core::ledger::{Share, Timing};
 use stoke_core::names::Resource;
 
@@ -19,4 +20,6 @@ pub struct Settings {
     pub timing: Timing,
     /// How long a leader that vanished keeps its place.
     pub leader_ttl: Duration,
+    /// What its metrics are made with: [`metrics::none`](crate::metrics::none) where nobody asks for them.
+    pub meter: Meter,
 }

@@ -10,6 +10,7 @@
 pub mod explain;
 pub mod job;
 pub mod ledger;
+pub mod metric;
 pub mod names;
 pub mod plan;
 pub mod progress;

@@ -81,6 +81,7 @@ impl CoordinatorConfig {
             http_listen: http_listen?,
             telemetry: telemetry?,
             settings: Settings {
+                meter: stoke_coordinator::metrics::none(),
                 name: name?.to_string(),
                 address: advertise.unwrap_or_else(|| Some(format!("http://{listen}")))?,
                 budgets: budgets?,

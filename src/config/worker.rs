@@ -71,6 +71,7 @@ impl WorkerConfig {
             http_listen: http_listen?,
             telemetry: telemetry?,
             settings: Settings {
+                meter: stoke_worker::metrics::none(),
                 name: name?.to_string(),
                 weight: weight?,
                 zone: shared::all_or_none(zone)?.unwrap_or_default(),

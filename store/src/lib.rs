@@ -19,6 +19,7 @@ pub mod election;
 pub mod etcd;
 mod limits;
 pub mod memory;
+pub mod observed;
 pub mod presence;
 pub mod record;
 pub mod wake;

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
-use tracing::{debug, warn};
+use tracing::{Instrument, debug, warn};
 
 use crate::backoff::Backoff;
 use crate::wake::Wakeups;
@@ -47,7 +47,7 @@ impl Presence {
             value,
             lease: None,
         };
-        tasks.spawn(keeper.run(stop.clone()));
+        tasks.spawn(keeper.run(stop.clone()).in_current_span());
         tasks.close();
         Self {
             stop: stop.drop_guard(),

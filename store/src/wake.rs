@@ -10,7 +10,7 @@ use futures::future::select_all;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::debug;
+use tracing::{Instrument, debug};
 
 use crate::backoff::Backoff;
 use crate::{Keys, Store, StoreError, Watch, WatchEvent};
@@ -33,10 +33,11 @@ impl Wakeups {
         let stop = cancel.child_token();
         let task = {
             let (signal, stop) = (signal.clone(), stop.clone());
-            tokio::spawn(async move {
+            let watching = async move {
                 stop.run_until_cancelled(watch_on(&*store, &keys, &signal))
                     .await;
-            })
+            };
+            tokio::spawn(watching.in_current_span())
         };
         Self {
             signal,

@@ -17,3 +17,4 @@ mod one_liner;
 mod planning;
 mod scene;
 mod shop;
+mod telemetry;

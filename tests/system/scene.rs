@@ -13,6 +13,13 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
+/// Waits until no other test uses the machine.
+pub fn alone() -> MutexGuard<'static, ()> {
+    ONE_AT_A_TIME
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 /// All servers of a test, stopped and removed when it is dropped.
 pub struct Scene {
     pub etcd: Etcd,
@@ -34,9 +41,7 @@ impl Scene {
 
     /// The same, with a budget of so many writes a second for the cache, too.
     pub fn start_with(coordinators: usize, qps: u32, cache_writes: Option<u32>) -> Self {
-        let alone = ONE_AT_A_TIME
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let alone = alone();
         let mut scene = Self {
             etcd: Etcd::start().unwrap(),
             postgres: Postgres::start().unwrap(),
@@ -181,7 +186,7 @@ pub async fn connect(address: &str) -> JobServiceClient<Channel> {
 }
 
 /// Runs the program with a configuration.
-fn stoke(command: &str, config: &str) -> Program {
+pub fn stoke(command: &str, config: &str) -> Program {
     let launch = Program::new(env!("CARGO_BIN_EXE_stoke")).unwrap();
     launch
         .arg(command)

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::metrics::CacheMetrics;
 use crate::permit::{InFlight, Permit, Stopped, Unlimited};
 use async_trait::async_trait;
 
@@ -27,6 +28,7 @@ mod config;
 mod discovery;
 mod error;
 mod login;
+mod measure;
 mod node;
 mod router;
 mod slot_map;
@@ -118,6 +120,12 @@ impl Cache {
         Ok(Self { router })
     }
 
+    /// From now on its calls are measured.
+    pub(crate) fn measure(&self, metrics: CacheMetrics) {
+        // The first counts: a cache has one worker.
+        let _ = self.router.metrics().set(metrics);
+    }
+
     /// Whether this is a Redis Cluster.
     #[must_use]
     pub fn is_cluster(&self) -> bool {
@@ -150,7 +158,9 @@ impl Cache {
         let presence = |answer: Result<redis::Value, CommandError>| {
             answer.and_then(|reply| answer::presence(&reply))
         };
-        Ok(answers.into_iter().map(presence).collect())
+        let answers: Vec<_> = answers.into_iter().map(presence).collect();
+        measure::probed(self.router.metrics(), &answers);
+        Ok(answers)
     }
 
     /// Writes the items, the nodes side by side. One outcome for each item, in their order. `permit` is passed before
@@ -178,7 +188,9 @@ impl Cache {
             Ok(reply) => answer::written(&reply),
             Err(error) => WriteOutcome::Failed(error),
         };
-        Ok(answers.into_iter().map(outcome).collect())
+        let outcomes: Vec<_> = answers.into_iter().map(outcome).collect();
+        measure::written(self.router.metrics(), items, &outcomes);
+        Ok(outcomes)
     }
 
     /// Gives keys that are present a new TTL, whether it is longer or shorter than what they have (a key without
@@ -200,7 +212,9 @@ impl Cache {
             Ok(reply) => answer::extended(&reply),
             Err(error) => ExtendOutcome::Failed(error),
         };
-        Ok(answers.into_iter().map(outcome).collect())
+        let outcomes: Vec<_> = answers.into_iter().map(outcome).collect();
+        measure::extended(self.router.metrics(), &outcomes);
+        Ok(outcomes)
     }
 }
 

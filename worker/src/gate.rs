@@ -127,6 +127,16 @@ impl Gate {
         lock(&self.places_given).wanted
     }
 
+    /// What is granted now, and for how long still: nothing, once the deadline has passed. `None` where there is no
+    /// budget.
+    #[must_use]
+    pub fn granted(&self) -> Option<(Share, Duration)> {
+        let allowed = self.allowed.borrow();
+        let now = self.clock.now();
+        let left = allowed.grant.deadline.since(now);
+        (!allowed.unlimited).then(|| (allowed.grant.at(now), left))
+    }
+
     /// Whether the job may send now, if there is a token.
     #[must_use]
     pub fn is_open(&self, job: &JobName) -> bool {

@@ -92,7 +92,9 @@ impl Heart {
                 () = self.shared.look.notified() => {}
                 _ = every.tick() => {}
             }
-            match self.once().await {
+            let beat = self.once().await;
+            self.note(&beat);
+            match beat {
                 Ok(()) => {}
                 Err(BeatError::Record(error)) => {
                     self.stop_everything().await;
@@ -112,6 +114,15 @@ impl Heart {
         Ok(())
     }
 
+    /// Tells whoever asks from outside how a beat went.
+    fn note(&self, beat: &Result<(), BeatError>) {
+        self.shared.metrics.beat(beat.is_ok());
+        self.shared.health.set_jobs(self.runs.len());
+        if let Err(error) = beat {
+            self.shared.health.beat_failed(explain(error));
+        }
+    }
+
     /// One beat: read, renew, work.
     async fn once(&mut self) -> Result<(), BeatError> {
         let resources: Vec<Resource> = self.holders.keys().cloned().collect();
@@ -126,6 +137,7 @@ impl Heart {
                 self.check_same_store(&records)?;
             }
         }
+        self.shared.health.beat_done(records.is_member);
         self.work(records);
         Ok(())
     }
@@ -191,11 +203,19 @@ impl Heart {
         let Some(renewal) = renewal else {
             return Ok(true);
         };
+        let begun = std::time::Instant::now();
         let outcome = self
             .shared
             .store
             .txn(renewal_txn(resource, &self.shared.name, &renewal))
             .await;
+        let result = match outcome {
+            Ok(TxnOutcome::Committed(_)) => "ok",
+            Ok(TxnOutcome::Refused) => "refused",
+            Err(_) => "failed",
+        };
+        let metrics = &self.shared.metrics;
+        metrics.renewed(resource, result, begun.elapsed());
         match outcome {
             Ok(TxnOutcome::Committed(_)) => {
                 holder.committed(renewal);

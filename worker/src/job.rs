@@ -24,6 +24,7 @@ use stoke_core::names::JobName;
 use stoke_core::records::{Assignment, Checkpoint, Job};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::worker::Shared;
 
@@ -72,14 +73,16 @@ impl JobRun {
         let (stop, dismiss) = (Stop::default(), CancellationToken::new());
         let revision = assigned.revision;
         let (stopped, dismissed) = (stop.clone(), dismiss.clone());
-        let task = tokio::spawn(async move {
+        let span = tracing::info_span!("job", %job);
+        let working = async move {
             if let Some(before) = before {
                 before.dismiss();
                 before.join().await;
             }
             let running = run::Run::new(shared, job, &record, assigned, stopped);
             let _: Option<()> = dismissed.run_until_cancelled(running.work()).await;
-        });
+        };
+        let task = tokio::spawn(working.instrument(span));
         Self {
             revision,
             stop,

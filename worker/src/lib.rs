@@ -10,12 +10,16 @@ mod attach;
 pub mod cache;
 pub mod catalog;
 pub mod gate;
+mod health;
 mod heart;
 mod job;
 pub mod link;
+pub mod metrics;
 pub mod origin;
 pub mod permit;
 pub mod source;
+pub mod trace;
 mod worker;
 
+pub use health::Health;
 pub use worker::{Settings, StartError, Worker};

@@ -10,7 +10,11 @@ use stoke_proto::v1::worker_service_client::WorkerServiceClient;
 use stoke_store::{Keys, Store, StoreError, record};
 use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::{Request, Status};
+
+use crate::trace::traced;
 
 /// How long a connection may take to come up.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
@@ -56,8 +60,10 @@ impl std::fmt::Debug for Link {
     }
 }
 
+/// Adds the present trace to each call.
+pub type Traced = InterceptedService<Channel, fn(Request<()>) -> Result<Request<()>, Status>>;
 /// A connection to a coordinator.
-pub type Client = WorkerServiceClient<Channel>;
+pub type Client = WorkerServiceClient<Traced>;
 
 impl Link {
     /// The coordinators that this store names.
@@ -147,5 +153,7 @@ pub async fn connect_channel(dial: &Dial, address: &str) -> Option<Channel> {
 
 async fn connect(dial: &Dial, address: &str) -> Option<Client> {
     let channel = connect_channel(dial, address).await?;
-    Some(WorkerServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX))
+    let traced: fn(Request<()>) -> Result<Request<()>, Status> = traced;
+    let client = WorkerServiceClient::with_interceptor(channel, traced);
+    Some(client.max_decoding_message_size(MESSAGE_BYTES_MAX))
 }

@@ -30,6 +30,7 @@ mod sqlite;
 pub use error::{Cause, OriginError};
 
 use crate::catalog::{BATCH_KEYS_MAX, Catalog, LoaderSpec, OriginConfig};
+use crate::metrics::OriginMetrics;
 use crate::permit::Permit;
 use crate::source::{Gathered, Rules, SourceRow};
 use meter::{Counters, Meter};
@@ -150,6 +151,12 @@ impl Origin {
         self.counters.rows.load(Relaxed)
     }
 
+    /// From now on its calls are measured.
+    pub(crate) fn measure(&self, metrics: OriginMetrics) {
+        // The first counts: an origin has one worker.
+        let _ = self.counters.metrics.set(metrics);
+    }
+
     /// Whether a connection or a query is being set up: what is loaded meanwhile would need another.
     #[must_use]
     pub fn is_setting_up(&self) -> bool {
@@ -181,11 +188,13 @@ impl Origin {
     ) -> Result<(), OriginError> {
         let query = self.rewritten(loader)?;
         let _place = permit.enter().await?;
-        let mut meter = Meter::new(permit, &self.counters);
-        match &self.engine {
+        let mut meter = Meter::new(permit, &self.counters, "prepare");
+        let prepared = match &self.engine {
             Engine::Postgres(engine) => engine.prepare(&mut meter, loader, &query).await,
             Engine::Sqlite(engine) => engine.prepare(&mut meter, loader, &query).await,
-        }
+        };
+        meter.ended(&prepared);
+        prepared
     }
 
     /// How many keys one query of this loader takes; at least 1.
@@ -215,12 +224,13 @@ impl Origin {
             return Ok(Loaded::default());
         }
         let _place = permit.enter().await?;
-        let mut meter = Meter::new(permit, &self.counters);
+        let mut meter = Meter::new(permit, &self.counters, "load");
         let sheet = match &self.engine {
-            Engine::Postgres(engine) => engine.load(&mut meter, loader, &query, keys).await?,
-            Engine::Sqlite(engine) => engine.load(&mut meter, loader, &query, keys).await?,
+            Engine::Postgres(engine) => engine.load(&mut meter, loader, &query, keys).await,
+            Engine::Sqlite(engine) => engine.load(&mut meter, loader, &query, keys).await,
         };
-        let loaded = sheet.finish(meter.queries(), meter.rows());
+        meter.ended(&sheet);
+        let loaded = sheet?.finish(meter.queries(), meter.rows());
         if loaded.unasked > 0 {
             let (origin, loader, rows) = (self.name.as_str(), loader.name.as_str(), loaded.unasked);
             tracing::warn!(
@@ -250,11 +260,13 @@ impl Origin {
         sink: mpsc::Sender<Vec<SourceRow>>,
     ) -> Result<Gathered, OriginError> {
         let _place = permit.enter().await?;
-        let mut meter = Meter::new(permit, &self.counters);
-        match &self.engine {
+        let mut meter = Meter::new(permit, &self.counters, "source");
+        let ranked = match &self.engine {
             Engine::Postgres(engine) => engine.rank(&mut meter, query, rules, sink).await,
             Engine::Sqlite(engine) => engine.rank(&mut meter, query, rules, sink).await,
-        }
+        };
+        meter.ended(&ranked);
+        ranked
     }
 
     fn rewritten(&self, loader: &LoaderSpec) -> Result<Rewritten, OriginError> {

@@ -4,24 +4,29 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use opentelemetry::metrics::Meter;
 use stoke_core::ledger::Timing;
 use stoke_core::names::{CacheName, Resource, WorkerName};
 use stoke_core::records::{Member, keys};
 use stoke_core::ring::Weight;
 use stoke_store::clock::Clock;
+use stoke_store::observed::{Observed, Observer};
 use stoke_store::presence::Presence;
 use stoke_store::record::RecordError;
 use stoke_store::{Store, record};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::attach;
 use crate::cache::{Cache, CacheConfig, CacheError};
 use crate::catalog::Catalog;
 use crate::gate::Gate;
+use crate::health::Health;
 use crate::heart::Heart;
 use crate::link::{Dial, Link};
+use crate::metrics::{self, CacheMetrics, Metrics, OriginMetrics};
 use crate::origin::{OriginError, Origins};
 
 /// A worker's settings, checked.
@@ -39,6 +44,8 @@ pub struct Settings {
     pub timing: Timing,
     /// What it can read, load from and write to.
     pub catalog: Catalog,
+    /// What its metrics are made with: [`metrics::none`] where nobody asks for them.
+    pub meter: Meter,
 }
 
 /// Why a worker did not start, or stopped.
@@ -80,6 +87,8 @@ pub(crate) struct Shared {
     pub(crate) link: Link,
     /// Told whenever the heart should look at the store at once.
     pub(crate) look: Notify,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) health: Arc<Health>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -123,10 +132,17 @@ impl Caches {
     }
 
     /// The connected cache of this name; `None` where the catalog has none.
-    pub(crate) async fn connect(&self, name: &CacheName) -> Option<Result<Arc<Cache>, CacheError>> {
+    pub(crate) async fn connect(
+        &self,
+        name: &CacheName,
+        metrics: &Arc<Metrics>,
+    ) -> Option<Result<Arc<Cache>, CacheError>> {
         let (config, cell) = self.0.get(name)?;
-        let connected =
-            cell.get_or_try_init(|| async { Cache::connect(config.clone()).await.map(Arc::new) });
+        let connected = cell.get_or_try_init(|| async {
+            let cache = Cache::connect(config.clone()).await?;
+            cache.measure(CacheMetrics::new(Arc::clone(metrics), name.as_str()));
+            Ok(Arc::new(cache))
+        });
         Some(connected.await.cloned())
     }
 }
@@ -154,15 +170,30 @@ impl Worker {
     ) -> Result<Self, StartError> {
         let name: WorkerName =
             format!("{}.{:08x}", settings.name, rand::random::<u32>()).parse()?;
+        let span = tracing::info_span!("worker", worker = %name);
+        let metrics = Arc::new(Metrics::new(&settings.meter));
+        let measured = Arc::clone(&metrics);
+        let observer: Observer = Arc::new(move |call| measured.store_called(call));
+        let store: Arc<dyn Store> = Arc::new(Observed::new(store, observer));
+        let health = Arc::new(Health::new(Arc::clone(&clock), settings.timing.term));
         let catalog = settings.catalog;
         let member = member(&catalog, settings.weight, settings.zone);
         let origins = Origins::new(&catalog)?;
+        for origin in origins.iter() {
+            origin.measure(OriginMetrics::new(
+                Arc::clone(&metrics),
+                origin.name().as_str(),
+            ));
+        }
         let caches = Caches::new(&catalog)?;
         let resources = catalog.origins.keys().cloned().map(Resource::Origin);
         let resources = resources.chain(catalog.caches.keys().cloned().map(Resource::Cache));
-        let gates = resources
+        let gates: BTreeMap<Resource, Arc<Gate>> = resources
             .map(|resource| (resource.clone(), Gate::new(resource, Arc::clone(&clock))))
             .collect();
+        gates.keys().for_each(|r| metrics.begin_resource(r));
+        metrics::gates(&settings.meter, gates.values().cloned().collect());
+        metrics::health(&settings.meter, &health);
         let shared = Arc::new(Shared {
             name: name.clone(),
             store: Arc::clone(&store),
@@ -174,11 +205,17 @@ impl Worker {
             gates,
             link: Link::new(Arc::clone(&store), dial),
             look: Notify::new(),
+            metrics,
+            health,
         });
         let cancel = CancellationToken::new();
-        let beating = tokio::spawn(Heart::new(Arc::clone(&shared)).beat(cancel.clone()));
-        let attached = tokio::spawn(attach::stay(Arc::clone(&shared), cancel.clone()));
+        // Whatever the worker's tasks log says whose it is.
+        let beating = Heart::new(Arc::clone(&shared)).beat(cancel.clone());
+        let beating = tokio::spawn(beating.instrument(span.clone()));
+        let attached = attach::stay(Arc::clone(&shared), cancel.clone());
+        let attached = tokio::spawn(attached.instrument(span.clone()));
         let (_, value) = watch::channel(record::encode(&member));
+        let _entered = span.entered();
         let presence = Presence::spawn(
             store,
             &keys::member(&name),
@@ -186,7 +223,7 @@ impl Worker {
             settings.member_ttl,
             &cancel,
         );
-        tracing::info!(worker = %name, "works");
+        tracing::info!("works");
         Ok(Self {
             shared,
             cancel,
@@ -200,6 +237,12 @@ impl Worker {
     #[must_use]
     pub fn name(&self) -> &WorkerName {
         &self.shared.name
+    }
+
+    /// Whether it is fit to work, for whoever asks from outside.
+    #[must_use]
+    pub fn health(&self) -> Arc<Health> {
+        Arc::clone(&self.shared.health)
     }
 
     /// Waits until the worker ends by itself, which it does only where it cannot go on.

@@ -147,11 +147,8 @@ pub async fn read_segments(
         source,
     };
     let doing = "reading a band";
-    let head = store
-        .objects
-        .get_range(&path, 0..HEAD_BYTES)
-        .await
-        .map_err(failed(doing))?;
+    let heading = store.objects.get_range(&path, 0..HEAD_BYTES);
+    let head = store.timed("get", heading).await.map_err(failed(doing))?;
     let (index, begin) = index(&head).map_err(format)?;
     let wanted: Vec<Range<u64>> = index
         .places
@@ -163,11 +160,8 @@ pub async fn read_segments(
         })
         .map(|place| begin + place.offset..begin + place.offset + place.length)
         .collect();
-    let parts = store
-        .objects
-        .get_ranges(&path, &wanted)
-        .await
-        .map_err(failed(doing))?;
+    let getting = store.objects.get_ranges(&path, &wanted);
+    let parts = store.timed("get", getting).await.map_err(failed(doing))?;
     parts
         .into_iter()
         .map(|part| Segment::decode(part).map_err(|source| format(source.into())))

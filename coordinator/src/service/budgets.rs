@@ -133,7 +133,12 @@ impl BudgetService for Budgets {
         let (resource, _) = self.read(&call.into_inner().resource).await?;
         let (send, receive) = mpsc::channel(1);
         let (shared, cancel) = (Arc::clone(&self.shared), self.cancel.clone());
+        let open = self
+            .shared
+            .calls
+            .hold("/stoke.v1.BudgetService/WatchBudget");
         tokio::spawn(async move {
+            let _open = open;
             let watching = watch(&shared, &resource, &send);
             if cancel.run_until_cancelled(watching).await.is_none() {
                 let _ = send.send(Err(super::stopping())).await;

@@ -94,7 +94,8 @@ impl JobService for Jobs {
         &self,
         call: Call<v1::CreateJobRequest>,
     ) -> Result<Response<v1::CreateJobResponse>, Status> {
-        let job = self.create(call.into_inner()).await?;
+        let trace = crate::trace::present(call.metadata());
+        let job = self.create(call.into_inner(), &trace).await?;
         tracing::info!(job = job.name, "created a job");
         Ok(Response::new(v1::CreateJobResponse { job: Some(job) }))
     }
@@ -104,6 +105,7 @@ impl JobService for Jobs {
         call: Call<Streaming<v1::UploadEntriesRequest>>,
     ) -> Result<Response<v1::UploadEntriesResponse>, Status> {
         let entries = self.upload(call.into_inner()).await?;
+        self.shared.metrics.uploaded(entries);
         Ok(Response::new(v1::UploadEntriesResponse { entries }))
     }
 
@@ -131,7 +133,9 @@ impl JobService for Jobs {
         let first = self.read(&call.into_inner().name).await?;
         let (send, receive) = mpsc::channel(WATCH_QUEUE);
         let (shared, cancel) = (Arc::clone(&self.shared), self.cancel.clone());
+        let open = self.shared.calls.hold("/stoke.v1.JobService/WatchJob");
         tokio::spawn(async move {
+            let _open = open;
             // Whoever stops listening ends this by dropping the receiver.
             let watching = show::watch(&shared, first, &send);
             if cancel.run_until_cancelled(watching).await.is_none() {

@@ -188,7 +188,12 @@ impl Workers {
         })?;
         let (send, receive) = mpsc::channel(STREAM_QUEUE);
         let (shared, cancel) = (Arc::clone(&self.shared), self.cancel.clone());
+        let open = self
+            .shared
+            .calls
+            .hold("/stoke.v1.WorkerService/StreamEntries");
         tokio::spawn(async move {
+            let _open = open;
             let first = starts.values().min().copied().unwrap_or_default();
             let streaming = async {
                 for band in (first.0..plan.bands).map(BandId) {
@@ -297,7 +302,9 @@ impl WorkerService for Workers {
         let mut reports = call.into_inner();
         let (send, receive) = mpsc::channel(1);
         let (shared, cancel) = (Arc::clone(&self.shared), self.cancel.clone());
+        let open = self.shared.calls.hold("/stoke.v1.WorkerService/Attach");
         tokio::spawn(async move {
+            let _open = open;
             let watched = [keys::CAPS, keys::RUNS, keys::READS, keys::ASSIGNMENTS]
                 .map(|p| Keys::Prefix(p.to_owned()));
             let mut wakeups = Wakeups::spawn(

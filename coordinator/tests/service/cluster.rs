@@ -90,6 +90,7 @@ pub(crate) fn settings(name: &str) -> Settings {
         budgets: [("origin/shop".parse().unwrap(), share(20))].into(),
         timing: Timing::default(),
         leader_ttl: Duration::from_secs(10),
+        meter: stoke_coordinator::metrics::none(),
     }
 }
 

@@ -1,4 +1,5 @@
-//! Real servers for tests and the quickstart: etcd, PostgreSQL, Redis, Redis Cluster, and the program under test.
+//! Real servers for tests and the quickstart: etcd, PostgreSQL, Redis, Redis Cluster,
+//! Prometheus, and the program under test.
 //!
 //! Each server is started by one call that returns when it is usable, listens on 127.0.0.1 only, and keeps all it
 //! writes in a temporary folder of its own.
@@ -22,6 +23,7 @@ mod ports;
 mod postgres;
 mod process;
 mod program;
+mod prometheus;
 mod redis;
 mod redis_cluster;
 mod service;
@@ -35,6 +37,7 @@ pub use ports::free_port;
 pub use postgres::Postgres;
 pub use postgres::statements::{Statement, peak_in_a_second};
 pub use program::{Launch, Program};
+pub use prometheus::{Prometheus, http_get, promtool};
 pub use redis::Redis;
 pub use redis_cluster::RedisCluster;
 pub use wait::wait_for;

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo, Pipeline};
@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use super::addr::NodeAddr;
 use super::error::{CommandError, FailureKind};
 use super::login;
+use crate::metrics::CacheMetrics;
 
 /// The slowest network that a large flush is given time for.
 const BYTES_PER_SECOND_MIN: usize = 4 * 1024 * 1024;
@@ -46,7 +47,11 @@ pub(crate) struct Node {
     current: Mutex<Current>,
     /// Held while connecting: one at a time.
     connecting: Semaphore,
+    metrics: Measure,
 }
+
+/// What a cache's calls are measured with, once somebody measures them.
+pub(crate) type Measure = Arc<OnceLock<CacheMetrics>>;
 
 impl Node {
     pub(crate) fn new(addr: NodeAddr, entry: Entry) -> Self {
@@ -55,7 +60,14 @@ impl Node {
             entry,
             current: Mutex::default(),
             connecting: Semaphore::new(1),
+            metrics: Measure::default(),
         }
+    }
+
+    /// The same, measured.
+    fn measured(mut self, metrics: &Measure) -> Self {
+        self.metrics = Arc::clone(metrics);
+        self
     }
 
     pub(crate) const fn addr(&self) -> &NodeAddr {
@@ -77,7 +89,7 @@ impl Node {
         if let Some(connection) = self.existing() {
             return Ok(connection);
         }
-        let inner = self.connect().await?;
+        let inner = self.connect().await.inspect_err(|_| self.note_lost())?;
         Ok(self.with_current(|current| {
             current.generation += 1;
             current.connection = Some(inner.clone());
@@ -97,9 +109,13 @@ impl Node {
         pipeline: &Pipeline,
         bytes: usize,
     ) -> Result<Vec<Value>, CommandError> {
+        let begun = Instant::now();
         let answers = self.exchange(&mut connection.inner, pipeline, bytes).await;
         if answers.is_err() {
             self.discard(&connection);
+            self.note_lost();
+        } else if let Some(metrics) = self.metrics.get() {
+            metrics.answered(begun.elapsed());
         }
         answers
     }
@@ -111,6 +127,12 @@ impl Node {
                 current.connection = None;
             }
         });
+    }
+
+    fn note_lost(&self) {
+        if let Some(metrics) = self.metrics.get() {
+            metrics.connection_lost();
+        }
     }
 
     fn existing(&self) -> Option<Connection> {
@@ -185,6 +207,8 @@ impl fmt::Debug for Node {
 pub(crate) struct Nodes {
     entry: Entry,
     known: Mutex<HashMap<NodeAddr, Arc<Node>>>,
+    /// For all of them.
+    pub(crate) metrics: Measure,
 }
 
 impl Nodes {
@@ -192,15 +216,17 @@ impl Nodes {
         Self {
             entry,
             known: Mutex::default(),
+            metrics: Measure::default(),
         }
     }
 
     /// The node at `addr`.
     pub(crate) fn get(&self, addr: &NodeAddr) -> Arc<Node> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let node = known
-            .entry(addr.clone())
-            .or_insert_with(|| Arc::new(Node::new(addr.clone(), self.entry.clone())));
+        let node = known.entry(addr.clone()).or_insert_with(|| {
+            let node = Node::new(addr.clone(), self.entry.clone());
+            Arc::new(node.measured(&self.metrics))
+        });
         Arc::clone(node)
     }
 

@@ -13,7 +13,7 @@ use super::answer::{Answer, classify};
 use super::attempts::{Attempt, Attempts, Target};
 use super::command::Command;
 use super::error::{CommandError, FailureKind};
-use super::node::{Node, Nodes};
+use super::node::{Measure, Node, Nodes};
 use super::slot_map::SlotMap;
 use super::topology::Topology;
 use crate::permit::{Permit, Stopped};
@@ -46,6 +46,11 @@ impl Router {
         }
     }
 
+    /// What its calls are measured with.
+    pub(crate) fn metrics(&self) -> &Measure {
+        &self.nodes.metrics
+    }
+
     pub(crate) fn is_cluster(&self) -> bool {
         self.topology.is_cluster()
     }
@@ -62,12 +67,16 @@ impl Router {
     ) -> Result<Vec<Result<Value, CommandError>>, Stopped> {
         let begun = Instant::now();
         let mut attempts = Attempts::new(commands.len(), |index| commands[index].refusal());
+        let mut is_first = true;
         while !attempts.is_done() {
             let map = self.topology.map();
-            for (attempt, answer) in self
-                .round(permit, commands, attempts.next_round(), &map)
-                .await?
+            let round = attempts.next_round();
+            if !std::mem::take(&mut is_first)
+                && let Some(metrics) = self.metrics().get()
             {
+                metrics.retried(round.len() as u64);
+            }
+            for (attempt, answer) in self.round(permit, commands, round, &map).await? {
                 attempts.record(attempt, answer);
             }
             let between = attempts.between();

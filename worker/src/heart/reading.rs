@@ -55,6 +55,8 @@ pub(super) struct Records {
     pub(super) revision: Revision,
     pub(super) cluster_id: u64,
     pub(super) resources: BTreeMap<Resource, Found>,
+    /// Whether others see this worker: a hint to them, and to whoever asks.
+    pub(super) is_member: bool,
     /// Jobs that are not over and that this worker has something to do with.
     pub(super) jobs: BTreeMap<JobName, Mine>,
 }
@@ -65,6 +67,7 @@ pub(super) async fn read(shared: &Shared, resources: &[Resource]) -> Result<Reco
     let mut ranges = vec![
         Keys::Prefix(keys::RUNS.to_owned()),
         Keys::Prefix(keys::READS.to_owned()),
+        Keys::One(keys::member(&shared.name)),
     ];
     for resource in resources {
         ranges.push(Keys::One(keys::cap(resource, &shared.name)));
@@ -75,6 +78,7 @@ pub(super) async fn read(shared: &Shared, resources: &[Resource]) -> Result<Reco
     let mut records = Records {
         revision: first.revision,
         cluster_id: first.cluster_id,
+        is_member: entry(&first, &keys::member(&shared.name)).is_some(),
         ..Records::default()
     };
     for resource in resources {

@@ -117,10 +117,19 @@ impl Keeper {
     }
 
     /// Writes a checkpoint, where it says anything new.
-    pub(super) async fn write(
-        &mut self,
-        mut checkpoint: Checkpoint,
-    ) -> Result<(), CheckpointError> {
+    pub(super) async fn write(&mut self, checkpoint: Checkpoint) -> Result<(), CheckpointError> {
+        let written = self.try_write(checkpoint).await;
+        match &written {
+            Ok(true) => self.shared.metrics.checkpoint("written"),
+            Ok(false) => {}
+            Err(CheckpointError::Superseded) => self.shared.metrics.checkpoint("superseded"),
+            Err(_) => self.shared.metrics.checkpoint("failed"),
+        }
+        written.map(|_| ())
+    }
+
+    /// `false`: it says nothing new.
+    async fn try_write(&mut self, mut checkpoint: Checkpoint) -> Result<bool, CheckpointError> {
         let chunks = self.chunks + self.list_failures().await?;
         checkpoint.failures = (chunks > 0).then(|| FailureLog {
             log: self.log.clone(),
@@ -130,7 +139,7 @@ impl Keeper {
             self.look_up().await?;
         }
         if self.written.as_ref() == Some(&checkpoint) {
-            return Ok(());
+            return Ok(false);
         }
         let (key, assignment) = (self.key(), keys::assignment(&self.job, &self.shared.name));
         let own = match self.stored {
@@ -154,7 +163,7 @@ impl Keeper {
                 self.written = Some(checkpoint);
                 self.chunks = chunks;
                 self.failures.clear();
-                Ok(())
+                Ok(true)
             }
             // Either it was taken over, together with the assignment; or a write of our own, of which nothing was known,
             // has arrived late, and the next checkpoint follows that one.

@@ -15,6 +15,7 @@ use stoke_proto::v1::{Encoding, EntryBatch, PartitionStart, Segment, StreamEntri
 use tokio::sync::mpsc;
 
 use crate::link::Link;
+use crate::worker::Shared;
 use stoke_core::explain::explain;
 
 /// How many entries go on at once.
@@ -65,7 +66,7 @@ enum BrokenStream {
 /// Brings the entries of these partitions, each from its first band on, until the plan's end. Never gives up: the
 /// caller stops it by dropping it.
 pub(super) async fn bring(
-    link: &Link,
+    shared: &Shared,
     job: &JobName,
     plan: &PlanSummary,
     starts: BTreeMap<PartitionId, BandId>,
@@ -75,11 +76,12 @@ pub(super) async fn bring(
         return;
     };
     while next.0 < plan.bands {
-        match bring_from(link, job, plan, &starts, &mut next, &sink).await {
+        match bring_from(&shared.link, job, plan, &starts, &mut next, &sink).await {
             Ok(()) => {}
             Err(BrokenStream::NotTaken) => return,
             Err(error) => {
                 tracing::warn!(%job, error = explain(&error), "opening the stream of entries again");
+                shared.metrics.stream_reopened();
                 tokio::time::sleep(OPEN_AGAIN).await;
             }
         }

@@ -8,6 +8,7 @@ use stoke_core::job::Mode;
 use stoke_core::names::{CacheName, JobName, Resource};
 use stoke_core::progress::{Effort, Outcome};
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span, debug_span};
 
 use super::entries::Task;
 use crate::cache::{
@@ -17,6 +18,7 @@ use crate::catalog::LoaderSpec;
 use crate::gate::{Gate, JobPermit, Waiting};
 use crate::origin::{Answer, OriginError};
 use crate::permit::Permit;
+use crate::trace;
 use crate::worker::Shared;
 
 /// How long until a cache that could not be connected to is tried again.
@@ -55,9 +57,26 @@ pub(super) struct Goer {
     pub(super) mode: Mode,
     pub(super) loaders: Vec<Arc<LoaderSpec>>,
     pub(super) stop: CancellationToken,
+    /// The trace that the job belongs to.
+    pub(super) trace: Arc<str>,
 }
 
 impl Goer {
+    /// The span of asking the cache about these.
+    pub(super) fn probe_span(&self, tasks: &[Task]) -> Span {
+        let span = debug_span!(target: trace::TARGET, "probe", worker = %self.shared.name, job = %self.job,
+            cache = %self.cache, keys = tasks.len());
+        trace::under(&self.trace, span)
+    }
+
+    /// The span of loading a batch.
+    pub(super) fn load_span(&self, tasks: &[Task]) -> Span {
+        let span = debug_span!(target: trace::TARGET, "batch", worker = %self.shared.name, job = %self.job,
+            loader = tasks.first().and_then(|task| self.loader(task)).map(|loader| loader.name.as_str()),
+            keys = tasks.len());
+        trace::under(&self.trace, span)
+    }
+
     /// Asks the cache which entries are there. Once stopped, it gives nothing.
     pub(super) async fn probe(self, tasks: Vec<Task>) -> Gave {
         let mut gave = Gave::default();
@@ -154,13 +173,17 @@ impl Goer {
         if permit.ready().await.is_err() {
             return gave;
         }
-        let loaded = origin.load(&permit, &loader, &keys).await;
+        let query = debug_span!(target: trace::TARGET, "query", origin = %loader.origin, otel.kind = "client");
+        let loading = origin.load(&permit, &loader, &keys);
+        let loaded = loading.instrument(query).await;
         permit.answered();
         gave.effort.origin_queries = permit.taken();
         match loaded {
             Ok(loaded) => {
                 gave.effort.origin_rows = loaded.rows;
-                self.write(&loader, tasks, loaded.answers, &mut gave).await;
+                let write = debug_span!(target: trace::TARGET, "write", cache = %self.cache, otel.kind = "client");
+                let writing = self.write(&loader, tasks, loaded.answers, &mut gave);
+                writing.instrument(write).await;
             }
             // The job stands still, or the grant has lapsed: it is loaded when it goes on.
             Err(OriginError::Stopped(_)) => gave.missing = tasks,
@@ -263,7 +286,11 @@ impl Goer {
         loop {
             match self
                 .stop
-                .run_until_cancelled(self.shared.caches.connect(&self.cache))
+                .run_until_cancelled(
+                    self.shared
+                        .caches
+                        .connect(&self.cache, &self.shared.metrics),
+                )
                 .await??
             {
                 Ok(cache) => return Some(cache),

@@ -17,9 +17,11 @@ use stoke_store::{Compare, Op, Revision, Txn};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 
 use super::{prepare, sample, source_read};
 use crate::origin::OriginError;
+use crate::trace;
 use crate::worker::Shared;
 
 /// How long until a task whose report could not be sent is done again, while it is still this worker's.
@@ -57,12 +59,15 @@ impl TaskRun {
             job,
             record,
         };
-        let running = tokio::spawn(async move {
-            while let Err(error) = report(&doing, task, attempt).await {
-                tracing::warn!(job = %doing.job, %task, error, "could not report on a task of planning");
+        let span = tracing::info_span!("job", job = %doing.job);
+        let running = async move {
+            tracing::info!(%task, "begins a task of planning");
+            while let Err(error) = traced(&doing, task, attempt).await {
+                tracing::warn!(%task, error, "could not report on a task of planning");
                 tokio::time::sleep(AGAIN).await;
             }
-        });
+        };
+        let running = tokio::spawn(running.instrument(span));
         Self {
             attempt,
             _task: AbortOnDropHandle::new(running),
@@ -84,12 +89,14 @@ impl TaskRun {
             ops: vec![Op::Delete(key)],
         };
         let store = Arc::clone(&shared.store);
-        tokio::spawn(async move {
+        let confirming = async move {
             // Not done: the next beat tries again, and in the end time confirms it.
             if let Err(error) = store.txn(txn).await {
                 tracing::debug!(error = explain(&error), "could not confirm a stop");
             }
-        });
+        };
+        let span = tracing::info_span!("job", %job);
+        tokio::spawn(confirming.instrument(span));
     }
 }
 
@@ -135,6 +142,24 @@ impl From<&OriginError> for Failure {
             transient: error.is_transient(),
         }
     }
+}
+
+/// Does the task in a span of the job's trace.
+async fn traced(doing: &Doing, task: PlanningTask, attempt: u64) -> Result<(), String> {
+    let (worker, job) = (&doing.shared.name, &doing.job);
+    let span = match task {
+        PlanningTask::Source(source) => {
+            tracing::debug_span!(target: trace::TARGET, "read source", %worker, %job, source)
+        }
+        PlanningTask::Prepare => {
+            tracing::debug_span!(target: trace::TARGET, "prepare loaders", %worker, %job)
+        }
+        PlanningTask::Sample => {
+            tracing::debug_span!(target: trace::TARGET, "sample loaders", %worker, %job)
+        }
+    };
+    let span = trace::under(&doing.record.trace, span);
+    report(doing, task, attempt).instrument(span).await
 }
 
 /// Does the task, and sends what it gave.

@@ -20,6 +20,7 @@ use stoke_proto::v1::FailedEntry;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 
 use super::checkpoint::{CheckpointError, Keeper};
 use super::entries::{self, Brought, Task};
@@ -111,6 +112,7 @@ impl Run {
             mode: batch.mode,
             loaders,
             stop: stop.token.clone(),
+            trace: record.trace.as_str().into(),
         });
         Self {
             keeper: Keeper::new(
@@ -149,6 +151,7 @@ impl Run {
             tracing::error!(job = %self.job, "this worker's configuration does not have what the job needs any more");
             return;
         };
+        tracing::info!(partitions = self.starts.len(), "works on a job");
         match self.go_on(plan, goer).await {
             Ok(()) => self.end().await,
             Err(error) => {
@@ -160,14 +163,13 @@ impl Run {
     /// Takes entries and keeps goes in flight until told to stop.
     async fn go_on(&mut self, plan: PlanSummary, goer: Goer) -> Result<(), CheckpointError> {
         let (sink, mut incoming) = mpsc::channel(2);
-        let (link, job, starts) = (
-            self.shared.link.clone(),
+        let (shared, job, starts) = (
+            Arc::clone(&self.shared),
             self.job.clone(),
             self.starts.clone(),
         );
-        let _bringing = AbortOnDropHandle::new(tokio::spawn(async move {
-            entries::bring(&link, &job, &plan, starts, sink).await
-        }));
+        let bringing = async move { entries::bring(&shared, &job, &plan, starts, sink).await };
+        let _bringing = AbortOnDropHandle::new(tokio::spawn(bringing.in_current_span()));
         let entrances = entrances(&self.shared, &goer);
         let mut checkpoint = tokio::time::interval(CHECKPOINT_EVERY);
         checkpoint.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -237,10 +239,9 @@ impl Run {
             return;
         }
         self.probes += 1;
-        let goer = goer.clone();
-        self.goes.push(Box::pin(
-            async move { (Kind::Probe, goer.probe(tasks).await) },
-        ));
+        let (span, goer) = (goer.probe_span(&tasks), goer.clone());
+        let going = async move { (Kind::Probe, goer.probe(tasks).await) };
+        self.goes.push(Box::pin(going.instrument(span)));
     }
 
     /// Starts a load of the next batch that is ready, where its origin's gate is open, the grant has a place for it, and
@@ -271,11 +272,10 @@ impl Run {
             return;
         };
         self.loads += 1;
-        let goer = goer.clone();
+        let (span, goer) = (goer.load_span(&batch), goer.clone());
         let coming = goer.gate_of(&batch).map(Waiting::at);
-        self.goes.push(Box::pin(async move {
-            (Kind::Load, goer.load(batch, coming).await)
-        }));
+        let going = async move { (Kind::Load, goer.load(batch, coming).await) };
+        self.goes.push(Box::pin(going.instrument(span)));
     }
 
     fn settle(&mut self, kind: Kind, gave: Gave) {
@@ -292,7 +292,10 @@ impl Run {
             .for_each(|task| self.ahead.push(task));
         for (task, verdict) in gave.verdicts {
             match verdict {
-                Verdict::Done(outcome) => self.tracker.settle(task.partition, task.rank, outcome),
+                Verdict::Done(outcome) => {
+                    self.shared.metrics.settled(outcome);
+                    self.tracker.settle(task.partition, task.rank, outcome);
+                }
                 Verdict::Failed(reason) => self.fail(task, reason),
                 Verdict::Again(reason) if task.attempts + 1 >= self.attempts_max => {
                     self.fail(task, reason)
@@ -314,6 +317,7 @@ impl Run {
     }
 
     fn fail(&mut self, task: Task, reason: String) {
+        self.shared.metrics.settled(Outcome::Failed);
         self.tracker
             .settle(task.partition, task.rank, Outcome::Failed);
         let loader = self
@@ -332,6 +336,7 @@ impl Run {
     }
 
     fn retry_later(&mut self, mut task: Task) {
+        self.shared.metrics.retried();
         task.attempts += 1;
         self.tracker.retry(task.partition, task.rank, task.attempts);
         let doubled = RETRY_AFTER * 2u32.saturating_pow(task.attempts - 1);

@@ -17,8 +17,8 @@ use super::entries::{self, Brought, Task};
 use super::planning::{Doing, Failure};
 use super::recipe;
 use crate::catalog::LoaderSpec;
-use crate::link::Link;
 use crate::origin::Answer;
+use crate::worker::Shared;
 
 /// How many entries of a loader are tried, and no more than go into one query.
 const SAMPLE_ENTRIES_MAX: u32 = 200;
@@ -32,7 +32,7 @@ pub(super) async fn sample(doing: &Doing) -> SourceVerdict {
     let Some(plan) = &doing.record.plan else {
         return Failure::lasting("the job has no plan to sample").verdict();
     };
-    let mut by_loader = first_band(&doing.shared.link, &doing.job, plan).await;
+    let mut by_loader = first_band(&doing.shared, &doing.job, plan).await;
     let Work::Batch(batch) = &doing.record.spec.work;
     let mut verdict = SourceVerdict::default();
     for (n, loader) in (0u32..).zip(&batch.loaders) {
@@ -62,7 +62,11 @@ pub(super) async fn sample(doing: &Doing) -> SourceVerdict {
 }
 
 /// The entries of the plan's first band by loader, in the order of their ranks.
-async fn first_band(link: &Link, job: &JobName, plan: &PlanSummary) -> BTreeMap<u32, Vec<Task>> {
+async fn first_band(
+    shared: &Shared,
+    job: &JobName,
+    plan: &PlanSummary,
+) -> BTreeMap<u32, Vec<Task>> {
     let all = (0..plan.partitioning.count()).map(|n| (PartitionId(n), BandId(0)));
     let (sink, mut brought) = mpsc::channel(CHUNKS_MAX);
     let gathering = async move {
@@ -75,7 +79,7 @@ async fn first_band(link: &Link, job: &JobName, plan: &PlanSummary) -> BTreeMap<
         // The band is complete: that nobody takes more ends the stream.
         by_loader
     };
-    let bringing = entries::bring(link, job, plan, all.collect(), sink);
+    let bringing = entries::bring(shared, job, plan, all.collect(), sink);
     let ((), by_loader) = tokio::join!(bringing, gathering);
     by_loader
 }

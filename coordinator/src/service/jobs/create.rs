@@ -21,7 +21,12 @@ const UNFINISHED_MAX: usize = 100;
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
 impl Jobs {
-    pub(super) async fn create(&self, request: v1::CreateJobRequest) -> Result<v1::Job, Refusal> {
+    /// `trace` is what the job's work is to be traced under.
+    pub(super) async fn create(
+        &self,
+        request: v1::CreateJobRequest,
+        trace: &str,
+    ) -> Result<v1::Job, Refusal> {
         self.shared.fence().await?;
         if request.request_id.len() > REQUEST_ID_BYTES_MAX {
             return Err(invalid(
@@ -40,7 +45,7 @@ impl Jobs {
             }
             self.check_can_be_served(&spec).await?;
             self.check_there_is_room().await?;
-            if let Some(job) = self.try_create(&request.request_id, &spec).await? {
+            if let Some(job) = self.try_create(&request.request_id, &spec, trace).await? {
                 return Ok(describe::job(&job, &self.shared));
             }
         }
@@ -147,7 +152,12 @@ impl Jobs {
         Ok(())
     }
 
-    async fn try_create(&self, request_id: &str, spec: &Spec) -> Result<Option<JobView>, Refusal> {
+    async fn try_create(
+        &self,
+        request_id: &str,
+        spec: &Spec,
+        trace: &str,
+    ) -> Result<Option<JobView>, Refusal> {
         let wall_ms = crate::wall_ms();
         // Names sort by time of creation: lists show the newest first without reading all.
         let job: JobName = format!("{wall_ms:013}-{:06x}", rand::random::<u32>() & 0xff_ffff)
@@ -165,7 +175,7 @@ impl Jobs {
             result: None,
             sources: Vec::new(),
             samples: Vec::new(),
-            trace: String::new(),
+            trace: trace.to_owned(),
         };
         let mut txn = Txn {
             compares: vec![Compare::Absent(keys::job(&job))],

@@ -1,0 +1,232 @@
+//! Two coordinators and two workers that tell of themselves, with an etcd, a PostgreSQL and a Redis with a password.
+
+use std::sync::MutexGuard;
+use std::time::Duration;
+
+use stoke_harness::{
+    Etcd, Postgres, Program, Prometheus, Redis, ServerDir, free_port, http_get, wait_for,
+};
+use stoke_proto::v1;
+
+use crate::scene::{PATIENCE, alone};
+
+/// What must not be told.
+pub const PASSWORD: &str = "s3cr3t-of-the-cache";
+/// Keys in the plan: at 10 queries a second of 100 keys, some seconds of work.
+pub const PLANNED: u64 = 8_000;
+const QPS: u32 = 10;
+const BATCH_KEYS: u32 = 100;
+
+/// A process that tells of itself.
+pub struct Process {
+    pub role: &'static str,
+    pub program: Program,
+    /// Its HTTP port.
+    pub http: u16,
+    /// Where it serves gRPC, if it does.
+    pub address: String,
+}
+
+pub struct Fleet {
+    pub etcd: Etcd,
+    postgres: Postgres,
+    redis: Redis,
+    plans: ServerDir,
+    pub processes: Vec<Process>,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Fleet {
+    /// Starts all of it. What the standby tells goes to a collector that is not there.
+    pub fn start(collector: &str) -> Self {
+        let alone = alone();
+        let mut fleet = Self {
+            etcd: Etcd::start().unwrap(),
+            postgres: Postgres::start().unwrap(),
+            redis: Redis::start_with(&[("requirepass", PASSWORD)]).unwrap(),
+            plans: ServerDir::new("plans").unwrap(),
+            processes: Vec::new(),
+            _alone: alone,
+        };
+        fleet.fill();
+        fleet.coordinator("c1", collector);
+        wait_for("a leader", PATIENCE, || {
+            fleet.etcd.ctl(&["get", "/stoke/v1/leader"]).and_then(|l| {
+                anyhow::ensure!(l.contains("c1"), "nobody leads");
+                Ok(())
+            })
+        })
+        .unwrap();
+        let nobody = format!("http://127.0.0.1:{}", free_port().unwrap());
+        fleet.coordinator("c2", &nobody);
+        fleet.worker("w1", collector);
+        fleet.worker("w2", collector);
+        fleet
+    }
+
+    /// Some items: each tenth is in the cache already, some are not in the database, and some have no form in JSON.
+    fn fill(&self) {
+        let sql = format!(
+            "CREATE TABLE items (id bigint PRIMARY KEY, weight float8);
+             INSERT INTO items SELECT id, CASE WHEN id % 100 = 1 THEN 'NaN' ELSE id::float8 END
+               FROM generate_series(1, {PLANNED}) AS id WHERE id % 50 <> 3;"
+        );
+        self.postgres.psql("postgres", &sql).unwrap();
+        let script =
+            format!("for id = 10, {PLANNED}, 10 do redis.call('SET', 'item:' .. id, 'there') end");
+        self.redis.cli(&["EVAL", &script, "0"]).unwrap();
+    }
+
+    fn coordinator(&mut self, name: &str, collector: &str) {
+        let (port, http) = (free_port().unwrap(), free_port().unwrap());
+        let config = format!(
+            r#"
+            name = "{name}"
+            listen = "127.0.0.1:{port}"
+            http-listen = "127.0.0.1:{http}"
+            plan-store = "{plans}"
+            leader-ttl = "2s"
+            [telemetry]
+            log-format = "json"
+            otlp-endpoint = "{collector}"
+            [etcd]
+            endpoints = ["{etcd}"]
+            [budgets."origin/shop"]
+            qps = {QPS}
+            [budgets."cache/main"]
+            qps = 50000
+            "#,
+            plans = self.plans.path().display(),
+            etcd = self.etcd.endpoint(),
+        );
+        let address = format!("http://127.0.0.1:{port}");
+        self.run("coordinator", &config, http, address);
+    }
+
+    fn worker(&mut self, name: &str, collector: &str) {
+        let http = free_port().unwrap();
+        let config = format!(
+            r#"
+            name = "{name}"
+            http-listen = "127.0.0.1:{http}"
+            member-ttl = "2s"
+            allow-sql-in-jobs = true
+            [telemetry]
+            log-format = "json"
+            log-filter = "info,stoke_worker=debug"
+            otlp-endpoint = "{collector}"
+            [etcd]
+            endpoints = ["{etcd}"]
+            [origins.shop]
+            url = "{postgres}"
+            [caches.main]
+            urls = ["{redis}"]
+            [loaders.item]
+            origin = "shop"
+            query = "SELECT * FROM items WHERE id IN (:keys)"
+            key = "item:{{key}}"
+            ttl = "1h"
+            batch-keys = {BATCH_KEYS}
+            "#,
+            etcd = self.etcd.endpoint(),
+            postgres = self.postgres.url("postgres"),
+            redis = self.redis.url(),
+        );
+        self.run("worker", &config, http, String::new());
+    }
+
+    fn run(&mut self, role: &'static str, config: &str, http: u16, address: String) {
+        let launch = Program::new(env!("CARGO_BIN_EXE_stoke")).unwrap().arg(role);
+        let program = launch
+            .config("--config", "stoke.toml", config)
+            .unwrap()
+            .env("OTEL_METRIC_EXPORT_INTERVAL", "500")
+            .start()
+            .unwrap();
+        let ready = || {
+            let (status, text) = http_get(http, "/readyz")?;
+            anyhow::ensure!(status == 200, "{status}: {text}");
+            Ok(())
+        };
+        program.wait_for("it to be ready", PATIENCE, ready).unwrap();
+        self.processes.push(Process {
+            role,
+            program,
+            http,
+            address,
+        });
+    }
+
+    pub fn of_role(&self, role: &str) -> impl Iterator<Item = &Process> {
+        self.processes.iter().filter(move |p| p.role == role)
+    }
+
+    /// A Prometheus that scrapes all of it each second, with the jobs' names of the example.
+    pub fn prometheus(&self) -> Prometheus {
+        let targets = |role| {
+            let targets = self.of_role(role);
+            let targets: Vec<String> = targets.map(|p| format!("'127.0.0.1:{}'", p.http)).collect();
+            targets.join(", ")
+        };
+        let config = format!(
+            "global: {{scrape_interval: 1s}}\nscrape_configs:\n\
+             - {{job_name: stoke-coordinator, static_configs: [{{targets: [{}]}}]}}\n\
+             - {{job_name: stoke-worker, static_configs: [{{targets: [{}]}}]}}\n",
+            targets("coordinator"),
+            targets("worker")
+        );
+        Prometheus::start(&config).unwrap()
+    }
+
+    /// A page of each process.
+    pub fn pages(&self, path: &str) -> Vec<(&'static str, u16, String)> {
+        let page = |process: &Process| {
+            let (status, text) = http_get(process.http, path).unwrap();
+            (process.role, status, text)
+        };
+        self.processes.iter().map(page).collect()
+    }
+
+    /// Waits until a page of every process has this status; gives the pages.
+    pub fn wait_for_status(&self, path: &str, status: u16) -> Vec<String> {
+        let all = || {
+            let pages = self.pages(path);
+            let other = pages.iter().find(|(_, found, _)| *found != status);
+            anyhow::ensure!(other.is_none(), "{other:?}");
+            Ok(pages.into_iter().map(|(_, _, text)| text).collect())
+        };
+        wait_for(
+            &format!("{path} to be {status}"),
+            Duration::from_secs(60),
+            all,
+        )
+        .unwrap()
+    }
+}
+
+/// The items, all of them.
+pub fn job() -> v1::JobSpec {
+    let sql = v1::SqlSource {
+        origin: "shop".into(),
+        query: format!(
+            "SELECT id AS key, {PLANNED} - id AS priority FROM generate_series(1, {PLANNED}) AS id"
+        ),
+    };
+    let batch = v1::BatchWork {
+        sources: vec![v1::KeySource {
+            from: Some(v1::key_source::From::Sql(sql)),
+            ..v1::KeySource::default()
+        }],
+        loaders: vec![v1::Loader {
+            name: "item".into(),
+            sql: None,
+        }],
+        cache: "main".into(),
+        allowed_failures: 1000,
+        ..v1::BatchWork::default()
+    };
+    v1::JobSpec {
+        work: Some(v1::job_spec::Work::Batch(batch)),
+        ..v1::JobSpec::default()
+    }
+}
