@@ -13,7 +13,8 @@ pub enum Exit {
     Usage = 2,
     /// The job was aborted.
     Aborted = 3,
-    /// Something could not be reached, or cannot answer now: the same may succeed later.
+    /// Something could not be reached, or did not let us in: whatever shows on contact only, be it a host that is down, a
+    /// refused password, or a database that is not there. What is wrong without any contact is [`Exit::Usage`].
     Unreachable = 4,
     /// Stopped by Ctrl-C while only looking on.
     Interrupted = 130,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use stoke_core::names::Resource;
 use stoke_proto::v1;
+use stoke_worker::ReachError;
 use stoke_worker::catalog::{
     CacheConfig, Catalog, OriginConfig, SOURCE_TIMEOUT_DEFAULT, STATEMENT_TIMEOUT_DEFAULT,
     SecretUrl, TlsFiles,
@@ -53,6 +54,12 @@ pub async fn warm(args: &WarmArgs, palette: Palette) -> Outcome {
         origin,
         share(qps, args.in_flight.max(u64::from(args.workers)), None),
     )]);
+    stoke_worker::reach(&catalog)
+        .await
+        .map_err(|error| match error {
+            ReachError::Configuration(error) => (Exit::Usage, error.into()),
+            ReachError::Unreachable(_) => (Exit::Unreachable, error.into()),
+        })?;
     let mut embedded = Embedded::start(budgets, &catalog, args.workers)
         .await
         .or_exit(Exit::Unreachable)?;

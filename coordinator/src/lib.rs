@@ -66,6 +66,8 @@ pub(crate) struct Shared {
     pub(crate) uses: Mutex<BTreeMap<WorkerName, BTreeMap<String, u64>>>,
     /// What attached workers last said keeps them from going on: by worker, then job.
     pub(crate) troubles: Mutex<BTreeMap<WorkerName, BTreeMap<JobName, String>>>,
+    /// Told whenever what they say keeps them has changed.
+    pub(crate) troubles_told: watch::Sender<()>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) calls: Arc<Calls>,
     /// What the last look showed, while this coordinator leads.

@@ -125,6 +125,7 @@ impl Coordinator {
             sightings: std::sync::Mutex::default(),
             uses: std::sync::Mutex::default(),
             troubles: std::sync::Mutex::default(),
+            troubles_told: watch::channel(()).0,
             metrics,
             calls,
             board,

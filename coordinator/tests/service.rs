@@ -16,5 +16,7 @@ mod several;
 mod sources;
 #[path = "service/streaming.rs"]
 mod streaming;
+#[path = "service/troubles.rs"]
+mod troubles;
 #[path = "service/uploading.rs"]
 mod uploading;

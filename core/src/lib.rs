@@ -7,6 +7,7 @@
     allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")
 )]
 
+pub mod advice;
 pub mod explain;
 pub mod job;
 pub mod ledger;

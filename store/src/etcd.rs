@@ -4,7 +4,8 @@
 //! be done twice. A transaction is sent once: where its answer is missing, the caller hears
 //! [`StoreError::Unknown`] and must read.
 //!
-//! Left to others: what to do about an unreachable store, and for how long. TLS is not built in.
+//! Errors name the members' addresses and, where that is known, what to do: a full etcd (NOSPACE), a wrong password, TLS
+//! that one side expects and the other does not speak. Left to others: for how long to go on without the store.
 
 mod call;
 mod config;
@@ -54,8 +55,8 @@ impl EtcdStore {
     /// Connects, and reads once to be sure that the store answers.
     ///
     /// # Errors
-    /// [`StoreError::Unreachable`] where none answers within the deadline, [`StoreError::Rejected`] where the
-    /// configuration or the password is wrong.
+    /// [`StoreError::Unreachable`] where none answers within the deadline or TLS does not come about,
+    /// [`StoreError::Rejected`] where the configuration or the password is wrong.
     pub async fn connect(config: EtcdConfig) -> Result<Self, StoreError> {
         config.check()?;
         let options = ConnectOptions::new()
@@ -65,17 +66,22 @@ impl EtcdStore {
             // A member that is cut off from the others says so, rather than keep its watches silent.
             .with_require_leader(true)
             .with_auto_token_refresh(true);
+        let options = match config.tls_options().await? {
+            Some(tls) => options.with_tls(tls),
+            None => options,
+        };
+        let at: Arc<str> = config.addresses().into();
         let options = match config.user {
             Some((name, password)) => options.with_user(name, password.reveal()),
             None => options,
         };
-        let client = call::connect(&config.endpoints, options, config.timeout).await?;
-        let store = Self::over(client, config.prefix, config.timeout);
+        let client = call::connect(&config.endpoints, options, config.timeout, &at).await?;
+        let store = Self::over(client, config.prefix, config.timeout, at);
         store.read(&[]).await?;
         Ok(store)
     }
 
-    fn over(client: Client, prefix: String, timeout: Duration) -> Self {
+    fn over(client: Client, prefix: String, timeout: Duration, at: Arc<str>) -> Self {
         Self {
             names: Namespace::new(prefix),
             kv: client
@@ -86,7 +92,7 @@ impl EtcdStore {
                 .max_decoding_message_size(ANSWER_BYTES_MAX),
             leases: client.lease_client(),
             keepers: Arc::default(),
-            calls: Calls::new(client, timeout),
+            calls: Calls::new(client, timeout, at),
         }
     }
 }

@@ -32,6 +32,8 @@ mod election;
 mod election_faults;
 #[path = "conformance/etcd_faults.rs"]
 mod etcd_faults;
+#[path = "conformance/etcd_trouble.rs"]
+mod etcd_trouble;
 #[path = "conformance/flaky.rs"]
 mod flaky;
 #[path = "conformance/leases.rs"]

@@ -16,5 +16,7 @@ mod main_job;
 mod one_liner;
 mod planning;
 mod scene;
+mod several_jobs;
 mod shop;
 mod telemetry;
+mod unreachable;

@@ -30,6 +30,8 @@ pub struct Scene {
     pub workers: Vec<Program>,
     qps: u32,
     cache_writes: Option<u32>,
+    /// A database and a Redis beside them, which all workers know as `beside`.
+    beside: Option<(String, String)>,
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -41,9 +43,37 @@ impl Scene {
 
     /// The same, with a budget of so many writes a second for the cache, too.
     pub fn start_with(coordinators: usize, qps: u32, cache_writes: Option<u32>) -> Self {
+        Self::start_as(
+            || Etcd::start().unwrap(),
+            coordinators,
+            qps,
+            cache_writes,
+            None,
+        )
+    }
+
+    /// One coordinator, on this etcd.
+    pub fn start_on(etcd: Etcd, qps: u32) -> Self {
+        Self::start_as(|| etcd, 1, qps, None, None)
+    }
+
+    /// One coordinator, with a second origin and a second cache, both called `beside`, and the same budget for the
+    /// origin.
+    pub fn start_beside(qps: u32, origin: &str, cache: &str) -> Self {
+        let beside = Some((origin.to_owned(), cache.to_owned()));
+        Self::start_as(|| Etcd::start().unwrap(), 1, qps, None, beside)
+    }
+
+    fn start_as(
+        etcd: impl FnOnce() -> Etcd,
+        coordinators: usize,
+        qps: u32,
+        cache_writes: Option<u32>,
+        beside: Option<(String, String)>,
+    ) -> Self {
         let alone = alone();
         let mut scene = Self {
-            etcd: Etcd::start().unwrap(),
+            etcd: etcd(),
             postgres: Postgres::start().unwrap(),
             cache: RedisCluster::start(3).unwrap(),
             plans: ServerDir::new("plans").unwrap(),
@@ -51,6 +81,7 @@ impl Scene {
             workers: Vec::new(),
             qps,
             cache_writes,
+            beside,
             _alone: alone,
         };
         (1..=coordinators).for_each(|n| scene.add_coordinator(n));
@@ -71,7 +102,11 @@ impl Scene {
             [budgets."origin/shop"]
             qps = {qps}
             {cache}
+            {beside}
             "#,
+            beside = self.beside.as_ref().map_or(String::new(), |_| {
+                format!("[budgets.\"origin/beside\"]\nqps = {}", self.qps)
+            }),
             cache = self.cache_writes.map_or(String::new(), |writes| {
                 format!("[budgets.\"cache/main\"]\nqps = {writes}")
             }),
@@ -109,7 +144,15 @@ impl Scene {
             query = "SELECT * FROM items WHERE id IN (:keys)"
             key = "item:{{key}}"
             ttl = "1h"
+            {beside}
             "#,
+            beside = self.beside.as_ref().map_or(String::new(), |(origin, cache)| {
+                format!(
+                    "[origins.beside]\nurl = \"{origin}\"\n[caches.beside]\nurls = [\"{cache}\"]\n[loaders.thing]\n\
+                     origin = \"beside\"\nquery = \"SELECT * FROM things WHERE id IN (:keys)\"\nkey = \"thing:{{key}}\"\n\
+                     ttl = \"1h\"\n"
+                )
+            }),
             etcd = self.etcd.endpoint(),
             postgres = self.postgres.url("postgres"),
             urls = urls.join(", "),

@@ -63,6 +63,6 @@ fn report(shared: &Shared) -> AttachRequest {
     AttachRequest {
         worker: shared.name.to_string(),
         uses: uses.collect(),
-        troubles: Vec::new(),
+        troubles: shared.troubles.report(),
     }
 }

@@ -25,6 +25,7 @@ mod answer;
 mod attempts;
 mod command;
 mod config;
+mod diagnosis;
 mod discovery;
 mod error;
 mod login;
@@ -112,8 +113,10 @@ impl Cache {
     /// slot map. The other nodes are connected to when they are first needed. The user needs the commands `INFO`,
     /// `CLUSTER SLOTS`, `SET`, `PTTL` and `PEXPIRE`.
     ///
+    /// A cluster that leaves some slots uncovered is connected to: keys of these slots fail, each on its own.
+    ///
     /// # Errors
-    /// Where no URL leads to a server that lets us in, where the cluster leaves slots uncovered, or where the URLs
+    /// Where no URL leads to a server that lets us in, where no node of the cluster owns anything, or where the URLs
     /// cannot be meant (several for a standalone server, a database number for a cluster).
     pub async fn connect(config: CacheConfig) -> Result<Self, CacheError> {
         let router = discovery::discover(config).await?;
@@ -124,6 +127,14 @@ impl Cache {
     pub(crate) fn measure(&self, metrics: CacheMetrics) {
         // The first counts: a cache has one worker.
         let _ = self.router.metrics().set(metrics);
+    }
+
+    /// Looks whether the whole cache serves: every slot has an owner, and every owner answers for a key.
+    ///
+    /// # Errors
+    /// [`CacheError::Uncovered`], or [`CacheError::NotServing`] with what an owner answered for as long as it was tried.
+    pub async fn check(&self) -> Result<(), CacheError> {
+        self.router.check().await
     }
 
     /// Whether this is a Redis Cluster.

@@ -2,13 +2,19 @@
 //!
 //! It holds what the heart last confirmed with the store (`core::ledger::Grant`), and lets queries out at the granted
 //! rate, within the granted number in flight, for jobs whose permits are in force. With no grant, or one whose deadline
-//! has passed, nothing goes out: it fails closed. Absent here: any decision about grants.
+//! has passed, nothing goes out: it fails closed.
+//!
+//! Of several jobs the one with the highest priority gets the next token, and the next place in flight; jobs of one
+//! priority take turns. A lower one gets what the higher leave: whoever is not allowed to send, or waits for its cache,
+//! does not stand in line. Absent here: any decision about grants, and shares between workers by priority.
 
+mod line;
 mod pace;
 mod window;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,6 +27,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::permit::{InFlight, Permit, Stopped};
+use line::{Client, Line, Ticket};
 use pace::{Pace, Verdict};
 use window::Window;
 
@@ -56,12 +63,15 @@ pub struct Gate {
     allowed: watch::Sender<Allowed>,
     pace: std::sync::Mutex<Pace>,
     window: std::sync::Mutex<Window>,
-    /// One waiter at a time asks for a token, in the order in which they came.
-    turnstile: Semaphore,
+    /// Those who wait for a token: the first takes the next.
+    tokens: Queue,
+    /// Those who wait for a place in flight: the first takes the next.
+    entrance: Queue,
     places: Arc<Semaphore>,
     places_given: std::sync::Mutex<Places>,
     queries: AtomicU64,
-    waiting: AtomicUsize,
+    /// How many wait, or are on the way, by job and its priority.
+    waiting: std::sync::Mutex<BTreeMap<(u32, JobName), usize>>,
     /// Told whenever somebody has passed.
     passed: Notify,
 }
@@ -74,7 +84,6 @@ impl Gate {
         let (allowed, _) = watch::channel(Allowed::default());
         let places = Arc::new(Semaphore::new(0));
         let places_given = std::sync::Mutex::new(Places::default());
-        let turnstile = Semaphore::new(1);
         let window = std::sync::Mutex::new(Window::new(clock.now()));
         Arc::new(Self {
             resource,
@@ -82,11 +91,12 @@ impl Gate {
             allowed,
             pace,
             window,
-            turnstile,
+            tokens: Queue::default(),
+            entrance: Queue::default(),
             places,
             places_given,
             queries: AtomicU64::new(0),
-            waiting: AtomicUsize::new(0),
+            waiting: std::sync::Mutex::default(),
             passed: Notify::new(),
         })
     }
@@ -106,7 +116,17 @@ impl Gate {
     /// How many wait for a place or a token, or are on the way.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Acquire)
+        lock(&self.waiting).values().sum()
+    }
+
+    /// Whether the job itself, or one of a higher priority, waits here or is on the way. (Another one of its own priority
+    /// does not count: they take turns.)
+    #[must_use]
+    pub fn is_behind(&self, job: &JobName, priority: u32) -> bool {
+        let waiting = lock(&self.waiting);
+        waiting
+            .keys()
+            .any(|(other, name)| *other > priority || name == job)
     }
 
     /// Waits until somebody has passed, or something else is allowed. Enabled, it misses nothing from then on.
@@ -155,6 +175,7 @@ impl Gate {
             in_flight(allowed.grant.share)
         });
         self.allowed.send_replace(allowed);
+        self.tokens.lock().tell_all();
         self.passed.notify_waiters();
     }
 
@@ -183,7 +204,7 @@ impl Gate {
     pub fn permit(self: &Arc<Self>, job: JobName, stop: CancellationToken) -> JobPermit {
         JobPermit {
             gate: Arc::clone(self),
-            job,
+            client: Client { job, priority: 0 },
             stop,
             patient: true,
             unanswered: std::sync::Mutex::new(None),
@@ -216,26 +237,24 @@ impl Gate {
 
     /// Waits for tokens, and looks once more. Whoever waits for several gets them one after another, before anybody
     /// else gets one: so what is sent at once was paid for just before.
-    async fn take(self: &Arc<Self>, job: &JobName, tokens: u32) {
+    async fn take(self: &Arc<Self>, client: &Client, tokens: u32) {
         loop {
-            self.permitted(job).await;
+            self.permitted(&client.job).await;
             // What was taken before a permit is withdrawn is lost: it would be old when the permit comes back.
-            if tokens == 0 || self.take_while_open(job, tokens).await {
+            if tokens == 0 || self.take_while_open(client, tokens).await {
                 return;
             }
         }
     }
 
     /// Takes tokens in turn; `false` where the job may not send (any more).
-    async fn take_while_open(self: &Arc<Self>, job: &JobName, tokens: u32) -> bool {
-        let _waiting = Waiting::at(Arc::clone(self));
-        if !self.is_open(job) {
+    async fn take_while_open(self: &Arc<Self>, client: &Client, tokens: u32) -> bool {
+        let _waiting = Waiting::of(Arc::clone(self), client.clone());
+        if !self.is_open(&client.job) {
             return false;
         }
-        let Ok(_turn) = self.turnstile.acquire().await else {
-            return false;
-        };
-        self.take_in_turn(job, tokens).await
+        let turn = self.tokens.enter(client.clone());
+        self.take_in_turn(&turn, &client.job, tokens).await
     }
 
     /// When the last second has room for another query, where it is full.
@@ -247,8 +266,9 @@ impl Gate {
         lock(&self.window).opens_at(now)
     }
 
-    /// Takes tokens while the job may send; `false` where it may not any more.
-    async fn take_in_turn(&self, job: &JobName, tokens: u32) -> bool {
+    /// Takes tokens whenever it is this one's turn, while the job may send; `false` where it may not any more. Dropped,
+    /// it leaves the line; a token that it has taken by then is lost, as one that is not used is.
+    async fn take_in_turn(&self, turn: &Turn<'_>, job: &JobName, tokens: u32) -> bool {
         let mut taken = 0;
         loop {
             {
@@ -258,20 +278,74 @@ impl Gate {
                 }
                 // The last look: what is permitted now is sent now.
                 if allowed.unlimited || taken == tokens {
+                    self.tokens.lock().note_served(turn.ticket);
                     return true;
                 }
             }
-            let now = self.clock.now();
-            let verdict = match self.window_opens_at(now) {
-                Some(opens) if opens > now => Verdict::Wait(opens.since(now)),
-                _ => lock(&self.pace).take(now),
-            };
-            match verdict {
-                Verdict::Taken => taken += 1,
-                Verdict::Wait(time) => tokio::time::sleep(time.min(LOOK_EVERY)).await,
-                Verdict::Never => tokio::time::sleep(LOOK_EVERY).await,
+            match self.try_take(turn) {
+                None => turn.told.notified().await,
+                Some(Verdict::Taken) => taken += 1,
+                // Overtaken or not: told, it looks again.
+                Some(Verdict::Wait(time)) => turn.told_within(time.min(LOOK_EVERY)).await,
+                Some(Verdict::Never) => turn.told_within(LOOK_EVERY).await,
             }
         }
+    }
+
+    /// Takes a token where it is this one's turn. All in one, so that nobody comes between the look and the taking.
+    fn try_take(&self, turn: &Turn<'_>) -> Option<Verdict> {
+        let mut line = self.tokens.lock();
+        if !line.is_first(turn.ticket) {
+            return None;
+        }
+        let now = self.clock.now();
+        let verdict = match self.window_opens_at(now) {
+            Some(opens) if opens > now => Verdict::Wait(opens.since(now)),
+            _ => lock(&self.pace).take(now),
+        };
+        if verdict == Verdict::Taken {
+            line.begin(turn.ticket);
+        }
+        Some(verdict)
+    }
+}
+
+/// A line that can be waited in.
+#[derive(Debug, Default)]
+struct Queue(std::sync::Mutex<Line>);
+
+impl Queue {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Line> {
+        lock(&self.0)
+    }
+
+    fn enter(&self, client: Client) -> Turn<'_> {
+        let (ticket, told) = self.lock().enter(client);
+        Turn {
+            queue: self,
+            ticket,
+            told,
+        }
+    }
+}
+
+/// A place in a line, left when it is dropped.
+struct Turn<'a> {
+    queue: &'a Queue,
+    ticket: Ticket,
+    told: Arc<Notify>,
+}
+
+impl Turn<'_> {
+    /// Waits until told, for so long at most.
+    async fn told_within(&self, time: Duration) {
+        let _ = tokio::time::timeout(time, self.told.notified()).await;
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.queue.lock().leave(self.ticket);
     }
 }
 
@@ -291,7 +365,7 @@ fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 #[derive(Debug)]
 pub struct JobPermit {
     gate: Arc<Gate>,
-    job: JobName,
+    client: Client,
     stop: CancellationToken,
     patient: bool,
     taken: AtomicU64,
@@ -302,6 +376,13 @@ pub struct JobPermit {
 }
 
 impl JobPermit {
+    /// The same, for a job of this priority: higher goes first; 0 where nothing is said.
+    #[must_use]
+    pub fn with_priority(mut self, priority: u32) -> Self {
+        self.client.priority = priority;
+        self
+    }
+
     /// The same, but where the job may not send for the time being, whoever wants to is told so rather than made to wait:
     /// it may hold a connection and a place in flight.
     #[must_use]
@@ -316,7 +397,7 @@ impl JobPermit {
     /// # Errors
     /// [`Stopped`].
     pub async fn ready(&self) -> Result<(), Stopped> {
-        let passing = self.gate.take(&self.job, 1);
+        let passing = self.gate.take(&self.client, 1);
         self.stop
             .run_until_cancelled(passing)
             .await
@@ -330,7 +411,9 @@ impl JobPermit {
         let now = self.gate.clock.now();
         let taken = lock(&self.ready).take();
         taken.is_some_and(|taken| now.since(taken) <= READY_MAX)
-            && self.gate.permits(&self.gate.allowed.borrow(), &self.job)
+            && self
+                .gate
+                .permits(&self.gate.allowed.borrow(), &self.client.job)
     }
 
     /// Notes that the last statement was answered.
@@ -349,35 +432,67 @@ impl JobPermit {
 
 /// Somebody who waits at a gate, or is on the way to it.
 #[derive(Debug)]
-pub struct Waiting(Arc<Gate>);
+pub struct Waiting {
+    gate: Arc<Gate>,
+    client: Client,
+}
 
 impl Waiting {
-    /// At this gate, until it is dropped.
+    /// At this gate for a job of this priority, until it is dropped.
     #[must_use]
-    pub fn at(gate: Arc<Gate>) -> Self {
-        gate.waiting.fetch_add(1, Ordering::AcqRel);
-        Self(gate)
+    pub fn at(gate: Arc<Gate>, job: JobName, priority: u32) -> Self {
+        Self::of(gate, Client { job, priority })
+    }
+
+    fn of(gate: Arc<Gate>, client: Client) -> Self {
+        *lock(&gate.waiting)
+            .entry((client.priority, client.job.clone()))
+            .or_default() += 1;
+        Self { gate, client }
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
-        self.0.passed.notify_waiters();
+        {
+            let mut waiting = lock(&self.gate.waiting);
+            let of = (self.client.priority, self.client.job.clone());
+            if let std::collections::btree_map::Entry::Occupied(mut count) = waiting.entry(of) {
+                *count.get_mut() -= 1;
+                if *count.get() == 0 {
+                    count.remove();
+                }
+            }
+        }
+        self.gate.passed.notify_waiters();
     }
 }
 
 #[async_trait]
 impl Permit for JobPermit {
     async fn enter(&self) -> Result<InFlight, Stopped> {
-        let _waiting = Waiting::at(Arc::clone(&self.gate));
+        let _waiting = Waiting::of(Arc::clone(&self.gate), self.client.clone());
+        let turn = self.gate.entrance.enter(self.client.clone());
         loop {
-            let place = Arc::clone(&self.gate.places).acquire_owned();
+            let place = async {
+                if !self.gate.entrance.lock().is_first(turn.ticket) {
+                    turn.told.notified().await;
+                    return Ok(None);
+                }
+                tokio::select! {
+                    // Overtaken: it looks again. A place that was not given yet is not lost.
+                    () = turn.told.notified() => Ok(None),
+                    place = Arc::clone(&self.gate.places).acquire_owned() => place.map(Some),
+                }
+            };
             let place = self.stop.run_until_cancelled(place).await.ok_or(Stopped)?;
-            let place = place.map_err(|_| Stopped)?;
+            let Some(place) = place.map_err(|_| Stopped)? else {
+                continue;
+            };
             if self.gate.is_surplus() {
                 place.forget();
             } else {
+                self.gate.entrance.lock().note_served(turn.ticket);
                 return Ok(InFlight(Some(place)));
             }
         }
@@ -391,10 +506,10 @@ impl Permit for JobPermit {
                 return true;
             }
             if self.patient {
-                self.gate.take(&self.job, tokens).await;
+                self.gate.take(&self.client, tokens).await;
                 return true;
             }
-            self.gate.take_while_open(&self.job, tokens).await
+            self.gate.take_while_open(&self.client, tokens).await
         };
         let passed = self.stop.run_until_cancelled(passing).await;
         if passed != Some(true) {

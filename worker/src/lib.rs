@@ -17,9 +17,12 @@ pub mod link;
 pub mod metrics;
 pub mod origin;
 pub mod permit;
+mod reach;
 pub mod source;
 pub mod trace;
+mod trouble;
 mod worker;
 
 pub use health::Health;
+pub use reach::{ReachError, Unreached, reach};
 pub use worker::{Settings, StartError, Worker};

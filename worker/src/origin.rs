@@ -175,6 +175,20 @@ impl Origin {
         }
     }
 
+    /// Looks whether the database lets us in, by one connection that is closed again at once. No statement is sent; as
+    /// every set-up of a connection, it takes a token.
+    ///
+    /// # Errors
+    /// [`OriginError::NoEntry`], with what is in the way.
+    pub async fn reach(&self, permit: &dyn Permit) -> Result<(), OriginError> {
+        let _place = permit.enter().await?;
+        let mut meter = Meter::new(permit, &self.counters, "reach");
+        match &self.engine {
+            Engine::Postgres(engine) => engine.reach(&mut meter).await,
+            Engine::Sqlite(engine) => engine.reach(&mut meter).await,
+        }
+    }
+
     /// Checks that a loader's query can be prepared, that its columns can be written as JSON (where the database gives
     /// them types: SQLite does not), that its keys can be sent, and that its key column is there. The database is asked
     /// each time, whatever was known before.

@@ -28,6 +28,7 @@ use crate::heart::Heart;
 use crate::link::{Dial, Link};
 use crate::metrics::{self, CacheMetrics, Metrics, OriginMetrics};
 use crate::origin::{OriginError, Origins};
+use crate::trouble::Troubles;
 
 /// A worker's settings, checked.
 #[derive(Clone, Debug)]
@@ -85,6 +86,8 @@ pub(crate) struct Shared {
     pub(crate) caches: Caches,
     pub(crate) gates: BTreeMap<Resource, Arc<Gate>>,
     pub(crate) link: Link,
+    /// What keeps it from going on, for whoever looks.
+    pub(crate) troubles: Troubles,
     /// Told whenever the heart should look at the store at once.
     pub(crate) look: Notify,
     pub(crate) metrics: Arc<Metrics>,
@@ -104,7 +107,7 @@ impl std::fmt::Debug for Shared {
 pub(crate) struct Caches(BTreeMap<CacheName, (CacheConfig, tokio::sync::OnceCell<Arc<Cache>>)>);
 
 impl Caches {
-    fn new(catalog: &Catalog) -> Result<Self, StartError> {
+    pub(crate) fn new(catalog: &Catalog) -> Result<Self, StartError> {
         let open = |(name, config): (&CacheName, &crate::catalog::CacheConfig)| {
             let urls: Vec<&str> = config
                 .urls
@@ -115,11 +118,13 @@ impl Caches {
                 .password
                 .as_ref()
                 .map(crate::catalog::Password::expose);
+            let tls = &config.tls;
             let config =
-                CacheConfig::parse(&urls, password).map_err(|source| StartError::Cache {
-                    cache: name.clone(),
-                    source,
-                })?;
+                CacheConfig::parse(&urls, password).and_then(|config| config.with_tls(tls));
+            let config = config.map_err(|source| StartError::Cache {
+                cache: name.clone(),
+                source,
+            })?;
             Ok((name.clone(), (config, tokio::sync::OnceCell::new())))
         };
         Ok(Self(
@@ -204,6 +209,7 @@ impl Worker {
             catalog,
             gates,
             link: Link::new(Arc::clone(&store), dial),
+            troubles: Troubles::default(),
             look: Notify::new(),
             metrics,
             health,

@@ -7,15 +7,21 @@ mod cluster;
 mod connecting;
 #[path = "caches/cut.rs"]
 mod cut;
+#[path = "caches/faults.rs"]
+mod faults;
 #[path = "caches/permits.rs"]
 mod permits;
 #[path = "caches/standalone.rs"]
 mod standalone;
+#[path = "caches/tls.rs"]
+mod tls;
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use stoke_worker::cache::{Cache, CacheConfig, CommandError, Item, Presence, WriteOutcome};
+use stoke_worker::cache::{
+    Cache, CacheConfig, CacheError, CommandError, Item, Presence, WriteOutcome,
+};
 
 /// With this option a cluster serves what it can while a node is away.
 const PARTIAL: &[(&str, &str)] = &[("cluster-require-full-coverage", "no")];
@@ -35,6 +41,11 @@ async fn connect_impatiently<T: AsRef<str>>(urls: &[T]) -> Cache {
     config.timeout = Duration::from_millis(500);
     config.patience = Duration::from_secs(1);
     Cache::connect(config).await.unwrap()
+}
+
+/// An error with all its causes, and what to do where that is known.
+fn explained(error: &CacheError) -> String {
+    stoke_core::advice::with_advice(&stoke_core::explain::explain(error))
 }
 
 fn item(key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> Item {

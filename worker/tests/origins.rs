@@ -27,6 +27,8 @@ mod prepare;
 mod sources;
 #[path = "origins/sqlite.rs"]
 mod sqlite;
+#[path = "origins/tls.rs"]
+mod tls;
 
 /// A database of its own on the server that the tests of this file share.
 struct Database {

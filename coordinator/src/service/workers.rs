@@ -332,6 +332,7 @@ impl WorkerService for Workers {
                 }
             }
             if let Some(worker) = attached {
+                keep_troubles(&shared, &worker, BTreeMap::new());
                 shared
                     .uses
                     .lock()
@@ -383,6 +384,30 @@ impl WorkerService for Workers {
 
 /// How many resources one worker's report may name.
 const USES_MAX: usize = 64;
+/// How many jobs one worker's report may tell troubles of.
+const TROUBLES_MAX: usize = 100;
+/// The longest text of a trouble, in characters.
+const TROUBLE_TEXT_MAX: usize = 600;
+
+/// Keeps what a worker says is in its way, in place of what it said before, and tells those who watch.
+fn keep_troubles(shared: &Shared, worker: &WorkerName, troubles: BTreeMap<JobName, String>) {
+    let changed = {
+        let mut all = shared
+            .troubles
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let before = if troubles.is_empty() {
+            all.remove(worker).unwrap_or_default()
+        } else {
+            all.insert(worker.clone(), troubles.clone())
+                .unwrap_or_default()
+        };
+        before != troubles
+    };
+    if changed {
+        shared.troubles_told.send_replace(());
+    }
+}
 
 /// Keeps a worker's report, for display. `None` where it is no worker's, or another's than the reports before.
 fn note(
@@ -394,6 +419,12 @@ fn note(
     if attached.is_some_and(|attached| *attached != worker) {
         return None;
     }
+    let trouble = |told: v1::JobTrouble| {
+        let text = told.what.chars().take(TROUBLE_TEXT_MAX).collect();
+        Some((told.job.parse::<JobName>().ok()?, text))
+    };
+    let troubles = report.troubles.into_iter().take(TROUBLES_MAX);
+    keep_troubles(shared, &worker, troubles.filter_map(trouble).collect());
     let of = |used: v1::ResourceUse| {
         Some((
             used.resource.parse::<Resource>().ok()?.to_string(),

@@ -1,15 +1,18 @@
 //! Where etcd is, and as whom to use it.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use etcd_client::{Certificate, Identity, TlsOptions};
 
 use crate::StoreError;
 
 /// How to reach etcd.
 #[derive(Clone)]
 pub struct EtcdConfig {
-    /// Its members, as `http://HOST:PORT` or `HOST:PORT`; at least one, and none with a password in it.
+    /// Its members, as `http://HOST:PORT` or `HOST:PORT`, or all of them as `https://HOST:PORT`; at least one, and none
+    /// with a password in it.
     pub endpoints: Vec<String>,
     /// What all of Stoke's keys begin with; it names the format's version. `/stoke/v1/` by default.
     pub prefix: String,
@@ -50,13 +53,61 @@ impl EtcdConfig {
             ConfigFault::UserInEndpoint
         } else if self.prefix.is_empty() {
             ConfigFault::NoPrefix
+        } else if self.is_tls() && !self.endpoints.iter().all(|endpoint| is_https(endpoint)) {
+            ConfigFault::MixedTls
+        } else if !self.is_tls() && self.tls != Tls::default() {
+            ConfigFault::TlsUnasked
         } else {
             return Ok(());
         };
-        Err(StoreError::Rejected {
-            doing: "reading the configuration of etcd",
-            source: Box::new(fault),
+        Err(rejected(fault))
+    }
+
+    fn is_tls(&self) -> bool {
+        self.endpoints.iter().any(|endpoint| is_https(endpoint))
+    }
+
+    /// What TLS takes, with the files' contents; `None` where the endpoints do without.
+    pub(super) async fn tls_options(&self) -> Result<Option<TlsOptions>, StoreError> {
+        if !self.is_tls() {
+            return Ok(None);
+        }
+        let mut options = TlsOptions::new();
+        options = match &self.tls.ca {
+            Some(ca) => options.ca_certificate(Certificate::from_pem(read(ca).await?)),
+            None => options.with_enabled_roots(),
+        };
+        if let Some((certificate, key)) = &self.tls.identity {
+            let identity = Identity::from_pem(read(certificate).await?, read(key).await?);
+            options = options.identity(identity);
+        }
+        Ok(Some(options))
+    }
+
+    /// The members' addresses, for errors.
+    pub(super) fn addresses(&self) -> String {
+        self.endpoints.join(", ")
+    }
+}
+
+fn is_https(endpoint: &str) -> bool {
+    endpoint.starts_with("https://")
+}
+
+async fn read(path: &Path) -> Result<Vec<u8>, StoreError> {
+    let content = tokio::fs::read(path).await;
+    content.map_err(|source| {
+        rejected(ConfigFault::File {
+            path: path.to_owned(),
+            source,
         })
+    })
+}
+
+fn rejected(fault: ConfigFault) -> StoreError {
+    StoreError::Rejected {
+        doing: "reading the configuration of etcd",
+        source: Box::new(fault),
     }
 }
 
@@ -69,6 +120,15 @@ enum ConfigFault {
     UserInEndpoint,
     #[error("the prefix is empty: give one, such as /stoke/v1/")]
     NoPrefix,
+    #[error("some endpoints are https:// and others are not: write all of them as https://")]
+    MixedTls,
+    #[error("there are files for TLS, but the endpoints do without: write them as https://")]
+    TlsUnasked,
+    #[error("cannot read {}", path.display())]
+    File {
+        path: PathBuf,
+        source: std::io::Error,
+    },
 }
 
 impl fmt::Debug for EtcdConfig {
@@ -138,6 +198,18 @@ mod tests {
         let mut config = EtcdConfig::new(vec!["127.0.0.1:2379".to_owned()]);
         assert!(config.check().is_ok());
         config.prefix.clear();
+        assert!(config.check().is_err());
+    }
+
+    #[test]
+    fn tls_is_for_all_members_or_none_and_its_files_are_not_for_nothing() {
+        let of = |endpoints: &[&str]| {
+            EtcdConfig::new(endpoints.iter().map(|&text| text.to_owned()).collect())
+        };
+        assert!(of(&["https://a:2379", "https://b:2379"]).check().is_ok());
+        assert!(of(&["https://a:2379", "b:2379"]).check().is_err());
+        let mut config = of(&["http://a:2379"]);
+        config.tls.ca = Some("ca.pem".into());
         assert!(config.check().is_err());
     }
 }

@@ -4,9 +4,13 @@
 //! doubt, and a connection that was never made, count as undone; all else is unclear.
 
 use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::Error;
+use stoke_core::advice::advice;
+use stoke_core::explain::explain;
 use tonic::{Code, Status};
 
 use crate::StoreError;
@@ -43,6 +47,41 @@ pub(super) enum Failure {
 #[derive(Debug, thiserror::Error)]
 #[error("no answer within {0:?}")]
 pub(super) struct Late(pub(super) Duration);
+
+/// Where it was, and what it calls for where that is known. Addresses have no credentials: such are refused.
+#[derive(Debug)]
+pub(super) struct At {
+    addresses: Arc<str>,
+    advice: Option<&'static str>,
+    source: Box<dyn StdError + Send + Sync>,
+}
+
+impl At {
+    pub(super) fn etcd(
+        addresses: &Arc<str>,
+        source: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
+        let source = source.into();
+        Self {
+            addresses: Arc::clone(addresses),
+            advice: advice(&explain(&*source)),
+            source,
+        }
+    }
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "etcd at {}", self.addresses)?;
+        self.advice.map_or(Ok(()), |advice| write!(f, ": {advice}"))
+    }
+}
+
+impl StdError for At {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&*self.source)
+    }
+}
 
 /// An answer that lacks what etcd's protocol promises.
 #[derive(Debug, thiserror::Error)]

@@ -2,12 +2,14 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 
+use crate::certificates::{Pair, ServerTls};
 use crate::dir::ServerDir;
 use crate::ports::{free_port, on_free_ports};
 use crate::process::Recipe;
@@ -39,6 +41,23 @@ impl Etcd {
         Ok(Self {
             cluster: EtcdCluster::start(1)?,
         })
+    }
+
+    /// As [`start`](Self::start), speaking TLS only with clients where it is told how, and with further options of its
+    /// command line, such as `--quota-backend-bytes=20000000`.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_as(tls: Option<ServerTls<'_>>, options: &[&str]) -> Result<Self> {
+        Ok(Self {
+            cluster: EtcdCluster::start_as(1, tls, options)?,
+        })
+    }
+
+    /// Its port on 127.0.0.1.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.cluster.members[0].ports.client
     }
 
     /// Where clients find it: `http://127.0.0.1:PORT`. It stays so over [`restart`](Self::restart).
@@ -106,17 +125,22 @@ impl EtcdCluster {
     /// # Errors
     /// As [`Etcd::start`].
     pub fn start(members: usize) -> Result<Self> {
+        Self::start_as(members, None, &[])
+    }
+
+    fn start_as(members: usize, tls: Option<ServerTls<'_>>, options: &[&str]) -> Result<Self> {
         on_free_ports(|| {
             let ports = (0..members)
                 .map(|_| {
                     Ok(Ports {
                         client: free_port()?,
                         peer: free_port()?,
+                        metrics: free_port()?,
                     })
                 })
                 .collect::<Result<Vec<_>>>()?;
             let members = (0..members)
-                .map(|number| Member::start(number, &ports))
+                .map(|number| Member::start(number, &ports, tls, options))
                 .collect::<Result<Vec<_>>>()?;
             // All are started before one is waited for: none is usable without a majority.
             members.iter().try_for_each(Member::wait_until_ready)?;
@@ -137,7 +161,7 @@ impl EtcdCluster {
     pub fn leader(&self) -> Result<usize> {
         wait_for("etcd to elect a leader", ELECTED_WITHIN, || {
             let leads = |member: &Member| {
-                let metrics = get(member.ports.client, "/metrics").unwrap_or_default();
+                let metrics = get(member.ports.metrics, "/metrics").unwrap_or_default();
                 metrics
                     .lines()
                     .any(|line| line == "etcd_server_is_leader 1")
@@ -192,8 +216,12 @@ impl EtcdCluster {
         command
             .env("ETCDCTL_API", "3")
             .arg("--endpoints")
-            .arg(self.endpoints().join(","))
-            .args(args);
+            .arg(self.endpoints().join(","));
+        if let Some([ca, certificate, key]) = self.members.first().and_then(|m| m.tls.as_ref()) {
+            command.arg("--cacert").arg(ca);
+            command.arg("--cert").arg(certificate).arg("--key").arg(key);
+        }
+        command.args(args);
         tools::run(&command, "")
     }
 
@@ -208,19 +236,28 @@ impl EtcdCluster {
 struct Ports {
     client: u16,
     peer: u16,
+    /// For health and metrics, without TLS.
+    metrics: u16,
 }
 
 #[derive(Debug)]
 struct Member {
     ports: Ports,
+    /// What its clients take: the authority's certificate, a certificate and its key.
+    tls: Option<[PathBuf; 3]>,
     service: Service,
 }
 
 impl Member {
-    fn start(number: usize, all: &[Ports]) -> Result<Self> {
+    fn start(
+        number: usize,
+        all: &[Ports],
+        tls: Option<ServerTls<'_>>,
+        options: &[&str],
+    ) -> Result<Self> {
         let ports = all[number];
         let dir = ServerDir::new("etcd")?;
-        let client = format!("http://127.0.0.1:{}", ports.client);
+        let client = client_url(ports.client, tls.is_some());
         let peer = format!("http://127.0.0.1:{}", ports.peer);
         let members: Vec<String> = all
             .iter()
@@ -235,28 +272,53 @@ impl Member {
             .arg(format!("--listen-peer-urls={peer}"))
             .arg(format!("--initial-advertise-peer-urls={peer}"))
             .arg(format!("--initial-cluster={}", members.join(",")));
+        etcd.arg(format!(
+            "--listen-metrics-urls=http://127.0.0.1:{}",
+            ports.metrics
+        ));
+        let files = tls.map(|tls| {
+            let Pair { certificate, key } = tls.identity.clone();
+            [tls.authority.certificate(), certificate, key]
+        });
+        if let (Some(tls), Some([ca, certificate, key])) = (tls, &files) {
+            etcd.arg(format!("--cert-file={}", certificate.display()))
+                .arg(format!("--key-file={}", key.display()));
+            if tls.demands_certificate {
+                etcd.arg("--client-cert-auth")
+                    .arg(format!("--trusted-ca-file={}", ca.display()));
+            }
+        }
+        for option in options {
+            etcd.arg(option);
+        }
         if cfg!(target_arch = "aarch64") {
             // etcd before 3.5 starts there only if told that this is known.
             etcd.env("ETCD_UNSUPPORTED_ARCH", "arm64");
         }
         Ok(Self {
             ports,
+            tls: files,
             service: Service::start("etcd", dir, etcd)?,
         })
     }
 
     fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.ports.client)
+        client_url(self.ports.client, self.tls.is_some())
     }
 
     fn wait_until_ready(&self) -> Result<()> {
         self.service.wait_until_ready(|log| {
             ensure!(log.contains(LISTENING), "it does not listen yet");
-            let health = get(self.ports.client, "/health")?;
+            let health = get(self.ports.metrics, "/health")?;
             ensure!(health.contains(r#""health":"true""#), "it says {health}");
             Ok(())
         })
     }
+}
+
+fn client_url(port: u16, tls: bool) -> String {
+    let scheme = if tls { "https" } else { "http" };
+    format!("{scheme}://127.0.0.1:{port}")
 }
 
 /// What etcd answers to an HTTP GET: headers and body.
@@ -290,13 +352,15 @@ mod tests {
             Ports {
                 client: taken,
                 peer: free_port().unwrap(),
+                metrics: free_port().unwrap(),
             },
             Ports {
                 client: free_port().unwrap(),
                 peer: taken,
+                metrics: free_port().unwrap(),
             },
         ] {
-            let member = Member::start(0, &[ports]).unwrap();
+            let member = Member::start(0, &[ports], None, &[]).unwrap();
             let error = member.wait_until_ready().unwrap_err();
             assert!(error.is::<PortTaken>(), "{error:#}");
         }

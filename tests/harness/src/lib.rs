@@ -17,8 +17,10 @@
     allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")
 )]
 
+mod certificates;
 mod dir;
 mod etcd;
+mod forwarder;
 mod ports;
 mod postgres;
 mod process;
@@ -31,8 +33,10 @@ mod spawner;
 mod tools;
 mod wait;
 
+pub use certificates::{Authority, Pair, ServerTls};
 pub use dir::{ServerDir, keep_servers};
 pub use etcd::{Etcd, EtcdCluster};
+pub use forwarder::Forwarder;
 pub use ports::free_port;
 pub use postgres::Postgres;
 pub use postgres::statements::{Statement, peak_in_a_second};

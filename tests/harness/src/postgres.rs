@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Signal, geteuid};
 
+use crate::certificates::ServerTls;
 use crate::dir::ServerDir;
 use crate::ports::{free_port, on_free_ports};
 use crate::process::{Account, Recipe};
@@ -70,10 +71,26 @@ impl Postgres {
     /// As [`start`](Self::start).
     pub fn start_with(settings: &[(&str, &str)]) -> Result<Self> {
         let programs = find_programs()?;
-        on_free_ports(|| Self::start_on(free_port()?, &programs, settings))
+        on_free_ports(|| Self::start_on(free_port()?, &programs, settings, None, &[]))
     }
 
-    fn start_on(port: u16, programs: &Path, settings: &[(&str, &str)]) -> Result<Self> {
+    /// As [`start`](Self::start), with lines of pg_hba.conf that go before those that let everybody in, and speaking TLS
+    /// too where it is told how. (Whether a certificate is demanded the lines say, not `tls`.)
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_guarded(tls: Option<ServerTls<'_>>, rules: &[&str]) -> Result<Self> {
+        let programs = find_programs()?;
+        on_free_ports(|| Self::start_on(free_port()?, &programs, &[], tls, rules))
+    }
+
+    fn start_on(
+        port: u16,
+        programs: &Path,
+        settings: &[(&str, &str)],
+        tls: Option<ServerTls<'_>>,
+        rules: &[&str],
+    ) -> Result<Self> {
         let dir = ServerDir::new("postgres")?;
         let account = if geteuid().is_root() {
             Some(unprivileged_account()?)
@@ -99,6 +116,23 @@ impl Postgres {
         }
         tools::run(&initdb.command(dir.path()), "").context("making PostgreSQL's data folder")?;
 
+        let hba = data.join("pg_hba.conf");
+        let everybody = fs::read_to_string(&hba).context("reading pg_hba.conf")?;
+        fs::write(&hba, format!("{}\n{everybody}", rules.join("\n")))
+            .context("writing pg_hba.conf")?;
+        let mut of_tls = Vec::new();
+        if let Some(tls) = tls {
+            of_tls.push(("ssl", "on".to_owned()));
+            for (setting, file) in [
+                ("ssl_cert_file", &tls.identity.certificate),
+                ("ssl_key_file", &tls.identity.key),
+                ("ssl_ca_file", &tls.authority.certificate()),
+            ] {
+                let own = give_file(file, &data.join(setting), account)?;
+                of_tls.push((setting, own.display().to_string()));
+            }
+        }
+
         let mut server = Recipe::new(programs.join("postgres"));
         server.account = account;
         // An immediate shutdown. SIGKILL would leave a piece of shared memory behind.
@@ -108,7 +142,8 @@ impl Postgres {
             .arg(&data)
             .arg("-c")
             .arg(format!("port={port}"));
-        for (name, value) in SETTINGS.iter().chain(settings) {
+        let of_tls = of_tls.iter().map(|(name, value)| (*name, value.as_str()));
+        for (name, value) in SETTINGS.iter().chain(settings).copied().chain(of_tls) {
             server.arg("-c").arg(format!("{name}={value}"));
         }
         let service = Service::start("postgres", dir, server)?;
@@ -221,6 +256,17 @@ fn make_data_folder(folder: &Path, account: Option<Account>) -> Result<PathBuf> 
     Ok(data)
 }
 
+/// A copy of a file that `account`, and nobody else, can read.
+fn give_file(from: &Path, to: &Path, account: Option<Account>) -> Result<PathBuf> {
+    fs::copy(from, to).with_context(|| format!("copying {}", from.display()))?;
+    fs::set_permissions(to, Permissions::from_mode(0o600))
+        .with_context(|| format!("closing {} to others", to.display()))?;
+    if let Some(Account { uid, gid }) = account {
+        chown(to, Some(uid), Some(gid)).with_context(|| format!("giving {} away", to.display()))?;
+    }
+    Ok(to.to_owned())
+}
+
 /// PostgreSQL refuses to run as root.
 fn unprivileged_account() -> Result<Account> {
     let id = |kind: &str, name: &str| -> Result<u32> {
@@ -280,7 +326,8 @@ mod tests {
     fn a_taken_port_is_recognised() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = taken.local_addr().unwrap().port();
-        let error = Postgres::start_on(port, &find_programs().unwrap(), &[]).unwrap_err();
+        let programs = find_programs().unwrap();
+        let error = Postgres::start_on(port, &programs, &[], None, &[]).unwrap_err();
         assert!(error.is::<PortTaken>(), "{error:#}");
     }
 

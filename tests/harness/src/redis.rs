@@ -2,11 +2,13 @@
 
 use std::fmt::Write;
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 
+use crate::certificates::{Pair, ServerTls};
 use crate::dir::ServerDir;
 use crate::ports::{free_port, on_free_ports};
 use crate::process::Recipe;
@@ -42,6 +44,26 @@ impl Redis {
             node.wait_until_ready()?;
             Ok(Self { node })
         })
+    }
+
+    /// As [`start_with`](Self::start_with), speaking TLS only.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_with_tls(tls: ServerTls<'_>, options: &[(&str, &str)]) -> Result<Self> {
+        on_free_ports(|| {
+            let node = Node::start_on(free_port()?, Some(tls), options)?;
+            node.wait_until_ready()?;
+            Ok(Self { node })
+        })
+    }
+
+    /// Starts it again, as [`restart`](Self::restart) does, but does not wait until it serves: it may have much to load.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn restart_without_waiting(&self) -> Result<()> {
+        self.node.service.restart()
     }
 
     /// How clients reach it, with the password if it has one. It stays so over [`restart`](Self::restart).
@@ -108,17 +130,45 @@ pub(crate) struct Node {
     pub(crate) port: u16,
     pub(crate) service: Service,
     password: Option<String>,
+    /// What its clients take: the authority's certificate, a certificate and its key.
+    tls: Option<[PathBuf; 3]>,
 }
 
 impl Node {
     /// Starts it; it may not be usable yet.
     pub(crate) fn start(port: u16, options: &[(&str, &str)]) -> Result<Self> {
+        Self::start_on(port, None, options)
+    }
+
+    /// The same, speaking TLS only where it is told how.
+    pub(crate) fn start_on(
+        port: u16,
+        tls: Option<ServerTls<'_>>,
+        options: &[(&str, &str)],
+    ) -> Result<Self> {
         let dir = ServerDir::new("redis")?;
         // In a file that only its owner can read: arguments can be seen by everyone on the machine.
-        let mut config = format!(
-            "port {port}\nbind 127.0.0.1\ndir {}\nsave \"\"\n",
-            dir.path().display()
-        );
+        let mut config = format!("bind 127.0.0.1\ndir {}\nsave \"\"\n", dir.path().display());
+        let files = tls.map(|tls| {
+            let Pair { certificate, key } = tls.identity.clone();
+            [tls.authority.certificate(), certificate, key]
+        });
+        match (tls, &files) {
+            (Some(tls), Some([ca, certificate, key])) => {
+                let demands = if tls.demands_certificate { "yes" } else { "no" };
+                let _ = write!(
+                    config,
+                    "port 0\ntls-port {port}\ntls-auth-clients {demands}\ntls-ca-cert-file {}\ntls-cert-file {}\n\
+                     tls-key-file {}\n",
+                    ca.display(),
+                    certificate.display(),
+                    key.display()
+                );
+            }
+            _ => {
+                let _ = writeln!(config, "port {port}");
+            }
+        }
         for (name, value) in options {
             let _ = writeln!(config, "{name} {value}");
         }
@@ -134,6 +184,7 @@ impl Node {
             port,
             service: Service::start("redis-server", dir, server)?,
             password,
+            tls: files,
         })
     }
 
@@ -152,17 +203,25 @@ impl Node {
     }
 
     pub(crate) fn url(&self) -> String {
+        let scheme = if self.tls.is_some() {
+            "rediss"
+        } else {
+            "redis"
+        };
         match &self.password {
-            Some(password) => format!("redis://:{password}@127.0.0.1:{}", self.port),
-            None => format!("redis://127.0.0.1:{}", self.port),
+            Some(password) => format!("{scheme}://:{password}@127.0.0.1:{}", self.port),
+            None => format!("{scheme}://127.0.0.1:{}", self.port),
         }
     }
 
     pub(crate) fn cli(&self, args: &[&str]) -> Result<String> {
         let mut command = Command::new("redis-cli");
-        command
-            .args(["-h", "127.0.0.1", "-p", &self.port.to_string()])
-            .args(args);
+        command.args(["-h", "127.0.0.1", "-p", &self.port.to_string()]);
+        if let Some([ca, certificate, key]) = &self.tls {
+            command.args(["--tls", "--cacert"]).arg(ca);
+            command.arg("--cert").arg(certificate).arg("--key").arg(key);
+        }
+        command.args(args);
         if let Some(password) = &self.password {
             command.env("REDISCLI_AUTH", password);
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 
+use crate::certificates::ServerTls;
 use crate::ports::{free_port_with_bus, on_free_ports};
 use crate::redis::Node;
 use crate::wait::wait_for;
@@ -23,6 +24,9 @@ const OPTIONS: &[(&str, &str)] = &[
     ("cluster-node-timeout", "2000"),
     ("cluster-announce-ip", "127.0.0.1"),
 ];
+
+/// Beside them, where the nodes speak TLS with each other.
+const TLS_OPTIONS: &[(&str, &str)] = &[("tls-cluster", "yes"), ("tls-replication", "yes")];
 
 /// A Redis Cluster of masters only, each with an equal run of slots. Its nodes are named by their ports.
 #[derive(Debug)]
@@ -45,10 +49,30 @@ impl RedisCluster {
     /// # Errors
     /// As [`start`](Self::start).
     pub fn start_with(masters: usize, options: &[(&str, &str)]) -> Result<Self> {
+        Self::start_as(masters, None, options)
+    }
+
+    /// As [`start_with`](Self::start_with), all nodes speaking TLS only, with clients and with each other.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_with_tls(
+        masters: usize,
+        tls: ServerTls<'_>,
+        options: &[(&str, &str)],
+    ) -> Result<Self> {
+        Self::start_as(masters, Some(tls), &[options, TLS_OPTIONS].concat())
+    }
+
+    fn start_as(
+        masters: usize,
+        tls: Option<ServerTls<'_>>,
+        options: &[(&str, &str)],
+    ) -> Result<Self> {
         let options = [OPTIONS, options].concat();
         let cluster = on_free_ports(|| {
             let nodes = (0..masters)
-                .map(|_| Node::start(free_port_with_bus()?, &options))
+                .map(|_| Node::start_on(free_port_with_bus()?, tls, &options))
                 .collect::<Result<Vec<_>>>()?;
             nodes.iter().try_for_each(Node::wait_until_ready)?;
             Ok(Self { nodes })

@@ -1,26 +1,31 @@
 //! Where a cache is, and how patient to be with it. Credentials enter here and never leave in text.
 
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
-use redis::{ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo};
+use redis::{
+    Client, ClientTlsConfig, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo,
+    TlsCertificates,
+};
 
 use super::addr::NodeAddr;
 use super::error::CacheError;
+use crate::catalog::TlsFiles;
 
 /// A text that is no URL of a Redis server. None of the texts repeats the URL: it may hold a password.
 #[derive(Debug, thiserror::Error)]
 pub enum NotACacheUrl {
     /// Another scheme, or none.
-    #[error("it does not begin with redis://")]
+    #[error("it does not begin with redis:// (or rediss://, for TLS)")]
     Scheme,
-    /// TLS is not built in.
-    #[error("it asks for TLS (rediss://), which is not supported")]
-    Tls,
     /// An `@` where none can be: the password has a character that must be escaped.
     #[error("it has an @ after the host: write the password's special characters as %XX")]
     Unescaped,
+    /// A `#`, which means nothing in such a URL.
+    #[error("it has a # behind the host: remove it (a password's is written %23)")]
+    Fragment,
     /// A user, and no password.
     #[error("it has a user but no password: a password alone is written redis://:PASSWORD@HOST")]
     NoPassword,
@@ -29,12 +34,13 @@ pub enum NotACacheUrl {
     Malformed(#[source] redis::RedisError),
 }
 
-/// The URL of a Redis server: `redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]`. `Debug` and `Display` leave the
-/// credentials out.
+/// The URL of a Redis server: `redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]`, or `rediss://` for TLS. `Debug` and
+/// `Display` leave the credentials out.
 #[derive(Clone)]
 pub struct CacheUrl {
     pub(crate) addr: NodeAddr,
     pub(crate) settings: RedisConnectionInfo,
+    pub(crate) tls: bool,
 }
 
 impl CacheUrl {
@@ -43,16 +49,19 @@ impl CacheUrl {
     /// # Errors
     /// [`NotACacheUrl`], which says what is wrong without repeating the text.
     pub fn parse(text: &str, password: Option<&str>) -> Result<Self, NotACacheUrl> {
-        if text.starts_with("rediss://") {
-            return Err(NotACacheUrl::Tls);
-        }
-        let rest = text.strip_prefix("redis://").ok_or(NotACacheUrl::Scheme)?;
+        let without_tls = text.strip_prefix("redis://");
+        let rest = without_tls.or_else(|| text.strip_prefix("rediss://"));
+        let rest = rest.ok_or(NotACacheUrl::Scheme)?;
         // "redis://pa#ss@host" parses as a host "pa", which would then be shown as the node's name.
         let tail = rest
             .split_once(['/', '?', '#'])
             .map_or("", |(_, tail)| tail);
         if tail.contains('@') {
             return Err(NotACacheUrl::Unescaped);
+        }
+        // What the driver would take for "do not look at the certificate".
+        if rest.contains('#') {
+            return Err(NotACacheUrl::Fragment);
         }
         let info = text
             .into_connection_info()
@@ -64,12 +73,15 @@ impl CacheUrl {
         if settings.username().is_some() && settings.password().is_none() {
             return Err(NotACacheUrl::NoPassword);
         }
-        let ConnectionAddr::Tcp(host, port) = info.addr() else {
+        let (ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. }) =
+            info.addr()
+        else {
             return Err(NotACacheUrl::Scheme);
         };
         Ok(Self {
             addr: NodeAddr::new(host, *port),
             settings,
+            tls: without_tls.is_none(),
         })
     }
 }
@@ -91,7 +103,8 @@ impl fmt::Display for CacheUrl {
         };
         write!(
             f,
-            "redis://{credentials}{}/{}",
+            "redis{}://{credentials}{}/{}",
+            if self.tls { "s" } else { "" },
             self.addr,
             self.settings.db()
         )
@@ -110,6 +123,9 @@ pub struct CacheConfig {
     /// One URL of a standalone server, or those of one or more nodes of a cluster. The nodes that a cluster names
     /// are entered with the credentials of the URL that told of them.
     pub urls: Vec<CacheUrl>,
+    /// For TLS, where the URLs are `rediss://`: all of them, or none. The nodes that a cluster names are entered with TLS
+    /// as the URLs are.
+    pub tls: Option<TlsCertificates>,
     /// How long to wait for a connection, and for the answers to a flush (a flush of more than a few megabytes gets
     /// more). 2 s by default.
     pub timeout: Duration,
@@ -119,11 +135,16 @@ pub struct CacheConfig {
 }
 
 impl CacheConfig {
-    /// The defaults for these URLs.
+    /// The defaults for these URLs; for TLS, with the system's authorities and no certificate of our own.
     #[must_use]
-    pub const fn new(urls: Vec<CacheUrl>) -> Self {
+    pub fn new(urls: Vec<CacheUrl>) -> Self {
+        let tls = urls.iter().any(|url| url.tls).then_some(TlsCertificates {
+            client_tls: None,
+            root_cert: None,
+        });
         Self {
             urls,
+            tls,
             timeout: Duration::from_secs(2),
             patience: Duration::from_secs(5),
         }
@@ -145,9 +166,49 @@ impl CacheConfig {
             .iter()
             .enumerate()
             .map(parse)
-            .collect::<Result<_, _>>()?;
+            .collect::<Result<Vec<CacheUrl>, _>>()?;
+        if urls.iter().any(|url| url.tls != urls[0].tls) {
+            return Err(CacheError::MixedTls);
+        }
         Ok(Self::new(urls))
     }
+
+    /// The same, with these files for TLS.
+    ///
+    /// # Errors
+    /// Where a file cannot be read or is not what it should be, and where there are files but the URLs do without TLS.
+    pub fn with_tls(mut self, files: &TlsFiles) -> Result<Self, CacheError> {
+        if *files == TlsFiles::default() {
+            return Ok(self);
+        }
+        if self.tls.is_none() {
+            return Err(CacheError::TlsUnasked);
+        }
+        let root_cert = files.ca.as_deref().map(read).transpose()?;
+        let client_tls = match &files.identity {
+            Some((certificate, key)) => Some(ClientTlsConfig {
+                client_cert: read(certificate)?,
+                client_key: read(key)?,
+            }),
+            None => None,
+        };
+        let certificates = TlsCertificates {
+            client_tls,
+            root_cert,
+        };
+        // Nothing is connected: only the files are looked through.
+        Client::build_with_tls("rediss://localhost", certificates.clone())
+            .map_err(|source| CacheError::TlsFiles { source })?;
+        self.tls = Some(certificates);
+        Ok(self)
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, CacheError> {
+    std::fs::read(path).map_err(|source| CacheError::File {
+        path: path.to_owned(),
+        source: source.into(),
+    })
 }
 
 #[cfg(test)]
@@ -183,7 +244,10 @@ mod tests {
         let refused = |text: &str| text.parse::<CacheUrl>().unwrap_err();
         assert!(matches!(refused("http://cache"), NotACacheUrl::Scheme));
         assert!(matches!(refused("cache:6379"), NotACacheUrl::Scheme));
-        assert!(matches!(refused("rediss://cache"), NotACacheUrl::Tls));
+        assert!(matches!(
+            refused("rediss://cache#insecure"),
+            NotACacheUrl::Fragment
+        ));
         assert!(matches!(
             refused("redis://s3cret@cache"),
             NotACacheUrl::NoPassword
@@ -201,6 +265,25 @@ mod tests {
             refused("redis://cache/x"),
             NotACacheUrl::Malformed(_)
         ));
+    }
+
+    #[test]
+    fn tls_is_for_all_urls_or_none_and_its_files_are_not_for_nothing() {
+        let url: CacheUrl = "rediss://:pw@cache:7001".parse().unwrap();
+        assert!(url.tls);
+        assert_eq!(url.to_string(), "rediss://***@cache:7001/0");
+        let mixed = CacheConfig::parse(&["rediss://a", "redis://b"], None).unwrap_err();
+        assert!(matches!(mixed, CacheError::MixedTls), "{mixed:?}");
+        let files = TlsFiles {
+            ca: Some("/no/such/ca.pem".into()),
+            identity: None,
+        };
+        let without = CacheConfig::parse(&["redis://a"], None).unwrap();
+        let error = without.with_tls(&files).unwrap_err();
+        assert!(matches!(error, CacheError::TlsUnasked), "{error:?}");
+        let with = CacheConfig::parse(&["rediss://a"], None).unwrap();
+        let error = with.with_tls(&files).unwrap_err();
+        assert!(error.to_string().contains("/no/such/ca.pem"), "{error}");
     }
 
     #[test]

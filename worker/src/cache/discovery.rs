@@ -1,6 +1,7 @@
 //! Finds out what a cache is: the first URL whose server answers tells whether it is a cluster, and who owns what.
 
 use redis::{Pipeline, Value};
+use stoke_core::advice::with_advice;
 
 use super::addr::NodeAddr;
 use super::answer::words;
@@ -8,7 +9,7 @@ use super::config::{CacheConfig, CacheUrl};
 use super::error::{CacheError, CommandError, FailureKind};
 use super::node::{Entry, Node, Nodes};
 use super::router::Router;
-use super::slot_map::SlotMap;
+use super::slot_map::{SlotMap, Uncovered};
 use super::topology::{Topology, cluster_slots};
 
 /// Connects to the cache that `config` means.
@@ -37,7 +38,7 @@ async fn discover_at(config: &CacheConfig, url: &CacheUrl) -> Result<Topology, C
         addr.clone(),
         Entry {
             settings,
-            timeout: config.timeout,
+            ..entry(config, url)
         },
     );
     if !is_cluster(&node).await? {
@@ -61,21 +62,33 @@ async fn discover_at(config: &CacheConfig, url: &CacheUrl) -> Result<Topology, C
         node: addr.clone(),
         command: "CLUSTER SLOTS",
     })?;
-    if let Some(gap) = map.uncovered() {
-        return Err(CacheError::Uncovered {
-            node: addr.clone(),
-            count: gap.count,
-            first: gap.first,
-            last: gap.last,
-        });
+    // What some slots lack costs their keys only, but where there is nobody at all to write to.
+    if map.nodes().is_empty() {
+        return Err(uncovered(&map, addr));
     }
     let seeds = config.urls.iter().map(|url| url.addr.clone()).collect();
     Ok(Topology::cluster(map, seeds))
 }
 
+/// That slots have no owner.
+pub(super) fn uncovered(map: &SlotMap, node: &NodeAddr) -> CacheError {
+    let gap = map.uncovered().unwrap_or(Uncovered {
+        count: 0,
+        first: 0,
+        last: 0,
+    });
+    CacheError::Uncovered {
+        node: node.clone(),
+        count: gap.count,
+        first: gap.first,
+        last: gap.last,
+    }
+}
+
 fn entry(config: &CacheConfig, url: &CacheUrl) -> Entry {
     Entry {
         settings: url.settings.clone(),
+        tls: config.tls.clone(),
         timeout: config.timeout,
     }
 }
@@ -111,7 +124,7 @@ async fn ask(node: &Node, pipeline: &Pipeline, doing: &'static str) -> Result<Va
         Some(Value::ServerError(error)) => Err(CacheError::Denied {
             node: addr.clone(),
             doing,
-            reason: words(&error),
+            reason: with_advice(&words(&error)),
         }),
         Some(reply) => Ok(reply),
         None => Err(CacheError::Malformed {
@@ -121,8 +134,12 @@ async fn ask(node: &Node, pipeline: &Pipeline, doing: &'static str) -> Result<Va
     }
 }
 
-fn no_answer(node: &NodeAddr, doing: &'static str, error: CommandError) -> CacheError {
+fn no_answer(node: &NodeAddr, doing: &'static str, mut error: CommandError) -> CacheError {
     let node = node.clone();
+    // The error names it, and so does what it becomes.
+    if let Some(rest) = error.reason.strip_prefix(&format!("{node}: ")) {
+        error.reason = rest.to_owned();
+    }
     match error.kind {
         FailureKind::Denied | FailureKind::Refused => CacheError::Denied {
             node,

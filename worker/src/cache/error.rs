@@ -2,6 +2,10 @@
 //!
 //! No text here carries credentials: nodes are named by address, and servers do not echo passwords.
 
+use std::path::PathBuf;
+
+use stoke_core::advice::with_advice;
+
 use super::addr::NodeAddr;
 use super::config::NotACacheUrl;
 
@@ -49,6 +53,28 @@ pub enum CacheError {
         /// The command.
         command: &'static str,
     },
+    /// Some URLs ask for TLS, and others do not.
+    #[error("some URLs are rediss:// and others redis://: write all of them alike")]
+    MixedTls,
+    /// Files for TLS that nothing uses.
+    #[error("there are files for TLS, but the URLs do without: write them as rediss://")]
+    TlsUnasked,
+    /// A file for TLS cannot be read.
+    #[error("cannot read {}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: Cause,
+    },
+    /// The files for TLS are not certificates and a key in PEM.
+    #[error("ca-file, cert-file or key-file is no certificate or key in PEM")]
+    TlsFiles {
+        /// The cause.
+        #[source]
+        source: redis::RedisError,
+    },
     /// Several URLs, and they are not nodes of a cluster.
     #[error("{node} is a standalone Redis: give its URL alone, or those of a cluster's nodes")]
     SeveralStandalone {
@@ -63,9 +89,17 @@ pub enum CacheError {
         /// The number in the URL.
         database: i64,
     },
+    /// It lets us in, but does not serve.
+    #[error("the cache does not serve")]
+    NotServing {
+        /// Why.
+        #[source]
+        source: CommandError,
+    },
     /// Keys of some slots could not be written.
     #[error(
-        "the cluster at {node} leaves {count} of 16384 slots uncovered, among them {first} to {last}"
+        "the cluster at {node} leaves {count} of 16384 slots uncovered, among them {first} to {last}: give them to a \
+         node (CLUSTER ADDSLOTS, redis-cli --cluster fix)"
     )]
     Uncovered {
         /// The node that was asked.
@@ -122,6 +156,11 @@ impl CommandError {
             kind,
             reason: reason.into(),
         }
+    }
+
+    /// With what the words call for, where that is known.
+    pub(crate) fn advised(kind: FailureKind, reason: &str) -> Self {
+        Self::new(kind, with_advice(reason))
     }
 
     /// As [`FailureKind::is_transient`].

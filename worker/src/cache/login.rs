@@ -59,7 +59,7 @@ fn refusal(
         // A server that does not know AUTH by this name repeats its arguments.
         words = words.replace(password, "***");
     }
-    Err(CommandError::new(kind, format!("{node}: {words}")))
+    Err(CommandError::advised(kind, &format!("{node}: {words}")))
 }
 
 /// Whether the server is only too busy now: these come before it looks at the command.

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo, Pipeline};
-use redis::{RedisConnectionInfo, RedisError, Value};
+use redis::{RedisConnectionInfo, RedisError, TlsCertificates, Value};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::addr::NodeAddr;
+use super::diagnosis::diagnose;
 use super::error::{CommandError, FailureKind};
 use super::login;
 use crate::metrics::CacheMetrics;
@@ -23,6 +24,8 @@ const BYTES_PER_SECOND_MIN: usize = 4 * 1024 * 1024;
 #[derive(Clone)]
 pub(crate) struct Entry {
     pub(crate) settings: RedisConnectionInfo,
+    /// Where TLS is to be spoken.
+    pub(crate) tls: Option<TlsCertificates>,
     pub(crate) timeout: Duration,
 }
 
@@ -89,7 +92,13 @@ impl Node {
         if let Some(connection) = self.existing() {
             return Ok(connection);
         }
-        let inner = self.connect().await.inspect_err(|_| self.note_lost())?;
+        let inner = match self.connect().await {
+            Ok(inner) => inner,
+            Err(error) => {
+                self.note_lost();
+                return Err(self.explained(error).await);
+            }
+        };
         Ok(self.with_current(|current| {
             current.generation += 1;
             current.connection = Some(inner.clone());
@@ -135,6 +144,24 @@ impl Node {
         }
     }
 
+    /// The error with what is there in place of what was expected, where the error alone does not tell.
+    async fn explained(&self, error: CommandError) -> CommandError {
+        let tells_nothing = ["broken pipe", "timed out", "no answer within", "eof"];
+        let words = error.reason.to_lowercase();
+        if error.kind != FailureKind::Unreachable
+            || !tells_nothing.iter().any(|sign| words.contains(sign))
+        {
+            return error;
+        }
+        let with_tls = self.entry.tls.is_some();
+        match diagnose(&self.addr, with_tls, self.entry.timeout).await {
+            Some(what) => {
+                CommandError::new(FailureKind::Unreachable, format!("{}: {what}", self.addr))
+            }
+            None => error,
+        }
+    }
+
     fn existing(&self) -> Option<Connection> {
         self.with_current(|current| {
             let inner = current.connection.clone()?;
@@ -148,7 +175,16 @@ impl Node {
     /// Connects, and then logs in by commands of our own: the crate would not tell what the server says to that.
     async fn connect(&self) -> Result<MultiplexedConnection, CommandError> {
         let failed = |error: RedisError| self.unreachable(&format!("cannot connect: {error}"));
-        let addr = ConnectionAddr::Tcp(self.addr.host().to_owned(), self.addr.port());
+        let (host, port) = (self.addr.host().to_owned(), self.addr.port());
+        let addr = match &self.entry.tls {
+            None => ConnectionAddr::Tcp(host, port),
+            Some(_) => ConnectionAddr::TcpTls {
+                host,
+                port,
+                insecure: false,
+                tls_params: None,
+            },
+        };
         let nobody = RedisConnectionInfo::default().set_skip_set_lib_name();
         let info = addr
             .into_connection_info()
@@ -158,7 +194,11 @@ impl Node {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.entry.timeout))
             .set_response_timeout(None);
-        let client = Client::open(info).map_err(failed)?;
+        let client = match &self.entry.tls {
+            None => Client::open(info),
+            Some(certificates) => Client::build_with_tls(info, certificates.clone()),
+        };
+        let client = client.map_err(failed)?;
         let connecting = client.get_multiplexed_async_connection_with_config(&config);
         let mut connection = connecting.await.map_err(failed)?;
         let commands = login::commands(&self.entry.settings);
@@ -186,7 +226,10 @@ impl Node {
     }
 
     fn unreachable(&self, reason: &str) -> CommandError {
-        CommandError::new(FailureKind::Unreachable, format!("{}: {reason}", self.addr))
+        CommandError::advised(
+            FailureKind::Unreachable,
+            &format!("{}: {reason}", self.addr),
+        )
     }
 
     fn with_current<T>(&self, act: impl FnOnce(&mut Current) -> T) -> T {

@@ -12,17 +12,22 @@ use super::addr::NodeAddr;
 use super::answer::{Answer, classify};
 use super::attempts::{Attempt, Attempts, Target};
 use super::command::Command;
-use super::error::{CommandError, FailureKind};
+use super::discovery::uncovered;
+use super::error::{CacheError, CommandError, FailureKind};
 use super::node::{Measure, Node, Nodes};
 use super::slot_map::SlotMap;
 use super::topology::Topology;
-use crate::permit::{Permit, Stopped};
+use crate::permit::{Permit, Stopped, Unlimited};
+use stoke_core::slot::Slot;
 
 /// The most commands in one flush to a node.
 pub const FLUSH_COMMANDS_MAX: usize = 500;
 
 /// The most bytes in one flush to a node; a single command that is larger goes alone.
 pub const FLUSH_BYTES_MAX: usize = 1024 * 1024;
+
+/// How many keys are tried to find one of each node: enough for a node with a single slot.
+const KEYS_TRIED_MAX: u32 = 200_000;
 
 /// How many nodes one call writes to at the same time.
 const NODES_AT_ONCE_MAX: usize = 64;
@@ -53,6 +58,26 @@ impl Router {
 
     pub(crate) fn is_cluster(&self) -> bool {
         self.topology.is_cluster()
+    }
+
+    /// Whether each slot has an owner that serves: looks at the map, then asks every owner after a key of its own.
+    pub(crate) async fn check(&self) -> Result<(), CacheError> {
+        let map = self.topology.map();
+        if map.uncovered().is_some() {
+            let node = map.nodes().first().cloned();
+            return Err(uncovered(
+                &map,
+                &node.unwrap_or_else(|| NodeAddr::new("?", 0)),
+            ));
+        }
+        let keys = one_key_of_each(&map);
+        let commands: Vec<_> = keys.iter().map(|key| Command::Probe { key }).collect();
+        let answers = self.run(&Unlimited, &commands).await;
+        let answers = answers.unwrap_or_else(|Stopped| unreachable!("Unlimited never stops"));
+        match answers.into_iter().find_map(Result::err) {
+            Some(error) => Err(CacheError::NotServing { source: error }),
+            None => Ok(()),
+        }
     }
 
     /// Sends all commands, those of a node in their order, and gives the reply to each or why there is none. `permit`
@@ -91,10 +116,16 @@ impl Router {
                 tokio::time::sleep(wait.mul_f64(rand::random_range(0.5..=1.0))).await;
             }
         }
-        Ok(attempts.finish(|| {
+        let mut outcomes = attempts.finish(|| {
             let reason = format!("the cluster did not settle within {:?}", self.patience);
             CommandError::new(FailureKind::Unavailable, reason)
-        }))
+        });
+        if self.is_cluster() {
+            for (outcome, command) in outcomes.iter_mut().zip(commands) {
+                name_slot(outcome, command);
+            }
+        }
+        Ok(outcomes)
     }
 
     /// Makes one attempt each, the nodes side by side.
@@ -130,6 +161,30 @@ impl Router {
     }
 }
 
+/// Says of which slot it is that nobody serves it.
+fn name_slot(outcome: &mut Result<Value, CommandError>, command: &Command<'_>) {
+    if let Err(error) = outcome
+        && error.kind == FailureKind::Unavailable
+    {
+        error.reason = format!("slot {}: {}", command.slot().0, error.reason);
+    }
+}
+
+/// A key for each node that owns slots, which nobody has: it is only asked after.
+fn one_key_of_each(map: &SlotMap) -> Vec<Vec<u8>> {
+    let mut found: BTreeMap<NodeAddr, Vec<u8>> = BTreeMap::new();
+    for number in 0..KEYS_TRIED_MAX {
+        let key = format!("stoke:reach:{number}").into_bytes();
+        if let Some(owner) = map.owner(Slot::of(&key)) {
+            found.entry(owner.clone()).or_insert(key);
+        }
+        if found.len() == map.nodes().len() {
+            break;
+        }
+    }
+    found.into_values().collect()
+}
+
 /// The node that an attempt goes to.
 fn destination<'a>(
     attempt: &'a Attempt,
@@ -141,7 +196,7 @@ fn destination<'a>(
         Target::Owner => {
             let slot = commands[attempt.index].slot();
             map.owner(slot).ok_or_else(|| {
-                let reason = format!("no node of the cluster owns slot {}", slot.0);
+                let reason = "no node of the cluster owns it: give it to one (CLUSTER ADDSLOTS, redis-cli --cluster fix)";
                 CommandError::new(FailureKind::Unavailable, reason)
             })
         }

@@ -212,3 +212,131 @@ async fn places_in_flight_follow_the_grant_down_as_they_are_given_back() {
             .is_ok()
     );
 }
+
+/// As [`grant`], to these jobs.
+fn grant_to(jobs: &[&str], rate: u64, until: Moment) -> Allowed {
+    let mut allowed = grant(rate, until);
+    let permits = jobs.iter().map(|job| (job.parse().unwrap(), until));
+    allowed.grant.permits = permits.collect();
+    allowed
+}
+
+/// Whose queries went out, in their order.
+type Out = Arc<std::sync::Mutex<Vec<String>>>;
+
+/// Sends as fast as it may, for this job, until aborted.
+fn send(gate: &Arc<Gate>, job: &str, priority: u32, out: &Out) -> tokio::task::JoinHandle<()> {
+    let permit = gate.permit(job.parse().unwrap(), CancellationToken::new());
+    let (permit, job, out) = (
+        permit.with_priority(priority),
+        job.to_owned(),
+        Arc::clone(out),
+    );
+    tokio::spawn(async move {
+        while permit.pass(1).await.is_ok() {
+            out.lock().unwrap().push(job.clone());
+        }
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_later_job_of_higher_priority_gets_every_token_and_the_lower_what_it_leaves() {
+    let (gate, clock) = gate();
+    let until = clock.now() + Duration::from_secs(1000);
+    gate.allow(grant_to(&["low", "high"], 10, until));
+    let out = Out::default();
+    for _ in 0..5 {
+        send(&gate, "low", 3, &out);
+    }
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(out.lock().unwrap().len() > 30);
+    out.lock().unwrap().clear();
+    let high = send(&gate, "high", 4, &out);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let sent = std::mem::take(&mut *out.lock().unwrap());
+    assert!(
+        sent.len() > 30 && sent.iter().all(|job| job == "high"),
+        "{sent:?}"
+    );
+    // One that is not allowed to send leaves all of it, at once.
+    gate.allow(grant_to(&["low"], 10, until));
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    assert!(out.lock().unwrap().contains(&"low".to_owned()));
+    gate.allow(grant_to(&["low", "high"], 10, until));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    high.abort();
+    out.lock().unwrap().clear();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let sent = std::mem::take(&mut *out.lock().unwrap());
+    assert!(
+        sent.len() > 30 && sent.iter().all(|job| job == "low"),
+        "{sent:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn jobs_of_one_priority_take_turns_however_many_queries_each_has() {
+    let (gate, clock) = gate();
+    let until = clock.now() + Duration::from_secs(1000);
+    gate.allow(grant_to(&["many", "one"], 10, until));
+    let out = Out::default();
+    for _ in 0..9 {
+        send(&gate, "many", 5, &out);
+    }
+    send(&gate, "one", 5, &out);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let sent = std::mem::take(&mut *out.lock().unwrap());
+    let of_one = sent.iter().filter(|job| *job == "one").count();
+    assert!(
+        sent.len() > 80 && of_one.abs_diff(sent.len() - of_one) <= 1,
+        "{sent:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_in_vain_costs_the_others_no_token() {
+    let (gate, clock) = gate();
+    let until = clock.now() + Duration::from_secs(1000);
+    gate.allow(grant_to(&["low", "high"], 10, until));
+    let out = Out::default();
+    send(&gate, "low", 0, &out);
+    let high = gate.permit("high".parse().unwrap(), CancellationToken::new());
+    let (high, start) = (high.with_priority(9), Instant::now());
+    while start.elapsed() < Duration::from_secs(10) {
+        // Dropped long before there is a token, as often as not right when it is first.
+        let _ = tokio::time::timeout(Duration::from_millis(3), high.pass(1)).await;
+    }
+    let sent = out.lock().unwrap().len() as u64 + high.taken();
+    assert!((85..=100).contains(&sent), "{sent} of 100");
+    assert_eq!(gate.waiting(), 1, "nothing is left behind");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_place_in_flight_goes_to_the_highest_priority_that_waits() {
+    let (gate, clock) = gate();
+    let mut allowed = grant_to(
+        &["low", "high"],
+        10,
+        clock.now() + Duration::from_secs(1000),
+    );
+    allowed.grant.share.in_flight = 1;
+    gate.allow(allowed);
+    let permit = |job: &str, priority| {
+        gate.permit(job.parse().unwrap(), CancellationToken::new())
+            .with_priority(priority)
+    };
+    let taken = permit("low", 0).enter().await.unwrap();
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    for (job, priority) in [("low", 0), ("high", 9)] {
+        let (permit, tell) = (permit(job, priority), tell.clone());
+        tokio::spawn(async move {
+            let place = permit.enter().await.unwrap();
+            tell.send(job).unwrap();
+            drop(place);
+        });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    drop(taken);
+    assert_eq!(told.recv().await, Some("high"));
+    assert_eq!(told.recv().await, Some("low"));
+}

@@ -14,7 +14,7 @@ use stoke_core::units::{BandId, PartitionId, Priority, Rank};
 use stoke_proto::v1::{Encoding, EntryBatch, PartitionStart, Segment, StreamEntriesRequest};
 use tokio::sync::mpsc;
 
-use crate::link::Link;
+use crate::trouble::Cause;
 use crate::worker::Shared;
 use stoke_core::explain::explain;
 
@@ -76,10 +76,12 @@ pub(super) async fn bring(
         return;
     };
     while next.0 < plan.bands {
-        match bring_from(&shared.link, job, plan, &starts, &mut next, &sink).await {
+        match bring_from(shared, job, plan, &starts, &mut next, &sink).await {
             Ok(()) => {}
             Err(BrokenStream::NotTaken) => return,
             Err(error) => {
+                let text = format!("the stream of entries: {}", explain(&error));
+                shared.troubles.note(job, Cause::Entries, text);
                 tracing::warn!(%job, error = explain(&error), "opening the stream of entries again");
                 shared.metrics.stream_reopened();
                 tokio::time::sleep(OPEN_AGAIN).await;
@@ -89,7 +91,7 @@ pub(super) async fn bring(
 }
 
 async fn bring_from(
-    link: &Link,
+    shared: &Shared,
     job: &JobName,
     plan: &PlanSummary,
     starts: &BTreeMap<PartitionId, BandId>,
@@ -105,7 +107,8 @@ async fn bring_from(
         plan: plan.name.clone(),
         partitions: starts.iter().map(from).collect(),
     };
-    let mut stream = link
+    let mut stream = shared
+        .link
         .any()
         .await?
         .stream_entries(request)
@@ -114,6 +117,7 @@ async fn bring_from(
     let mut segments = Vec::new();
     while next.0 < plan.bands {
         let message = stream.message().await?.ok_or(BrokenStream::Early)?;
+        shared.troubles.clear(job, Cause::Entries);
         segments.extend(message.segments);
         if message.band_complete {
             for tasks in merged(std::mem::take(&mut segments), BandId(message.band))? {

@@ -18,7 +18,9 @@ use crate::catalog::LoaderSpec;
 use crate::gate::{Gate, JobPermit, Waiting};
 use crate::origin::{Answer, OriginError};
 use crate::permit::Permit;
+use crate::reach::cache_text;
 use crate::trace;
+use crate::trouble::Cause;
 use crate::worker::Shared;
 
 /// How long until a cache that could not be connected to is tried again.
@@ -53,6 +55,7 @@ pub(super) struct Gave {
 pub(super) struct Goer {
     pub(super) shared: Arc<Shared>,
     pub(super) job: JobName,
+    pub(super) priority: u32,
     pub(super) cache: CacheName,
     pub(super) mode: Mode,
     pub(super) loaders: Vec<Arc<LoaderSpec>>,
@@ -167,7 +170,8 @@ impl Goer {
                 .collect();
             return gave;
         };
-        let permit = gate.permit(self.job.clone(), self.stop.clone()).impatient();
+        let permit = gate.permit(self.job.clone(), self.stop.clone());
+        let permit = permit.with_priority(self.priority).impatient();
         let keys: Vec<String> = tasks.iter().map(|task| task.argument.clone()).collect();
         drop(coming);
         if permit.ready().await.is_err() {
@@ -180,6 +184,7 @@ impl Goer {
         gave.effort.origin_queries = permit.taken();
         match loaded {
             Ok(loaded) => {
+                self.shared.troubles.clear(&self.job, Cause::Origin);
                 gave.effort.origin_rows = loaded.rows;
                 let write = debug_span!(target: trace::TARGET, "write", cache = %self.cache, otel.kind = "client");
                 let writing = self.write(&loader, tasks, loaded.answers, &mut gave);
@@ -188,7 +193,10 @@ impl Goer {
             // The job stands still, or the grant has lapsed: it is loaded when it goes on.
             Err(OriginError::Stopped(_)) => gave.missing = tasks,
             Err(error) if error.is_outage() => {
-                tracing::warn!(job = %self.job, error = error.explain(), "the origin is out of reach");
+                let error = error.explain();
+                tracing::warn!(job = %self.job, error, "the origin is out of reach");
+                let text = format!("origin {:?}: {error}", loader.origin.as_str());
+                self.shared.troubles.note(&self.job, Cause::Origin, text);
                 gave.outage = true;
                 gave.missing = tasks;
             }
@@ -279,6 +287,7 @@ impl Goer {
         let gate = gate
             .unwrap_or_else(|| crate::gate::Gate::new(resource, Arc::clone(&self.shared.clock)));
         gate.permit(self.job.clone(), self.stop.clone())
+            .with_priority(self.priority)
     }
 
     /// The connected cache: tried until it answers, for without it nothing can be done. `None` once stopped.
@@ -293,9 +302,13 @@ impl Goer {
                 )
                 .await??
             {
-                Ok(cache) => return Some(cache),
+                Ok(cache) => {
+                    self.shared.troubles.clear(&self.job, Cause::Cache);
+                    return Some(cache);
+                }
                 Err(error) => {
-                    let error = stoke_core::explain::explain(&error);
+                    let error = cache_text(&self.cache, &error);
+                    self.shared.troubles.note(&self.job, Cause::Cache, &error);
                     tracing::warn!(job = %self.job, cache = %self.cache, error, "cannot connect to the cache, trying again");
                     self.stop
                         .run_until_cancelled(tokio::time::sleep(CONNECT_AGAIN))

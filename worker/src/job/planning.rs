@@ -16,12 +16,15 @@ use stoke_proto::v1::{
 use stoke_store::{Compare, Op, Revision, Txn};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
 use super::{prepare, sample, source_read};
+use crate::gate::{Gate, JobPermit};
 use crate::origin::OriginError;
 use crate::trace;
+use crate::trouble::{Cause, Troubled};
 use crate::worker::Shared;
 
 /// How long until a task whose report could not be sent is done again, while it is still this worker's.
@@ -62,8 +65,13 @@ impl TaskRun {
         let span = tracing::info_span!("job", job = %doing.job);
         let running = async move {
             tracing::info!(%task, "begins a task of planning");
+            let cause = Cause::Planning(task);
+            // Until the leader has it done anew, or the job is over: then this task is dropped.
+            let _troubled = Troubled::by(&doing.shared, &doing.job, [cause]);
             while let Err(error) = traced(&doing, task, attempt).await {
                 tracing::warn!(%task, error, "could not report on a task of planning");
+                let text = format!("planning task {task} cannot be reported: {error}");
+                doing.shared.troubles.note(&doing.job, cause, text);
                 tokio::time::sleep(AGAIN).await;
             }
         };
@@ -105,6 +113,14 @@ pub(super) struct Doing {
     pub(super) shared: Arc<Shared>,
     pub(super) job: JobName,
     pub(super) record: Job,
+}
+
+impl Doing {
+    /// The job's permit to ask what is behind a gate, until the task is dropped.
+    pub(super) fn permit(&self, gate: &Arc<Gate>) -> JobPermit {
+        let permit = gate.permit(self.job.clone(), CancellationToken::new());
+        permit.with_priority(self.record.spec.priority)
+    }
 }
 
 /// Why a task could not be done.
@@ -191,6 +207,10 @@ async fn report(doing: &Doing, task: PlanningTask, attempt: u64) -> Result<(), S
             PlanningTask::Prepare => prepare::prepare(doing).await,
             PlanningTask::Sample => sample::sample(doing).await,
         };
+        if verdict.transient {
+            let text = format!("planning task {task}: {}", verdict.error);
+            (doing.shared.troubles).note(&doing.job, Cause::Planning(task), text);
+        }
         // Whoever does not listen any more says why in its answer.
         let _ = send(Part::Verdict(verdict)).await;
         drop(parts);

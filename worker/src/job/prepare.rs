@@ -10,7 +10,6 @@ use std::time::Duration;
 use stoke_core::job::Work;
 use stoke_core::names::Resource;
 use stoke_proto::v1::SourceVerdict;
-use tokio_util::sync::CancellationToken;
 
 use super::planning::{Doing, Failure};
 use super::recipe;
@@ -63,7 +62,7 @@ async fn prepare_one(doing: &Doing, spec: &LoaderSpec, queries: &mut u64) -> Res
     let mut tries = 0;
     loop {
         tries += 1;
-        let permit = gate.permit(doing.job.clone(), CancellationToken::new());
+        let permit = doing.permit(gate);
         let prepared = origin.prepare(&permit, spec).await;
         permit.answered();
         *queries += permit.taken();

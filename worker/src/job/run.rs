@@ -3,7 +3,7 @@
 //! One task owns everything here. Bounds: entries taken and not settled ([`OPEN_MAX`]), goes that ask the cache
 //! ([`PROBES_MAX`]), goes that load ([`LOADS_MAX`], and the grant's queries in flight), entries to retry (the tracker's).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +29,7 @@ use super::lookahead::Lookahead;
 use super::{Assigned, Stop, recipe};
 use crate::gate::{Gate, Waiting};
 use crate::origin::Origin;
+use crate::trouble::{Cause, Troubled};
 use crate::worker::Shared;
 use stoke_core::explain::explain;
 
@@ -51,6 +52,15 @@ const RETRIES_PER_GO: usize = 2_000;
 /// How long until an entry is tried again at most.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
 
+/// What a run can get into.
+const TROUBLES: [Cause; 5] = [
+    Cause::Entries,
+    Cause::Origin,
+    Cause::Cache,
+    Cause::Retries,
+    Cause::Checkpoint,
+];
+
 /// A go in flight, and what kind it is.
 type Go = BoxFuture<'static, (Kind, Gave)>;
 
@@ -64,6 +74,7 @@ enum Kind {
 pub(super) struct Run {
     shared: Arc<Shared>,
     job: JobName,
+    priority: u32,
     plan: Option<PlanSummary>,
     attempts_max: u32,
     goer: Option<Goer>,
@@ -83,6 +94,9 @@ pub(super) struct Run {
     outage: Option<(Instant, Duration)>,
     /// Until when failed entries are not listed, because that just failed.
     list_again: Instant,
+    /// The ranks that failed for a reason that may pass, and have no outcome yet.
+    retrying: BTreeSet<u64>,
+    _troubled: Troubled,
 }
 
 impl Run {
@@ -108,6 +122,7 @@ impl Run {
         let goer = loaders.map(|loaders| Goer {
             shared: Arc::clone(&shared),
             job: job.clone(),
+            priority: record.spec.priority,
             cache: batch.cache.clone(),
             mode: batch.mode,
             loaders,
@@ -115,6 +130,8 @@ impl Run {
             trace: record.trace.as_str().into(),
         });
         Self {
+            _troubled: Troubled::by(&shared, &job, TROUBLES),
+            retrying: BTreeSet::new(),
             keeper: Keeper::new(
                 Arc::clone(&shared),
                 job.clone(),
@@ -123,6 +140,7 @@ impl Run {
             ),
             shared,
             job,
+            priority: record.spec.priority,
             plan: record.plan.clone(),
             attempts_max: batch.attempts_max,
             goer,
@@ -245,15 +263,15 @@ impl Run {
     }
 
     /// Starts a load of the next batch that is ready, where its origin's gate is open, the grant has a place for it, and
-    /// nobody waits there: then the next query finds the last one's connection free again, and another connection is made
-    /// only where queries take longer than tokens.
+    /// neither this job nor a higher one waits there: then the next query finds the last one's connection free again, and
+    /// another connection is made only where queries take longer than tokens.
     fn start_load(&mut self, goer: &Goer, entrances: &Entrances, may_take: bool) {
         let in_outage = self.outage.is_some_and(|(until, _)| Instant::now() < until);
         if self.loads >= LOADS_MAX || in_outage {
             return;
         }
         let loads = self.loads;
-        let job = &self.job;
+        let (job, priority) = (&self.job, self.priority);
         let may_load = |loader: usize| {
             let entrance = goer
                 .loaders
@@ -261,7 +279,7 @@ impl Run {
                 .and_then(|loader| entrances.get(&loader.origin));
             entrance.is_some_and(|Entrance { gate, origin }| {
                 gate.is_open(job)
-                    && gate.waiting() == 0
+                    && !gate.is_behind(job, priority)
                     && !origin.is_setting_up()
                     && (loads == 0 || gate.in_flight() < gate.in_flight_max())
             })
@@ -273,7 +291,8 @@ impl Run {
         };
         self.loads += 1;
         let (span, goer) = (goer.load_span(&batch), goer.clone());
-        let coming = goer.gate_of(&batch).map(Waiting::at);
+        let coming = goer.gate_of(&batch);
+        let coming = coming.map(|gate| Waiting::at(gate, self.job.clone(), self.priority));
         let going = async move { (Kind::Load, goer.load(batch, coming).await) };
         self.goes.push(Box::pin(going.instrument(span)));
     }
@@ -290,18 +309,34 @@ impl Run {
         gave.missing
             .into_iter()
             .for_each(|task| self.ahead.push(task));
+        let mut again = None;
         for (task, verdict) in gave.verdicts {
             match verdict {
                 Verdict::Done(outcome) => {
                     self.shared.metrics.settled(outcome);
+                    self.retrying.remove(&task.rank.0);
                     self.tracker.settle(task.partition, task.rank, outcome);
                 }
                 Verdict::Failed(reason) => self.fail(task, reason),
                 Verdict::Again(reason) if task.attempts + 1 >= self.attempts_max => {
                     self.fail(task, reason)
                 }
-                Verdict::Again(_) => self.retry_later(task),
+                Verdict::Again(reason) => {
+                    again = Some(reason);
+                    self.retrying.insert(task.rank.0);
+                    self.retry_later(task);
+                }
             }
+        }
+        let troubles = &self.shared.troubles;
+        match again {
+            Some(reason) => {
+                let some = self.retrying.len();
+                let text = format!("{some} entries are tried again: {reason}");
+                troubles.note(&self.job, Cause::Retries, text);
+            }
+            None if self.retrying.is_empty() => troubles.clear(&self.job, Cause::Retries),
+            None => {}
         }
     }
 
@@ -318,6 +353,7 @@ impl Run {
 
     fn fail(&mut self, task: Task, reason: String) {
         self.shared.metrics.settled(Outcome::Failed);
+        self.retrying.remove(&task.rank.0);
         self.tracker
             .settle(task.partition, task.rank, Outcome::Failed);
         let loader = self
@@ -368,6 +404,7 @@ impl Run {
         }
         while let Err(error) = self.keeper.write(self.standing(aborted)).await {
             tracing::warn!(job = %self.job, error = explain(&error), "could not write the last checkpoint");
+            self.note_checkpoint(&error);
             if matches!(error, CheckpointError::Superseded) || !aborted {
                 return;
             }
@@ -396,10 +433,14 @@ impl Run {
             self.settle(kind, gave);
         }
         match written {
-            Some(Ok(())) => Ok(()),
+            Some(Ok(())) => {
+                self.shared.troubles.clear(&self.job, Cause::Checkpoint);
+                Ok(())
+            }
             Some(Err(CheckpointError::Superseded)) => Err(CheckpointError::Superseded),
             Some(Err(error)) => {
                 self.list_again = Instant::now() + CHECKPOINT_EVERY;
+                self.note_checkpoint(&error);
                 tracing::warn!(job = %self.job, error = explain(&error), "could not write a checkpoint, trying again");
                 Ok(())
             }
@@ -408,6 +449,13 @@ impl Run {
                 Ok(())
             }
         }
+    }
+
+    fn note_checkpoint(&self, error: &CheckpointError) {
+        let text = format!("cannot write a checkpoint: {}", explain(error));
+        self.shared
+            .troubles
+            .note(&self.job, Cause::Checkpoint, text);
     }
 
     /// How this worker's part stands.

@@ -11,7 +11,6 @@ use stoke_core::plan::PlanSummary;
 use stoke_core::units::{BandId, PartitionId};
 use stoke_proto::v1::{LoaderSample, SourceVerdict};
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 use super::entries::{self, Brought, Task};
 use super::planning::{Doing, Failure};
@@ -114,7 +113,7 @@ async fn try_loader(
     };
     let tried = evenly(tasks, usize::try_from(most).unwrap_or(usize::MAX));
     let keys: Vec<String> = tried.iter().map(|task| task.argument.clone()).collect();
-    let permit = gate.permit(doing.job.clone(), CancellationToken::new());
+    let permit = doing.permit(gate);
     let loaded = origin.load(&permit, spec, &keys).await;
     permit.answered();
     verdict.origin_queries += permit.taken();

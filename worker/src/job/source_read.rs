@@ -7,7 +7,6 @@ use stoke_core::names::Resource;
 use stoke_proto::v1::send_source_request::Part;
 use stoke_proto::v1::{EntryBatch, SendSourceRequest, SourceVerdict};
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 use super::planning::{Doing, Failure, PARTS_MAX};
 use super::recipe::{self, Readable};
@@ -112,7 +111,7 @@ async fn rows(
                 return Failure::lasting(format!("this worker does not know the {resource}"))
                     .into();
             };
-            let permit = gate.permit(doing.job.clone(), CancellationToken::new());
+            let permit = doing.permit(gate);
             let read = origin.rank(&permit, &query, rules, sink).await;
             let queries = permit.taken();
             match read {

@@ -1,5 +1,7 @@
 //! What can go wrong between a worker and an origin, and whether another attempt may help.
 
+use stoke_core::advice::with_advice;
+
 use crate::permit::Stopped;
 
 /// The cause of an error, as the driver or this crate gives it.
@@ -22,6 +24,18 @@ pub enum OriginError {
         #[source]
         source: Cause,
     },
+    /// No connection: the host or the network fails, TLS does not come about, or the database does not let us in. Nothing was
+    /// asked, so it is no fault of what was to be asked.
+    #[error("cannot {doing}")]
+    NoEntry {
+        /// What was being done: it names the origin and its address.
+        doing: String,
+        /// Whether it may pass by itself. Where it does not, somebody has to mend configuration or database.
+        may_pass: bool,
+        /// Why it failed.
+        #[source]
+        source: Cause,
+    },
     /// Another attempt will not succeed: the query, the credentials or the data must change.
     #[error("cannot {doing}")]
     Permanent {
@@ -37,14 +51,19 @@ impl OriginError {
     /// Whether another attempt may succeed.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Transient { .. })
+        matches!(
+            self,
+            Self::Transient { .. } | Self::NoEntry { may_pass: true, .. }
+        )
     }
 
-    /// Whether the database is out of reach, or lets nobody in for now: another query would meet the same.
+    /// Whether the database is out of reach, or does not let us in: another query would meet the same.
     #[must_use]
     pub fn is_outage(&self) -> bool {
-        let Self::Transient { source, .. } = self else {
-            return false;
+        let source = match self {
+            Self::NoEntry { .. } => return true,
+            Self::Transient { source, .. } => source,
+            Self::Stopped(_) | Self::Permanent { .. } => return false,
         };
         match source.downcast_ref::<sqlx::Error>() {
             Some(sqlx::Error::Io(_)) => true,
@@ -55,10 +74,10 @@ impl OriginError {
         }
     }
 
-    /// The error with all its causes in one line, for lists of failures.
+    /// The error with all its causes in one line, and what to do where that is known: for lists of failures.
     #[must_use]
     pub fn explain(&self) -> String {
-        stoke_core::explain::explain(self)
+        with_advice(&stoke_core::explain::explain(self))
     }
 
     /// From a driver's error: what kind it is follows from the database's code.
@@ -74,6 +93,21 @@ impl OriginError {
                 doing,
                 source: Box::new(error),
             }
+        }
+    }
+
+    /// From what came in place of a connection.
+    pub(super) fn no_entry(doing: impl Into<String>, source: impl Into<Cause>) -> Self {
+        let source = source.into();
+        let may_pass = match source.downcast_ref::<sqlx::Error>() {
+            Some(sqlx::Error::Tls(_)) => false,
+            Some(error) => is_transient(error),
+            None => true,
+        };
+        Self::NoEntry {
+            doing: doing.into(),
+            may_pass,
+            source,
         }
     }
 

@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::TryStreamExt as _;
-use sqlx::{AssertSqlSafe, Executor as _, SqlSafeStr as _};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, SqlSafeStr as _};
 use tokio::sync::mpsc;
 
 mod ask;
@@ -101,8 +101,7 @@ impl Engine {
     pub(super) fn new(config: &OriginConfig) -> Result<Self, OriginError> {
         let doing = || format!("use the URL of origin {:?}", config.name.as_str());
         Ok(Self {
-            doors: Doors::new(&config.url)
-                .map_err(|error| OriginError::permanent(doing(), error))?,
+            doors: Doors::new(config).map_err(|error| OriginError::permanent(doing(), error))?,
             idle: Idle::default(),
             plans: Mutex::default(),
             statement_timeout: config.statement_timeout,
@@ -117,6 +116,14 @@ impl Engine {
 
     pub(super) fn set_idle_max(&self, max: usize) {
         self.idle.set_max(max);
+    }
+
+    /// Opens a connection, and closes it again.
+    pub(super) async fn reach(&self, meter: &mut Meter<'_>) -> Result<(), OriginError> {
+        let session = self.doors.open(meter, self.statement_timeout).await?;
+        // It was let in: how it takes its leave says nothing.
+        let _ = tokio::time::timeout(GRACE, session.connection.close()).await;
+        Ok(())
     }
 
     pub(super) async fn prepare(

@@ -81,6 +81,11 @@ impl Engine {
         self.idle.set_max(max);
     }
 
+    /// Opens the file, and closes it again.
+    pub(super) async fn reach(&self, meter: &mut Meter<'_>) -> Result<(), OriginError> {
+        self.doors.open(meter).await.map(drop)
+    }
+
     pub(super) async fn prepare(
         &self,
         meter: &mut Meter<'_>,
@@ -312,7 +317,10 @@ fn json(row: &SqliteRow, bytes_max: u64, out: &mut Vec<u8>) -> Result<(), String
         out.push(b':');
         value::json(row, index, out).map_err(fault)?;
         if out.len() as u64 >= bytes_max {
-            return Err(format!("the value is larger than {bytes_max} bytes"));
+            return Err(format!(
+                "the value has {} bytes or more, and the loader's max-value-bytes is {bytes_max}",
+                out.len() + 1
+            ));
         }
     }
     out.push(b'}');

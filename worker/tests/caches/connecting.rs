@@ -85,14 +85,14 @@ async fn a_server_that_is_not_there_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cluster_that_leaves_slots_uncovered_is_refused() {
+async fn a_cluster_without_any_owner_is_refused_and_one_that_lacks_some_is_told_of() {
     let cluster = RedisCluster::start_with(3, PARTIAL).unwrap();
     let port = cluster.ports()[0];
     cluster
         .cli(port, &["CLUSTER", "DELSLOTS", "5", "6", "100"])
         .unwrap();
-    let config = CacheConfig::parse(&cluster.urls()[..1], None).unwrap();
-    let error = Cache::connect(config).await.unwrap_err();
+    let error = connect(&cluster.urls()[..1]).await.check().await;
+    let error = error.unwrap_err();
     let CacheError::Uncovered {
         count: 3,
         first: 5,
@@ -107,6 +107,13 @@ async fn a_cluster_that_leaves_slots_uncovered_is_refused() {
             .to_string()
             .contains("3 of 16384 slots uncovered, among them 5 to 6"),
         "{error}"
+    );
+    let alone = Redis::start_with(&[("cluster-enabled", "yes")]);
+    let config = CacheConfig::parse(&[alone.as_ref().unwrap().url()], None).unwrap();
+    let error = Cache::connect(config).await.unwrap_err();
+    assert!(
+        matches!(error, CacheError::Uncovered { count: 16384, .. }),
+        "{error:?}"
     );
 }
 

@@ -274,7 +274,7 @@ async fn a_value_over_the_bound_fails_its_entry() {
     );
     assert_eq!(
         reason(&loaded.answers[1]),
-        "the value is larger than 94 bytes"
+        "the value has 95 bytes or more, and the loader's max-value-bytes is 94"
     );
 }
 

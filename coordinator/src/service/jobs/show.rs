@@ -84,6 +84,7 @@ pub(super) async fn watch(
     let stop = CancellationToken::new();
     let _stop_at_the_end = stop.clone().drop_guard();
     let mut wakeups = Wakeups::spawn(Arc::clone(&shared.store), watched, stop);
+    let mut troubles = shared.troubles_told.subscribe();
     let mut shown = None;
     loop {
         let now = describe::job(&job, shared);
@@ -103,6 +104,8 @@ pub(super) async fn watch(
         tokio::select! {
             () = send.closed() => return,
             () = wakeups.changed() => {}
+            // Its sender is `shared`'s: it does not end before this.
+            _ = troubles.changed() => {}
         }
         tokio::time::sleep(WATCH_APART).await;
         match View::read_job(&*shared.store, &job.name).await {

@@ -44,8 +44,8 @@ pub(super) enum PlanError {
 pub(super) enum RowFault {
     #[error("the column {column:?} {fault}")]
     Value { column: String, fault: Fault },
-    #[error("the value is larger than {0} bytes")]
-    TooLarge(u64),
+    #[error("the value has {bytes} bytes or more, and the loader's max-value-bytes is {max}")]
+    TooLarge { bytes: u64, max: u64 },
 }
 
 /// How many catalogue queries the driver sent, at most, to know a statement's types.
@@ -124,8 +124,13 @@ impl Plan {
                 Some(bytes) => value::json(&column.kind, bytes, out).map_err(fault)?,
                 None => out.extend_from_slice(b"null"),
             }
-            if out.len() as u64 >= bytes_max {
-                return Err(RowFault::TooLarge(bytes_max));
+            let bytes = out.len() as u64;
+            if bytes >= bytes_max {
+                // With the brace that closes it, it would be one byte more.
+                return Err(RowFault::TooLarge {
+                    bytes: bytes + 1,
+                    max: bytes_max,
+                });
             }
         }
         out.extend_from_slice(if self.columns.is_empty() { b"{}" } else { b"}" });

@@ -2,14 +2,15 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use sqlx::ConnectOptions as _;
-use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 
-use crate::catalog::SecretUrl;
+use crate::catalog::{OriginConfig, TlsFiles};
 use crate::origin::error::{NoAnswer, OriginError};
 use crate::origin::meter::Meter;
 
@@ -48,6 +49,8 @@ const URL_PARAMETERS: [&str; 18] = [
 /// How to open sessions. It shows nothing of itself: the driver's options show their password.
 pub(super) struct Doors {
     options: PgConnectOptions,
+    /// What opening one is called in errors: it names origin, host and database, and no credentials.
+    doing: String,
     /// Whether the server takes `client_connection_check_interval`: from version 14 on, where the system can tell.
     checks: AtomicBool,
 }
@@ -66,8 +69,8 @@ impl fmt::Debug for Doors {
 }
 
 impl Doors {
-    pub(super) fn new(url: &SecretUrl) -> Result<Self, UrlError> {
-        let text = url.expose();
+    pub(super) fn new(config: &OriginConfig) -> Result<Self, UrlError> {
+        let text = config.url.expose();
         if let Some((_, parameters)) = text.split_once('?') {
             for parameter in parameters.split('&') {
                 let name = parameter.split('=').next().unwrap_or_default();
@@ -79,12 +82,20 @@ impl Doors {
             }
         }
         let options: PgConnectOptions = text.parse().map_err(UrlError::Form)?;
-        let options = options
+        let doing = format!(
+            "connect to origin {:?} at {}:{}/{}",
+            config.name.as_str(),
+            options.get_host(),
+            options.get_port(),
+            options.get_database().unwrap_or_default()
+        );
+        let options = with_tls(options, text, &config.tls)?
             .application_name(APPLICATION_NAME)
             .statement_cache_capacity(STATEMENTS_MAX)
             .disable_statement_logging();
         Ok(Self {
             options,
+            doing,
             checks: AtomicBool::new(true),
         })
     }
@@ -95,7 +106,6 @@ impl Doors {
         meter: &mut Meter<'_>,
         statement_timeout: Duration,
     ) -> Result<Session, OriginError> {
-        const DOING: &str = "connect to the database";
         let base = self.options.clone().options([
             (
                 "statement_timeout",
@@ -125,11 +135,59 @@ impl Doors {
                 Ok(Err(error)) if checks && refuses_setting(&error) => {
                     self.checks.store(false, Relaxed)
                 }
-                Ok(Err(error)) => return Err(OriginError::from_driver(DOING, error)),
-                Err(_) => return Err(OriginError::transient(DOING, NoAnswer(CONNECT_TIME_MAX))),
+                Ok(Err(error)) => return Err(OriginError::no_entry(self.doing.clone(), error)),
+                Err(_) => {
+                    let late = NoAnswer(CONNECT_TIME_MAX);
+                    return Err(OriginError::no_entry(self.doing.clone(), late));
+                }
             }
         }
     }
+}
+
+/// The options with what the configuration says of TLS. Where it names an authority, the server's certificate is looked
+/// at: fully where the URL has no `sslmode`, and as libpq does where that is `require`.
+fn with_tls(
+    mut options: PgConnectOptions,
+    url: &str,
+    files: &TlsFiles,
+) -> Result<PgConnectOptions, UrlError> {
+    let parameters = url.split_once('?').map_or("", |(_, parameters)| parameters);
+    let says = |names: &[&str]| {
+        let mut said = parameters.split('&').filter_map(|p| p.split('=').next());
+        said.any(|name| names.contains(&name))
+    };
+    let stated = says(&["sslmode", "ssl-mode"]) || std::env::var_os("PGSSLMODE").is_some();
+    let has_authority = files.ca.is_some() || says(&["sslrootcert", "ssl-root-cert", "ssl-ca"]);
+    let has_files = *files != TlsFiles::default();
+    let mode = match options.get_ssl_mode() {
+        PgSslMode::Allow => return Err(UrlError::Allow),
+        PgSslMode::Disable if has_files => return Err(UrlError::TlsUnasked),
+        PgSslMode::Prefer if stated && has_authority => return Err(UrlError::Prefer),
+        PgSslMode::Prefer if has_authority => PgSslMode::VerifyFull,
+        PgSslMode::Prefer if has_files && !stated => PgSslMode::Require,
+        PgSslMode::Require if has_authority => PgSslMode::VerifyCa,
+        mode => mode,
+    };
+    options = options.ssl_mode(mode);
+    if let Some(ca) = &files.ca {
+        options = options.ssl_root_cert(readable(ca)?);
+    }
+    if let Some((certificate, key)) = &files.identity {
+        options = options
+            .ssl_client_cert(readable(certificate)?)
+            .ssl_client_key(readable(key)?);
+    }
+    Ok(options)
+}
+
+/// A file that can be opened: the driver would take it for a network that fails.
+fn readable(path: &Path) -> Result<&Path, UrlError> {
+    std::fs::File::open(path).map_err(|source| UrlError::File {
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(path)
 }
 
 /// Whether the server refused a setting of the start-up message: it does not know it, or not on this system.
@@ -145,4 +203,70 @@ pub(super) enum UrlError {
     Parameter(String),
     #[error("the URL is malformed: write it as postgres://user:password@host:port/database")]
     Form(#[source] sqlx::Error),
+    #[error("sslmode=allow is not supported: write prefer or require for TLS, or disable")]
+    Allow,
+    #[error(
+        "sslmode=prefer looks at no certificate and goes without TLS where the server has none, but an authority is \
+         given: write sslmode=verify-full"
+    )]
+    Prefer,
+    #[error(
+        "there are files for TLS, but sslmode=disable: write sslmode=verify-full, or remove the files"
+    )]
+    TlsUnasked,
+    #[error("cannot read {}", path.display())]
+    File {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(parameters: &str, files: &TlsFiles) -> Result<PgSslMode, UrlError> {
+        let url = format!("postgres://u@h/d{parameters}");
+        with_tls(url.parse().unwrap(), &url, files).map(|options| options.get_ssl_mode())
+    }
+
+    #[test]
+    fn an_authority_means_that_the_servers_certificate_is_looked_at() {
+        let file: PathBuf = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml").into();
+        let none = TlsFiles::default();
+        let authority = TlsFiles {
+            ca: Some(file.clone()),
+            identity: None,
+        };
+        let identity = TlsFiles {
+            ca: None,
+            identity: Some((file.clone(), file)),
+        };
+        let of = |parameters: &str, files: &TlsFiles| format!("{:?}", mode(parameters, files));
+        assert_eq!(of("", &none), "Ok(Prefer)");
+        assert_eq!(of("?sslmode=require", &none), "Ok(Require)");
+        assert_eq!(of("", &authority), "Ok(VerifyFull)");
+        assert_eq!(of("?sslmode=require", &authority), "Ok(VerifyCa)");
+        assert_eq!(of("?sslmode=verify-ca", &authority), "Ok(VerifyCa)");
+        assert_eq!(of("", &identity), "Ok(Require)");
+        assert!(matches!(
+            mode("?sslmode=prefer", &authority),
+            Err(UrlError::Prefer)
+        ));
+        assert!(matches!(
+            mode("?sslmode=disable", &authority),
+            Err(UrlError::TlsUnasked)
+        ));
+        assert!(matches!(
+            mode("?sslmode=allow", &none),
+            Err(UrlError::Allow)
+        ));
+        let missing = TlsFiles {
+            ca: Some("/no/such/ca.pem".into()),
+            identity: None,
+        };
+        let error = mode("", &missing).unwrap_err();
+        assert!(error.to_string().contains("/no/such/ca.pem"), "{error}");
+    }
 }

@@ -32,7 +32,7 @@ impl Doors {
 
     pub(super) async fn open(&self, meter: &mut Meter<'_>) -> Result<Session, OriginError> {
         let doing = || format!("open the SQLite file {}", self.path.display());
-        let failed = |error| OriginError::from_driver(doing(), error);
+        let failed = |error: sqlx::Error| OriginError::no_entry(doing(), error);
         let options = SqliteConnectOptions::new()
             .filename(&self.path)
             .read_only(true)
