@@ -18,11 +18,13 @@ quickstart: deps ## warm a real Redis Cluster from a real PostgreSQL on this mac
 test: deps ## all tests, against real servers that they start themselves
 	cargo test --workspace --locked
 
-lint: ## formatting, clippy, and buf for the protobuf files
+lint: ## formatting, clippy, and buf for the protobuf files: their style, and that clients of the last tag go on
 	@deploy/install-dependencies build lint
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cd proto && $(buf) lint
+	proto/check-breaking $(buf)
+	proto/test-check-breaking $(buf)
 
 clean: ## remove what was built
 	cargo clean

@@ -14,7 +14,7 @@ mod step;
 pub(crate) use step::{Planning, merges, tasks};
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +47,8 @@ pub(crate) struct Lead {
     allocators: BTreeMap<Resource, Allocator>,
     aborting: BTreeMap<JobName, Moment>,
     watcher: Watcher,
+    /// What cannot be read, and has been said.
+    unreadable: BTreeSet<String>,
     tasks: TaskTracker,
     /// Ends the tasks.
     stop: CancellationToken,
@@ -69,6 +71,7 @@ impl Lead {
             allocators: BTreeMap::new(),
             aborting: BTreeMap::new(),
             watcher: Watcher::default(),
+            unreadable: BTreeSet::new(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         }
@@ -125,6 +128,7 @@ impl Lead {
         let view = View::read(&*self.shared.store).await?;
         let received = self.shared.clock.now();
         self.tell(&view, received);
+        self.warn_of_unreadable(&view);
         if !self.waits_for_restored_store(&view, received) {
             self.share_budgets(&view, received).await?;
         }
@@ -168,6 +172,17 @@ impl Lead {
     fn show(&self, board: Option<Board>) {
         let shown = self.shared.board.lock();
         *shown.unwrap_or_else(std::sync::PoisonError::into_inner) = board;
+    }
+
+    /// Says once of each record that it cannot be read, and what that does.
+    fn warn_of_unreadable(&mut self, view: &View) {
+        let found = view.unreadable();
+        for (error, so) in &found {
+            if !self.unreadable.contains(error) {
+                tracing::warn!(error, so, "cannot read a worker's record");
+            }
+        }
+        self.unreadable = found.into_iter().map(|(error, _)| error).collect();
     }
 
     /// Whether nothing may be granted for now: the store's revision went back, or its id changed, so that workers may

@@ -60,6 +60,7 @@ pub(crate) struct Shared {
     pub(crate) plans: PlanStore,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) intake: Intake,
+    pub(crate) limits: service::Limits,
     pub(crate) leading: watch::Sender<Leading>,
     pub(crate) sightings: Mutex<Sightings>,
     /// What attached workers last reported of their queries: by worker, then resource.

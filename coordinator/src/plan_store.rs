@@ -10,7 +10,7 @@ mod uploads;
 
 pub use band_file::{BandFileError, read_segments};
 pub use batch::{BadBatch, SOURCE_BYTES_MAX, bytes_of, entries, rows_to_batch};
-pub use uploads::UploadWriter;
+pub use uploads::{StoredUpload, UploadWriter};
 
 use std::sync::Arc;
 use std::time::Instant;

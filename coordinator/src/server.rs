@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures::Stream;
 use stoke_core::records::{Leader, Peer, PlanStoreId, keys};
 use stoke_proto::v1::budget_service_server::BudgetServiceServer;
+use stoke_proto::v1::fleet_service_server::FleetServiceServer;
 use stoke_proto::v1::job_service_server::JobServiceServer;
 use stoke_proto::v1::worker_service_server::WorkerServiceServer;
 use stoke_proto::{FILE_DESCRIPTOR_SET, MESSAGE_BYTES_MAX};
@@ -28,7 +29,7 @@ use crate::intake::Intake;
 use crate::lead::{Ended, Lead};
 use crate::metrics::{self, Metrics};
 use crate::plan_store::{PlanStore, PlanStoreError};
-use crate::service::{Budgets, Jobs, Workers};
+use crate::service::{Budgets, Fleet, Jobs, Limits, Workers};
 use crate::view::ViewError;
 use crate::{Leading, Settings, Shared};
 use stoke_core::explain::explain;
@@ -37,6 +38,11 @@ use stoke_core::explain::explain;
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(20);
 /// How long a probe may take.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How many calls one connection may have open at a time; a client's library keeps further ones back. Workers have few:
+/// a stream for each of up to 100 jobs.
+const CALLS_PER_CONNECTION_MAX: u32 = 1024;
+/// How many bytes of metadata a call may bring.
+const HEADER_BYTES_MAX: u32 = 16 * 1024;
 /// How long open calls may take to end once the coordinator is told to stop.
 const DRAIN_MAX: Duration = Duration::from_secs(3);
 
@@ -121,6 +127,7 @@ impl Coordinator {
             plans,
             clock,
             intake: Intake::default(),
+            limits: Limits::default(),
             leading,
             sightings: std::sync::Mutex::default(),
             uses: std::sync::Mutex::default(),
@@ -235,23 +242,34 @@ where
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
         .build_v1()?;
+    // What Python's client still asks for.
+    let reflection_v1alpha = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .build_v1alpha()?;
     let (reporter, health_service) = tonic_health::server::health_reporter();
     let jobs = JobServiceServer::new(Jobs::new(Arc::clone(shared), cancel.clone()));
     let budgets = BudgetServiceServer::new(Budgets::new(Arc::clone(shared), cancel.clone()));
+    let fleet = FleetServiceServer::new(Fleet::new(Arc::clone(shared)));
     let workers = WorkerServiceServer::new(Workers::new(Arc::clone(shared), cancel.clone()));
     let calls = &shared.calls;
     let router = tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .tcp_nodelay(true)
+        .max_concurrent_streams(CALLS_PER_CONNECTION_MAX)
+        .http2_max_header_list_size(HEADER_BYTES_MAX)
         .add_service(calls.around(jobs.max_decoding_message_size(MESSAGE_BYTES_MAX)))
         .add_service(calls.around(budgets.max_decoding_message_size(MESSAGE_BYTES_MAX)))
+        .add_service(calls.around(fleet.max_decoding_message_size(MESSAGE_BYTES_MAX)))
         .add_service(calls.around(workers.max_decoding_message_size(MESSAGE_BYTES_MAX)))
         .add_service(health_service)
-        .add_service(reflection);
+        .add_service(reflection)
+        .add_service(reflection_v1alpha);
     let (stop, health) = (cancel.clone(), Arc::clone(health));
     Ok(tokio::spawn(async move {
         reporter.set_serving::<JobServiceServer<Jobs>>().await;
         reporter.set_serving::<BudgetServiceServer<Budgets>>().await;
+        reporter.set_serving::<FleetServiceServer<Fleet>>().await;
         reporter.set_serving::<WorkerServiceServer<Workers>>().await;
         health.set_serving(true);
         let served = router

@@ -4,13 +4,18 @@
 
 mod budgets;
 mod describe;
+mod fleet;
 mod jobs;
+mod limits;
 mod parse;
 mod refusal;
+mod streams;
 mod workers;
 
 pub(crate) use budgets::Budgets;
+pub(crate) use fleet::Fleet;
 pub(crate) use jobs::Jobs;
+pub(crate) use limits::Limits;
 pub(crate) use workers::Workers;
 
 use stoke_core::records::{Leader, keys};
@@ -21,11 +26,6 @@ use refusal::Refusal;
 
 /// How often a mutation is decided anew when a record it read changed before it was committed.
 const COMMIT_ATTEMPTS_MAX: usize = 16;
-
-/// What a watch ends with where the coordinator stops before what is watched is over.
-fn stopping() -> tonic::Status {
-    tonic::Status::unavailable("this coordinator stops: watch again, at another")
-}
 
 impl Shared {
     /// This leader's fence.

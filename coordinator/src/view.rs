@@ -1,4 +1,18 @@
 //! What the coordinator knows: the store's records, parsed, all as they stood at one revision.
+//!
+//! A record that cannot be read (a newer Stoke wrote it, or it is damaged) is met by what depends on it:
+//!
+//! | record | written by | what an unreadable one does |
+//! |---|---|---|
+//! | `member` | worker | that worker counts as absent: it gets no work, and its partitions go to others. What it was granted is decided by caps and acks, not by this |
+//! | `ckpt` | worker | its job stands as it is: no step is taken, nothing moves, nothing ends, since what is done is not known (W1, W3) |
+//! | `ack` | worker | its resource is frozen: no cap and no ledger changes, since what is reserved is not known (B1) |
+//! | `past` | coordinator | that job cannot be shown |
+//! | `job`, `run`, `read`, `assign`, `ledger`, `cap` | coordinator | an error: another coordinator, a newer one, decides here, and this one must not |
+
+mod past;
+
+pub use past::JobsPage;
 
 use std::collections::BTreeMap;
 
@@ -11,6 +25,8 @@ use stoke_core::records::{
 };
 use stoke_store::record::{self, RecordError};
 use stoke_store::{KeyValue, Keys, Revision, Snapshot, Store, StoreError};
+
+use past::{is_past, past_job};
 
 /// A record with its mod revision.
 #[derive(Clone, Debug)]
@@ -74,6 +90,10 @@ pub struct JobView {
     pub owners: BTreeMap<WorkerName, Owner>,
     /// The budgets' targets of the origins that its samples came from, where they have one: for forecasts.
     pub targets: BTreeMap<OriginName, Share>,
+    /// Checkpoints of its owners that cannot be read, and why: as long as there are any, the job stands as it is.
+    pub unread: BTreeMap<WorkerName, String>,
+    /// Whether it is over and nothing but its last record is left.
+    pub is_past: bool,
 }
 
 impl JobView {
@@ -141,10 +161,14 @@ pub struct View {
     pub jobs: BTreeMap<JobName, JobView>,
     /// The records of each resource's budget.
     pub resources: BTreeMap<Resource, Observed>,
+    /// Workers whose membership cannot be read, and why.
+    pub strangers: BTreeMap<WorkerName, String>,
+    /// Resources with acks that cannot be read, and why: their budgets must not be changed.
+    pub frozen: BTreeMap<Resource, String>,
 }
 
 impl View {
-    /// The keys of all that the leader decides on.
+    /// The keys of all that the leader decides on. Absent: jobs that are over, of which there are any number.
     #[must_use]
     pub fn keys() -> Vec<Keys> {
         let prefixes = [
@@ -184,9 +208,14 @@ impl View {
             Keys::Prefix(keys::assignments(job)),
             Keys::Prefix(keys::checkpoints(job)),
             Keys::Prefix(keys::LEDGERS.to_owned()),
+            Keys::One(keys::past(job)),
         ];
         let snapshot = store.read(&one).await?;
-        Ok(Self::parse(&snapshot)?.jobs.remove(job))
+        let mut view = Self::parse(&snapshot)?;
+        if let Some(past) = snapshot.entries.iter().find(is_past) {
+            return Ok(past_job(past, &view.resources)?);
+        }
+        Ok(view.jobs.remove(job))
     }
 
     /// Reads the members and the budgets at one revision.
@@ -201,6 +230,20 @@ impl View {
         Ok(Self::parse(&snapshot)?)
     }
 
+    /// What cannot be read, and what follows from that.
+    #[must_use]
+    pub fn unreadable(&self) -> Vec<(String, &'static str)> {
+        let strangers = self.strangers.values();
+        let frozen = self.frozen.values();
+        let unread = self.jobs.values().flat_map(|job| job.unread.values());
+        let say = |so| move |error: &String| (error.clone(), so);
+        strangers
+            .map(say("the worker gets no work"))
+            .chain(frozen.map(say("its budget stays as it is")))
+            .chain(unread.map(say("the job stands as it is")))
+            .collect()
+    }
+
     fn parse(snapshot: &Snapshot) -> Result<Self, RecordError> {
         let mut view = Self {
             read_at: (snapshot.cluster_id, snapshot.revision),
@@ -210,12 +253,18 @@ impl View {
         let mut reads: BTreeMap<JobName, BTreeMap<PlanningTask, At<SourceTask>>> = BTreeMap::new();
         let mut assignments = Vec::new();
         let mut checkpoints = BTreeMap::new();
+        let mut unread: Vec<(JobName, WorkerName, String)> = Vec::new();
         for entry in &snapshot.entries {
             let Some((kind, rest)) = entry.key.split_once('/') else {
                 continue;
             };
             match kind {
-                "member" => insert(&mut view.members, rest.parse().ok(), record::decode(entry)?),
+                "member" => match record::decode(entry) {
+                    Ok(member) => insert(&mut view.members, rest.parse().ok(), member),
+                    Err(error) => {
+                        insert(&mut view.strangers, rest.parse().ok(), error.to_string());
+                    }
+                },
                 "ledger" => {
                     let ledger = at::<Ledger>(entry)?;
                     if let Ok(resource) = rest.parse() {
@@ -234,13 +283,17 @@ impl View {
                     }
                 }
                 "ack" => {
-                    let ack = at::<Ack>(entry)?;
-                    if let Some((resource, worker)) = keys::resource_and_worker(rest) {
-                        view.resources
-                            .entry(resource)
-                            .or_default()
-                            .acks
-                            .insert(worker, (ack.value, ack.revision));
+                    let Some((resource, worker)) = keys::resource_and_worker(rest) else {
+                        continue;
+                    };
+                    match at::<Ack>(entry) {
+                        Ok(ack) => {
+                            let observed = view.resources.entry(resource).or_default();
+                            observed.acks.insert(worker, (ack.value, ack.revision));
+                        }
+                        Err(error) => {
+                            view.frozen.insert(resource, error.to_string());
+                        }
                     }
                 }
                 "job" => {
@@ -258,6 +311,8 @@ impl View {
                             reads: BTreeMap::new(),
                             owners: BTreeMap::new(),
                             targets: BTreeMap::new(),
+                            unread: BTreeMap::new(),
+                            is_past: false,
                         };
                         view.jobs.insert(name, job);
                     }
@@ -273,11 +328,15 @@ impl View {
                     assignments
                         .extend(job_and::<WorkerName>(rest).zip(Some(at::<Assignment>(entry)?)))
                 }
-                "ckpt" => insert(
-                    &mut checkpoints,
-                    job_and::<WorkerName>(rest),
-                    at::<Checkpoint>(entry)?,
-                ),
+                "ckpt" => match at::<Checkpoint>(entry) {
+                    Ok(checkpoint) => {
+                        insert(&mut checkpoints, job_and::<WorkerName>(rest), checkpoint)
+                    }
+                    Err(error) => unread.extend(
+                        job_and::<WorkerName>(rest)
+                            .map(|(job, worker)| (job, worker, error.to_string())),
+                    ),
+                },
                 _ => {}
             }
         }
@@ -293,23 +352,33 @@ impl View {
                 );
             }
         }
+        for (job, worker, why) in unread {
+            if let Some(job) = view.jobs.get_mut(&job) {
+                job.unread.insert(worker, why);
+            }
+        }
         for (name, job) in &mut view.jobs {
             if let Some(life) = lives.remove(name) {
                 job.life = life;
             }
             job.reads = reads.remove(name).unwrap_or_default();
-            let origins = job.record.value.samples.iter().map(|sample| &sample.origin);
-            let target = |origin: &OriginName| {
-                let (ledger, _) = view
-                    .resources
-                    .get(&Resource::Origin(origin.clone()))?
-                    .ledger?;
-                Some((origin.clone(), ledger.target))
-            };
-            job.targets = origins.filter_map(target).collect();
+            job.targets = targets(&job.record.value, &view.resources);
         }
         Ok(view)
     }
+}
+
+/// The budgets' targets of the origins that a job's samples came from.
+fn targets(
+    job: &records::Job,
+    resources: &BTreeMap<Resource, Observed>,
+) -> BTreeMap<OriginName, Share> {
+    let target = |origin: &OriginName| {
+        let observed = resources.get(&Resource::Origin(origin.clone()))?;
+        Some((origin.clone(), observed.ledger?.0.target))
+    };
+    let origins = job.samples.iter().map(|sample| &sample.origin);
+    origins.filter_map(target).collect()
 }
 
 fn insert<K: Ord, V>(map: &mut BTreeMap<K, V>, key: Option<K>, value: V) {

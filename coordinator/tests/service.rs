@@ -2,14 +2,24 @@
 //! workers do.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
+#[path = "service/bounds.rs"]
+mod bounds;
 #[path = "service/budgets.rs"]
 mod budgets;
 #[path = "service/cluster.rs"]
 mod cluster;
 #[path = "service/creating.rs"]
 mod creating;
+#[path = "service/exporting.rs"]
+mod exporting;
+#[path = "service/fleet.rs"]
+mod fleet;
 #[path = "service/life.rs"]
 mod life;
+#[path = "service/past.rs"]
+mod past;
+#[path = "service/refusing.rs"]
+mod refusing;
 #[path = "service/several.rs"]
 mod several;
 #[path = "service/sources.rs"]
@@ -20,3 +30,5 @@ mod streaming;
 mod troubles;
 #[path = "service/uploading.rs"]
 mod uploading;
+#[path = "service/versions.rs"]
+mod versions;

@@ -24,6 +24,20 @@ fn check(text: &str) -> Result<(), NotAName> {
         .ok_or_else(|| NotAName(text.chars().take(80).collect()))
 }
 
+/// Checks a label's key: a name, or two with a slash between them, of at most [`NAME_LENGTH_MAX`] bytes together.
+///
+/// # Errors
+/// Where it is none.
+pub fn check_label_key(key: &str) -> Result<(), NotAName> {
+    let (first, second) = key.split_once('/').unwrap_or((key, "x"));
+    check(first)?;
+    check(second)?;
+    if key.len() > NAME_LENGTH_MAX {
+        return Err(NotAName(key.chars().take(80).collect()));
+    }
+    Ok(())
+}
+
 macro_rules! name {
     ($(#[$meta:meta])* $name:ident) => {
         $(#[$meta])*
@@ -161,6 +175,16 @@ mod tests {
         }
         for bad in ["", "-a", "a/b", "a b", "ä", ".hidden", &"x".repeat(64)] {
             assert!(bad.parse::<JobName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn label_keys_are_names_or_two_with_a_slash() {
+        for fine in ["team", "app.kubernetes.io/name"] {
+            assert!(check_label_key(fine).is_ok(), "{fine}");
+        }
+        for bad in ["", "/", "a/", "/a", "a/b/c", "a b", "a=b", &"x".repeat(64)] {
+            assert!(check_label_key(bad).is_err(), "{bad}");
         }
     }
 

@@ -10,6 +10,7 @@
 //! | `ack/R/W` | worker | [`Ack`](crate::ledger::Ack) |
 //! | `request/ID` | coordinator | [`Request`] |
 //! | `job/J` | coordinator | [`Job`] |
+//! | `past/J'` | coordinator | [`Past`]: all that is left of a job that is over, instead of its other records; J' is J turned round so that the newest comes first |
 //! | `run/J` | coordinator | [`Life`](crate::job::Life): may job J query |
 //! | `read/J/TASK` | coordinator | [`SourceTask`]: who does this [`PlanningTask`] for J |
 //! | `assign/J/W` | coordinator | [`Assignment`] |
@@ -23,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::job::Spec;
+use crate::job::{Life, Spec};
 use crate::names::{CacheName, JobName, LoaderName, OriginName, Resource, SourceName, WorkerName};
 use crate::plan::PlanSummary;
 use crate::progress::{Effort, PartitionState, Tally};
@@ -58,6 +59,8 @@ pub mod keys {
     pub const ASSIGNMENTS: &str = "assign/";
     /// All checkpoints.
     pub const CHECKPOINTS: &str = "ckpt/";
+    /// All jobs that are over: thousands, so they are read in pages, and never by those who decide.
+    pub const PAST: &str = "past/";
 
     /// A coordinator's.
     #[must_use]
@@ -116,6 +119,31 @@ pub mod keys {
     #[must_use]
     pub fn run(job: &JobName) -> String {
         format!("{RUNS}{job}")
+    }
+
+    /// That of a job that is over. Stores read a few keys of many in ascending order only, and lists begin with the newest
+    /// job: so each digit of its name is turned round (0 becomes f, 9 becomes 6, f becomes 0), which keeps the length and
+    /// reverses the order of names that differ in their digits.
+    #[must_use]
+    pub fn past(job: &JobName) -> String {
+        format!("{PAST}{}", turned(job.as_str()))
+    }
+
+    /// The job that a key below [`PAST`] names.
+    #[must_use]
+    pub fn past_job(key: &str) -> Option<JobName> {
+        turned(key.strip_prefix(PAST)?).parse().ok()
+    }
+
+    /// Its own inverse.
+    fn turned(name: &str) -> String {
+        let turn = |c: char| {
+            let digit = c.to_digit(16).filter(|_| !c.is_ascii_uppercase());
+            digit
+                .and_then(|digit| char::from_digit(15 - digit, 16))
+                .unwrap_or(c)
+        };
+        name.chars().map(turn).collect()
     }
 
     /// Those of a job's planning.
@@ -247,6 +275,15 @@ pub struct Job {
     /// The trace that the job belongs to, as W3C's `traceparent`; empty where nobody traces.
     #[serde(default)]
     pub trace: String,
+}
+
+/// A job that is over, and of which nothing else is left: one record, put by the transaction that deletes the others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Past {
+    /// The job, with its result.
+    pub job: Job,
+    /// How it ended.
+    pub life: Life,
 }
 
 /// What reading a key source gave.
@@ -386,6 +423,25 @@ mod tests {
             Some((resource, worker))
         );
         assert_eq!(keys::resource_and_worker("nonsense"), None);
+    }
+
+    #[test]
+    fn keys_of_jobs_that_are_over_tell_the_job_and_have_the_newest_first() {
+        let names = [
+            "1795423882384-f53387",
+            "1795423882385-000000",
+            "1795423882385-00000a",
+            "1795423882385-9fffff",
+            "1795423882385-a00000",
+            "2795423882385-000000",
+        ];
+        let names = names.map(|name| name.parse::<JobName>().unwrap());
+        let mut keys: Vec<String> = names.iter().map(keys::past).collect();
+        let told = keys.iter().map(|key| keys::past_job(key).unwrap());
+        assert!(told.eq(names.iter().cloned()));
+        keys.reverse();
+        assert!(keys.is_sorted(), "{keys:?}");
+        assert_eq!(keys::past_job("job/j"), None);
     }
 
     #[test]

@@ -205,6 +205,6 @@ impl Store for EtcdStore {
 }
 
 fn keys_text(keys: &Keys) -> &str {
-    let (Keys::One(text) | Keys::Prefix(text)) = keys;
+    let (Keys::One(text) | Keys::Prefix(text) | Keys::Page { prefix: text, .. }) = keys;
     text
 }

@@ -56,6 +56,16 @@ pub enum Keys {
     One(String),
     /// All keys that begin so.
     Prefix(String),
+    /// Of the keys that begin so, the first `limit` that come after one: for what there may be thousands of. Watched, it
+    /// is as [`Keys::Prefix`].
+    Page {
+        /// What they begin with; not empty.
+        prefix: String,
+        /// The key after which they begin, the prefix included; empty: with the first.
+        after: String,
+        /// How many at most; at least 1.
+        limit: usize,
+    },
 }
 
 /// Some keys, all as they stood at one revision.

@@ -28,6 +28,11 @@ impl Lead {
         let nobody = BTreeSet::new();
         let nothing = Observed::default();
         for resource in resources {
+            if view.frozen.contains_key(resource) {
+                // What is reserved is not known: nothing is given, nothing taken back, and all clocks begin anew then.
+                self.allocators.remove(resource);
+                continue;
+            }
             let observed = view.resources.get(resource).unwrap_or(&nothing);
             let Some(wanted) = wanted(configured.get(resource).copied(), observed) else {
                 continue;

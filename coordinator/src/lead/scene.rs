@@ -145,6 +145,13 @@ impl Scene {
             .unwrap()
     }
 
+    /// The keys of all records of jobs that a leader reads.
+    pub(super) fn decided_on(&self) -> Vec<String> {
+        let read = self.store.read(&View::keys()).now_or_never();
+        let entries = read.unwrap().unwrap().entries;
+        entries.into_iter().map(|entry| entry.key).collect()
+    }
+
     /// Commits what a step wants, under the leader's fence. The store refuses what etcd would find too large.
     pub(super) fn commit(&self, mut txn: Txn) -> TxnOutcome {
         txn.compares.push(self.fence.clone());

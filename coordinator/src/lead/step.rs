@@ -100,6 +100,9 @@ impl std::convert::From<Txn> for Step {
 /// What to commit for this job next; `None` where there is nothing to do now.
 #[must_use]
 pub(super) fn next(job: &JobView, around: &Surroundings<'_>) -> Option<Step> {
+    if !job.unread.is_empty() {
+        return None;
+    }
     match job.life.value.phase {
         Phase::Pending => planning::pending(job, around),
         Phase::Planning => planning::next(job, around),
@@ -189,8 +192,12 @@ fn fail(job: &JobView, around: &Surroundings<'_>, reason: String) -> Option<Step
     end(job, around, Phase::Failed, reason)
 }
 
-/// Deletes what a job that is over has left of assignments, checkpoints and sources being read.
+/// Deletes what a job that is over has left of assignments, checkpoints and sources being read; in the end, makes one
+/// record of the last two, where nobody who decides reads it any more. So it is with jobs that an older Stoke has left.
 fn clean_up(job: &JobView) -> Option<Step> {
+    if job.is_past {
+        return None;
+    }
     let owners = job.owners.keys().flat_map(|w| {
         [
             keys::assignment(&job.name, w),
@@ -206,13 +213,35 @@ fn clean_up(job: &JobView) -> Option<Step> {
         .take(TXN_OPS_MAX - 2)
         .map(Op::Delete)
         .collect();
-    (!left.is_empty()).then(|| {
+    if left.is_empty() {
+        return Some(become_past(job).into());
+    }
+    Some(
         Txn {
             compares: Vec::new(),
             ops: left,
         }
-        .into()
-    })
+        .into(),
+    )
+}
+
+fn become_past(job: &JobView) -> Txn {
+    let (record, run) = (keys::job(&job.name), keys::run(&job.name));
+    let past = records::Past {
+        job: job.record.value.clone(),
+        life: job.life.value.clone(),
+    };
+    Txn {
+        compares: vec![
+            Compare::ModRevision(record.clone(), Revision(job.record.revision)),
+            unchanged_life(job),
+        ],
+        ops: vec![
+            put(keys::past(&job.name), &past),
+            Op::Delete(record),
+            Op::Delete(run),
+        ],
+    }
 }
 
 fn moved(job: &JobView, phase: Phase, reason: impl Into<String>) -> Result<Life, IllegalMove> {

@@ -9,11 +9,20 @@ use stoke_proto::v1::EntryBatch;
 
 use super::{PlanStore, PlanStoreError, failed};
 
-/// Writes one upload; nothing is there before [`UploadWriter::finish`].
+/// Writes one upload; nothing is there before [`UploadWriter::finish`]. Dropped before, it leaves nothing behind.
 #[derive(Debug)]
 pub struct UploadWriter {
+    store: PlanStore,
     object: String,
-    write: WriteMultipart,
+    write: Option<WriteMultipart>,
+}
+
+/// An upload that is stored, and that nothing names yet: dropped, it is removed, unless it is kept.
+#[derive(Debug)]
+pub struct StoredUpload {
+    store: PlanStore,
+    object: String,
+    kept: bool,
 }
 
 impl PlanStore {
@@ -33,8 +42,9 @@ impl PlanStore {
             .await
             .map_err(failed("storing an upload"))?;
         Ok(UploadWriter {
+            store: self.clone(),
             object,
-            write: WriteMultipart::new(upload),
+            write: Some(WriteMultipart::new(upload)),
         })
     }
 
@@ -65,7 +75,10 @@ impl UploadWriter {
     /// Where the store fails.
     pub async fn write(&mut self, batch: &EntryBatch) -> Result<(), PlanStoreError> {
         const PARTS_IN_FLIGHT_MAX: usize = 4;
-        self.write
+        let Some(write) = &mut self.write else {
+            return Ok(());
+        };
+        write
             .wait_for_capacity(PARTS_IN_FLIGHT_MAX)
             .await
             .map_err(failed("storing an upload"))?;
@@ -73,25 +86,68 @@ impl UploadWriter {
         batch
             .encode_length_delimited(&mut bytes)
             .unwrap_or_else(|_| unreachable!("a buffer grows as needed"));
-        self.write.put(bytes.freeze());
+        write.put(bytes.freeze());
         Ok(())
     }
 
-    /// Makes the upload readable, and says under which name.
+    /// Makes the upload readable.
     ///
     /// # Errors
     /// Where the store fails.
-    pub async fn finish(self) -> Result<String, PlanStoreError> {
-        self.write
-            .finish()
-            .await
-            .map_err(failed("storing an upload"))?;
-        Ok(self.object)
+    pub async fn finish(mut self) -> Result<StoredUpload, PlanStoreError> {
+        if let Some(write) = self.write.take() {
+            write.finish().await.map_err(failed("storing an upload"))?;
+        }
+        Ok(StoredUpload {
+            store: self.store.clone(),
+            object: self.object.clone(),
+            kept: false,
+        })
+    }
+}
+
+impl Drop for UploadWriter {
+    fn drop(&mut self) {
+        if let Some(write) = self.write.take() {
+            beside(async move { write.abort().await });
+        }
+    }
+}
+
+impl StoredUpload {
+    /// Its name in the plan store.
+    #[must_use]
+    pub fn object(&self) -> &str {
+        &self.object
     }
 
-    /// Gives the upload up.
-    pub async fn abandon(self) {
-        // What is left behind is only space.
-        let _ = self.write.abort().await;
+    /// Leaves it where it is: something names it now, or may.
+    pub fn keep(mut self) {
+        self.kept = true;
     }
+}
+
+impl Drop for StoredUpload {
+    fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
+        let (store, object) = (self.store.clone(), Path::from(self.object.clone()));
+        beside(async move { store.objects.delete(&object).await });
+    }
+}
+
+/// Tidies up without anybody who waits for it: what is left behind where that fails is only space.
+fn beside<T>(tidy_up: impl Future<Output = object_store::Result<T>> + Send + 'static) {
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+        return;
+    };
+    runtime.spawn(async move {
+        if let Err(error) = tidy_up.await {
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "left an upload behind"
+            );
+        }
+    });
 }

@@ -1,10 +1,8 @@
 //! `BudgetService`: budgets as callers see and set them.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::Stream;
 use stoke_core::ledger::{Ledger, Observed};
 use stoke_core::names::Resource;
 use stoke_core::records::keys;
@@ -12,12 +10,11 @@ use stoke_proto::v1::budget_service_server::BudgetService;
 use stoke_proto::v1::{self};
 use stoke_store::wake::Wakeups;
 use stoke_store::{Compare, Keys, Op, Revision, Txn, record};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request as Call, Response, Status};
 
 use super::refusal::Refusal;
+use super::streams::{Answers, Sending, answer, deadline};
 use super::{COMMIT_ATTEMPTS_MAX, describe, parse};
 use crate::Shared;
 use crate::view::View;
@@ -86,8 +83,7 @@ async fn observe(shared: &Shared, resource: &Resource) -> Result<Observed, Refus
 
 #[tonic::async_trait]
 impl BudgetService for Budgets {
-    type WatchBudgetStream =
-        Pin<Box<dyn Stream<Item = Result<v1::WatchBudgetResponse, Status>> + Send>>;
+    type WatchBudgetStream = Answers<v1::WatchBudgetResponse>;
 
     async fn get_budget(
         &self,
@@ -130,21 +126,16 @@ impl BudgetService for Budgets {
         &self,
         call: Call<v1::WatchBudgetRequest>,
     ) -> Result<Response<Self::WatchBudgetStream>, Status> {
+        let until = deadline(call.metadata());
+        let open = self.shared.limits.watches.open()?;
         let (resource, _) = self.read(&call.into_inner().resource).await?;
-        let (send, receive) = mpsc::channel(1);
-        let (shared, cancel) = (Arc::clone(&self.shared), self.cancel.clone());
-        let open = self
-            .shared
-            .calls
-            .hold("/stoke.v1.BudgetService/WatchBudget");
-        tokio::spawn(async move {
-            let _open = open;
-            let watching = watch(&shared, &resource, &send);
-            if cancel.run_until_cancelled(watching).await.is_none() {
-                let _ = send.send(Err(super::stopping())).await;
-            }
-        });
-        Ok(Response::new(Box::pin(ReceiverStream::new(receive))))
+        let shared = Arc::clone(&self.shared);
+        let held = shared.calls.hold("/stoke.v1.BudgetService/WatchBudget");
+        let watch = |send| async move {
+            let _held = held;
+            watch(&shared, &resource, &send).await
+        };
+        Ok(answer(1, open, until, &self.cancel, watch))
     }
 }
 
@@ -152,8 +143,8 @@ impl BudgetService for Budgets {
 async fn watch(
     shared: &Shared,
     resource: &Resource,
-    send: &mpsc::Sender<Result<v1::WatchBudgetResponse, Status>>,
-) {
+    send: &Sending<v1::WatchBudgetResponse>,
+) -> Result<(), Refusal> {
     let watched = vec![
         Keys::One(keys::ledger(resource)),
         Keys::Prefix(format!("{}{resource}/", keys::CAPS)),
@@ -165,26 +156,16 @@ async fn watch(
     let mut shown = None;
     loop {
         tokio::select! {
-            () = send.closed() => return,
+            () = send.closed() => return Ok(()),
             () = wakeups.changed() => {}
         }
-        match observe(shared, resource).await {
-            Ok(observed) => {
-                let now = describe::budget(resource, &observed, shared);
-                if shown.as_ref() != Some(&now) {
-                    shown = Some(now.clone());
-                    if send
-                        .send(Ok(v1::WatchBudgetResponse { budget: Some(now) }))
-                        .await
-                        .is_err()
-                    {
-                        return;
-                    }
-                }
-            }
-            Err(refusal) => {
-                let _ = send.send(Err(refusal.into())).await;
-                return;
+        let observed = observe(shared, resource).await?;
+        let now = describe::budget(resource, &observed, shared);
+        if shown.as_ref() != Some(&now) {
+            shown = Some(now.clone());
+            let message = v1::WatchBudgetResponse { budget: Some(now) };
+            if send.send(Ok(message)).await.is_err() {
+                return Ok(());
             }
         }
         tokio::time::sleep(WATCH_APART).await;

@@ -131,6 +131,9 @@ fn source_report(report: &records::SourceReport) -> v1::SourceReport {
 /// What there is to say about a job's state; of an abort, whom it waits for.
 fn reason(job: &JobView) -> String {
     let life = &job.life.value;
+    if let Some((worker, why)) = job.unread.first_key_value() {
+        return format!("stands as it is: the checkpoint of worker {worker} cannot be read: {why}");
+    }
     if life.phase != Phase::Aborting {
         return life.reason.clone();
     }

@@ -1,52 +1,53 @@
 //! `JobService`: jobs as callers see them.
 
 mod create;
+mod export;
 mod show;
 mod upload;
 
-use std::pin::Pin;
 use std::sync::Arc;
 
-use futures::Stream;
 use stoke_core::job::{Hold, IllegalMove, Life, Phase};
 use stoke_core::names::JobName;
 use stoke_core::records::keys;
 use stoke_proto::v1::job_service_server::JobService;
 use stoke_proto::v1::{self};
 use stoke_store::{Compare, Op, Revision, Txn, record};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request as Call, Response, Status, Streaming};
 
 use super::refusal::{Refusal, invalid};
+use super::streams::{Answers, answer, deadline};
 use super::{COMMIT_ATTEMPTS_MAX, describe};
 use crate::Shared;
 use crate::view::{JobView, View};
 
 /// How many messages of a watch wait for a slow caller; further changes are merged into the next.
 const WATCH_QUEUE: usize = 1;
+/// How many messages of a list wait for a slow caller.
+const LIST_QUEUE: usize = 2;
 
 /// Serves jobs.
 #[derive(Debug)]
 pub(crate) struct Jobs {
     shared: Arc<Shared>,
     cancel: CancellationToken,
+    /// Held by whoever creates a job.
+    creating: Mutex<()>,
 }
-
-type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl Jobs {
     pub(crate) fn new(shared: Arc<Shared>, cancel: CancellationToken) -> Self {
-        Self { shared, cancel }
+        Self {
+            shared,
+            cancel,
+            creating: Mutex::new(()),
+        }
     }
 
     async fn read(&self, name: &str) -> Result<JobView, Refusal> {
-        let unknown = || Refusal::NoSuchJob(name.chars().take(80).collect());
-        let job: JobName = name.parse().map_err(|_| unknown())?;
-        View::read_job(&*self.shared.store, &job)
-            .await?
-            .ok_or_else(unknown)
+        read(&self.shared, name).await
     }
 
     /// Changes a job's life, deciding anew while others change it at the same time.
@@ -82,6 +83,15 @@ impl Jobs {
         }
         Err(Refusal::Contended)
     }
+}
+
+/// A job with all its records, be it under way or long over.
+async fn read(shared: &Shared, name: &str) -> Result<JobView, Refusal> {
+    let unknown = || Refusal::NoSuchJob(name.chars().take(80).collect());
+    let job: JobName = name.parse().map_err(|_| unknown())?;
+    View::read_job(&*shared.store, &job)
+        .await?
+        .ok_or_else(unknown)
 }
 
 #[tonic::async_trait]
@@ -130,19 +140,16 @@ impl JobService for Jobs {
         &self,
         call: Call<v1::WatchJobRequest>,
     ) -> Result<Response<Self::WatchJobStream>, Status> {
+        let until = deadline(call.metadata());
+        let open = self.shared.limits.watches.open()?;
         let first = self.read(&call.into_inner().name).await?;
-        let (send, receive) = mpsc::channel(WATCH_QUEUE);
-        let (shared, cancel) = (Arc::clone(&self.shared), self.cancel.clone());
-        let open = self.shared.calls.hold("/stoke.v1.JobService/WatchJob");
-        tokio::spawn(async move {
-            let _open = open;
-            // Whoever stops listening ends this by dropping the receiver.
-            let watching = show::watch(&shared, first, &send);
-            if cancel.run_until_cancelled(watching).await.is_none() {
-                let _ = send.send(Err(super::stopping())).await;
-            }
-        });
-        Ok(Response::new(Box::pin(ReceiverStream::new(receive))))
+        let shared = Arc::clone(&self.shared);
+        let held = shared.calls.hold("/stoke.v1.JobService/WatchJob");
+        let watch = |send| async move {
+            let _held = held;
+            show::watch(&shared, first, &send).await
+        };
+        Ok(answer(WATCH_QUEUE, open, until, &self.cancel, watch))
     }
 
     async fn pause_job(
@@ -191,22 +198,25 @@ impl JobService for Jobs {
         &self,
         call: Call<v1::ListFailuresRequest>,
     ) -> Result<Response<Self::ListFailuresStream>, Status> {
+        let until = deadline(call.metadata());
+        let open = self.shared.limits.lists.open()?;
         let job = self.read(&call.into_inner().name).await?;
-        let (send, receive) = mpsc::channel(2);
         let shared = Arc::clone(&self.shared);
-        tokio::spawn(async move {
-            if let Err(refusal) = show::list_failures(&shared, &job, &send).await {
-                let _ = send.send(Err(refusal.into())).await;
-            }
-        });
-        Ok(Response::new(Box::pin(ReceiverStream::new(receive))))
+        let list = |send| async move { show::list_failures(&shared, &job, &send).await };
+        Ok(answer(LIST_QUEUE, open, until, &self.cancel, list))
     }
 
     async fn export_plan(
         &self,
-        _call: Call<v1::ExportPlanRequest>,
+        call: Call<v1::ExportPlanRequest>,
     ) -> Result<Response<Self::ExportPlanStream>, Status> {
-        Err(Status::unimplemented("to be written"))
+        let until = deadline(call.metadata());
+        let open = self.shared.limits.lists.open()?;
+        let job = self.read(&call.into_inner().name).await?;
+        let plan = export::plan(&job)?;
+        let shared = Arc::clone(&self.shared);
+        let export = |send| async move { export::export(&shared, &plan, &send).await };
+        Ok(answer(LIST_QUEUE, open, until, &self.cancel, export))
     }
 }
 

@@ -1,5 +1,10 @@
 //! From what a caller sends to a checked job spec. Each fault names its field and what to do.
 
+mod faults;
+mod filter;
+
+pub(super) use filter::{Filter, filter};
+
 use std::time::Duration;
 
 use stoke_core::job::{
@@ -7,10 +12,12 @@ use stoke_core::job::{
     Work,
 };
 use stoke_core::ledger::Share;
-use stoke_core::names::{LoaderName, OriginName};
+use stoke_core::names::OriginName;
 use stoke_proto::v1;
 use stoke_store::record;
 
+use self::faults::Faults;
+use self::filter::labels;
 use super::refusal::{Refusal, invalid};
 
 /// How often an entry is tried where nothing is said.
@@ -22,100 +29,111 @@ const BATCH_KEYS_DEFAULT: u32 = 500;
 /// How many keys one query may take.
 const BATCH_KEYS_MAX: u32 = 10_000;
 /// How many sources, loaders or labels a job may have: its record stays a few kilobytes.
-const ITEMS_MAX: usize = 32;
-/// The longest query, in bytes.
-const QUERY_BYTES_MAX: usize = 16 * 1024;
+pub(super) const ITEMS_MAX: usize = 32;
 /// The largest spec, in bytes as it is stored: what a caller writes is put into the store with every change of the
 /// job's record, and must leave room there for the rest of it.
 const SPEC_BYTES_MAX: usize = 128 * 1024;
-/// The longest label, trigger or requester, in characters.
-const TEXT_MAX: usize = 63;
+/// The longest request id, in bytes.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+/// The largest share that may be taken off a time to live, in thousandths.
+const TTL_JITTER_PERMILLE_MAX: u32 = 900;
 
-/// Parses a job's spec.
-pub(super) fn spec(spec: v1::JobSpec) -> Result<Spec, Refusal> {
-    for (key, value) in &spec.labels {
-        text("spec.labels", key)?;
-        text(&format!("spec.labels[{key}]"), value)?;
+/// Parses a request's id and spec.
+///
+/// # Errors
+/// With all faults.
+pub(super) fn create(request: v1::CreateJobRequest) -> Result<(String, Spec), Refusal> {
+    let mut faults = Faults::default();
+    if request.request_id.len() > REQUEST_ID_BYTES_MAX {
+        let problem = format!("is longer than {REQUEST_ID_BYTES_MAX} bytes");
+        faults.note("request_id", problem);
     }
-    few("spec.labels", spec.labels.len())?;
-    text("spec.trigger", &spec.trigger)?;
-    text("spec.requester", &spec.requester)?;
-    if spec.priority > PRIORITY_MAX {
-        return Err(invalid(
-            "spec.priority",
-            format!("must be from 0 to {PRIORITY_MAX}"),
-        ));
-    }
-    let work = match spec.work {
-        Some(v1::job_spec::Work::Batch(work)) => Work::Batch(batch(work)?),
-        Some(v1::job_spec::Work::Continuous(_)) => {
-            return Err(invalid(
-                "spec.continuous",
-                "continuous jobs are not accepted yet: use batch",
-            ));
+    let spec = match request.spec {
+        Some(asked) => spec(&mut faults, asked),
+        None => {
+            faults.note("spec", "say what to do");
+            None
         }
-        None => return Err(invalid("spec.work", "say what to do: set batch")),
     };
-    let spec = Spec {
+    // Only a spec that is right in all its parts has a size worth speaking of.
+    let bytes = spec.as_ref().map_or(0, |spec| record::encode(spec).len());
+    if faults.is_empty() && bytes > SPEC_BYTES_MAX {
+        let problem = format!(
+            "takes {bytes} bytes of {SPEC_BYTES_MAX}: name loaders and sources of the workers' configuration"
+        );
+        faults.note("spec", problem);
+    }
+    let spec = faults.end(spec)?;
+    Ok((request.request_id, spec))
+}
+
+fn spec(faults: &mut Faults, spec: v1::JobSpec) -> Option<Spec> {
+    labels(faults, "spec.labels", &spec.labels);
+    faults.text("spec.trigger", &spec.trigger);
+    faults.text("spec.requester", &spec.requester);
+    faults.at_most("spec.priority", spec.priority, PRIORITY_MAX);
+    let work = match spec.work {
+        Some(v1::job_spec::Work::Batch(work)) => batch(faults, work),
+        Some(v1::job_spec::Work::Continuous(_)) => {
+            let problem = "continuous jobs are not accepted yet: use batch";
+            faults.note("spec.continuous", problem);
+            None
+        }
+        None => {
+            faults.note("spec.work", "say what to do: set batch");
+            None
+        }
+    };
+    Some(Spec {
         labels: spec.labels.into_iter().collect(),
         trigger: spec.trigger,
         requester: spec.requester,
         priority: spec.priority,
         dry_run: spec.dry_run,
-        work,
-    };
-    let bytes = record::encode(&spec).len();
-    if bytes > SPEC_BYTES_MAX {
-        return Err(invalid(
-            "spec",
-            format!(
-                "takes {bytes} bytes, and {SPEC_BYTES_MAX} are possible: name loaders and sources of the workers' configuration instead"
-            ),
-        ));
-    }
-    Ok(spec)
+        work: Work::Batch(work?),
+    })
 }
 
-fn batch(work: v1::BatchWork) -> Result<Batch, Refusal> {
-    let mode = match work.mode() {
-        v1::WriteMode::Unspecified | v1::WriteMode::Add => Mode::Add,
-        v1::WriteMode::Refresh => Mode::Refresh,
-        v1::WriteMode::Overwrite => Mode::Overwrite,
-    };
-    few("spec.batch.loaders", work.loaders.len())?;
-    few("spec.batch.sources", work.sources.len())?;
+fn batch(faults: &mut Faults, work: v1::BatchWork) -> Option<Batch> {
+    const AT: &str = "spec.batch";
+    let mode = faults.one_of(&format!("{AT}.mode"), work.mode);
+    faults.few("spec.batch.loaders", work.loaders.len());
+    faults.few("spec.batch.sources", work.sources.len());
     if work.loaders.is_empty() {
-        return Err(invalid("spec.batch.loaders", "name at least one loader"));
+        faults.note("spec.batch.loaders", "name at least one loader");
     }
     if work.sources.is_empty() {
-        return Err(invalid(
-            "spec.batch.sources",
-            "name at least one key source",
-        ));
+        faults.note("spec.batch.sources", "name at least one key source");
     }
-    let loaders = each("spec.batch.loaders", work.loaders, loader)?;
-    for (n, loader) in loaders.iter().enumerate() {
-        if loaders[..n].iter().any(|other| other.name == loader.name) {
-            return Err(invalid(
-                format!("spec.batch.loaders[{n}].name"),
-                format!("{} comes twice", loader.name),
-            ));
+    let names: Vec<String> = work.loaders.iter().map(|l| l.name.clone()).collect();
+    let mut loaders = Vec::new();
+    for (n, asked) in work.loaders.into_iter().take(ITEMS_MAX).enumerate() {
+        let at = format!("{AT}.loaders[{n}]");
+        if names[..n].contains(&asked.name) {
+            faults.note(format!("{at}.name"), format!("{} comes twice", asked.name));
         }
+        loaders.push(loader(faults, &at, asked));
     }
-    let sources = each("spec.batch.sources", work.sources, |at, source| {
-        key_source(at, source, &loaders)
-    })?;
-    if work.attempts_max > ATTEMPTS_MAX {
-        return Err(invalid(
-            "spec.batch.attempts_max",
-            format!("at most {ATTEMPTS_MAX} attempts are possible"),
+    let mut sources = Vec::new();
+    for (n, asked) in work.sources.into_iter().take(ITEMS_MAX).enumerate() {
+        sources.push(key_source(
+            faults,
+            &format!("{AT}.sources[{n}]"),
+            asked,
+            &names,
         ));
     }
-    Ok(Batch {
-        sources,
-        loaders,
-        cache: name("spec.batch.cache", &work.cache)?,
-        mode,
+    faults.at_most("spec.batch.attempts_max", work.attempts_max, ATTEMPTS_MAX);
+    let cache = faults.name("spec.batch.cache", &work.cache);
+    Some(Batch {
+        sources: sources.into_iter().collect::<Option<_>>()?,
+        loaders: loaders.into_iter().collect::<Option<_>>()?,
+        cache: cache?,
+        mode: match mode? {
+            v1::WriteMode::Unspecified | v1::WriteMode::Add => Mode::Add,
+            v1::WriteMode::Refresh => Mode::Refresh,
+            v1::WriteMode::Overwrite => Mode::Overwrite,
+        },
         allowed_failures: work.allowed_failures,
         attempts_max: if work.attempts_max == 0 {
             ATTEMPTS_DEFAULT
@@ -125,109 +143,112 @@ fn batch(work: v1::BatchWork) -> Result<Batch, Refusal> {
     })
 }
 
-fn key_source(at: &str, source: v1::KeySource, loaders: &[Loader]) -> Result<KeySource, Refusal> {
-    let merge = match source.merge() {
-        v1::Merge::Unspecified | v1::Merge::Max => Merge::Max,
-        v1::Merge::Sum => Merge::Sum,
+fn key_source(
+    faults: &mut Faults,
+    at: &str,
+    source: v1::KeySource,
+    loaders: &[String],
+) -> Option<KeySource> {
+    let merge = match faults.one_of(&format!("{at}.merge"), source.merge) {
+        Some(v1::Merge::Unspecified | v1::Merge::Max) => Some(Merge::Max),
+        Some(v1::Merge::Sum) => Some(Merge::Sum),
+        None => None,
     };
-    let on_bad_line = match source.on_bad_line() {
-        v1::OnBadLine::Unspecified | v1::OnBadLine::Fail => OnBadLine::Fail,
-        v1::OnBadLine::Skip => OnBadLine::Skip,
+    let on_bad_line = match faults.one_of(&format!("{at}.on_bad_line"), source.on_bad_line) {
+        Some(v1::OnBadLine::Unspecified | v1::OnBadLine::Fail) => Some(OnBadLine::Fail),
+        Some(v1::OnBadLine::Skip) => Some(OnBadLine::Skip),
+        None => None,
     };
-    // With one loader there is nothing to choose.
-    let loader = if source.loader.is_empty() && loaders.len() == 1 {
-        0
-    } else {
-        let wanted: LoaderName = name(&format!("{at}.loader"), &source.loader)?;
-        let found = loaders.iter().position(|loader| loader.name == wanted);
-        let found = found.and_then(|n| u32::try_from(n).ok());
-        found.ok_or_else(|| {
-            invalid(
-                format!("{at}.loader"),
-                format!("the job has no loader {wanted}"),
-            )
-        })?
-    };
-    let from = match source.from {
+    let loader = which_loader(faults, &format!("{at}.loader"), &source.loader, loaders);
+    let from = keys_from(faults, at, source.from);
+    Some(KeySource {
+        loader: loader?,
+        from: from?,
+        merge: merge?,
+        on_bad_line: on_bad_line?,
+    })
+}
+
+/// The index of the loader that a key source names. With one loader there is nothing to choose; that there
+/// is none is said elsewhere.
+fn which_loader(faults: &mut Faults, field: &str, name: &str, loaders: &[String]) -> Option<u32> {
+    if loaders.is_empty() || (name.is_empty() && loaders.len() == 1) {
+        return Some(0);
+    }
+    let found = loaders.iter().position(|loader| loader == name);
+    if found.is_none() {
+        faults.note(field, format!("the job has no loader {name:?}"));
+    }
+    found.and_then(|n| u32::try_from(n).ok())
+}
+
+fn keys_from(faults: &mut Faults, at: &str, from: Option<v1::key_source::From>) -> Option<From> {
+    match from {
         None => {
-            return Err(invalid(
+            faults.note(
                 format!("{at}.from"),
                 "set one of named, sql, file and upload",
-            ));
+            );
+            None
         }
         Some(v1::key_source::From::Named(named)) => {
-            From::Named(name(&format!("{at}.named"), &named)?)
+            Some(From::Named(faults.name(&format!("{at}.named"), &named)?))
         }
-        Some(v1::key_source::From::Upload(_)) => From::Upload,
-        Some(v1::key_source::From::Sql(sql)) => From::Sql {
-            origin: name(&format!("{at}.sql.origin"), &sql.origin)?,
-            query: query(&format!("{at}.sql.query"), sql.query)?,
-        },
+        Some(v1::key_source::From::Upload(_)) => Some(From::Upload),
+        Some(v1::key_source::From::Sql(sql)) => {
+            let origin = faults.name(&format!("{at}.sql.origin"), &sql.origin);
+            let query = faults.query(&format!("{at}.sql.query"), sql.query);
+            Some(From::Sql {
+                origin: origin?,
+                query: query?,
+            })
+        }
         Some(v1::key_source::From::File(file)) => {
-            let format = match file.format() {
+            if file.path.is_empty() {
+                faults.note(format!("{at}.file.path"), "name a file");
+            }
+            let format = match faults.one_of(&format!("{at}.file.format"), file.format)? {
                 v1::FileFormat::Unspecified => None,
                 v1::FileFormat::Csv => Some(FileFormat::Csv),
                 v1::FileFormat::Ndjson => Some(FileFormat::Ndjson),
             };
-            if file.path.is_empty() {
-                return Err(invalid(format!("{at}.file.path"), "name a file"));
-            }
-            From::File {
+            Some(From::File {
                 path: file.path,
                 format,
-            }
+            })
         }
-    };
-    Ok(KeySource {
-        loader,
-        from,
-        merge,
-        on_bad_line,
-    })
+    }
 }
 
-fn loader(at: &str, loader: v1::Loader) -> Result<Loader, Refusal> {
-    let recipe = loader
-        .sql
-        .map(|sql| recipe(&format!("{at}.sql"), sql))
-        .transpose()?;
-    Ok(Loader {
-        name: name(&format!("{at}.name"), &loader.name)?,
+fn loader(faults: &mut Faults, at: &str, loader: v1::Loader) -> Option<Loader> {
+    let name = faults.name(&format!("{at}.name"), &loader.name);
+    let recipe = match loader.sql {
+        Some(sql) => Some(recipe(faults, &format!("{at}.sql"), sql)?),
+        None => None,
+    };
+    Some(Loader {
+        name: name?,
         recipe,
     })
 }
 
-fn recipe(at: &str, sql: v1::SqlLoader) -> Result<Recipe, Refusal> {
-    let origin: OriginName = name(&format!("{at}.origin"), &sql.origin)?;
-    let key_template = sql
-        .key_template
-        .parse()
-        .map_err(|error| invalid(format!("{at}.key_template"), format!("{error}")))?;
-    let ttl = sql
-        .ttl
-        .ok_or_else(|| invalid(format!("{at}.ttl"), "say how long entries live"))?;
-    let ttl = Duration::try_from(ttl)
-        .ok()
-        .filter(|ttl| *ttl >= Duration::from_millis(1));
-    let ttl = ttl.ok_or_else(|| invalid(format!("{at}.ttl"), "must be at least a millisecond"))?;
-    if sql.ttl_jitter_permille > 900 {
-        return Err(invalid(
-            format!("{at}.ttl_jitter_permille"),
-            "must be from 0 to 900",
-        ));
-    }
-    if sql.batch_keys > BATCH_KEYS_MAX {
-        return Err(invalid(
-            format!("{at}.batch_keys"),
-            format!("must be from 1 to {BATCH_KEYS_MAX}"),
-        ));
-    }
-    Ok(Recipe {
-        origin,
-        query: query(&format!("{at}.query"), sql.query)?,
-        key_template,
+fn recipe(faults: &mut Faults, at: &str, sql: v1::SqlLoader) -> Option<Recipe> {
+    let origin: Option<OriginName> = faults.name(&format!("{at}.origin"), &sql.origin);
+    let query = faults.query(&format!("{at}.query"), sql.query);
+    let key_template = faults.keep(&format!("{at}.key_template"), sql.key_template.parse());
+    let ttl = ttl(faults, &format!("{at}.ttl"), sql.ttl);
+    faults.at_most(
+        &format!("{at}.ttl_jitter_permille"),
+        sql.ttl_jitter_permille,
+        TTL_JITTER_PERMILLE_MAX,
+    );
+    faults.at_most(&format!("{at}.batch_keys"), sql.batch_keys, BATCH_KEYS_MAX);
+    Some(Recipe {
+        origin: origin?,
+        query: query?,
+        key_template: key_template?,
         key_column: (!sql.key_column.is_empty()).then_some(sql.key_column),
-        ttl,
+        ttl: ttl?,
         ttl_jitter_permille: sql.ttl_jitter_permille,
         batch_keys: if sql.batch_keys == 0 {
             BATCH_KEYS_DEFAULT
@@ -235,6 +256,20 @@ fn recipe(at: &str, sql: v1::SqlLoader) -> Result<Recipe, Refusal> {
             sql.batch_keys
         },
     })
+}
+
+fn ttl(faults: &mut Faults, field: &str, ttl: Option<prost_types::Duration>) -> Option<Duration> {
+    let Some(ttl) = ttl else {
+        faults.note(field, "say how long entries live");
+        return None;
+    };
+    let ttl = Duration::try_from(ttl)
+        .ok()
+        .filter(|ttl| *ttl >= Duration::from_millis(1));
+    if ttl.is_none() {
+        faults.note(field, "must be at least a millisecond");
+    }
+    ttl
 }
 
 /// Parses a budget: what is 0 in `burst` and `in_flight` stays as it is.
@@ -256,51 +291,4 @@ where
 {
     text.parse()
         .map_err(|error: T::Err| invalid(field, error.to_string()))
-}
-
-fn query(field: &str, query: String) -> Result<String, Refusal> {
-    if query.trim().is_empty() {
-        return Err(invalid(field, "write a query"));
-    }
-    if query.len() > QUERY_BYTES_MAX {
-        return Err(invalid(
-            field,
-            format!(
-                "is longer than {QUERY_BYTES_MAX} bytes: name a loader or source of the workers' configuration instead"
-            ),
-        ));
-    }
-    Ok(query)
-}
-
-fn text(field: &str, text: &str) -> Result<(), Refusal> {
-    if text.chars().count() > TEXT_MAX {
-        return Err(invalid(
-            field,
-            format!("is longer than {TEXT_MAX} characters"),
-        ));
-    }
-    Ok(())
-}
-
-fn few(field: &str, count: usize) -> Result<(), Refusal> {
-    if count > ITEMS_MAX {
-        return Err(invalid(
-            field,
-            format!("has {count} items: at most {ITEMS_MAX} are possible"),
-        ));
-    }
-    Ok(())
-}
-
-fn each<T, U>(
-    at: &str,
-    items: Vec<T>,
-    parse: impl Fn(&str, T) -> Result<U, Refusal>,
-) -> Result<Vec<U>, Refusal> {
-    items
-        .into_iter()
-        .enumerate()
-        .map(|(n, item)| parse(&format!("{at}[{n}]"), item))
-        .collect()
 }

@@ -14,6 +14,7 @@ use stoke_core::names::{JobName, WorkerName};
 use stoke_core::progress::{PartitionState, Tally};
 use stoke_core::records::{Assignment, Checkpoint, Job, Member, SourceTask, keys};
 use stoke_proto::v1::budget_service_client::BudgetServiceClient;
+use stoke_proto::v1::fleet_service_client::FleetServiceClient;
 use stoke_proto::v1::job_service_client::JobServiceClient;
 use stoke_proto::v1::upload_entries_request::Part;
 use stoke_proto::v1::worker_service_client::WorkerServiceClient;
@@ -58,6 +59,7 @@ pub(crate) struct Served {
     pub(crate) jobs: JobServiceClient<Channel>,
     pub(crate) budgets: BudgetServiceClient<Channel>,
     pub(crate) workers: WorkerServiceClient<Channel>,
+    pub(crate) fleet: FleetServiceClient<Channel>,
 }
 
 /// Times as short as they may be beside each other, for what only time ends.
@@ -143,7 +145,8 @@ impl Cluster {
             address,
             jobs: JobServiceClient::new(channel.clone()),
             budgets: BudgetServiceClient::new(channel.clone()),
-            workers: WorkerServiceClient::new(channel),
+            workers: WorkerServiceClient::new(channel.clone()),
+            fleet: FleetServiceClient::new(channel),
         })
     }
 
@@ -448,6 +451,12 @@ pub(crate) fn batch(numbers: impl IntoIterator<Item = usize>) -> v1::EntryBatch 
         batch.arguments.push(n.to_string());
     }
     batch
+}
+
+/// The reason that a refusal gives to programs.
+pub(crate) fn reason(status: &Status) -> String {
+    let info = status.get_details_error_info();
+    info.map(|info| info.reason).unwrap_or_default()
 }
 
 /// The code, and the field that is named as wrong.

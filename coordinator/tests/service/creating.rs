@@ -61,6 +61,8 @@ async fn each_fault_of_a_spec_is_refused_and_its_field_is_named() {
         work(&mut spec).loaders[1].name = name.into();
         spec
     };
+    let mut twice = two_loaders();
+    work(&mut twice).sources[0].loader = "product".into();
     let cases: Vec<(v1::JobSpec, &str)> = vec![
         (v1::JobSpec::default(), "spec.work"),
         (labels(&long, "x"), "spec.labels"),
@@ -95,7 +97,7 @@ async fn each_fault_of_a_spec_is_refused_and_its_field_is_named() {
             with(|work| work.loaders[0].name = "-".into()),
             "spec.batch.loaders[0].name",
         ),
-        (two_loaders(), "spec.batch.loaders[1].name"),
+        (twice, "spec.batch.loaders[1].name"),
         (second_loader("other"), "spec.batch.sources[0].loader"),
         (
             with(|work| work.sources[0].loader = "unknown".into()),

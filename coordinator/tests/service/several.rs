@@ -207,7 +207,7 @@ async fn a_coordinator_with_another_plan_store_does_not_start() {
 }
 
 #[tokio::test]
-async fn a_leader_that_finds_a_record_of_a_newer_version_stops_and_says_so() {
+async fn a_leader_that_finds_a_leaders_record_of_a_newer_version_stops_and_says_so() {
     let (cluster, mut leader) = Cluster::with_leader().await;
     let standby = async || {
         let found = cluster

@@ -116,12 +116,13 @@ async fn of_an_upload_that_breaks_off_nothing_is_kept() {
     }
     uploading.abort();
     assert!(uploading.await.unwrap_err().is_cancelled());
-    drop(send);
 
     let parts = vec![header(&job.name, 0), Part::Entries(batch(0..2))];
     leader.upload(parts).await.unwrap();
     cluster.until_it_owns_all(&job.name, "w1").await;
     assert_eq!(leader.get(&job.name).await.progress.unwrap().planned, 2);
+    // Only now: a stream whose end is sent before the call is cut off has not broken off.
+    drop(send);
 }
 
 #[tokio::test]

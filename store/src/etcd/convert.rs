@@ -26,6 +26,15 @@ fn number(revision: Revision) -> i64 {
     i64::try_from(revision.0).unwrap_or(i64::MAX)
 }
 
+/// The least key that is greater than all that begin with `prefix`: prefixes end in ASCII.
+fn end_of(prefix: &str) -> Vec<u8> {
+    let mut end = prefix.as_bytes().to_vec();
+    if let Some(last) = end.last_mut() {
+        *last += 1;
+    }
+    end
+}
+
 impl Namespace {
     pub(super) fn new(prefix: String) -> Self {
         Self {
@@ -49,6 +58,22 @@ impl Namespace {
             Keys::One(key) => TxnOp::get(self.full(key), None),
             Keys::Prefix(prefix) => {
                 TxnOp::get(self.full(prefix), Some(GetOptions::new().with_prefix()))
+            }
+            Keys::Page {
+                prefix,
+                after,
+                limit,
+            } => {
+                let first = if after.is_empty() {
+                    self.full(prefix)
+                } else {
+                    // The least key that is greater.
+                    format!("{}\0", self.full(after))
+                };
+                let options = GetOptions::new()
+                    .with_range(end_of(&self.full(prefix)))
+                    .with_limit(i64::try_from(*limit).unwrap_or(i64::MAX));
+                TxnOp::get(first, Some(options))
             }
         }
     }
@@ -126,7 +151,7 @@ impl Namespace {
         let options = WatchOptions::new().with_start_revision(number(since).saturating_add(1));
         match keys {
             Keys::One(_) => options,
-            Keys::Prefix(_) => options.with_prefix(),
+            Keys::Prefix(_) | Keys::Page { .. } => options.with_prefix(),
         }
     }
 

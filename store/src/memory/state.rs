@@ -4,6 +4,7 @@
 //! `compacted` on that changed something; a key is in its lease's set exactly while it has that lease.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -74,10 +75,19 @@ impl State {
     }
 
     fn range<'a>(&'a self, keys: &'a Keys) -> impl Iterator<Item = (&'a String, &'a KeyValue)> {
-        let (Keys::One(first) | Keys::Prefix(first)) = keys;
+        let (first, limit) = match keys {
+            Keys::One(first) | Keys::Prefix(first) => (Bound::Included(first), usize::MAX),
+            Keys::Page {
+                prefix,
+                after,
+                limit,
+            } if after.is_empty() => (Bound::Included(prefix), *limit),
+            Keys::Page { after, limit, .. } => (Bound::Excluded(after), *limit),
+        };
         self.entries
-            .range(first.clone()..)
+            .range::<String, _>((first, Bound::Unbounded))
             .take_while(move |(key, _)| covers(keys, key))
+            .take(limit)
     }
 
     /// # Errors
@@ -291,6 +301,6 @@ fn key_of(change: &Change) -> &str {
 fn covers(keys: &Keys, key: &str) -> bool {
     match keys {
         Keys::One(one) => key == one,
-        Keys::Prefix(prefix) => key.starts_with(prefix.as_str()),
+        Keys::Prefix(prefix) | Keys::Page { prefix, .. } => key.starts_with(prefix.as_str()),
     }
 }

@@ -64,6 +64,32 @@ async fn several_ranges_are_read_at_one_revision_in_order_each_key_once(subject:
     assert!(snapshot.revision >= last);
 }
 
+async fn a_page_is_the_first_keys_after_one_and_no_more(subject: Subject) {
+    let keys = [
+        "pas", "past/a", "past/b", "past/b1", "past/c", "past0", "pat",
+    ];
+    subject
+        .apply(keys.iter().map(|key| put(key, "1")).collect())
+        .await;
+    for (after, limit, expected) in [
+        ("", 2, &["past/a", "past/b"][..]),
+        ("past/b", 2, &["past/b1", "past/c"]),
+        ("past/aa", 1, &["past/b"]),
+        ("past/b1", 9, &["past/c"]),
+        ("past/c", 9, &[]),
+        ("", 9, &["past/a", "past/b", "past/b1", "past/c"]),
+    ] {
+        let page = Keys::Page {
+            prefix: "past/".to_owned(),
+            after: after.to_owned(),
+            limit,
+        };
+        let found = subject.store.read(&[page]).await.unwrap().entries;
+        let found: Vec<&str> = found.iter().map(|entry| entry.key.as_str()).collect();
+        assert_eq!(found, expected, "{limit} after {after:?}");
+    }
+}
+
 async fn a_snapshot_never_holds_half_a_transaction(subject: Subject) {
     let writes = async {
         for round in 0..100 {
@@ -115,6 +141,7 @@ on_both_stores!(shared:
     a_key_put_after_its_deletion_is_created_anew,
     all_operations_of_a_transaction_have_its_revision,
     several_ranges_are_read_at_one_revision_in_order_each_key_once,
+    a_page_is_the_first_keys_after_one_and_no_more,
     a_snapshot_never_holds_half_a_transaction,
     a_store_has_one_cluster_id,
     an_excess_of_ranges_is_refused,

@@ -10,15 +10,13 @@ use stoke_core::records::{self, Request, keys};
 use stoke_proto::v1;
 use stoke_store::{Compare, Keys, Op, Txn, record};
 
-use super::super::refusal::{Refusal, invalid};
+use super::super::refusal::Refusal;
 use super::super::{COMMIT_ATTEMPTS_MAX, describe, parse};
 use super::Jobs;
 use crate::view::{JobView, View, not_allowed, source_origin, unfit};
 
 /// How many jobs may be under way at one time.
 const UNFINISHED_MAX: usize = 100;
-/// The longest request id, in bytes.
-const REQUEST_ID_BYTES_MAX: usize = 128;
 
 impl Jobs {
     /// `trace` is what the job's work is to be traced under.
@@ -28,24 +26,16 @@ impl Jobs {
         trace: &str,
     ) -> Result<v1::Job, Refusal> {
         self.shared.fence().await?;
-        if request.request_id.len() > REQUEST_ID_BYTES_MAX {
-            return Err(invalid(
-                "request_id",
-                format!("is longer than {REQUEST_ID_BYTES_MAX} bytes"),
-            ));
-        }
-        let spec = parse::spec(
-            request
-                .spec
-                .ok_or_else(|| invalid("spec", "say what to do"))?,
-        )?;
+        let (request_id, spec) = parse::create(request)?;
+        // One after the other, so that two do not find the same last room. Others may not create: they do not lead.
+        let _alone = self.creating.lock().await;
         for _ in 0..COMMIT_ATTEMPTS_MAX {
-            if let Some(job) = self.created_before(&request.request_id, &spec).await? {
+            if let Some(job) = self.created_before(&request_id, &spec).await? {
                 return Ok(describe::job(&job, &self.shared));
             }
             self.check_can_be_served(&spec).await?;
             self.check_there_is_room().await?;
-            if let Some(job) = self.try_create(&request.request_id, &spec, trace).await? {
+            if let Some(job) = self.try_create(&request_id, &spec, trace).await? {
                 return Ok(describe::job(&job, &self.shared));
             }
         }
@@ -69,8 +59,7 @@ impl Jobs {
         let Some(entry) = found.entries.first() else {
             return Ok(None);
         };
-        let request: Request =
-            record::decode(entry).map_err(|error| Refusal::View(error.into()))?;
+        let request: Request = record::decode(entry)?;
         let job = self.read(request.job.as_str()).await?;
         if job.record.value.spec != *spec {
             Err(Refusal::RequestIdTaken(request.job))
@@ -86,8 +75,12 @@ impl Jobs {
             .jobs
             .values()
             .filter(|job| !job.life.value.phase.is_over());
-        if under_way.count() >= UNFINISHED_MAX {
-            return Err(Refusal::TooMany);
+        let under_way = under_way.count();
+        if under_way >= UNFINISHED_MAX {
+            return Err(Refusal::TooManyJobs {
+                under_way,
+                max: UNFINISHED_MAX,
+            });
         }
         Ok(())
     }
@@ -109,17 +102,23 @@ impl Jobs {
                     }
                 })
         else {
-            if fleet.members.is_empty() {
+            if reasons.is_empty() && fleet.strangers.is_empty() {
                 return Err(Refusal::Precondition(
                     "no worker is there: start one".into(),
                 ));
             }
-            if let Some(what) = not_allowed(spec, &fleet.members) {
+            if let Some(what) = not_allowed(spec, &fleet.members)
+                && fleet.strangers.is_empty()
+            {
                 return Err(Refusal::NotAllowed(format!(
                     "no worker's configuration allows {what} in jobs: name what the workers' configuration has, or allow it there"
                 )));
             }
-            let few: Vec<String> = reasons.into_iter().take(3).collect();
+            // It may be the one that could.
+            let strangers = fleet.strangers.keys().map(|worker| {
+                format!("worker {worker} speaks a newer format: upgrade the coordinators first")
+            });
+            let few: Vec<String> = strangers.chain(reasons).take(3).collect();
             return Err(Refusal::Precondition(format!(
                 "no worker can do this job ({})",
                 few.join("; ")
@@ -143,6 +142,11 @@ impl Jobs {
                     .resources
                     .get(&resource)
                     .is_some_and(|observed| observed.ledger.is_some());
+            if let Some(why) = fleet.frozen.get(&resource) {
+                return Err(Refusal::Precondition(format!(
+                    "the budget of {resource} cannot be shared out: {why}"
+                )));
+            }
             if !has_budget {
                 return Err(Refusal::Precondition(format!(
                     "{resource} has no budget: give it one in the coordinator's configuration"

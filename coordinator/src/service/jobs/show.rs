@@ -3,16 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use prost::Message;
 use stoke_core::records::keys;
-use stoke_proto::v1;
+use stoke_proto::{MESSAGE_BYTES_MAX, v1};
 use stoke_store::Keys;
 use stoke_store::wake::Wakeups;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
 
-use super::super::describe;
+use super::super::parse::Filter;
 use super::super::refusal::Refusal;
+use super::super::streams::Sending;
+use super::super::{describe, parse};
 use super::Jobs;
 use crate::Shared;
 use crate::view::{JobView, View, ViewError};
@@ -21,60 +22,67 @@ use crate::view::{JobView, View, ViewError};
 const WATCH_APART: Duration = Duration::from_millis(100);
 /// How many failed entries one message carries.
 const FAILURES_PER_MESSAGE: usize = 500;
-/// Jobs on a page where nothing is said.
-const PAGE_DEFAULT: usize = 100;
-/// Jobs on a page at most.
-const PAGE_MAX: usize = 1000;
+/// How many bytes of them.
+const FAILURE_BYTES_PER_MESSAGE: usize = MESSAGE_BYTES_MAX / 4;
+/// How many bytes of jobs a page has at most, so that it fits into a message with all else.
+const PAGE_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 2;
+/// How many jobs that are over are read at once.
+const PAST_PER_READ: usize = 100;
+/// How many of them are looked at for one page.
+const LOOKED_AT_MAX: usize = 2000;
 
 impl Jobs {
+    /// A page of jobs. It is shorter than asked for where that would take too large a message, or where many jobs had to
+    /// be looked at to find those that are asked for: the token says whether there is more.
     pub(super) async fn list(
         &self,
         request: v1::ListJobsRequest,
     ) -> Result<v1::ListJobsResponse, Refusal> {
-        let size = match usize::try_from(request.page_size).unwrap_or(usize::MAX) {
-            0 => PAGE_DEFAULT,
-            size => size.min(PAGE_MAX),
-        };
-        let states: Vec<v1::JobState> = request.states().collect();
-        let view = View::read(&*self.shared.store).await?;
-        let fits = |job: &&JobView| {
-            let spec = &job.record.value.spec;
-            (states.is_empty() || states.contains(&describe::state(job.life.value.state())))
-                && request
-                    .labels
-                    .iter()
-                    .all(|(key, value)| spec.labels.get(key) == Some(value))
-                && (request.page_token.is_empty()
-                    || job.name.as_str() < request.page_token.as_str())
-        };
-        let mut jobs: Vec<v1::Job> = view
-            .jobs
-            .values()
-            .rev()
-            .filter(fits)
-            .take(size + 1)
-            .map(|job| describe::job(job, &self.shared))
-            .collect();
-        let more = jobs.len() > size;
-        jobs.truncate(size);
-        let next_page_token = if more {
-            jobs.last().map(|job| job.name.clone()).unwrap_or_default()
-        } else {
-            String::new()
-        };
-        Ok(v1::ListJobsResponse {
-            jobs,
-            next_page_token,
-        })
+        let filter = parse::filter(&request)?;
+        let mut answer = v1::ListJobsResponse::default();
+        let (mut bytes, mut looked_at) = (0, 0);
+        let mut after = filter.after.clone();
+        loop {
+            let page = View::read_jobs(&*self.shared.store, after.as_ref(), PAST_PER_READ).await?;
+            for job in page.jobs.iter().filter(|job| fits(job, &filter)) {
+                let job = describe::job(job, &self.shared);
+                bytes += job.encoded_len();
+                let full = answer.jobs.len() == filter.size || bytes > PAGE_BYTES_MAX;
+                if full && let Some(last) = answer.jobs.last() {
+                    answer.next_page_token = last.name.clone();
+                    return Ok(answer);
+                }
+                answer.jobs.push(job);
+            }
+            looked_at += PAST_PER_READ;
+            match page.next {
+                None => return Ok(answer),
+                Some(next) if looked_at >= LOOKED_AT_MAX => {
+                    answer.next_page_token = next.to_string();
+                    return Ok(answer);
+                }
+                next => after = next,
+            }
+        }
     }
+}
+
+fn fits(job: &JobView, filter: &Filter) -> bool {
+    let labels = &job.record.value.spec.labels;
+    let state = describe::state(job.life.value.state());
+    (filter.states.is_empty() || filter.states.contains(&state))
+        && filter
+            .labels
+            .iter()
+            .all(|(key, value)| labels.get(key) == Some(value))
 }
 
 /// Sends the job whenever it has changed, until it is over or nobody listens.
 pub(super) async fn watch(
     shared: &Shared,
     mut job: JobView,
-    send: &mpsc::Sender<Result<v1::WatchJobResponse, Status>>,
-) {
+    send: &Sending<v1::WatchJobResponse>,
+) -> Result<(), Refusal> {
     let watched = vec![
         Keys::One(keys::job(&job.name)),
         Keys::One(keys::run(&job.name)),
@@ -95,14 +103,14 @@ pub(super) async fn watch(
                 .await
                 .is_err()
             {
-                return;
+                return Ok(());
             }
         }
         if job.life.value.phase.is_over() {
-            return;
+            return Ok(());
         }
         tokio::select! {
-            () = send.closed() => return,
+            () = send.closed() => return Ok(()),
             () = wakeups.changed() => {}
             // Its sender is `shared`'s: it does not end before this.
             _ = troubles.changed() => {}
@@ -110,41 +118,39 @@ pub(super) async fn watch(
         tokio::time::sleep(WATCH_APART).await;
         match View::read_job(&*shared.store, &job.name).await {
             Ok(Some(read)) => job = read,
-            Ok(None) => {
-                let _ = send
-                    .send(Err(Refusal::NoSuchJob(job.name.to_string()).into()))
-                    .await;
-                return;
-            }
+            Ok(None) => return Err(Refusal::NoSuchJob(job.name.to_string())),
             // It may answer again: whoever watches waits for that, too.
             Err(ViewError::Store(_)) => {}
-            Err(error) => {
-                let _ = send.send(Err(Refusal::from(error).into())).await;
-                return;
-            }
+            Err(error) => return Err(error.into()),
         }
     }
 }
 
+/// Sends the failed entries that checkpoints count.
 pub(super) async fn list_failures(
     shared: &Shared,
     job: &JobView,
-    send: &mpsc::Sender<Result<v1::ListFailuresResponse, Status>>,
+    send: &Sending<v1::ListFailuresResponse>,
 ) -> Result<(), Refusal> {
     for log in job.failures() {
         for chunk in 0..log.chunks {
-            let failures = shared
+            let mut rest = shared
                 .plans
                 .read_failures(&job.name, &log.log, chunk)
                 .await?;
-            for failures in failures.chunks(FAILURES_PER_MESSAGE) {
-                if send
-                    .send(Ok(v1::ListFailuresResponse {
-                        failures: failures.to_vec(),
-                    }))
-                    .await
-                    .is_err()
-                {
+            while !rest.is_empty() {
+                let mut bytes = 0;
+                let fit = rest
+                    .iter()
+                    .take(FAILURES_PER_MESSAGE)
+                    .take_while(|failure| {
+                        bytes += failure.encoded_len();
+                        bytes <= FAILURE_BYTES_PER_MESSAGE
+                    });
+                let count = fit.count().max(1);
+                let failures = rest.drain(..count).collect();
+                let message = v1::ListFailuresResponse { failures };
+                if send.send(Ok(message)).await.is_err() {
                     return Ok(());
                 }
             }

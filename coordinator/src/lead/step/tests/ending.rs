@@ -113,6 +113,7 @@ fn what_is_left_of_a_job_that_is_over_is_deleted_in_steps_that_fit() {
             let checkpoints = job.owners.values().filter(|o| o.checkpoint.is_some());
             assert_eq!(checkpoints.count(), job.owners.len());
             assert_eq!(phase(&job), over);
+            assert_eq!(job.is_past, steps == 3);
         }
         let left = scene.view();
         assert!(left.owners.is_empty() && left.reads.is_empty());
@@ -121,7 +122,39 @@ fn what_is_left_of_a_job_that_is_over_is_deleted_in_steps_that_fit() {
             0,
             "no checkpoint is left without its assignment"
         );
-        assert_eq!(steps, 2);
+        assert_eq!(steps, 3);
+    }
+}
+
+#[test]
+fn in_the_end_one_record_is_left_which_those_who_decide_do_not_read() {
+    let nobody = Members::new();
+    let scene = running(10, 0);
+    let mut life = scene.view().life.value;
+    life.become_phase(Phase::Failed, "too many failed").unwrap();
+    scene.put(&keys::run(scene.job()), &life);
+    let before = scene.view();
+    let (_, job) = takes(&scene, &around(&nobody, Planning::Unknown));
+    assert!(job.is_past);
+    assert_eq!(job.record.value, before.record.value);
+    assert_eq!(job.life.value, before.life.value);
+    assert!(waits(&scene, &around(&nobody, Planning::Unknown)));
+    assert!(scene.decided_on().is_empty());
+}
+
+#[test]
+fn a_job_whose_checkpoint_cannot_be_read_stands_as_it_is() {
+    let members = fleet(&["w2"]);
+    let scene = running(10, 0);
+    own(&scene, &[("w1", Tally::default())]);
+    for phase in [Phase::Running, Phase::Aborting, Phase::Succeeded] {
+        scene.enter(phase);
+        let mut surroundings = aborting(Some(NOW), &members);
+        surroundings.now = NOW + Duration::from_secs(3600);
+        let mut view = scene.view();
+        assert!(next(&view, &surroundings).is_some());
+        view.unread.insert(worker("w1"), "it is newer".into());
+        assert!(next(&view, &surroundings).is_none(), "{phase}");
     }
 }
 
