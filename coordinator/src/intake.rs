@@ -303,8 +303,15 @@ async fn store(
     let mut sources = complete.sources;
     for (n, upload) in &job.record.value.uploads {
         let mut entries = Vec::new();
+        let source = usize::try_from(*n).ok().and_then(|n| batch.sources.get(n));
+        let loader = source.map_or(0, |source| source.loader);
         for batch in plans.read_upload(&upload.object).await? {
-            entries.extend(plan_store::entries(batch, loaders)?);
+            let names_none = batch.loaders.is_empty();
+            let mut read = plan_store::entries(batch, loaders)?;
+            if names_none {
+                read.iter_mut().for_each(|entry| entry.loader = loader);
+            }
+            entries.extend(read);
         }
         sources.insert(*n, entries);
     }

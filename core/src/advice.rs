@@ -168,7 +168,9 @@ const ADVICE: &[(&[&str], &str)] = &[
             "multiplexed connection",
             "http2 error",
         ],
-        "it closed the connection: where it expects TLS, ask for TLS; else see its log",
+        // A refused client certificate can look so, too: the alert that says it is lost where we write at that moment.
+        "it closed the connection: where it expects TLS, ask for TLS; where it wants a client certificate, give one with \
+         cert-file and key-file, from an authority that it trusts; else see its log",
     ),
 ];
 

@@ -64,7 +64,7 @@ impl CoordinatorConfig {
         let listens = file.required("listen", "listen = \"0.0.0.0:7400\"");
         let listen = listens.as_ref().and_then(Item::address);
         let http_listen = shared::http_listen(file, listens.as_ref().zip(listen));
-        let advertise = file.optional("advertise").map(|item| address(&item));
+        let advertise = advertise(file, listens.as_ref().zip(listen));
         let plan_store = file
             .required("plan-store", "plan-store = \"DIRECTORY\"")
             .and_then(|item| item.path());
@@ -83,13 +83,27 @@ impl CoordinatorConfig {
             settings: Settings {
                 meter: stoke_coordinator::metrics::none(),
                 name: name?.to_string(),
-                address: advertise.unwrap_or_else(|| Some(format!("http://{listen}")))?,
+                address: advertise?,
                 budgets: budgets?,
                 timing: timing?.0,
                 leader_ttl: leader_ttl?.unwrap_or(LEADER_TTL),
             },
         })
     }
+}
+
+/// Where others call the coordinator: by default where it listens.
+fn advertise(file: &Table<'_>, listens: Option<(&Item<'_>, SocketAddr)>) -> Option<String> {
+    if let Some(item) = file.optional("advertise") {
+        return address(&item);
+    }
+    let (item, listen) = listens?;
+    if listen.ip().is_unspecified() {
+        let what = "that is every address of this machine, and none that others can call";
+        item.fault(what, "add advertise = \"http://HOST:PORT\"");
+        return None;
+    }
+    Some(format!("http://{listen}"))
 }
 
 /// An address that others can call.

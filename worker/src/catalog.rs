@@ -78,7 +78,8 @@ pub struct OriginConfig {
 /// What TLS takes beside the system's certificates: files in PEM.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// The authorities that a server's certificate must come from, in place of the system's.
+    /// The authorities that a server's certificate must come from: in place of the system's for caches, beside them for
+    /// PostgreSQL.
     pub ca: Option<PathBuf>,
     /// The certificate, and its key, that the server is shown.
     pub identity: Option<(PathBuf, PathBuf)>,

@@ -66,6 +66,28 @@ async fn a_plan_of_several_bands_is_exported_by_rank_by_any_coordinator() {
 }
 
 #[tokio::test]
+async fn uploaded_entries_that_name_no_loader_are_their_sources() {
+    let (cluster, leader) = Cluster::with_leader().await;
+    let mut asked = spec(vec![uploaded()]);
+    let work = super::cluster::work(&mut asked);
+    work.loaders.push(v1::Loader {
+        name: "price".into(),
+        sql: None,
+    });
+    work.sources[0].loader = "price".into();
+    let mut knows_both = super::cluster::member();
+    let shop = "shop".parse().unwrap();
+    knows_both.loaders.insert("price".parse().unwrap(), shop);
+    cluster.join_as("w1", knows_both).await;
+    let job = leader.create(asked).await.unwrap().name;
+    let parts = vec![header(&job, 0), Part::Entries(batch(0..3))];
+    leader.upload(parts).await.unwrap();
+    leader.until_it_is(&job, JobState::Running).await;
+    let batches = export(&leader, &job).await.unwrap();
+    assert_eq!(batches[0].loaders, [1, 1, 1]);
+}
+
+#[tokio::test]
 async fn entries_of_any_size_are_exported_in_messages_that_fit() {
     let (_cluster, leader) = Cluster::with_leader().await;
     let job = leader.create(spec(vec![uploaded()])).await.unwrap().name;

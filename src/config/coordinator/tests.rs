@@ -30,6 +30,15 @@ fn a_budget_is_a_rate_or_a_fifth_of_what_the_database_bears() {
 }
 
 #[test]
+fn who_listens_everywhere_says_where_others_call() {
+    let everywhere = FINE.replace("127.0.0.1:7400", "0.0.0.0:7400");
+    let error = parse(&everywhere).unwrap_err().to_string();
+    assert!(error.contains("add advertise"), "{error}");
+    let told = everywhere.replace("plan-store", "advertise = \"http://c1:7400\"\nplan-store");
+    assert_eq!(parse(&told).unwrap().settings.address, "http://c1:7400");
+}
+
+#[test]
 fn a_rate_has_a_unit_or_is_a_seconds() {
     for (qps, milli) in [
         ("20", 20_000),

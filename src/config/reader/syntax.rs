@@ -8,8 +8,12 @@ use std::ops::Range;
 
 use toml::de::DeTable;
 
-/// How often a text is parsed at most: one with more breaks than that is not meant to be TOML.
-const ROUNDS_MAX: usize = 100;
+/// How often a text is parsed at most, and how many errors of each time are looked at: a text with more breaks than that
+/// is not meant to be TOML.
+const ROUNDS_MAX: usize = 50;
+const ERRORS_MAX: usize = 50;
+/// How far up a statement's beginning is looked for, in lines.
+const LINES_MAX: usize = 200;
 
 /// Something that is no TOML.
 #[derive(Debug)]
@@ -33,7 +37,7 @@ pub(super) fn parsable(text: &str) -> (String, Vec<SyntaxError>) {
         }
         let first = blanked.is_empty();
         let mut round = Vec::new();
-        for error in found {
+        for error in found.into_iter().take(ERRORS_MAX) {
             let start = error.span().map_or(text.len(), |span| span.start);
             let statement = statement(&text, start);
             // What is wrong beside a place that was blanked may be wrong for that reason alone.
@@ -69,7 +73,10 @@ fn statement(text: &str, at: usize) -> Range<usize> {
     }
     let line_start = text[..at].rfind('\n').map_or(0, |end| end + 1);
     let mut start = line_start;
-    while start > 0 && !begins(&text[start..]) {
+    for _ in 0..LINES_MAX {
+        if start == 0 || begins(&text[start..]) {
+            break;
+        }
         start = text[..start - 1].rfind('\n').map_or(0, |end| end + 1);
     }
     // What can be parsed without this line does not go on in it.

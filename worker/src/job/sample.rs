@@ -169,6 +169,12 @@ mod tests {
             let chosen = evenly((0..count).collect::<Vec<usize>>(), most);
             assert_eq!(chosen.len(), count.min(most));
             assert_eq!(chosen.first(), (0..count).next().as_ref());
+            let reach = count.div_ceil(most.min(count).max(1));
+            assert!(
+                chosen.last().is_none_or(|last| last + reach >= count),
+                "{count} {most}: it ends at {:?}",
+                chosen.last()
+            );
             let gaps: Vec<usize> = chosen.windows(2).map(|pair| pair[1] - pair[0]).collect();
             let (least, greatest) = (gaps.iter().min(), gaps.iter().max());
             assert!(

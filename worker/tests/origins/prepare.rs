@@ -60,8 +60,8 @@ async fn a_query_that_cannot_answer_is_refused_and_what_to_do_is_said() {
     for (query, said) in [
         ("SELECT id FROM t", "the query has no placeholder"),
         (
-            "SELECT nothing FROM t WHERE id IN (:keys)",
-            "no such column: nothing",
+            "SELECT gone FROM t WHERE id IN (:keys)",
+            "no such column: gone",
         ),
         (
             "SELECT b FROM t WHERE id IN (:keys)",

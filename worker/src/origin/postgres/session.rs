@@ -77,7 +77,7 @@ impl Doors {
                 if !URL_PARAMETERS.contains(&name)
                     && !name.to_ascii_lowercase().starts_with("options")
                 {
-                    return Err(UrlError::Parameter(name.chars().take(80).collect()));
+                    return Err(UrlError::Parameter);
                 }
             }
         }
@@ -196,11 +196,14 @@ fn refuses_setting(error: &sqlx::Error) -> bool {
     matches!(code.as_deref(), Some("42704" | "22023"))
 }
 
-/// Why a URL is of no use. It shows nothing of the URL but a parameter's name.
+/// Why a URL is of no use. It shows nothing of the URL: a password with a '?' in it looks like a parameter.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum UrlError {
-    #[error("the URL has the parameter {0:?}, which means nothing here: remove it")]
-    Parameter(String),
+    #[error(
+        "the URL has a parameter that means nothing here: {} are known; a '?' that is part of a password is written %3F",
+        URL_PARAMETERS.join(", ")
+    )]
+    Parameter,
     #[error("the URL is malformed: write it as postgres://user:password@host:port/database")]
     Form(#[source] sqlx::Error),
     #[error("sslmode=allow is not supported: write prefer or require for TLS, or disable")]
@@ -229,6 +232,20 @@ mod tests {
     fn mode(parameters: &str, files: &TlsFiles) -> Result<PgSslMode, UrlError> {
         let url = format!("postgres://u@h/d{parameters}");
         with_tls(url.parse().unwrap(), &url, files).map(|options| options.get_ssl_mode())
+    }
+
+    #[test]
+    fn a_password_with_a_question_mark_is_not_shown_as_a_parameter() {
+        let config = OriginConfig {
+            name: "shop".parse().unwrap(),
+            url: crate::catalog::SecretUrl::new("postgres://u:hun?ter2@h/d").unwrap(),
+            dialect: crate::origin::rewrite::Dialect::Postgres,
+            statement_timeout: Duration::from_secs(5),
+            source_timeout: Duration::from_secs(5),
+            tls: TlsFiles::default(),
+        };
+        let error = Doors::new(&config).err().unwrap().to_string();
+        assert!(error.contains("%3F") && !error.contains("ter2"), "{error}");
     }
 
     #[test]

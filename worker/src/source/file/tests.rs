@@ -187,8 +187,11 @@ fn unusual_files_that_are_right_are_read_as_they_are_meant() {
     }
 }
 
-/// Files with bad lines between the keys 1 and 2; the only line that is bad, what is said of it, and what is shown of it.
-fn with_one_bad_line() -> Vec<(Vec<u8>, Option<Format>, u64, &'static str, String)> {
+/// A file, its format, the number of its bad line, what is said of that line, and what is shown of it.
+type OneBadLine = (Vec<u8>, Option<Format>, u64, &'static str, String);
+
+/// Files with one bad line between the keys 1 and 2.
+fn with_one_bad_line() -> Vec<OneBadLine> {
     let csv = |header: &str, good: &str, bad: &[u8]| {
         let mut content = format!("{header}\n1{good}\n").into_bytes();
         content.extend_from_slice(bad);

@@ -324,7 +324,11 @@ fn the_sampling_of_a_dry_run_is_begun_anew_where_its_worker_or_the_leader_is_gon
 #[test]
 fn a_dry_run_whose_loaders_cannot_be_tried_fails_and_its_entries_are_cancelled() {
     let members = fleet(&["w1"]);
-    for (transient, attempts) in [(false, 0), (true, ATTEMPTS_MAX * 2 - 2)] {
+    let given_up = "planning was given up: division by zero";
+    for (transient, attempts, reason) in [
+        (false, 0, "division by zero"),
+        (true, ATTEMPTS_MAX * 2 - 2, given_up),
+    ] {
         let scene = sealed_dry_run(&members);
         takes(&scene, &around(&members, Planning::Unknown));
         let failed = Planning::Failed {
@@ -337,7 +341,7 @@ fn a_dry_run_whose_loaders_cannot_be_tried_fails_and_its_entries_are_cancelled()
         }
         let (_, job) = takes(&scene, &around(&members, failed));
         assert_eq!(phase(&job), Phase::Failed);
-        assert_eq!(job.life.value.reason, "division by zero");
+        assert_eq!(job.life.value.reason, reason);
         assert_eq!(job.record.value.result.unwrap().tally.cancelled, 10);
     }
 }
