@@ -144,6 +144,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn no_help_shows_what_a_variable_holds() {
+        fn check(command: &clap::Command) {
+            for arg in command
+                .get_arguments()
+                .filter(|arg| arg.get_env().is_some())
+            {
+                assert!(arg.is_hide_env_values_set(), "{arg}");
+            }
+            command.get_subcommands().for_each(check);
+        }
+        use clap::CommandFactory;
+        check(&Args::command());
+    }
+
+    #[test]
     fn the_command_line_is_consistent() {
         use clap::CommandFactory;
         Args::command().debug_assert();

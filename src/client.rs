@@ -70,6 +70,13 @@ impl Cluster {
     /// # Errors
     /// Where one is no address.
     pub fn new(addresses: &[String]) -> Result<Self, Failure> {
+        // Looked for in all of them first: a password with a comma in it is two that are wrong.
+        if addresses.iter().any(|address| address.contains('@')) {
+            return Err(anyhow!(
+                "--coordinator: an address has a user in it, but coordinators know none: write http://HOST:PORT"
+            ))
+            .or_exit(Exit::Usage);
+        }
         let addresses: Vec<String> = addresses
             .iter()
             .map(|address| with_scheme(address))
@@ -368,6 +375,23 @@ mod tests {
             assert!(
                 format!("{error:#}").contains("http://HOST:PORT"),
                 "{error:#}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_password_in_an_address_is_refused_and_not_repeated() {
+        for wrong in [
+            &["http://u:s3cret@c1:7400"][..],
+            &["http://u:s3cret", "x@c1:7400"],
+        ] {
+            let wrong: Vec<String> = wrong.iter().map(|&text| text.to_owned()).collect();
+            let (exit, error) = Cluster::new(&wrong).unwrap_err();
+            let said = format!("{error:#}");
+            assert_eq!(exit, Exit::Usage);
+            assert!(
+                said.contains("http://HOST:PORT") && !said.contains("s3cret"),
+                "{said}"
             );
         }
     }

@@ -16,10 +16,9 @@ mod values;
 mod worker;
 
 pub use catalog::{ON_BAD_LINE, recipe};
-pub use coordinator::{CoordinatorConfig, share};
-#[cfg(test)]
-pub use fault::Faults;
-pub use fault::FileError;
+pub use coordinator::{BURST_MAX, CoordinatorConfig, IN_FLIGHT_MAX, share};
+use fault::Fault;
+pub use fault::{Faults, FileError};
 pub use reader::{Item, Table, read};
 #[cfg(test)]
 pub use reader::{Known, examine};
@@ -27,6 +26,7 @@ pub use surroundings::Surroundings;
 pub use values::parse_rate;
 pub use worker::WorkerConfig;
 
+use std::io::Read;
 use std::path::Path;
 
 /// Reads a file, and takes from it what there is to take. The path `-` is standard input.
@@ -37,17 +37,33 @@ pub fn read_file<T>(
     path: &Path,
     take: impl FnOnce(&Table<'_>) -> Option<T>,
 ) -> Result<T, FileError> {
-    let text = if path == Path::new("-") {
-        std::io::read_to_string(std::io::stdin())
+    let bytes = if path == Path::new("-") {
+        let mut bytes = Vec::new();
+        std::io::stdin().read_to_end(&mut bytes).map(|_| bytes)
     } else {
-        std::fs::read_to_string(path)
+        std::fs::read(path)
     };
-    let text = text.map_err(|source| FileError::Unreadable {
+    let bytes = bytes.map_err(|source| FileError::Unreadable {
         path: path.to_owned(),
         source,
     })?;
-    read(&text, &Surroundings::of_process(), take).map_err(|faults| FileError::NotValid {
+    let text = str::from_utf8(&bytes).map_err(|error| not_text(&bytes[..error.valid_up_to()]));
+    let taken = text.and_then(|text| read(text, &Surroundings::of_process(), take));
+    taken.map_err(|faults| FileError::NotValid {
         path: path.to_owned(),
         faults,
     })
+}
+
+/// The fault of bytes that are no UTF-8, after so many that are.
+fn not_text(before: &[u8]) -> Faults {
+    let before = String::from_utf8_lossy(before);
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    Faults(vec![Fault {
+        line: before.matches('\n').count() + 1,
+        column: line.chars().count() + 1,
+        place: String::new(),
+        what: "that is no UTF-8".to_owned(),
+        remedy: "save the file as UTF-8".to_owned(),
+    }])
 }

@@ -27,7 +27,7 @@ Exit codes:
   1    the job FAILED because more of its entries failed than were allowed
   2    the command line, a file or the request is wrong, or not possible now;
        or the job FAILED before its first entry: its sources or loaders are wrong
-  3    the job that was followed was aborted
+  3    the job was aborted: while it was followed, or before its keys were uploaded
   4    something could not be reached, or not in time: the same may succeed later
   130  stopped by Ctrl-C while only watching: the job goes on";
 

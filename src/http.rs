@@ -2,7 +2,7 @@
 //!
 //! `/healthz` answers 200 while the process answers at all; `/readyz` 200 or 503 with the reason; `/metrics` in Prometheus'
 //! text format. All else is 404. Everything is bounded: so many connections, each closed where it brings no request for
-//! so long; no body is read. Absent: anything that changes anything.
+//! so long, or does not take what it asked for; no body is read. Absent: anything that changes anything.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -25,7 +25,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 /// How many connections are open at one time; more wait until one closes.
 const CONNECTIONS_MAX: usize = 64;
-/// How long a connection may bring no whole request.
+/// How long a connection may bring no whole request, or not take an answer.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// How long until a connection is accepted again after that failed: for want of files, mostly.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
@@ -55,6 +55,7 @@ pub async fn serve(
     let bounded = Bounded {
         listener,
         places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+        silence_max: SILENCE_MAX,
     };
     let router = router(registry, ready);
     let serving = tokio::spawn(async move {
@@ -93,6 +94,7 @@ async fn metrics(State(shown): State<Shown>) -> impl IntoResponse {
 struct Bounded {
     listener: TcpListener,
     places: Arc<Semaphore>,
+    silence_max: Duration,
 }
 
 impl axum::serve::Listener for Bounded {
@@ -106,7 +108,9 @@ impl axum::serve::Listener for Bounded {
                 return std::future::pending().await;
             };
             match self.listener.accept().await {
-                Ok((stream, address)) => return (Connection::new(stream, place), address),
+                Ok((stream, address)) => {
+                    return (Connection::new(stream, self.silence_max, place), address);
+                }
                 Err(_) => tokio::time::sleep(ACCEPT_AGAIN).await,
             }
         }
@@ -117,21 +121,36 @@ impl axum::serve::Listener for Bounded {
     }
 }
 
-/// A connection that ends where it has brought no whole request for [`SILENCE_MAX`]: since it was made, or since it was
-/// last answered.
+/// A connection that ends where for `silence_max` it has neither brought a whole request nor taken anything of an answer:
+/// since it was made, or since it last took something.
 struct Connection {
     stream: TcpStream,
+    silence_max: Duration,
     silence: Pin<Box<Sleep>>,
     _place: OwnedSemaphorePermit,
 }
 
 impl Connection {
-    fn new(stream: TcpStream, place: OwnedSemaphorePermit) -> Self {
+    fn new(stream: TcpStream, silence_max: Duration, place: OwnedSemaphorePermit) -> Self {
         Self {
             stream,
-            silence: Box::pin(tokio::time::sleep(SILENCE_MAX)),
+            silence_max,
+            silence: Box::pin(tokio::time::sleep(silence_max)),
             _place: place,
         }
+    }
+
+    /// What became of sending; it fails where the other side has let it wait for too long. (While answers cannot be sent,
+    /// nobody reads, so reading would not notice.)
+    fn in_time<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        sent: Poll<std::io::Result<T>>,
+    ) -> Poll<std::io::Result<T>> {
+        if sent.is_pending() && self.silence.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Err(std::io::ErrorKind::TimedOut.into()));
+        }
+        sent
     }
 }
 
@@ -155,8 +174,10 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<std::io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes));
-        self.silence.as_mut().reset(Instant::now() + SILENCE_MAX);
+        let sent = Pin::new(&mut self.stream).poll_write(context, bytes);
+        let written = ready!(self.in_time(context, sent));
+        let until = Instant::now() + self.silence_max;
+        self.silence.as_mut().reset(until);
         Poll::Ready(written)
     }
 
@@ -164,13 +185,85 @@ impl AsyncWrite for Connection {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let sent = Pin::new(&mut self.stream).poll_flush(context);
+        self.in_time(context, sent)
     }
 
     fn poll_shutdown(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        let sent = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.in_time(context, sent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus::IntCounter;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    /// Answers that fill all buffers between the two after a few.
+    const PAGE_BYTES: usize = 1 << 20;
+
+    /// Serves with one place, which who is silent has for a moment only.
+    async fn one_place() -> (SocketAddr, AbortOnDropHandle<()>) {
+        let registry = Registry::new();
+        let long = IntCounter::new("long", "x".repeat(PAGE_BYTES)).unwrap();
+        registry.register(Box::new(long)).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let bounded = Bounded {
+            listener,
+            places: Arc::new(Semaphore::new(1)),
+            silence_max: Duration::from_millis(100),
+        };
+        let router = router(registry, Arc::new(|| Ok(())));
+        let serving = tokio::spawn(async move {
+            let _ = axum::serve(bounded, router).await;
+        });
+        (address, AbortOnDropHandle::new(serving))
+    }
+
+    /// Asks for the place until it is free; without end where it never is.
+    async fn gets_the_place(address: SocketAddr) {
+        loop {
+            let mut next = TcpStream::connect(address).await.unwrap();
+            let asked = next
+                .write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                .await;
+            let mut answer = String::new();
+            // On a slow machine even this one may have been too slow.
+            if asked.is_ok()
+                && next.read_to_string(&mut answer).await.is_ok()
+                && answer.ends_with("alive\n")
+            {
+                return;
+            }
+        }
+    }
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    #[tokio::test]
+    async fn who_asks_again_and_again_and_takes_no_answer_loses_its_place() {
+        let (address, _serving) = one_place().await;
+        let mut greedy = TcpStream::connect(address).await.unwrap();
+        let asked = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".repeat(64);
+        greedy.write_all(&asked).await.unwrap();
+        let got = tokio::time::timeout(PATIENCE, gets_the_place(address)).await;
+        assert!(got.is_ok(), "the place is never free again");
+        drop(greedy);
+    }
+
+    #[tokio::test]
+    async fn who_asks_for_nothing_loses_its_place() {
+        let (address, _serving) = one_place().await;
+        let silent = TcpStream::connect(address).await.unwrap();
+        let got = tokio::time::timeout(PATIENCE, gets_the_place(address)).await;
+        assert!(got.is_ok(), "the place is never free again");
+        drop(silent);
     }
 }

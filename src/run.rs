@@ -20,13 +20,14 @@ use crate::args::ProcessArgs;
 use crate::config::{CoordinatorConfig, WorkerConfig};
 use crate::exit::{Exit, OrExit};
 use crate::http;
+use crate::print;
 use crate::telemetry::{self, Telemetry};
 
 /// Runs a coordinator until SIGTERM or Ctrl-C.
 pub async fn coordinator(args: &ProcessArgs) -> Outcome {
     let mut config = CoordinatorConfig::read(args.file()).or_exit(Exit::Usage)?;
     if args.only_checks() {
-        return Ok(valid(args));
+        return valid(args);
     }
     let name = &config.settings.name;
     let telemetry = telemetry::start_process(&config.telemetry, "coordinator", name);
@@ -59,7 +60,7 @@ pub async fn coordinator(args: &ProcessArgs) -> Outcome {
 pub async fn worker(args: &ProcessArgs) -> Outcome {
     let mut config = WorkerConfig::read(args.file()).or_exit(Exit::Usage)?;
     if args.only_checks() {
-        return Ok(valid(args));
+        return valid(args);
     }
     let name = &config.settings.name;
     let telemetry = telemetry::start_process(&config.telemetry, "worker", name);
@@ -80,9 +81,9 @@ pub async fn worker(args: &ProcessArgs) -> Outcome {
 }
 
 /// Says that there is nothing wrong with a configuration.
-fn valid(args: &ProcessArgs) -> Exit {
-    println!("{} is valid", args.file().display());
-    Exit::Succeeded
+fn valid(args: &ProcessArgs) -> Outcome {
+    let said = print::data(format!("{} is valid\n", args.file().display()));
+    said.map(|_| Exit::Succeeded)
 }
 
 /// Serves health and metrics, where the configuration says so, until what it gives is dropped.

@@ -10,6 +10,8 @@ mod json;
 mod otlp;
 mod process;
 
+pub(crate) use otlp::is_address;
+
 use std::io::IsTerminal;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -73,30 +75,26 @@ static RUNNING: OnceLock<Running> = OnceLock::new();
 /// Starts to write logs of at least this level, unless the settings or `RUST_LOG` say otherwise; and to send traces, where
 /// a collector is named. For commands: they have no metrics.
 pub fn start(settings: &Settings, default_filter: &str) {
-    let traces = otlp::traces(settings, resource("stoke", "command"));
-    let (traces, unusable) = match traces {
-        Ok(traces) => (traces, None),
-        Err(error) => (None, Some(error)),
-    };
+    let (traces, untold) = usable(otlp::traces(settings, resource("stoke", "command")));
     subscribe(settings, default_filter, traces.as_ref());
-    if let Some(error) = unusable {
-        tracing::warn!("sends no traces: {error:#}");
-    }
+    warn("traces", untold.as_ref());
     let metrics = None;
     let _ = RUNNING.set(Running { metrics, traces });
 }
 
-/// Starts to tell of a process of a cluster: its role is `coordinator` or `worker`.
+/// Starts to tell of a process of a cluster: its role is `coordinator` or `worker`. A collector that cannot be used is
+/// warned of.
 ///
 /// # Errors
-/// Where the collector's address cannot be used.
+/// Where metrics cannot be shown.
 pub fn start_process(
     settings: &Settings,
     role: &'static str,
     name: &str,
 ) -> anyhow::Result<Telemetry> {
     let resource = resource(name, role);
-    let traces = otlp::traces(settings, resource.clone())?;
+    let (traces, no_traces) = usable(otlp::traces(settings, resource.clone()));
+    let (reader, no_metrics) = usable(otlp::metrics(settings));
     let registry = prometheus::Registry::new();
     // What is of the process as a whole, Prometheus knows by its target.
     let exporter = opentelemetry_prometheus::exporter()
@@ -107,13 +105,15 @@ pub fn start_process(
     let mut metrics = SdkMeterProvider::builder()
         .with_resource(resource)
         .with_reader(exporter);
-    if let Some(reader) = otlp::metrics(settings)? {
+    if let Some(reader) = reader {
         metrics = metrics.with_reader(reader);
     }
     let metrics = metrics.build();
     let meter = metrics.meter("stoke");
     process::observe(&meter);
     subscribe(settings, "info", traces.as_ref());
+    warn("traces", no_traces.as_ref());
+    warn("metrics", no_metrics.as_ref());
     let metrics = Some(metrics);
     let _ = RUNNING.set(Running { metrics, traces });
     Ok(Telemetry { meter, registry })
@@ -130,6 +130,20 @@ pub async fn finish() {
     });
     // Whoever waits for a collector that does not answer has been warned already.
     let _ = tokio::time::timeout(FLUSH_MAX, async { tokio::join!(metrics, traces) }).await;
+}
+
+/// What can be used, and why it cannot: that is said once logs are written.
+fn usable<T>(made: anyhow::Result<Option<T>>) -> (Option<T>, Option<anyhow::Error>) {
+    match made {
+        Ok(made) => (made, None),
+        Err(error) => (None, Some(error)),
+    }
+}
+
+fn warn(what: &'static str, unusable: Option<&anyhow::Error>) {
+    if let Some(error) = unusable {
+        tracing::warn!("sends no {what}: {error:#}");
+    }
 }
 
 fn resource(name: &str, role: &'static str) -> Resource {

@@ -131,6 +131,30 @@ fn a_file_that_cannot_be_read_is_named() {
 }
 
 #[test]
+fn a_file_that_is_no_utf8_has_the_place_of_its_first_wrong_byte() {
+    let launch = stoke().args(["worker", "--check", "bad.toml"]);
+    std::fs::write(launch.dir().join("bad.toml"), b"# fine\n# \xc3\xbc \xff\n").unwrap();
+    let (code, stdout, stderr) = end(launch);
+    assert_eq!((code, stdout.as_str()), (Some(2), ""));
+    let told = "line 2, column 5: that is no UTF-8; save the file as UTF-8\n";
+    assert!(stderr.ends_with(told), "{stderr}");
+}
+
+#[test]
+fn a_check_whose_answer_cannot_be_written_ends_without_a_panic() {
+    let launch = Program::new("sh").unwrap();
+    std::fs::write(launch.dir().join("stoke.toml"), COORDINATOR).unwrap();
+    let stoke = env!("CARGO_BIN_EXE_stoke");
+    let line = format!("'{stoke}' coordinator --check stoke.toml > /dev/full");
+    let (code, _, stderr) = end(launch.args(["-c", &line]));
+    assert_eq!(code, Some(4), "{stderr}");
+    assert!(
+        stderr.contains("cannot write to standard output"),
+        "{stderr}"
+    );
+}
+
+#[test]
 fn a_file_is_either_checked_or_used() {
     for args in [&["--config", "a", "--check", "a"][..], &[]] {
         for role in ["worker", "coordinator"] {

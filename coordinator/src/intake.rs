@@ -145,6 +145,14 @@ impl Intake {
         }
     }
 
+    /// What the tasks of a job's attempt have cost that have come back, be it with nothing.
+    #[must_use]
+    pub fn spent(&self, job: &JobName) -> Effort {
+        self.lock()
+            .get(job)
+            .map_or_else(Effort::default, |attempt| attempt.effort)
+    }
+
     /// Begins an attempt, whose tasks workers will do. What was sent under an older one is dropped.
     pub fn begin(&self, job: &JobView, number: u64) {
         let attempt = Attempt {
@@ -205,9 +213,18 @@ impl Intake {
         Ok(())
     }
 
-    /// Takes note that an attempt has failed. Of several reasons one that stays goes before one that may pass.
-    pub fn fail(&self, job: &JobName, number: u64, reason: String, transient: bool) {
+    /// Takes note that an attempt has failed, and what the task cost that failed. Of several reasons one that stays goes
+    /// before one that may pass.
+    pub fn fail(
+        &self,
+        job: &JobName,
+        number: u64,
+        reason: String,
+        transient: bool,
+        effort: Effort,
+    ) {
         self.conclude(job, number, |attempt| {
+            attempt.effort += effort;
             if transient && matches!(attempt.state, State::Failed { .. }) {
                 return;
             }

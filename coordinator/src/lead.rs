@@ -31,7 +31,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::metrics::{Board, Watcher};
-use crate::view::{JobView, View, ViewError};
+use crate::view::{JobView, View, ViewError, source_origin};
 use crate::{Leading, Shared};
 
 /// How long at most between two looks, so that time itself is noticed (quarantines).
@@ -166,6 +166,9 @@ impl Lead {
         for (entries, took) in told.planned {
             self.shared.metrics.planned(entries, took);
         }
+        for state in told.ended {
+            self.shared.metrics.ended(state);
+        }
         self.show(Some(Board::of(view)));
     }
 
@@ -213,19 +216,8 @@ impl Lead {
         job: &JobView,
         view: &'a View,
     ) -> Cow<'a, BTreeMap<WorkerName, Member>> {
-        let fit: Vec<(&WorkerName, &Member)> = view
-            .members
-            .iter()
-            .filter(|(_, member)| job.unfit(member).is_none())
-            .collect();
-        let Some((_, member)) = fit.first() else {
-            return Cow::Borrowed(&view.members);
-        };
-        let targets = job
-            .load_resources(member)
-            .filter_map(|resource| view.resources.get(&resource)?.ledger)
-            .map(|(ledger, _)| sharers(ledger.target, fit.len()));
-        let sharing = targets.min().unwrap_or(fit.len());
+        let sharing = sharing(job, view);
+        let fit = fit(job, view);
         if sharing == fit.len() {
             return Cow::Borrowed(&view.members);
         }
@@ -247,6 +239,8 @@ impl Lead {
         };
         let around = step::Surroundings {
             members: &members,
+            sharers: sharing(job, view),
+            spent: self.shared.intake.spent(&job.name),
             planning: self.shared.intake.planning(&job.name),
             aborting_since: self.aborting.get(&job.name).copied(),
             now,
@@ -302,4 +296,34 @@ impl Lead {
         txn.compares.push(self.leadership.compare());
         txn
     }
+}
+
+/// The members that can do the job's work, by name.
+fn fit<'a>(job: &JobView, view: &'a View) -> Vec<(&'a WorkerName, &'a Member)> {
+    view.members
+        .iter()
+        .filter(|(_, member)| job.unfit(member).is_none())
+        .collect()
+}
+
+/// How many of the fit members, by name, can have a share of each budget that loading, writing and, while the job is being
+/// planned, reading its sources take.
+fn sharing(job: &JobView, view: &View) -> usize {
+    let fit = fit(job, view);
+    let Some((_, member)) = fit.first() else {
+        return 0;
+    };
+    let stoke_core::job::Work::Batch(batch) = &job.record.value.spec.work;
+    let read = batch
+        .sources
+        .iter()
+        .filter(|_| !job.is_running())
+        .filter_map(|source| source_origin(&source.from, member))
+        .map(Resource::Origin);
+    job.load_resources(member)
+        .chain(read)
+        .filter_map(|resource| view.resources.get(&resource)?.ledger)
+        .map(|(ledger, _)| sharers(ledger.target, fit.len()))
+        .min()
+        .unwrap_or(fit.len())
 }

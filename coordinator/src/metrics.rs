@@ -14,6 +14,7 @@ use opentelemetry::metrics::{Counter, Histogram, Meter, MeterProvider, NoopMeter
 use stoke_core::metric::{Kind, Metric, SECONDS_BUCKETS};
 use stoke_store::observed::Call;
 
+use board::END_STATES;
 pub(crate) use board::{Board, Watcher};
 pub(crate) use observe::observe;
 pub use table::METRICS;
@@ -29,6 +30,7 @@ pub fn none() -> Meter {
 pub(crate) struct Metrics {
     look: Histogram<f64>,
     takeovers: Counter<u64>,
+    jobs_ended: Counter<u64>,
     planning: Histogram<f64>,
     plan_entries: Counter<u64>,
     plan_store_written: Counter<u64>,
@@ -39,11 +41,24 @@ pub(crate) struct Metrics {
 }
 
 fn counter(meter: &Meter, name: &'static str) -> Counter<u64> {
-    let metric = Metric::find(METRICS, name, Kind::Counter);
-    let builder = meter.u64_counter(metric.name).with_unit(metric.unit);
-    let counter = builder.with_description(metric.meaning).build();
+    let counter = counter_by(meter, name);
     // A rate is there before the first.
     counter.add(0, &[]);
+    counter
+}
+
+fn counter_by(meter: &Meter, name: &'static str) -> Counter<u64> {
+    let metric = Metric::find(METRICS, name, Kind::Counter);
+    let builder = meter.u64_counter(metric.name).with_unit(metric.unit);
+    builder.with_description(metric.meaning).build()
+}
+
+fn jobs_ended(meter: &Meter) -> Counter<u64> {
+    let counter = counter_by(meter, "stoke.coordinator.jobs.ended");
+    // As above; nobody would be told of a process' first job that fails.
+    for state in END_STATES {
+        counter.add(0, &[KeyValue::new("state", state)]);
+    }
     counter
 }
 
@@ -63,6 +78,7 @@ impl Metrics {
         Self {
             look: seconds(meter, "stoke.coordinator.look.duration"),
             takeovers: counter(meter, "stoke.coordinator.takeovers"),
+            jobs_ended: jobs_ended(meter),
             planning: seconds(meter, "stoke.coordinator.planning.duration"),
             plan_entries: counter(meter, "stoke.coordinator.plan.entries"),
             plan_store_written: counter(meter, "stoke.coordinator.plan_store.written"),
@@ -79,6 +95,11 @@ impl Metrics {
 
     pub(crate) fn taken_over(&self, partitions: u64) {
         self.takeovers.add(partitions, &[]);
+    }
+
+    /// A job has ended in this state.
+    pub(crate) fn ended(&self, state: &'static str) {
+        self.jobs_ended.add(1, &[KeyValue::new("state", state)]);
     }
 
     /// Planning a job has ended, after so long, with so many entries where it succeeded.

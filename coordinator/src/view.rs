@@ -14,7 +14,7 @@ mod past;
 
 pub use past::JobsPage;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use stoke_core::job::{From, Life, Phase, Recipe};
 use stoke_core::ledger::{Ack, Cap, Ledger, Observed, Share};
@@ -434,42 +434,69 @@ impl JobView {
 /// Why this member cannot work on a job of this spec; `None` where it can.
 #[must_use]
 pub fn unfit(spec: &stoke_core::job::Spec, member: &Member) -> Option<String> {
+    let mut lacks = lacks(spec, member);
+    // One word is enough where something comes up several times.
+    let mut told = BTreeSet::new();
+    lacks.retain(|lack| told.insert(lack.what.clone()));
+    let what: Vec<String> = lacks.into_iter().map(|lack| lack.what).collect();
+    (!what.is_empty()).then(|| what.join(", "))
+}
+
+/// Something of a spec that a member cannot serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lack {
+    /// The field, as callers write it.
+    pub field: String,
+    /// What of it.
+    pub what: String,
+}
+
+/// All of a spec that this member cannot serve.
+#[must_use]
+pub fn lacks(spec: &stoke_core::job::Spec, member: &Member) -> Vec<Lack> {
+    const NO_SQL: &str = "its configuration does not allow SQL in jobs";
     let stoke_core::job::Work::Batch(batch) = &spec.work;
+    let mut lacks = Vec::new();
+    let mut note = |field: String, what: String| lacks.push(Lack { field, what });
     if !member.caches.contains(&batch.cache) {
-        return Some(format!("it does not know the cache {}", batch.cache));
+        let what = format!("it does not know the cache {}", batch.cache);
+        note("spec.batch.cache".into(), what);
     }
-    for loader in &batch.loaders {
+    for (n, loader) in batch.loaders.iter().enumerate() {
+        let at = format!("spec.batch.loaders[{n}]");
         match &loader.recipe {
             None if !member.loaders.contains_key(&loader.name) => {
-                return Some(format!("it does not know the loader {}", loader.name));
+                let what = format!("it does not know the loader {}", loader.name);
+                note(format!("{at}.name"), what);
             }
-            Some(_) if !member.sql_in_jobs => {
-                return Some("its configuration does not allow SQL in jobs".into());
-            }
+            Some(_) if !member.sql_in_jobs => note(format!("{at}.sql"), NO_SQL.into()),
             Some(recipe) if !member.origins.contains(&recipe.origin) => {
-                return Some(format!("it does not know the origin {}", recipe.origin));
+                let what = format!("it does not know the origin {}", recipe.origin);
+                note(format!("{at}.sql.origin"), what);
             }
             _ => {}
         }
     }
-    for source in &batch.sources {
+    for (n, source) in batch.sources.iter().enumerate() {
+        let at = format!("spec.batch.sources[{n}]");
         match &source.from {
             From::Named(name) if !member.sources.contains_key(name) => {
-                return Some(format!("it does not know the key source {name}"));
+                let what = format!("it does not know the key source {name}");
+                note(format!("{at}.named"), what);
             }
-            From::Sql { .. } if !member.sql_in_jobs => {
-                return Some("its configuration does not allow SQL in jobs".into());
-            }
+            From::Sql { .. } if !member.sql_in_jobs => note(format!("{at}.sql"), NO_SQL.into()),
             From::Sql { origin, .. } if !member.origins.contains(origin) => {
-                return Some(format!("it does not know the origin {origin}"));
+                let what = format!("it does not know the origin {origin}");
+                note(format!("{at}.sql.origin"), what);
             }
             From::File { .. } if !member.files_in_jobs => {
-                return Some("its configuration does not allow files in jobs".into());
+                let what = "its configuration does not allow files in jobs";
+                note(format!("{at}.file"), what.into());
             }
             _ => {}
         }
     }
-    None
+    lacks
 }
 
 /// What this spec brings along that none of these members allows in jobs; `None` where there is no such thing.

@@ -324,6 +324,10 @@ pub struct Upload {
     pub object: String,
     /// How many entries it has.
     pub entries: u64,
+    /// The SHA-256 of its entries, in hexadecimal: the same upload that comes again is told by it from another. Empty where
+    /// an older version stored it.
+    #[serde(default)]
+    pub digest: String,
 }
 
 /// How a job ended.

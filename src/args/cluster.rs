@@ -10,7 +10,9 @@ pub struct ClusterArgs {
     /// A coordinator's address, or several: whichever answers says who leads
     #[arg(
         long,
+        global = true,
         env = "STOKE_COORDINATOR",
+        hide_env_values = true,
         value_name = "URL",
         value_delimiter = ',',
         default_value = "http://127.0.0.1:7400"
@@ -25,6 +27,6 @@ pub struct OutputArgs {
     #[command(flatten)]
     pub cluster: ClusterArgs,
     /// What is printed on standard output
-    #[arg(long, value_enum, default_value_t = OutputArg::Text)]
+    #[arg(long, global = true, value_enum, default_value_t = OutputArg::Text)]
     pub output: OutputArg,
 }

@@ -1,5 +1,9 @@
 //! Values that several commands take.
 
+use std::time::Duration;
+
+use stoke_worker::catalog::{TTL_MAX, TTL_MIN};
+
 /// KEY=VALUE.
 pub(super) fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
@@ -13,9 +17,28 @@ pub(super) fn rate_or_none(text: &str) -> Result<f64, String> {
     crate::config::parse_rate(text)
 }
 
+/// How long entries live: within the bounds that configurations and requests have.
+pub(super) fn ttl(text: &str) -> Result<Duration, String> {
+    let ttl = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if (TTL_MIN..=TTL_MAX).contains(&ttl) {
+        Ok(ttl)
+    } else {
+        Err("must be from 1s to 3650days".into())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn entries_live_a_second_to_ten_years() {
+        assert_eq!(ttl("1s"), Ok(TTL_MIN));
+        assert_eq!(ttl("3650days"), Ok(TTL_MAX));
+        for wrong in ["1ms", "999ms", "3651days", "0s", "soon"] {
+            assert!(ttl(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn labels_have_a_key() {

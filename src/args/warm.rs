@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args as ClapArgs, ValueEnum};
 
-use super::values::label;
+use super::values::{label, ttl};
 use super::{OutputArg, rate, share};
 
 /// What the one-liner needs.
@@ -39,8 +39,8 @@ pub struct WarmArgs {
     /// The column of the rows that says which key each answers [default: the one left of IN (:keys)]
     #[arg(long, value_name = "COLUMN")]
     pub key_column: Option<String>,
-    /// How long entries live, as 5m or 1h
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    /// How long entries live, as 5m or 1h: from a second to ten years
+    #[arg(long, value_name = "TIME", value_parser = ttl)]
     pub ttl: Duration,
     /// Shortens each entry's time by up to this share of it, by a hash of its key (0 to 0.9)
     #[arg(long, value_name = "SHARE", default_value_t = 0.1, value_parser = share)]

@@ -26,9 +26,30 @@ pub async fn abort(args: &AbortArgs, palette: Palette) -> Outcome {
         return printed(print_job(&job, args.output.output, palette));
     }
     debug_assert_eq!(job.state(), JobState::Aborting);
-    let ended = watch::follow(&cluster, &args.job, true, args.output.output, palette).await?;
+    let left = stopped_waiting(&args.job);
+    let output = args.output.output;
+    let ended = watch::follow(&cluster, &args.job, true, output, palette, &left).await?;
     Ok(match ended {
         Exit::Aborted => Exit::Succeeded,
         other => other,
     })
+}
+
+/// What is said on Ctrl-C: the abort is not taken back by it.
+fn stopped_waiting(name: &str) -> String {
+    format!("stopped waiting; the job is aborted all the same (`stoke watch {name}` shows it)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_leaves_an_abort_is_not_told_to_abort() {
+        let said = stopped_waiting("j1");
+        assert!(
+            said.contains("stoke watch j1") && !said.contains("stoke abort"),
+            "{said}"
+        );
+    }
 }

@@ -7,14 +7,14 @@ use std::hash::BuildHasher;
 use std::time::SystemTime;
 
 use anyhow::Context;
-use stoke_proto::v1;
+use stoke_proto::v1::{self, JobState};
+use tonic::Code;
 
 use super::{print_job, printed, status, watch};
 use crate::args::{OutputArg, SubmitArgs};
 use crate::client::{Cluster, job_of, jobs, refusal::Refused, unary};
 use crate::exit::{Exit, Failure, OrExit};
 use crate::job_file::{self, JobFile, Upload};
-use crate::show::job::is_over;
 use crate::show::style::Palette;
 use crate::{Outcome, print};
 
@@ -31,14 +31,16 @@ pub async fn submit(args: &SubmitArgs, palette: Palette) -> Outcome {
     if follows || !uploads.is_empty() {
         print::say(format!("job {}", job.name));
     }
-    if !uploads.is_empty() && !is_over(&job) {
+    if !uploads.is_empty() {
         upload_all(&cluster, &job, &uploads, &request_id).await?;
         if !follows {
             job = status::get(&cluster, &job.name).await?;
         }
     }
     if follows {
-        return watch::follow(&cluster, &job.name, true, args.output.output, palette).await;
+        let left = watch::goes_on(&job.name);
+        let output = args.output.output;
+        return watch::follow(&cluster, &job.name, true, output, palette, &left).await;
     }
     printed(match args.output.output {
         OutputArg::Text => print::data(format!("{}\n", job.name)),
@@ -60,18 +62,18 @@ fn apply(args: &SubmitArgs, spec: &mut v1::JobSpec) {
 
 /// Checks what would else be found only when the job is there already.
 fn check(args: &SubmitArgs, uploads: &[Upload]) -> anyhow::Result<()> {
-    for upload in uploads {
-        let path = &upload.file;
-        if path.ends_with("-") {
-            anyhow::ensure!(
-                args.file.as_os_str() != "-",
-                "standard input has the job file: it cannot have the keys, too"
-            );
-            continue;
+    for Upload { file, .. } in uploads {
+        anyhow::ensure!(
+            args.file.as_os_str() != "-" || file.as_os_str() != "/dev/stdin",
+            "standard input has the job file: it cannot have the keys, too"
+        );
+        let cannot = || format!("cannot read {}", file.display());
+        let found = std::fs::metadata(file).with_context(cannot)?;
+        anyhow::ensure!(!found.is_dir(), "{} is a directory", file.display());
+        // A pipe is left alone: whoever writes to it would find it closed.
+        if found.is_file() {
+            std::fs::File::open(file).with_context(cannot)?;
         }
-        let opened = std::fs::File::open(path).and_then(|file| file.metadata());
-        let found = opened.with_context(|| format!("cannot read {}", path.display()))?;
-        anyhow::ensure!(!found.is_dir(), "{} is a directory", path.display());
     }
     Ok(())
 }
@@ -103,7 +105,7 @@ async fn create(
     job_of(created.await?.job)
 }
 
-/// Uploads all files. What fails leaves the job waiting: it is said how to go on, or to give it up.
+/// Uploads all files, each for a job in whatever state: what was uploaded before is compared, and taken where it is the same.
 async fn upload_all(
     cluster: &Cluster,
     job: &v1::Job,
@@ -114,25 +116,56 @@ async fn upload_all(
         let file = each.file.display();
         match upload::upload(cluster, job, each).await {
             Ok(entries) => print::say(format!("uploaded {entries} entries of {file}")),
-            // The same upload came before: the job was submitted again, or an answer was lost.
-            Err(failure) if was_uploaded(&failure) => print::say(format!("{:#}", failure.1)),
-            Err((exit, error)) => {
-                let name = &job.name;
-                let error = error.context(format!(
-                    "the job {name} is there, but waits for the keys of {file}: submit the file again with \
-                     --request-id {request_id} when this is mended, or give the job up with `stoke abort {name}`"
-                ));
-                return Err((exit, error));
+            Err(failure) => {
+                // Only a refusal can be for the reason that the job was aborted.
+                let state = match code_of(&failure) {
+                    Some(Code::FailedPrecondition) => {
+                        let now = status::get(cluster, &job.name).await.ok();
+                        now.map(|job| job.state())
+                    }
+                    _ => None,
+                };
+                return Err(not_uploaded(failure, state, &job.name, each, request_id));
             }
         }
     }
     Ok(())
 }
 
-/// A job that waits for an upload takes it; one that does not had it before, or is over.
-fn was_uploaded((_, error): &Failure) -> bool {
+fn code_of((_, error): &Failure) -> Option<Code> {
     let refused = error.downcast_ref::<Refused>();
-    refused.is_some_and(|refused| refused.code == tonic::Code::FailedPrecondition)
+    refused.map(|refused| refused.code)
+}
+
+/// What a failed upload ends with. One that may succeed leaves the job waiting: it is said how to go on, or to give it up.
+fn not_uploaded(
+    failure: Failure,
+    state: Option<JobState>,
+    name: &str,
+    upload: &Upload,
+    request_id: &str,
+) -> Failure {
+    let file = upload.file.display();
+    let refused = code_of(&failure);
+    let (exit, error) = failure;
+    match (state, refused) {
+        (Some(JobState::Aborting | JobState::Aborted), _) => {
+            let what = format!("the job {name} was aborted before {file} was uploaded");
+            (Exit::Aborted, error.context(what))
+        }
+        // The job does not take it, now or later.
+        (_, Some(Code::FailedPrecondition | Code::AlreadyExists | Code::NotFound)) => (
+            exit,
+            error.context(format!("{file} was not uploaded for the job {name}")),
+        ),
+        _ => {
+            let what = format!(
+                "the job {name} is there, but waits for the keys of {file}: submit the file again with \
+                 --request-id {request_id} when this is mended, or give the job up with `stoke abort {name}`"
+            );
+            (exit, error.context(what))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -205,6 +238,42 @@ mod tests {
         assert!(
             format!("{error:#}").starts_with("cannot read /nowhere/keys.csv: "),
             "{error:#}"
+        );
+    }
+
+    #[test]
+    fn a_refused_upload_is_never_a_success() {
+        let upload = Upload {
+            source: 0,
+            file: "keys.csv".into(),
+        };
+        let ended = |code, state| {
+            let failure = crate::client::refusal::failure(&tonic::Status::new(code, "no"));
+            let (exit, error) = not_uploaded(failure, state, "j1", &upload, "r1");
+            (exit, format!("{error:#}").contains("--request-id r1"))
+        };
+        let aborted = Some(JobState::Aborted);
+        assert_eq!(
+            ended(Code::FailedPrecondition, aborted),
+            (Exit::Aborted, false)
+        );
+        let over = Some(JobState::Succeeded);
+        assert_eq!(ended(Code::FailedPrecondition, over), (Exit::Usage, false));
+        assert_eq!(ended(Code::AlreadyExists, None), (Exit::Usage, false));
+        assert_eq!(ended(Code::Unavailable, None), (Exit::Unreachable, true));
+    }
+
+    #[test]
+    fn standard_input_is_not_both_the_job_and_its_keys() {
+        let upload = Upload {
+            source: 0,
+            file: "/dev/stdin".into(),
+        };
+        let error = check(&args(&["stoke", "submit", "-"]), &[upload]).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("standard input has the job file")
         );
     }
 }

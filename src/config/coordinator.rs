@@ -26,9 +26,9 @@ const FRACTION: f64 = 0.2;
 /// The smallest such fraction.
 const FRACTION_MIN: f64 = 0.001;
 /// The most queries that may be unanswered at one time: more than any database has connections.
-const IN_FLIGHT_MAX: u64 = 100_000;
+pub const IN_FLIGHT_MAX: u64 = 100_000;
 /// The largest burst.
-const BURST_MAX: u64 = 1_000_000;
+pub const BURST_MAX: u64 = 1_000_000;
 
 /// A coordinator's configuration, checked.
 #[derive(Debug)]
@@ -109,9 +109,11 @@ fn advertise(file: &Table<'_>, listens: Option<(&Item<'_>, SocketAddr)>) -> Opti
 /// An address that others can call.
 fn address(item: &Item<'_>) -> Option<String> {
     let address = item.filled()?;
-    let rest = address
-        .strip_prefix("http://")
-        .or_else(|| address.strip_prefix("https://"));
+    if address.starts_with("https://") {
+        item.fault("coordinators speak no TLS", "write http://HOST:PORT");
+        return None;
+    }
+    let rest = address.strip_prefix("http://");
     if rest.is_none_or(|rest| rest.is_empty() || rest.contains(['@', ' '])) {
         item.fault("it is no address", "write http://HOST:PORT");
         return None;

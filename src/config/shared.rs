@@ -37,7 +37,12 @@ pub(super) fn password(table: &Table<'_>) -> Option<Option<String>> {
         (Some(password), None) => Some(Some(password.secret()?)),
         (None, Some(file)) => {
             let content = file.file()?;
-            Some(Some(content.trim_end_matches(['\r', '\n']).to_owned()))
+            let password = content.trim_end_matches(['\r', '\n']);
+            if password.trim().is_empty() {
+                file.fault("the file is empty", "write the password into it");
+                return None;
+            }
+            Some(Some(password.to_owned()))
         }
         (Some(password), Some(file)) => {
             table.contradiction(&password, &file, "keep one of them");

@@ -23,8 +23,13 @@ impl Surroundings<'static> {
             variable: &|name| std::env::var(name).ok(),
             read: &|path| std::fs::read_to_string(path),
             probe: &|path| {
-                if File::open(path)?.metadata()?.is_dir() {
+                let found = std::fs::metadata(path)?;
+                if found.is_dir() {
                     return Err(io::ErrorKind::IsADirectory.into());
+                }
+                // A pipe is left alone: whoever writes to it would find it closed.
+                if found.is_file() {
+                    File::open(path)?;
                 }
                 Ok(())
             },

@@ -200,6 +200,13 @@ pub fn is_over(job: &v1::Job) -> bool {
     matches!(job.state(), Succeeded | Failed | Aborted)
 }
 
+/// How many of a job's keys are done with: those that were cancelled are not.
+pub fn done(progress: &v1::Progress) -> u64 {
+    let cancelled = progress.outcomes.map_or(0, |outcomes| outcomes.cancelled);
+    let left = progress.pending.saturating_add(cancelled);
+    progress.planned.saturating_sub(left)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::samples;
@@ -208,6 +215,21 @@ mod tests {
 
     fn value(job: &v1::Job) -> serde_json::Value {
         serde_json::to_value(JobReport::new(job, samples::now())).unwrap()
+    }
+
+    #[test]
+    fn cancelled_keys_are_not_done() {
+        let progress = v1::Progress {
+            planned: 60_000,
+            pending: 5,
+            outcomes: Some(v1::Outcomes {
+                warmed: 10,
+                cancelled: 59_985,
+                ..v1::Outcomes::default()
+            }),
+            ..v1::Progress::default()
+        };
+        assert_eq!(done(&progress), 10);
     }
 
     #[test]

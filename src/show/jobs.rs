@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use stoke_proto::v1;
 
+use super::job::done;
 use super::number::{grouped, percent};
 use super::status::labels;
 use super::style::{Palette, state_name, tone_of};
@@ -28,7 +29,7 @@ pub fn text(jobs: &[v1::Job], now: SystemTime, palette: Palette) -> String {
 
 fn row(job: &v1::Job, now: SystemTime) -> Vec<Cell> {
     let progress = job.progress.unwrap_or_default();
-    let done = progress.planned.saturating_sub(progress.pending);
+    let done = done(&progress);
     let spec = job.spec.clone().unwrap_or_default();
     let state = Cell::toned(tone_of(job.state()), state_name(job.state()));
     let coverage = if spec.dry_run {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use stoke_proto::v1::{self, JobState};
 
+use super::job::done;
 use super::number::{grouped, percent};
 use super::pace::Pace;
 use super::style::state_name;
@@ -46,7 +47,7 @@ impl Progress {
         };
         let progress = job.progress.unwrap_or_default();
         bar.set_length(progress.planned.max(1));
-        bar.set_position(progress.planned.saturating_sub(progress.pending));
+        bar.set_position(done(&progress));
         bar.set_prefix(state_name(job.state()));
         bar.set_message(told.standing);
         told.news.iter().for_each(|line| bar.println(line));
@@ -94,7 +95,7 @@ impl Account {
     fn tell(&mut self, now: Instant, job: &v1::Job) -> Told {
         let progress = job.progress.unwrap_or_default();
         if job.state() == JobState::Running {
-            let done = progress.planned.saturating_sub(progress.pending);
+            let done = done(&progress);
             self.pace.note(now, done);
         } else {
             self.pace.forget();
@@ -168,7 +169,7 @@ fn standing(job: &v1::Job, pace: &Pace) -> String {
         JobState::Planning => return "reading and ranking the keys".into(),
         _ => {}
     }
-    let done = progress.planned.saturating_sub(progress.pending);
+    let done = done(&progress);
     let mut text = format!("{}/{} keys", grouped(done), grouped(progress.planned));
     if !job.spec.as_ref().is_some_and(|spec| spec.dry_run) {
         text.push_str(&format!(", coverage {}", percent(progress.coverage)));

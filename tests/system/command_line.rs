@@ -579,3 +579,19 @@ fn on_a_terminal_there_is_a_bar() {
     // What it shows on a terminal is coloured, too.
     assert!(ran.out.contains("\u{1b}[32mSUCCEEDED"), "{ran:?}");
 }
+
+#[test]
+fn on_a_terminal_there_are_colours_unless_no_color_is_set() {
+    let coloured = |environment: &str| {
+        let line = format!("{environment} '{STOKE}' --help");
+        let launch = Program::new("script").unwrap();
+        let launch = launch.args(["-qefc", &line, "/dev/null"]);
+        let ran = ended(&launch.env("TERM", "xterm").start().unwrap());
+        assert!(ran.code == 0 && ran.out.contains("Exit codes"), "{ran:?}");
+        ran.out.contains('\u{1b}')
+    };
+    assert!(coloured("env -u NO_COLOR"));
+    assert!(!coloured("env NO_COLOR=1"));
+    // As the convention has it: empty is not set.
+    assert!(coloured("env NO_COLOR="));
+}

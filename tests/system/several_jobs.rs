@@ -1,6 +1,7 @@
 //! Several jobs at once: on one origin by priority, on another beside it.
 
 use stoke_harness::{Postgres, Redis, peak_in_a_second};
+use stoke_proto::v1::budget_service_client::BudgetServiceClient;
 use stoke_proto::v1::{self, JobState};
 
 use crate::scene::{Scene, assert_w1, done, is_over, watch_until};
@@ -74,6 +75,32 @@ async fn a_later_job_of_higher_priority_overtakes_within_the_budget_and_one_else
         let peak = peak_in_a_second(&server.statements("stoke").unwrap());
         assert!(peak <= QPS, "{peak} in a second");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_job_is_planned_beside_another_though_only_one_query_may_be_in_flight() {
+    let scene = Scene::start(1, QPS);
+    shop::fill(&scene);
+    let mut budgets = BudgetServiceClient::connect(scene.leader()).await.unwrap();
+    let one_in_flight = v1::SetBudgetRequest {
+        resource: "origin/shop".into(),
+        target: Some(v1::Allowance {
+            qps_milli: u64::from(QPS) * 1000,
+            burst: 1,
+            in_flight: 1,
+        }),
+    };
+    budgets.set_budget(one_in_flight).await.unwrap();
+    let mut jobs = scene.jobs().await;
+    let first = scene.create(part(1, 40_000, 0)).await;
+    watch_until(&mut jobs, &first.name, |job| done(job) > 1_000).await;
+    let second = scene.create(part(40_001, 42_000, 500)).await;
+    let second = watch_until(&mut jobs, &second.name, is_over).await;
+    assert_eq!(second.state(), JobState::Succeeded, "{}", second.reason);
+    assert!(
+        !is_over(&get(&scene, &first).await),
+        "it did not wait for the first"
+    );
 }
 
 async fn get(scene: &Scene, job: &v1::Job) -> v1::Job {

@@ -15,7 +15,7 @@ use stoke_proto::v1;
 
 use crate::scene::{PATIENCE, connect, is_over, watch_until};
 use collector::{Arrived, Collector};
-use fleet::{Fleet, PASSWORD, PLANNED};
+use fleet::{CACHE_PASSWORD, COLLECTOR_PASSWORD, Fleet, ORIGIN_PASSWORD, PLANNED};
 
 /// The caller's trace and span.
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -25,8 +25,8 @@ const OTHER_TRACE: &str = "11111111111111111111111111111111";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fleet_at_work_tells_all_that_its_documents_dashboard_and_alerts_speak_of() {
-    let (collector, address) = Collector::start().await;
-    let fleet = Fleet::start(&address);
+    let (collector, addresses) = Collector::start().await;
+    let fleet = Fleet::start(&addresses);
     let prometheus = fleet.prometheus();
     assert_health_is_told_by_the_port(&fleet);
 
@@ -43,6 +43,8 @@ async fn a_fleet_at_work_tells_all_that_its_documents_dashboard_and_alerts_speak
     assert_lines_about_the_job_say_so(&fleet, &job);
     assert_a_collector_that_is_not_there_is_said_once(&fleet);
     assert_no_secret_is_told(&fleet);
+    assert_who_is_given_a_collector_that_is_none_works_all_the_same(&fleet);
+    assert_the_jobs_end_was_counted_once(&fleet);
     assert_unready_without_etcd(&fleet);
 }
 
@@ -100,6 +102,26 @@ fn assert_series_end_with_their_job(fleet: &Fleet, job: &str) {
         Ok(())
     };
     wait_for("the job's series to end", PATIENCE, ended).unwrap();
+}
+
+/// Its series have ended, so a look has seen it to be over; and others have been since.
+fn assert_the_jobs_end_was_counted_once(fleet: &Fleet) {
+    let leader = &fleet.pages("/metrics")[0].2;
+    let counted: BTreeSet<&str> = leader
+        .lines()
+        .filter(|line| line.starts_with("stoke_coordinator_jobs"))
+        .collect();
+    let expected = [
+        r#"stoke_coordinator_jobs{state="ABORTING"} 0"#,
+        r#"stoke_coordinator_jobs{state="PAUSED"} 0"#,
+        r#"stoke_coordinator_jobs{state="PENDING"} 0"#,
+        r#"stoke_coordinator_jobs{state="PLANNING"} 0"#,
+        r#"stoke_coordinator_jobs{state="RUNNING"} 0"#,
+        r#"stoke_coordinator_jobs_ended_total{state="ABORTED"} 0"#,
+        r#"stoke_coordinator_jobs_ended_total{state="FAILED"} 0"#,
+        r#"stoke_coordinator_jobs_ended_total{state="SUCCEEDED"} 1"#,
+    ];
+    assert_eq!(counted, expected.into());
 }
 
 fn assert_health_is_told_by_the_port(fleet: &Fleet) {
@@ -276,6 +298,7 @@ async fn assert_batches_descend_from_the_caller(collector: &Collector) {
             "JobService/CreateJob",
             "read source",
             "WorkerService/SendSource",
+            "prepare loaders",
             "rank",
             "store plan",
             "probe",
@@ -425,8 +448,22 @@ fn assert_a_collector_that_is_not_there_is_said_once(fleet: &Fleet) {
 fn assert_no_secret_is_told(fleet: &Fleet) {
     for process in &fleet.processes {
         let told = process.program.log().unwrap() + &http_get(process.http, "/metrics").unwrap().1;
-        assert!(!told.contains(PASSWORD), "{told}");
+        for secret in [CACHE_PASSWORD, ORIGIN_PASSWORD] {
+            assert!(!told.contains(secret), "{told}");
+        }
     }
+}
+
+/// What cannot be told is warned of, but not with what may be a secret.
+fn assert_who_is_given_a_collector_that_is_none_works_all_the_same(fleet: &Fleet) {
+    let address = format!("http://stoke:{COLLECTOR_PASSWORD}@collector:4317");
+    let program = fleet.another_worker(("OTEL_EXPORTER_OTLP_ENDPOINT", address.as_ref()));
+    let log = program.log().unwrap();
+    for what in ["traces", "metrics"] {
+        let warning = format!("sends no {what}: OTEL_EXPORTER_OTLP_ENDPOINT is no address");
+        assert!(log.contains(&warning), "{log}");
+    }
+    assert!(!log.contains(COLLECTOR_PASSWORD), "{log}");
 }
 
 /// All say why they are not ready, be they leading, standing by or working; and they get ready again.

@@ -157,7 +157,9 @@ impl Origin {
         let _ = self.counters.metrics.set(metrics);
     }
 
-    /// Whether a connection or a query is being set up: what is loaded meanwhile would need another.
+    /// Whether a load sets up a connection or a query: what is loaded meanwhile would need another connection. What
+    /// [`Origin::prepare`] and [`Origin::rank`] set up does not count: they may wait for a table's lock, or for the tokens
+    /// of a job of low priority, and other jobs' loads should not wait with them.
     #[must_use]
     pub fn is_setting_up(&self) -> bool {
         match &self.engine {

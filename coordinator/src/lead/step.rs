@@ -67,8 +67,13 @@ pub enum Planning {
 pub(super) struct Surroundings<'a> {
     /// The workers that are there.
     pub(super) members: &'a BTreeMap<WorkerName, Member>,
+    /// How many of the fit ones, by name, can have a share of each budget that planning takes: with one query in flight
+    /// in all, whoever else were given a task would wait for all other jobs to end.
+    pub(super) sharers: usize,
     /// What this leader knows of the job's planning.
     pub(super) planning: Planning,
+    /// What the tasks of its present attempt have cost that have come back.
+    pub(super) spent: Effort,
     /// Since when this leader has seen the job aborting.
     pub(super) aborting_since: Option<Moment>,
     /// Now.

@@ -39,21 +39,15 @@ pub(crate) struct BudgetRow {
 pub(crate) struct Board {
     pub(crate) members: usize,
     pub(crate) jobs: Vec<JobRow>,
+    /// How many jobs under way are in each state.
     pub(crate) states: BTreeMap<&'static str, usize>,
     pub(crate) budgets: Vec<BudgetRow>,
 }
 
-/// All states that callers see.
-const STATES: [&str; 8] = [
-    "PENDING",
-    "PLANNING",
-    "RUNNING",
-    "PAUSED",
-    "ABORTING",
-    "SUCCEEDED",
-    "FAILED",
-    "ABORTED",
-];
+/// The states of jobs under way, as callers see them.
+const STATES: [&str; 5] = ["PENDING", "PLANNING", "RUNNING", "PAUSED", "ABORTING"];
+/// The states in which jobs end.
+pub(crate) const END_STATES: [&str; 3] = ["SUCCEEDED", "FAILED", "ABORTED"];
 
 fn state(life: &Life) -> &'static str {
     match life.state() {
@@ -70,17 +64,18 @@ fn state(life: &Life) -> &'static str {
 
 impl Board {
     pub(crate) fn of(view: &View) -> Self {
-        let mut states: BTreeMap<_, _> = STATES.map(|state| (state, 0)).into();
-        for job in view.jobs.values() {
-            *states.entry(state(&job.life.value)).or_default() += 1;
-        }
         let under_way = view
             .jobs
             .values()
             .filter(|job| !job.life.value.phase.is_over());
+        let jobs: Vec<JobRow> = under_way.map(|job| JobRow::of(job, view)).collect();
+        let mut states: BTreeMap<_, _> = STATES.map(|state| (state, 0)).into();
+        for job in &jobs {
+            *states.entry(job.state).or_default() += 1;
+        }
         Self {
             members: view.members.len(),
-            jobs: under_way.map(|job| JobRow::of(job, view)).collect(),
+            jobs,
             states,
             budgets: budgets(view),
         }
@@ -134,6 +129,8 @@ pub(crate) struct Told {
     pub(crate) taken_over: u64,
     /// Plannings that ended: with how many entries, where they succeeded; and how long they took.
     pub(crate) planned: Vec<(Option<u64>, Duration)>,
+    /// The states that jobs ended in: each job once.
+    pub(crate) ended: Vec<&'static str>,
 }
 
 /// Remembers what the look before showed.
@@ -141,6 +138,8 @@ pub(crate) struct Told {
 pub(crate) struct Watcher {
     orphaned: BTreeMap<(JobName, WorkerName), usize>,
     planning: BTreeMap<JobName, Moment>,
+    /// Jobs that are over and have been told of, while their records are there.
+    ended: BTreeSet<JobName>,
 }
 
 impl Watcher {
@@ -163,7 +162,20 @@ impl Watcher {
         Told {
             taken_over: taken.sum(),
             planned: self.planned(view, now),
+            ended: self.ended(view),
         }
+    }
+
+    /// No end is missed: only a look that shows a job to be over puts its records away, and it is told of before.
+    fn ended(&mut self, view: &View) -> Vec<&'static str> {
+        let over = |job: &&JobView| job.life.value.phase.is_over();
+        let over: BTreeMap<&JobName, &'static str> = (view.jobs.values().filter(over))
+            .map(|job| (&job.name, state(&job.life.value)))
+            .collect();
+        let new = over.iter().filter(|(name, _)| !self.ended.contains(**name));
+        let told = new.map(|(_, state)| *state).collect();
+        self.ended = over.into_keys().cloned().collect();
+        told
     }
 
     fn planned(&mut self, view: &View, now: Moment) -> Vec<(Option<u64>, Duration)> {
@@ -205,3 +217,6 @@ fn orphaned(view: &View) -> BTreeMap<(JobName, WorkerName), usize> {
     }
     orphaned
 }
+
+#[cfg(test)]
+mod tests;

@@ -47,7 +47,14 @@ pub const METRICS: &[Metric] = &[
         name: "stoke.coordinator.jobs",
         kind: Gauge,
         unit: "{job}",
-        meaning: "Jobs by state, those that are over included as long as they are kept",
+        meaning: "Jobs under way by state (PENDING, PLANNING, RUNNING, PAUSED, ABORTING)",
+        attributes: &["state"],
+    },
+    Metric {
+        name: "stoke.coordinator.jobs.ended",
+        kind: Counter,
+        unit: "{job}",
+        meaning: "Jobs that ended, by state (SUCCEEDED, FAILED, ABORTED). Each is counted once by the leader; twice only where leadership changes between its end and its being put away, a moment later",
         attributes: &["state"],
     },
     Metric {

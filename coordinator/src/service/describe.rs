@@ -144,6 +144,9 @@ fn reason(job: &JobView) -> String {
         .map(|(worker, _)| worker.as_str());
     let readers = job.reads.values().map(|task| task.value.worker.as_str());
     let awaited: Vec<&str> = owners.chain(readers).collect();
+    if awaited.is_empty() {
+        return life.reason.clone();
+    }
     let given = if life.reason.is_empty() {
         String::new()
     } else {

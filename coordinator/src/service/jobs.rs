@@ -115,7 +115,6 @@ impl JobService for Jobs {
         call: Call<Streaming<v1::UploadEntriesRequest>>,
     ) -> Result<Response<v1::UploadEntriesResponse>, Status> {
         let entries = self.upload(call.into_inner()).await?;
-        self.shared.metrics.uploaded(entries);
         Ok(Response::new(v1::UploadEntriesResponse { entries }))
     }
 

@@ -16,6 +16,15 @@ pub(crate) const UPLOADS_MAX: usize = 8;
 /// Exports of plans and lists of failures: each has a band, or a chunk, in memory.
 pub(crate) const LISTS_MAX: usize = 8;
 
+/// Workers that are attached: each has a task and some watches of the store.
+pub(crate) const ATTACHED_MAX: usize = 1024;
+/// Streams of entries to workers: each has a band and some messages in memory. A worker has one of each job it works on.
+pub(crate) const STREAMS_MAX: usize = 1024;
+/// Tasks of planning that workers send the results of: each may keep a source's entries in memory. A stream that is silent
+/// has no limit of its own, as uploads have: a query that ranks keys may take longer than any idle time (`source-timeout` is
+/// the worker's), and what became of its worker is seen by its lease.
+pub(crate) const SOURCES_MAX: usize = 256;
+
 /// Something of which only so many may be open.
 #[derive(Clone, Debug)]
 pub(crate) struct Limit {
@@ -52,6 +61,9 @@ pub(crate) struct Limits {
     pub(crate) watches: Limit,
     pub(crate) uploads: Limit,
     pub(crate) lists: Limit,
+    pub(crate) attached: Limit,
+    pub(crate) streams: Limit,
+    pub(crate) sources: Limit,
 }
 
 impl Default for Limits {
@@ -60,6 +72,9 @@ impl Default for Limits {
             watches: Limit::new("watches", WATCHES_MAX),
             uploads: Limit::new("uploads", UPLOADS_MAX),
             lists: Limit::new("lists", LISTS_MAX),
+            attached: Limit::new("attached workers", ATTACHED_MAX),
+            streams: Limit::new("streams of entries", STREAMS_MAX),
+            sources: Limit::new("planning tasks", SOURCES_MAX),
         }
     }
 }

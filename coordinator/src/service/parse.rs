@@ -38,6 +38,17 @@ const REQUEST_ID_BYTES_MAX: usize = 128;
 /// The largest share that may be taken off a time to live, in thousandths.
 const TTL_JITTER_PERMILLE_MAX: u32 = 900;
 
+/// The shortest time to live of an entry; as in the workers' configuration.
+const TTL_MIN: Duration = Duration::from_secs(1);
+/// The longest one: ten years; as in the workers' configuration.
+const TTL_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
+/// The largest rate of a budget, in thousandths of a query a second; as in the coordinators' configuration.
+const RATE_MILLI_MAX: u64 = 1_000_000_000 * 1000;
+/// The largest burst of a budget; as there.
+const BURST_MAX: u64 = 1_000_000;
+/// The most queries of a budget that may be unanswered at one time; as there.
+const IN_FLIGHT_MAX: u64 = 100_000;
+
 /// Parses a request's id and spec.
 ///
 /// # Errors
@@ -265,9 +276,9 @@ fn ttl(faults: &mut Faults, field: &str, ttl: Option<prost_types::Duration>) -> 
     };
     let ttl = Duration::try_from(ttl)
         .ok()
-        .filter(|ttl| *ttl >= Duration::from_millis(1));
+        .filter(|ttl| (TTL_MIN..=TTL_MAX).contains(ttl));
     if ttl.is_none() {
-        faults.note(field, "must be at least a millisecond");
+        faults.note(field, "must be from a second to ten years (315360000 s)");
     }
     ttl
 }
@@ -275,12 +286,16 @@ fn ttl(faults: &mut Faults, field: &str, ttl: Option<prost_types::Duration>) -> 
 /// Parses a budget: what is 0 in `burst` and `in_flight` stays as it is.
 pub(super) fn target(target: Option<v1::Allowance>, present: Share) -> Result<Share, Refusal> {
     let target = target.ok_or_else(|| invalid("target", "say what the budget shall be"))?;
+    let mut faults = Faults::default();
+    faults.at_most("target.qps_milli", target.qps_milli, RATE_MILLI_MAX);
+    faults.at_most("target.burst", target.burst, BURST_MAX);
+    faults.at_most("target.in_flight", target.in_flight, IN_FLIGHT_MAX);
     let or = |asked: u64, present: u64| if asked == 0 { present } else { asked };
-    Ok(Share {
+    faults.end(Some(Share {
         rate_milli: target.qps_milli,
         burst: or(target.burst, present.burst),
         in_flight: or(target.in_flight, present.in_flight),
-    })
+    }))
 }
 
 /// Parses a name.

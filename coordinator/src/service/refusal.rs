@@ -29,14 +29,45 @@ use table::{AS_THE_MESSAGE_SAYS, Detail, Kind};
 const DOMAIN: &str = "stoke";
 /// After what time a caller may try again where that may help.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// How many faults of a request are told in the details: a status travels in headers, of which clients take 8 KiB.
-const FAULTS_MAX: usize = 16;
-/// How many of them the text repeats.
-const FAULTS_IN_TEXT: usize = 4;
+/// How many faults of a request are told in the details at most.
+pub(crate) const FAULTS_MAX: usize = 16;
 /// The longest field or problem of a fault, in characters.
 const FAULT_TEXT_MAX: usize = 120;
-/// The longest text of a status, in characters.
-const TEXT_MAX: usize = 1000;
+/// How large a status may be as it travels, in bytes: in headers, of which clients take 8 KiB, with all others.
+const STATUS_BYTES_MAX: usize = 7 * 1024;
+
+/// How much of a refusal is told.
+#[derive(Clone, Copy, Debug)]
+struct Length {
+    /// Of the text, in characters, beside what is to be done.
+    text_max: usize,
+    /// Of a fault's field, and of its problem, in characters.
+    fault_max: usize,
+    /// How many faults the text repeats.
+    faults_in_text: usize,
+    /// How many the details have.
+    faults: usize,
+}
+
+/// From all to what fits with any characters, of which one may take twelve bytes: the first that fits is sent.
+const LENGTHS: [Length; 5] = [
+    Length::new(1000, FAULT_TEXT_MAX, 4, FAULTS_MAX),
+    Length::new(500, 60, 4, FAULTS_MAX),
+    Length::new(250, 40, 2, FAULTS_MAX),
+    Length::new(120, 30, 1, 8),
+    Length::new(60, 20, 1, 4),
+];
+
+impl Length {
+    const fn new(text_max: usize, fault_max: usize, faults_in_text: usize, faults: usize) -> Self {
+        Self {
+            text_max,
+            fault_max,
+            faults_in_text,
+            faults,
+        }
+    }
+}
 
 /// Why a call is refused.
 #[derive(Debug, thiserror::Error)]
@@ -47,14 +78,24 @@ pub(crate) enum Refusal {
     NoSuchJob(String),
     #[error("there is no budget for {0}")]
     NoSuchBudget(String),
-    #[error("{}", text_of(faults))]
-    Invalid { faults: Vec<Fault> },
+    /// `count`: of all faults, those included that were not kept.
+    #[error("{}", text_of(faults, *count, LENGTHS[0]))]
+    Invalid { faults: Vec<Fault>, count: usize },
     #[error("the request id was used before, for the job {0} of another spec")]
     RequestIdTaken(JobName),
+    #[error("source {source_index} of the job was uploaded before {}", if *is_known { "with other entries" } else { "by an older version, which kept nothing to tell the same entries from others" })]
+    UploadDiffers {
+        job: JobName,
+        source_index: u32,
+        is_known: bool,
+    },
     #[error(transparent)]
     Illegal(#[from] IllegalMove),
     #[error("{0}")]
     Precondition(String),
+    /// `lacks`: the fields that the nearest worker cannot serve.
+    #[error("{text}")]
+    Unserved { text: String, lacks: Vec<Fault> },
     #[error("{0}")]
     NotAllowed(String),
     #[error("{under_way} jobs are under way, where {max} may be")]
@@ -67,6 +108,8 @@ pub(crate) enum Refusal {
     Deadline,
     #[error("the upload sent nothing for {} s", .0.as_secs())]
     Stalled(Duration),
+    #[error("nothing of the list was read for {} s", .0.as_secs())]
+    Unread(Duration),
     #[error("this coordinator stops")]
     Stopping,
     #[error(transparent)]
@@ -77,6 +120,8 @@ pub(crate) enum Refusal {
     Record(#[from] RecordError),
     #[error(transparent)]
     Unwanted(#[from] Unwanted),
+    #[error("this list of failures is of no owner of the job's partitions")]
+    NotAnOwner,
     #[error("the stream of messages broke: {}", .0.message())]
     Stream(Status),
 }
@@ -101,6 +146,13 @@ impl Fault {
             problem: cut(problem.into(), FAULT_TEXT_MAX),
         }
     }
+
+    fn shortened(&self, length: Length) -> Self {
+        Self {
+            field: cut(self.field.clone(), length.fault_max),
+            problem: cut(self.problem.clone(), length.fault_max),
+        }
+    }
 }
 
 impl From<ViewError> for Refusal {
@@ -116,17 +168,19 @@ impl From<ViewError> for Refusal {
 pub(crate) fn invalid(field: impl Into<String>, problem: impl Into<String>) -> Refusal {
     Refusal::Invalid {
         faults: vec![Fault::new(field, problem)],
+        count: 1,
     }
 }
 
 /// The first faults as text, and how many there are more.
-fn text_of(faults: &[Fault]) -> String {
+fn text_of(faults: &[Fault], count: usize, length: Length) -> String {
     let said: Vec<String> = faults
         .iter()
-        .take(FAULTS_IN_TEXT)
+        .take(length.faults_in_text)
+        .map(|fault| fault.shortened(length))
         .map(|fault| format!("{}: {}", fault.field, fault.problem))
         .collect();
-    match faults.len().saturating_sub(FAULTS_IN_TEXT) {
+    match count.saturating_sub(said.len()) {
         0 => said.join("; "),
         more => format!("{}; and {more} more faults", said.join("; ")),
     }
@@ -149,14 +203,16 @@ impl Refusal {
             Self::NoSuchBudget(_) => Kind::NoSuchBudget,
             Self::Invalid { .. } => Kind::Invalid,
             Self::RequestIdTaken(_) => Kind::RequestIdTaken,
+            Self::UploadDiffers { .. } => Kind::UploadDiffers,
             Self::Illegal(_) => Kind::Illegal,
-            Self::Precondition(_) => Kind::Precondition,
+            Self::Precondition(_) | Self::Unserved { .. } => Kind::Precondition,
             Self::NotAllowed(_) => Kind::NotAllowed,
             Self::TooManyJobs { .. } => Kind::TooManyJobs,
             Self::TooManyCalls { .. } => Kind::TooManyCalls,
             Self::Contended => Kind::Contended,
             Self::Deadline => Kind::Deadline,
             Self::Stalled(_) => Kind::Stalled,
+            Self::Unread(_) => Kind::Unread,
             Self::Stopping => Kind::Stopping,
             Self::Store(StoreError::Unreachable { .. } | StoreError::LeaseGone) => {
                 Kind::StoreUnreachable
@@ -167,7 +223,7 @@ impl Refusal {
             Self::Plans(_) => Kind::PlanStoreDamaged,
             Self::Record(RecordError::Newer { .. }) => Kind::Newer,
             Self::Record(RecordError::Malformed { .. }) => Kind::Damaged,
-            Self::Unwanted(_) => Kind::Unwanted,
+            Self::Unwanted(_) | Self::NotAnOwner => Kind::Unwanted,
             Self::Stream(status) => match status.code() {
                 Code::OutOfRange => Kind::MessageTooLarge,
                 // What tonic says of a message that it cannot decode, or unpack.
@@ -181,7 +237,9 @@ impl Refusal {
     fn subject(&self) -> (&'static str, String) {
         match self {
             Self::NoSuchJob(job) => ("stoke.v1.Job", job.clone()),
-            Self::RequestIdTaken(job) => ("stoke.v1.Job", job.to_string()),
+            Self::RequestIdTaken(job) | Self::UploadDiffers { job, .. } => {
+                ("stoke.v1.Job", job.to_string())
+            }
             Self::NoSuchBudget(resource) => ("stoke.v1.Budget", resource.clone()),
             Self::NotLeader { .. } => ("stoke.v1.Coordinator", String::new()),
             Self::TooManyJobs { .. } => ("stoke.v1.Job", "under way".into()),
@@ -212,29 +270,42 @@ impl Refusal {
     }
 
     /// The text for people: what is wrong, and what to do.
-    fn text(&self) -> String {
+    fn text(&self, length: Length) -> String {
+        if let Self::Invalid { faults, count } = self {
+            return text_of(faults, *count, length);
+        }
         let (what, to_do) = (explain(self), self.kind().row().to_do);
         if to_do == AS_THE_MESSAGE_SAYS {
-            cut(what, TEXT_MAX)
+            cut(what, length.text_max)
         } else {
-            format!("{}: {to_do}", cut(what, TEXT_MAX))
+            format!("{}: {to_do}", cut(what, length.text_max))
         }
     }
 
-    fn details(&self, text: &str) -> ErrorDetails {
+    fn details(&self, text: &str, length: Length) -> ErrorDetails {
         let row = self.kind().row();
         let (kind, name) = self.subject();
         let mut details = ErrorDetails::with_error_info(row.reason, DOMAIN, self.metadata());
         for detail in row.details {
             match detail {
                 Detail::BadRequest => {
-                    if let Self::Invalid { faults } = self {
-                        for fault in faults.iter().take(FAULTS_MAX) {
-                            details.add_bad_request_violation(&fault.field, &fault.problem);
+                    if let Self::Invalid { faults, .. } = self {
+                        for fault in faults.iter().take(length.faults) {
+                            let fault = fault.shortened(length);
+                            details.add_bad_request_violation(fault.field, fault.problem);
                         }
                     }
                 }
                 Detail::PreconditionFailure => {
+                    if let Self::Unserved { lacks, .. } = self
+                        && !lacks.is_empty()
+                    {
+                        for lack in lacks.iter().take(length.faults) {
+                            let Fault { field, problem } = lack.shortened(length);
+                            details.add_precondition_failure_violation(row.reason, field, problem);
+                        }
+                        continue;
+                    }
                     details.add_precondition_failure_violation(row.reason, kind, text);
                 }
                 Detail::QuotaFailure => {
@@ -254,9 +325,15 @@ impl Refusal {
 
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
-        let text = refusal.text();
-        let details = refusal.details(&text);
-        let mut status = Self::with_error_details(refusal.kind().row().code, text, details);
+        let told = |length: Length| {
+            let text = refusal.text(length);
+            let details = refusal.details(&text, length);
+            Self::with_error_details(refusal.kind().row().code, text, details)
+        };
+        let (last, rather) = (LENGTHS[LENGTHS.len() - 1], &LENGTHS[..LENGTHS.len() - 1]);
+        let mut rather = rather.iter().map(|length| told(*length));
+        let fits = |status: &Self| bytes_of(status) <= STATUS_BYTES_MAX;
+        let mut status = rather.find(fits).unwrap_or_else(|| told(last));
         if let Refusal::NotLeader {
             leader: Some(leader),
         } = &refusal
@@ -266,4 +343,12 @@ impl From<Refusal> for Status {
         }
         status
     }
+}
+
+/// How many bytes a status takes as it travels, at most: its text percent-encoded, its details in base64.
+fn bytes_of(status: &Status) -> usize {
+    let plain = |byte: &&u8| byte.is_ascii_alphanumeric() || b"-_.,:;/()[]'=*".contains(byte);
+    let text = status.message().as_bytes();
+    let encoded = text.len() - text.iter().filter(plain).count();
+    text.len() + 2 * encoded + status.details().len().div_ceil(3) * 4
 }

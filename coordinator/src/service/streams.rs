@@ -5,8 +5,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use futures::Stream;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use futures::{Stream, StreamExt};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::metadata::MetadataMap;
@@ -50,6 +50,7 @@ where
 {
     let (sender, receiver) = mpsc::channel(queue);
     let (sending, cancel) = (send(sender.clone()), cancel.clone());
+    let (last_word, said) = oneshot::channel();
     tokio::spawn(async move {
         let _permit = permit;
         let over = async {
@@ -66,22 +67,65 @@ where
             () = cancel.cancelled() => Err(Refusal::Stopping),
         };
         if let Err(refusal) = ended {
-            // A full queue means that nobody reads: the last word is worth no waiting for ever.
-            tokio::select! {
-                _ = sender.send(Err(refusal.into())) => {}
-                () = tokio::time::sleep(LAST_WORD_MAX) => {}
-            }
+            // Beside the queue, which is full where nobody reads: whoever reads on later must not take what is there for all.
+            let _ = last_word.send(Err(refusal.into()));
         }
     });
-    Response::new(Box::pin(ReceiverStream::new(receiver)))
+    let said = futures::stream::once(said).filter_map(async |said| said.ok());
+    Response::new(Box::pin(ReceiverStream::new(receiver).chain(said)))
 }
 
-/// How long the last word of a stream may wait for a caller who does not read.
-const LAST_WORD_MAX: Duration = Duration::from_secs(2);
+/// How long a list or an export may wait for its caller to read on: it keeps its place among the few that may be open.
+/// (Watches may wait: they are levels, and there may be many.)
+pub(super) const UNREAD_MAX: Duration = Duration::from_secs(60);
+
+/// Sends a message of a list to whoever reads it. `false`: nobody listens any more.
+///
+/// # Errors
+/// Where nothing is read for as long as `unread_max`.
+pub(super) async fn deliver<T>(
+    send: &Sending<T>,
+    message: T,
+    unread_max: Duration,
+) -> Result<bool, Refusal> {
+    match tokio::time::timeout(unread_max, send.send(Ok(message))).await {
+        Ok(sent) => Ok(sent.is_ok()),
+        Err(_) => Err(Refusal::Unread(unread_max)),
+    }
+}
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::Semaphore;
+    use tonic::Code;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_list_that_nobody_reads_frees_its_place_and_is_not_taken_for_whole_when_it_is_read() {
+        let places = Arc::new(Semaphore::new(1));
+        let place = Arc::clone(&places).try_acquire_owned().unwrap();
+        let list = |send: Sending<u32>| async move {
+            for n in 0..100 {
+                if !deliver(&send, n, Duration::from_millis(1)).await? {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        let answers = answer(2, place, None, &CancellationToken::new(), list);
+        // Nothing is read before this: the place is had again all the same.
+        let _free = places.acquire().await.unwrap();
+        let read: Vec<Result<u32, Status>> = answers.into_inner().collect().await;
+        let codes: Vec<Code> = read
+            .iter()
+            .filter_map(|m| Some(m.as_ref().err()?.code()))
+            .collect();
+        assert_eq!(codes, [Code::DeadlineExceeded]);
+        assert!(read.last().unwrap().is_err() && read.len() < 100);
+    }
 
     #[test]
     fn a_deadline_is_what_the_caller_says_in_whatever_unit() {

@@ -26,7 +26,7 @@ use super::refusal::{Refusal, invalid};
 use crate::Shared;
 use crate::intake::{Outcome, Sender};
 use crate::plan_store::{self, read_segments};
-use crate::view::View;
+use crate::view::{JobView, View};
 
 /// How many bytes of segments one message carries, so that it stays well below the limit.
 const SEGMENT_BYTES_PER_MESSAGE: usize = MESSAGE_BYTES_MAX / 4;
@@ -56,6 +56,7 @@ impl Workers {
     ) -> Result<(), Refusal> {
         use v1::send_source_request::Part;
         self.shared.fence().await?;
+        let _open = self.shared.limits.sources.open()?;
         let Some(Part::Header(header)) = parts.message().await?.and_then(|message| message.part)
         else {
             return Err(invalid(
@@ -95,7 +96,9 @@ impl Workers {
                         || bytes > plan_store::SOURCE_BYTES_MAX
                     {
                         let reason = stoke_core::plan::TooManyEntries.to_string();
-                        intake.fail(&sender.job, sender.attempt, reason.clone(), false);
+                        let told = reason.clone();
+                        // What it has cost is in the verdict, which will not be heard.
+                        intake.fail(&sender.job, sender.attempt, told, false, Effort::default());
                         return Err(invalid("entries", reason));
                     }
                 }
@@ -127,6 +130,11 @@ impl Workers {
         loaders: usize,
     ) -> Result<(), Refusal> {
         let intake = &self.shared.intake;
+        let effort = Effort {
+            origin_queries: verdict.origin_queries,
+            origin_rows: verdict.origin_rows,
+            cache_bytes: 0,
+        };
         if !verdict.error.is_empty() {
             let reason = match sender.task {
                 PlanningTask::Source(n) => format!("key source {n}: {}", verdict.error),
@@ -136,14 +144,10 @@ impl Workers {
             if verdict.transient {
                 tokio::time::sleep(retry_after(sender.attempt)).await;
             }
-            intake.fail(&sender.job, sender.attempt, reason, verdict.transient);
+            let transient = verdict.transient;
+            intake.fail(&sender.job, sender.attempt, reason, transient, effort);
             return Ok(());
         }
-        let effort = Effort {
-            origin_queries: verdict.origin_queries,
-            origin_rows: verdict.origin_rows,
-            cache_bytes: 0,
-        };
         let outcome = match sender.task {
             PlanningTask::Source(_) => Outcome::Read {
                 report: report(entries.len() as u64, &verdict),
@@ -160,6 +164,7 @@ impl Workers {
         &self,
         request: v1::StreamEntriesRequest,
     ) -> Result<ReceiverStream<Result<v1::StreamEntriesResponse, Status>>, Refusal> {
+        let permit = self.shared.limits.streams.open()?;
         let name: JobName = parse::name("job", &request.job)?;
         let Some(job) = View::read_job(&*self.shared.store, &name).await? else {
             return Err(Refusal::NoSuchJob(request.job));
@@ -193,7 +198,7 @@ impl Workers {
             .calls
             .hold("/stoke.v1.WorkerService/StreamEntries");
         tokio::spawn(async move {
-            let _open = open;
+            let _open = (open, permit);
             let first = starts.values().min().copied().unwrap_or_default();
             let streaming = async {
                 for band in (first.0..plan.bands).map(BandId) {
@@ -299,12 +304,13 @@ impl WorkerService for Workers {
         &self,
         call: Call<Streaming<v1::AttachRequest>>,
     ) -> Result<Response<Self::AttachStream>, Status> {
+        let permit = self.shared.limits.attached.open()?;
         let mut reports = call.into_inner();
         let (send, receive) = mpsc::channel(1);
         let (shared, cancel) = (Arc::clone(&self.shared), self.cancel.clone());
         let open = self.shared.calls.hold("/stoke.v1.WorkerService/Attach");
         tokio::spawn(async move {
-            let _open = open;
+            let _open = (open, permit);
             let watched = [keys::CAPS, keys::RUNS, keys::READS, keys::ASSIGNMENTS]
                 .map(|p| Keys::Prefix(p.to_owned()));
             let mut wakeups = Wakeups::spawn(
@@ -369,8 +375,11 @@ impl WorkerService for Workers {
         let known = View::read_job(&*self.shared.store, &job)
             .await
             .map_err(Refusal::from)?;
-        if known.is_none() {
+        let Some(known) = known else {
             return Err(Refusal::NoSuchJob(request.job).into());
+        };
+        if !is_an_owners(&request.log, &known) {
+            return Err(Refusal::NotAnOwner.into());
         }
         let stored = self
             .shared
@@ -380,6 +389,16 @@ impl WorkerService for Workers {
         stored.map_err(Refusal::from)?;
         Ok(Response::new(v1::RecordFailuresResponse {}))
     }
+}
+
+/// Whether a list of failed entries is of an owner of the job's partitions: its name ends with the revision of the
+/// assignment that it was made under. What is made under an older one counts for nothing, and takes no space.
+fn is_an_owners(log: &str, job: &JobView) -> bool {
+    let assignment = log
+        .rsplit_once('-')
+        .and_then(|(_, n)| n.parse::<u64>().ok());
+    let mut owners = job.owners.values();
+    owners.any(|owner| Some(owner.assignment.revision) == assignment)
 }
 
 /// How many resources one worker's report may name.

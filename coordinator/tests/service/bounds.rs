@@ -15,8 +15,7 @@ use tonic::{Code, Request, Status, Streaming};
 use tonic_types::StatusExt;
 
 use super::cluster::{
-    Cluster, Served, assert_precondition, batch, header, member, reason, settings, spec, until,
-    uploaded, warmed, work,
+    Cluster, Served, batch, header, member, reason, settings, spec, until, uploaded, warmed, work,
 };
 
 type Watch = Streaming<v1::WatchJobResponse>;
@@ -164,6 +163,32 @@ async fn one_upload_too_many_is_refused_while_those_that_are_open_go_on() {
     assert_eq!(leader.upload(parts).await.unwrap(), 3);
 }
 
+#[tokio::test]
+async fn one_stream_of_a_worker_too_many_is_refused_while_callers_go_on() {
+    let (_cluster, leader) = Cluster::with_leader().await;
+    let mut open = Vec::new();
+    let refused = until("all places are taken", async || {
+        loop {
+            let (send, receive) = mpsc::channel::<v1::SendSourceRequest>(1);
+            let mut workers = leader.workers.clone();
+            let sending = async move { workers.send_source(ReceiverStream::new(receive)).await };
+            let mut sending = tokio::spawn(sending);
+            // What has a place waits for its header; what has none ends.
+            let ended = tokio::time::timeout(Duration::from_millis(2), &mut sending).await;
+            open.push((send, sending));
+            if let Ok(ended) = ended {
+                return Some(ended.unwrap().unwrap_err());
+            }
+            assert!(open.len() < 1000, "there is no limit");
+        }
+    })
+    .await;
+    assert_eq!(reason(&refused), "TOO_MANY_CALLS");
+    assert!(open.len() > 256, "{}", open.len());
+    let job = leader.create(spec(vec![uploaded()])).await.unwrap().name;
+    assert_eq!(leader.get(&job).await.state(), JobState::Pending);
+}
+
 /// All files of uploads, complete or in the making.
 fn files(plans: &Path) -> Vec<String> {
     let mut found = Vec::new();
@@ -219,24 +244,28 @@ async fn an_upload_that_stalls_past_its_deadline_leaves_nothing_and_its_job_wait
 }
 
 #[tokio::test]
-async fn of_two_uploads_for_one_source_the_later_is_refused_and_leaves_nothing() {
+async fn of_two_uploads_for_one_source_the_later_is_compared_and_leaves_nothing() {
     let (folder, _cluster, leader) = on_disk().await;
     // The other source is never uploaded: the job takes uploads all the time.
     let two = spec(vec![uploaded(), uploaded()]);
     let job = leader.create(two).await.unwrap().name;
-    let parts = || vec![header(&job, 0), Part::Entries(batch(0..3))];
-    let (first, second) = (
-        begin(&leader, parts(), None).await,
-        begin(&leader, parts(), None).await,
+    let parts = |n| vec![header(&job, 0), Part::Entries(batch(0..n))];
+    let (first, same, other) = (
+        begin(&leader, parts(3), None).await,
+        begin(&leader, parts(3), None).await,
+        begin(&leader, parts(4), None).await,
     );
-    until("both write", async || {
-        (files(folder.path()).len() == 2).then_some(())
+    until("all write", async || {
+        (files(folder.path()).len() == 3).then_some(())
     })
     .await;
     drop(first.0);
     assert_eq!(first.1.await.unwrap().unwrap(), 3);
-    drop(second.0);
-    assert_precondition(second.1.await.unwrap(), "was uploaded already");
+    drop(same.0);
+    assert_eq!(same.1.await.unwrap().unwrap(), 3);
+    drop(other.0);
+    let refused = other.1.await.unwrap().unwrap_err();
+    assert_eq!(reason(&refused), "UPLOAD_DIFFERS");
     until("one is left", async || {
         (files(folder.path()).len() == 1).then_some(())
     })

@@ -267,3 +267,25 @@ async fn budget_goes_to_the_owners_of_a_job_and_a_silent_one_loses_it() {
         .unwrap();
     assert_eq!((ledger.target, ledger.ceiling), (share(20), share(20)));
 }
+
+#[tokio::test]
+async fn a_budget_beyond_what_files_may_say_is_refused_with_its_fields_and_not_kept() {
+    let (_cluster, leader) = Cluster::with_leader().await;
+    let before = until_there(&leader).await;
+    let most = v1::Allowance {
+        qps_milli: 1_000_000_000_000,
+        burst: 1_000_000,
+        in_flight: 100_000,
+    };
+    let beyond = v1::Allowance {
+        qps_milli: most.qps_milli + 1,
+        burst: u64::MAX,
+        in_flight: most.in_flight + 1,
+    };
+    let refused = set(&leader, SHOP, Some(beyond)).await.unwrap_err();
+    let fields = "target.qps_milli, target.burst, target.in_flight";
+    assert_eq!(fault(&refused), (Code::InvalidArgument, fields.into()));
+    assert_eq!(get(&leader, SHOP).await.unwrap().target, before.target);
+    let set = set(&leader, SHOP, Some(most)).await.unwrap();
+    assert_eq!(set.target, Some(most));
+}

@@ -3,6 +3,7 @@
 use stoke_core::records::Member;
 use stoke_proto::v1::{self, key_source::From};
 use tonic::Code;
+use tonic_types::StatusExt;
 
 use super::cluster::{
     Cluster, assert_precondition, fault, member, named, settings, spec, uploaded, work,
@@ -279,6 +280,30 @@ async fn a_job_that_no_worker_can_do_is_refused_and_says_what_is_missing() {
         assert_precondition(leader.create(spec).await, says);
     }
     leader.create(spec(vec![named()])).await.unwrap();
+}
+
+#[tokio::test]
+async fn of_several_unknown_names_all_are_told_with_their_fields() {
+    let (cluster, leader) = Cluster::with_leader().await;
+    // It knows even less: what the nearest worker lacks is told.
+    cluster.join_as("w0", Member::default()).await;
+    let mut asked = spec(vec![named(), From::Named("reports".into())]);
+    super::cluster::work(&mut asked).cache = "spare".into();
+    super::cluster::work(&mut asked).loaders[0].name = "prices".into();
+    let refused = leader.create(asked).await.unwrap_err();
+    let says = "w1: it does not know the cache spare, it does not know the loader prices, it does not know the key source reports";
+    assert!(refused.message().contains(says), "{refused}");
+    let told = refused.get_details_precondition_failure().unwrap();
+    let fields: Vec<&str> = told.violations.iter().map(|v| v.subject.as_str()).collect();
+    assert_eq!(
+        fields,
+        [
+            "spec.batch.cache",
+            "spec.batch.loaders[0].name",
+            "spec.batch.sources[1].named"
+        ]
+    );
+    assert_precondition::<()>(Err(refused), "w0: ");
 }
 
 #[tokio::test]

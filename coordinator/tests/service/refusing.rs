@@ -64,6 +64,56 @@ async fn a_filter_that_is_none_is_refused() {
 }
 
 #[tokio::test]
+async fn a_filter_of_millions_of_states_is_refused_with_few_words() {
+    let (_cluster, leader) = Cluster::with_leader().await;
+    let request = v1::ListJobsRequest {
+        states: vec![99; 4_000_000],
+        ..v1::ListJobsRequest::default()
+    };
+    let refused = leader.jobs.clone().list_jobs(request).await.unwrap_err();
+    assert_eq!(reason(&refused), "INVALID_FIELDS");
+    let told = refused.get_details_bad_request().unwrap().field_violations;
+    assert_eq!(told.len(), 16);
+    assert_eq!(told[0].field, "states");
+    // The number of states, and each of the first 32.
+    assert!(
+        refused.message().ends_with("and 29 more faults"),
+        "{refused}"
+    );
+}
+
+#[tokio::test]
+async fn a_time_to_live_is_from_a_second_to_ten_years() {
+    let (cluster, leader) = Cluster::with_leader().await;
+    let generous = stoke_core::records::Member {
+        sql_in_jobs: true,
+        ..super::cluster::member()
+    };
+    cluster.join_as("w1", generous).await;
+    let with = |seconds, nanos| {
+        let mut asked = spec(vec![uploaded()]);
+        work(&mut asked).loaders[0].sql = Some(v1::SqlLoader {
+            origin: "shop".into(),
+            query: "SELECT * FROM product WHERE id IN (:keys)".into(),
+            key_template: "product:{id}".into(),
+            key_column: "id".into(),
+            ttl: Some(prost_types::Duration { seconds, nanos }),
+            ..v1::SqlLoader::default()
+        });
+        asked
+    };
+    let longest = 10 * 365 * 86_400;
+    for (seconds, nanos) in [(0, 1_000_000), (0, 999_999_999), (-1, 0), (longest, 1)] {
+        let refused = leader.create(with(seconds, nanos)).await.unwrap_err();
+        let field = "spec.batch.loaders[0].sql.ttl";
+        assert_eq!(fault(&refused), (Code::InvalidArgument, field.into()));
+    }
+    for seconds in [1, longest] {
+        leader.create(with(seconds, 0)).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_there_is_named() {
     let (_cluster, leader) = Cluster::with_leader().await;
     let request = v1::GetJobRequest { name: "j1".into() };

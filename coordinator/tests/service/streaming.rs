@@ -249,6 +249,12 @@ async fn record_failures(
         .map(drop)
 }
 
+/// The name of `w1`'s list, under its present assignment.
+async fn log_of(cluster: &Cluster, job: &str) -> String {
+    let (_, revision) = cluster.assignment(job, "w1").await.unwrap();
+    format!("ab12-{}", revision.0)
+}
+
 async fn list_failures(served: &Served, job: &str) -> Vec<v1::FailedEntry> {
     let request = v1::ListFailuresRequest { name: job.into() };
     let mut stream = served
@@ -269,6 +275,7 @@ async fn list_failures(served: &Served, job: &str) -> Vec<v1::FailedEntry> {
 async fn failures_are_listed_once_a_checkpoint_counts_them() {
     let (cluster, leader) = Cluster::with_leader().await;
     let job = leader.running(&cluster, 2000).await.name;
+    let log_name = log_of(&cluster, &job).await;
     let many: Vec<v1::FailedEntry> = (0..1200)
         .map(|rank| failed(rank, "a row too many"))
         .collect();
@@ -276,16 +283,16 @@ async fn failures_are_listed_once_a_checkpoint_counts_them() {
     record_failures(
         &leader,
         &job,
-        "ab12-9",
+        &log_name,
         0,
         vec![failed(7, "an attempt whose answer was lost")],
     )
     .await
     .unwrap();
-    record_failures(&leader, &job, "ab12-9", 0, many.clone())
+    record_failures(&leader, &job, &log_name, 0, many.clone())
         .await
         .unwrap();
-    record_failures(&leader, &job, "ab12-9", 1, late.clone())
+    record_failures(&leader, &job, &log_name, 1, late.clone())
         .await
         .unwrap();
     assert!(list_failures(&leader, &job).await.is_empty());
@@ -296,7 +303,7 @@ async fn failures_are_listed_once_a_checkpoint_counts_them() {
             ..Tally::default()
         };
         let log = FailureLog {
-            log: "ab12-9".into(),
+            log: log_name.clone(),
             chunks,
         };
         cluster
@@ -320,7 +327,7 @@ async fn failures_are_listed_once_a_checkpoint_counts_them() {
         ..Tally::default()
     };
     let log = FailureLog {
-        log: "ab12-9".into(),
+        log: log_name.clone(),
         chunks: 2,
     };
     cluster
@@ -349,4 +356,19 @@ async fn a_list_of_failures_has_a_name_and_nothing_else() {
             .unwrap_err();
         assert_eq!(fault(&refused), (Code::InvalidArgument, field.into()));
     }
+}
+
+#[tokio::test]
+async fn only_an_owner_of_the_jobs_partitions_records_failures() {
+    let (cluster, leader) = Cluster::with_leader().await;
+    let job = leader.running(&cluster, 10).await.name;
+    let log = log_of(&cluster, &job).await;
+    let others = ["ab12", "ab12-1", "ab12-", &format!("{log}0")];
+    for other in others {
+        let refused = record_failures(&leader, &job, other, 0, vec![failed(1, "no")]);
+        assert_precondition(refused.await, "of no owner");
+    }
+    record_failures(&leader, &job, &log, 0, vec![failed(1, "no")])
+        .await
+        .unwrap();
 }

@@ -7,10 +7,11 @@ use stoke_proto::v1::upload_entries_request::Part;
 use stoke_proto::v1::{self, JobState};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Code;
+use tonic::{Code, Status};
 
 use super::cluster::{
-    Cluster, all, assert_precondition, batch, fault, header, job_name, named, spec, until, uploaded,
+    Cluster, all, assert_precondition, batch, fault, header, job_name, named, reason, spec, until,
+    uploaded,
 };
 
 #[tokio::test]
@@ -127,7 +128,7 @@ async fn of_an_upload_that_breaks_off_nothing_is_kept() {
 
 #[tokio::test]
 async fn each_source_is_uploaded_once_and_the_job_waits_for_all() {
-    let (_cluster, leader) = Cluster::with_leader().await;
+    let (cluster, leader) = Cluster::with_leader().await;
     let job = leader
         .create(spec(vec![uploaded(), uploaded()]))
         .await
@@ -139,15 +140,72 @@ async fn each_source_is_uploaded_once_and_the_job_waits_for_all() {
         ])
     };
     upload(0, 0..5).await.unwrap();
-    assert_precondition(
-        upload(0, 5..9).await,
-        "source 0 of the job was uploaded already",
-    );
+    let differs = |answer: Result<u64, Status>| {
+        let refused = answer.unwrap_err();
+        assert_eq!(refused.code(), Code::AlreadyExists);
+        assert_eq!(reason(&refused), "UPLOAD_DIFFERS");
+        let says = "source 0 of the job was uploaded before with other entries: create another job";
+        assert_eq!(refused.message(), says);
+    };
+    // As many, and others.
+    differs(upload(0, 5..10).await);
+    // The same, cut otherwise.
+    let again = || {
+        leader.upload(vec![
+            header(&job.name, 0),
+            Part::Entries(batch(0..2)),
+            Part::Entries(batch(2..5)),
+        ])
+    };
+    assert_eq!(again().await.unwrap(), 5);
     assert_eq!(leader.get(&job.name).await.state(), JobState::Pending);
     upload(1, 3..8).await.unwrap();
     let running = leader.until_it_is(&job.name, JobState::Running).await;
     assert_eq!(running.progress.unwrap().planned, 8);
-    assert_precondition(upload(1, 5..9).await, "it cannot take uploads");
+    assert_eq!(again().await.unwrap(), 5, "while it runs");
+    let request = v1::AbortJobRequest {
+        name: job.name.clone(),
+        reason: String::new(),
+    };
+    leader.jobs.clone().abort_job(request).await.unwrap();
+    cluster
+        .delete(&keys::member(&super::cluster::worker("w1")))
+        .await;
+    assert_eq!(again().await.unwrap(), 5, "whatever became of it");
+    differs(upload(0, 5..9).await);
+}
+
+#[tokio::test]
+async fn an_upload_that_an_older_version_stored_is_not_taken_for_the_same() {
+    let (cluster, leader) = Cluster::with_leader().await;
+    let job = leader
+        .create(spec(vec![uploaded(), uploaded()]))
+        .await
+        .unwrap();
+    let parts = || vec![header(&job.name, 0), Part::Entries(batch(0..3))];
+    leader.upload(parts()).await.unwrap();
+    let key = keys::job(&job_name(&job.name));
+    let (mut record, _) = cluster.read::<Job>(&key).await.unwrap();
+    record.uploads.get_mut(&0).unwrap().digest.clear();
+    cluster.put(&key, &record).await;
+    let refused = leader.upload(parts()).await.unwrap_err();
+    assert_eq!(reason(&refused), "UPLOAD_DIFFERS");
+    assert!(refused.message().contains("older version"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_job_that_is_aborted_before_its_upload_takes_none() {
+    let (_cluster, leader) = Cluster::with_leader().await;
+    let job = leader.create(spec(vec![uploaded()])).await.unwrap();
+    let request = v1::AbortJobRequest {
+        name: job.name.clone(),
+        reason: "enough".into(),
+    };
+    let answer = leader.jobs.clone().abort_job(request).await.unwrap();
+    let reason = answer.into_inner().job.unwrap().reason;
+    assert_eq!(reason, "enough", "there is nobody to wait for");
+    let parts = vec![header(&job.name, 0), Part::Entries(batch(0..3))];
+    assert_precondition(leader.upload(parts).await, "it cannot take uploads");
 }
 
 #[tokio::test]

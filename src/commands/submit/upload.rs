@@ -2,6 +2,9 @@
 //!
 //! A stream that ends is complete, for the coordinator. So it ends only when that is said: what is given up in the middle
 //! never ends, and is cancelled with its connection.
+//!
+//! A regular file is sent again where sending broke. What a pipe gave is gone by then, and the rest would be taken for the
+//! whole: a pipe has one attempt.
 
 use std::path::Path;
 use std::pin::pin;
@@ -9,13 +12,13 @@ use std::pin::pin;
 use futures::{Stream, stream};
 use stoke_core::explain::explain;
 use stoke_core::job::OnBadLine;
-use stoke_proto::{MESSAGE_BYTES_MAX, v1};
+use stoke_proto::{LEADER_METADATA, MESSAGE_BYTES_MAX, v1};
 use stoke_worker::source::{Rules, SourceRow, file};
 use tokio::sync::mpsc;
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 
-use crate::client::{Cluster, jobs};
+use crate::client::{Cluster, jobs, may_pass};
 use crate::exit::Failure;
 use crate::job_file::Upload;
 use crate::print;
@@ -46,9 +49,39 @@ pub async fn upload(cluster: &Cluster, job: &v1::Job, upload: &Upload) -> Result
         job: job.name.clone(),
         source: upload.source,
     };
-    let sent =
-        cluster.call_at_length(|channel| send(channel, header.clone(), &upload.file, &loaders));
+    let again = is_regular(&upload.file);
+    let sent = cluster.call_at_length(|channel| {
+        let sent = send(channel, header.clone(), &upload.file, &loaders);
+        async move {
+            let sent = sent.await;
+            if again {
+                sent
+            } else {
+                sent.map_err(|status| final_for_pipes(&upload.file, status))
+            }
+        }
+    });
     Ok(sent.await?.entries)
+}
+
+/// Whether the same is read when the path is opened again. What cannot be looked at fails when it is read.
+fn is_regular(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| found.is_file())
+}
+
+/// For what can be read only once: a status that the client would answer with another attempt becomes one that ends it.
+fn final_for_pipes(path: &Path, status: Status) -> Status {
+    let is_tried_again = may_pass(status.code()) || status.metadata().contains_key(LEADER_METADATA);
+    if !is_tried_again {
+        return status;
+    }
+    // Of the codes that are not tried again, one that says that the same may succeed later.
+    Status::resource_exhausted(format!(
+        "the upload broke: {}; {} is no regular file, so what was read of it is gone and cannot be sent again: write it \
+         to a file and upload that, or give all of it once more",
+        status.message(),
+        path.display()
+    ))
 }
 
 /// What goes to the stream.
@@ -331,6 +364,27 @@ mod tests {
         let (batches, fed) = sent_by("key,priority\na,1\nb,much\nc,2\n", &skipping).await;
         assert_eq!(fed, Ok(()));
         assert_eq!(batches[0].arguments, ["a", "c"]);
+    }
+
+    #[test]
+    fn what_can_be_read_only_once_has_one_attempt() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("keys.csv");
+        std::fs::write(&file, "key\n").unwrap();
+        assert!(is_regular(&file) && !is_regular(Path::new("/dev/null")));
+        let mut elsewhere = Status::failed_precondition("c2 leads");
+        let leader = "http://c2:7400".parse().unwrap();
+        elsewhere.metadata_mut().insert(LEADER_METADATA, leader);
+        for broken in [Status::unavailable("broke"), elsewhere] {
+            let why = broken.message().to_owned();
+            let status = final_for_pipes(Path::new("/dev/stdin"), broken);
+            assert!(!may_pass(status.code()), "{status:?}");
+            assert!(!status.metadata().contains_key(LEADER_METADATA));
+            let said = status.message();
+            assert!(said.contains(&why) && said.contains("/dev/stdin is no regular file"));
+        }
+        let refused = final_for_pipes(Path::new("/dev/stdin"), Status::invalid_argument("no"));
+        assert_eq!(refused.message(), "no");
     }
 
     #[tokio::test]

@@ -230,3 +230,46 @@ fn the_endpoints_of_etcd_are_addresses_without_users_and_alike_in_tls() {
         );
     }
 }
+
+#[test]
+fn coordinators_are_not_advertised_with_a_tls_that_they_do_not_speak() {
+    let text = FINE.replace("plan-store", "advertise = \"https://c1:7400\"\nplan-store");
+    let error = faults(&text);
+    assert!(
+        error.contains("coordinators speak no TLS; write http://HOST:PORT"),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_empty_secret_is_none() {
+    let around = Surroundings {
+        variable: &|_| Some(String::new()),
+        read: &|_| Ok("\n".to_owned()),
+        ..Surroundings::of_tests()
+    };
+    for (password, told) in [
+        (
+            "password = '${EMPTY}'",
+            "etcd.password: its variables are all empty",
+        ),
+        (
+            "password-file = '/x'",
+            "etcd.password-file: the file is empty",
+        ),
+    ] {
+        let text = FINE.replace("[etcd]", &format!("[etcd]\nusername = 'root'\n{password}"));
+        let error = read(&text, &around, CoordinatorConfig::take)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(told), "{error}");
+    }
+}
+
+#[test]
+fn a_user_is_told_of_its_own_faults_and_not_of_those_that_the_syntax_makes() {
+    let broken = faults(&FINE.replace("[etcd]", "[etcd]\nusername = 'root'\npassword = 'x"));
+    assert!(!broken.contains("it has no password"), "{broken}");
+    let typed = faults(&FINE.replace("[etcd]", "[etcd]\nusername = 5"));
+    assert!(typed.contains("etcd.username: a number"), "{typed}");
+}

@@ -16,7 +16,15 @@ impl Item<'_> {
             };
             self.fault(format!("{error}"), remedy);
         };
-        expanded.map_err(refused).ok()
+        let expanded = expanded.map_err(refused).ok()?;
+        if expanded.trim().is_empty() {
+            self.fault(
+                "its variables are all empty",
+                "give them values for this process",
+            );
+            return None;
+        }
+        Some(expanded)
     }
 
     /// The content of the file that this names.

@@ -85,17 +85,18 @@ fn is_secure(endpoint: &str) -> bool {
 /// Who to log in as, if anybody.
 fn user(table: &Table<'_>) -> Option<Option<(String, Password)>> {
     let username = table.optional("username");
+    // Looked at in any case, so that what is wrong with it is told beside what is wrong with the password.
+    let name = username
+        .as_ref()
+        .map(|item| item.filled().map(str::to_owned));
     let given = table.optional("password").is_some() || table.optional("password-file").is_some();
     let password = password(table)?;
     match (username, password) {
         (None, None) => Some(None),
-        (Some(username), Some(password)) => {
-            let username = username.filled()?.to_owned();
-            Some(Some((username, Password::new(password))))
-        }
+        (Some(_), Some(password)) => Some(Some((name??, Password::new(password)))),
         (Some(username), None) => {
             if !given {
-                username.fault("it has no password", "add password or password-file");
+                username.lacks("it has no password", "add password or password-file");
             }
             None
         }

@@ -4,7 +4,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::all_or_none;
 use crate::config::reader::{Item, Table};
-use crate::telemetry::{LogFormat, Settings};
+use crate::telemetry::{LogFormat, Settings, is_address};
 
 /// `[telemetry]`.
 pub(in crate::config) fn telemetry(file: &Table<'_>) -> Option<Settings> {
@@ -35,7 +35,8 @@ fn filter(item: &Item<'_>) -> Option<String> {
 
 fn collector(item: &Item<'_>) -> Option<String> {
     let endpoint = item.secret()?;
-    if endpoint.starts_with("http://") || endpoint.starts_with("https://") {
+    let has_scheme = endpoint.starts_with("http://") || endpoint.starts_with("https://");
+    if has_scheme && is_address(&endpoint) {
         return Some(endpoint);
     }
     item.fault(
@@ -43,4 +44,33 @@ fn collector(item: &Item<'_>) -> Option<String> {
         "write http://HOST:4317 or https://HOST:4317",
     );
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Surroundings, read};
+
+    fn faults(endpoint: &str) -> String {
+        let text = format!("[telemetry]\notlp-endpoint = \"{endpoint}\"");
+        match read(&text, &Surroundings::of_tests(), telemetry) {
+            Ok(_) => String::new(),
+            Err(faults) => faults.to_string(),
+        }
+    }
+
+    #[test]
+    fn a_collectors_address_has_a_scheme_and_a_host() {
+        for fine in ["http://otel:4317", "https://otel", "https://[::1]:4317/x"] {
+            assert_eq!(faults(fine), "", "{fine}");
+        }
+        for wrong in ["otel:4317", "unix:///otel", "https://", "http://a b:4317"] {
+            assert_eq!(
+                faults(wrong),
+                "line 2, column 17: telemetry.otlp-endpoint: it is no collector's address; write http://HOST:4317 or \
+                 https://HOST:4317",
+                "{wrong}"
+            );
+        }
+    }
 }

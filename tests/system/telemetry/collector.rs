@@ -1,6 +1,8 @@
 //! An OTLP collector that keeps what it gets: spans with who sent them, and the names of metrics.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
@@ -17,8 +19,10 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 };
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::resource::v1::Resource;
+use stoke_harness::Authority;
 use tokio::net::TcpListener;
 use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
 /// A span that has arrived.
@@ -39,22 +43,46 @@ struct Kept {
     metrics: BTreeSet<(String, String)>,
 }
 
+/// Where a collector is reached.
+pub struct Addresses {
+    pub plain: String,
+    pub tls: String,
+    /// Whom to trust there.
+    pub authority: Authority,
+}
+
 /// A collector, in this process.
 #[derive(Clone, Debug, Default)]
 pub struct Collector(Arc<Mutex<Kept>>);
 
 impl Collector {
-    /// Starts one; tells its address, too.
-    pub async fn start() -> (Self, String) {
+    /// Starts one; tells its addresses, too.
+    pub async fn start() -> (Self, Addresses) {
         let collector = Self::default();
+        let authority = Authority::new().unwrap();
+        let own = authority.for_this_machine().unwrap();
+        let read = |file: &Path| std::fs::read(file).unwrap();
+        let identity = Identity::from_pem(read(&own.certificate), read(&own.key));
+        let tls = ServerTlsConfig::new().identity(identity);
+        let plain = collector.serve(Server::builder()).await;
+        let guarded = collector.serve(Server::builder().tls_config(tls).unwrap());
+        let addresses = Addresses {
+            plain: format!("http://{plain}"),
+            tls: format!("https://{}", guarded.await),
+            authority,
+        };
+        (collector, addresses)
+    }
+
+    async fn serve(&self, mut server: Server) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        let server = tonic::transport::Server::builder()
-            .add_service(TraceServiceServer::new(collector.clone()))
-            .add_service(MetricsServiceServer::new(collector.clone()))
+        let address = listener.local_addr().unwrap();
+        let serving = server
+            .add_service(TraceServiceServer::new(self.clone()))
+            .add_service(MetricsServiceServer::new(self.clone()))
             .serve_with_incoming(TcpIncoming::from(listener));
-        tokio::spawn(server);
-        (collector, address)
+        tokio::spawn(serving);
+        address
     }
 
     pub fn spans(&self) -> Vec<Arrived> {

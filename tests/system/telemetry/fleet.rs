@@ -1,5 +1,7 @@
 //! Two coordinators and two workers that tell of themselves, with an etcd, a PostgreSQL and a Redis with a password.
 
+use std::ffi::OsStr;
+use std::path::Path;
 use std::sync::MutexGuard;
 use std::time::Duration;
 
@@ -8,10 +10,15 @@ use stoke_harness::{
 };
 use stoke_proto::v1;
 
+use super::collector::Addresses;
 use crate::scene::{PATIENCE, alone};
 
 /// What must not be told.
-pub const PASSWORD: &str = "s3cr3t-of-the-cache";
+pub const CACHE_PASSWORD: &str = "s3cr3t-of-the-cache";
+/// Nor this. (The server asks nobody for it, but the worker has it.)
+pub const ORIGIN_PASSWORD: &str = "s3cr3t-of-the-origin";
+/// Nor what of a variable cannot be used.
+pub const COLLECTOR_PASSWORD: &str = "s3cr3t of the collector";
 /// Keys in the plan: at 10 queries a second of 100 keys, some seconds of work.
 pub const PLANNED: u64 = 8_000;
 const QPS: u32 = 10;
@@ -37,19 +44,20 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Starts all of it. What the standby tells goes to a collector that is not there.
-    pub fn start(collector: &str) -> Self {
+    /// Starts all of it. What the standby tells goes to a collector that is not there; what the second worker tells, over
+    /// TLS.
+    pub fn start(collector: &Addresses) -> Self {
         let alone = alone();
         let mut fleet = Self {
             etcd: Etcd::start().unwrap(),
             postgres: Postgres::start().unwrap(),
-            redis: Redis::start_with(&[("requirepass", PASSWORD)]).unwrap(),
+            redis: Redis::start_with(&[("requirepass", CACHE_PASSWORD)]).unwrap(),
             plans: ServerDir::new("plans").unwrap(),
             processes: Vec::new(),
             _alone: alone,
         };
         fleet.fill();
-        fleet.coordinator("c1", collector);
+        fleet.coordinator("c1", &collector.plain);
         wait_for("a leader", PATIENCE, || {
             fleet.etcd.ctl(&["get", "/stoke/v1/leader"]).and_then(|l| {
                 anyhow::ensure!(l.contains("c1"), "nobody leads");
@@ -59,8 +67,9 @@ impl Fleet {
         .unwrap();
         let nobody = format!("http://127.0.0.1:{}", free_port().unwrap());
         fleet.coordinator("c2", &nobody);
-        fleet.worker("w1", collector);
-        fleet.worker("w2", collector);
+        fleet.worker("w1", &collector.plain, None);
+        let trusted = collector.authority.certificate();
+        fleet.worker("w2", &collector.tls, Some(&trusted));
         fleet
     }
 
@@ -100,10 +109,11 @@ impl Fleet {
             etcd = self.etcd.endpoint(),
         );
         let address = format!("http://127.0.0.1:{port}");
-        self.run("coordinator", &config, http, address);
+        self.run("coordinator", &config, http, address, &[]);
     }
 
-    fn worker(&mut self, name: &str, collector: &str) {
+    /// A worker; of those on this machine who are trusted are those in a file, if one is named.
+    fn worker(&mut self, name: &str, collector: &str, trusted: Option<&Path>) {
         let http = free_port().unwrap();
         let config = format!(
             r#"
@@ -129,26 +139,34 @@ impl Fleet {
             batch-keys = {BATCH_KEYS}
             "#,
             etcd = self.etcd.endpoint(),
-            postgres = self.postgres.url("postgres"),
+            postgres =
+                (self.postgres.url("postgres")).replace("@", &format!(":{ORIGIN_PASSWORD}@")),
             redis = self.redis.url(),
         );
-        self.run("worker", &config, http, String::new());
+        let trusted = trusted.map(|file| ("SSL_CERT_FILE", file.as_os_str()));
+        self.run("worker", &config, http, String::new(), trusted.as_slice());
     }
 
-    fn run(&mut self, role: &'static str, config: &str, http: u16, address: String) {
-        let launch = Program::new(env!("CARGO_BIN_EXE_stoke")).unwrap().arg(role);
-        let program = launch
-            .config("--config", "stoke.toml", config)
-            .unwrap()
-            .env("OTEL_METRIC_EXPORT_INTERVAL", "500")
-            .start()
-            .unwrap();
-        let ready = || {
-            let (status, text) = http_get(http, "/readyz")?;
-            anyhow::ensure!(status == 200, "{status}: {text}");
-            Ok(())
-        };
-        program.wait_for("it to be ready", PATIENCE, ready).unwrap();
+    /// A worker that is told by a variable only where its collector is; it is ready.
+    pub fn another_worker(&self, variable: (&str, &OsStr)) -> Program {
+        let http = free_port().unwrap();
+        let config = format!(
+            "name = \"w3\"\nhttp-listen = \"127.0.0.1:{http}\"\n[etcd]\nendpoints = [\"{}\"]\n\
+             [origins.other]\nurl = \"postgres://nobody@127.0.0.1:1/none\"\n",
+            self.etcd.endpoint()
+        );
+        start("worker", &config, http, &[variable])
+    }
+
+    fn run(
+        &mut self,
+        role: &'static str,
+        config: &str,
+        http: u16,
+        address: String,
+        environment: &[(&str, &OsStr)],
+    ) {
+        let program = start(role, config, http, environment);
         self.processes.push(Process {
             role,
             program,
@@ -202,6 +220,27 @@ impl Fleet {
         )
         .unwrap()
     }
+}
+
+/// Starts a process that serves HTTP there, and waits until it is ready.
+fn start(role: &str, config: &str, http: u16, environment: &[(&str, &OsStr)]) -> Program {
+    let mut launch = Program::new(env!("CARGO_BIN_EXE_stoke")).unwrap().arg(role);
+    for (name, value) in environment {
+        launch = launch.env(name, value);
+    }
+    let program = launch
+        .config("--config", "stoke.toml", config)
+        .unwrap()
+        .env("OTEL_METRIC_EXPORT_INTERVAL", "500")
+        .start()
+        .unwrap();
+    let ready = || {
+        let (status, text) = http_get(http, "/readyz")?;
+        anyhow::ensure!(status == 200, "{status}: {text}");
+        Ok(())
+    };
+    program.wait_for("it to be ready", PATIENCE, ready).unwrap();
+    program
 }
 
 /// The items, all of them.

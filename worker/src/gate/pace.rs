@@ -30,6 +30,9 @@ const TIMER_SLACK_MILLIS: u64 = 2;
 const TOKEN_CELLS: u32 = 100;
 /// A cell in virtual time; a token is a virtual second.
 const CELL: Duration = Duration::from_millis(10);
+/// How far virtual time may come, in nanoseconds, and how far in one step: at 100,000 queries a second, half a day of real
+/// time. Governor adds to it without looking.
+const HORIZON_NANOS: u64 = u64::MAX / 4;
 
 /// Virtual time: governor reads it, [`Pace`] advances it.
 #[derive(Clone, Debug, Default)]
@@ -83,13 +86,16 @@ impl Shape {
     };
 
     fn of(share: Share) -> Self {
-        let usable_milli = share.rate_milli * (100 - HEADROOM_PERCENT) / 100;
-        let slack_milli = usable_milli * TIMER_SLACK_MILLIS / 1000;
+        // Saturating: a share comes out of the store, where an older version put whatever it was told.
+        let usable_milli = share.rate_milli.saturating_mul(100 - HEADROOM_PERCENT) / 100;
+        let slack_milli = usable_milli.saturating_mul(TIMER_SLACK_MILLIS) / 1000;
         // Less than half a token is no query more than a burst of one.
-        let slack_milli = slack_milli.min((share.burst.saturating_sub(1)) * 1000 + 500);
-        let slack_cells = slack_milli * u64::from(TOKEN_CELLS) / 1000;
+        let burst_milli = share.burst.saturating_sub(1).saturating_mul(1000);
+        let slack_milli = slack_milli.min(burst_milli.saturating_add(500));
+        let slack_cells = slack_milli.saturating_mul(u64::from(TOKEN_CELLS)) / 1000;
+        let slack_cells = u32::try_from(slack_cells).unwrap_or(u32::MAX);
         Self {
-            cells: TOKEN_CELLS + u32::try_from(slack_cells).unwrap_or(u32::MAX - TOKEN_CELLS),
+            cells: slack_cells.saturating_add(TOKEN_CELLS),
             sustained_milli: usable_milli - slack_milli.min(usable_milli),
         }
     }
@@ -160,10 +166,45 @@ impl Pace {
     fn advance(&mut self, now: Moment) {
         let counted = now.min(self.deadline).since(self.advanced).as_nanos();
         self.advanced = self.advanced.max(now);
-        let virtual_nanos = counted * u128::from(self.shape.sustained_milli) / 1000;
-        self.clock.0.fetch_add(
-            u64::try_from(virtual_nanos).unwrap_or(u64::MAX),
-            Ordering::AcqRel,
-        );
+        let virtual_nanos = counted.saturating_mul(u128::from(self.shape.sustained_milli)) / 1000;
+        if self.clock.0.load(Ordering::Acquire) > HORIZON_NANOS {
+            // Time begins anew before it overflows. What is saved is lost, as at a change of the share.
+            self.clock.0.store(0, Ordering::Release);
+            self.limiter = empty_limiter(&self.clock, self.shape.cells);
+        }
+        let step = u64::try_from(virtual_nanos).unwrap_or(u64::MAX);
+        self.clock
+            .0
+            .fetch_add(step.min(HORIZON_NANOS), Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As an operator of an older version could set it, at which sums and products overflow.
+    #[test]
+    fn a_share_of_any_size_lets_queries_out_for_days() {
+        for rate_milli in [10, 100_000_000, 1_000_000_000_000, u64::MAX] {
+            let share = Share {
+                rate_milli,
+                burst: u64::MAX,
+                in_flight: u64::MAX,
+            };
+            let at = |seconds: u64| Moment::from_nanos(seconds * 1_000_000_000);
+            let mut pace = Pace::new(at(0));
+            for day in 0..10u64 {
+                let now = at(day * 86_400);
+                pace.set(now, share, at((day + 2) * 86_400));
+                // What is lost where time begins anew is had again at once.
+                let _ = pace.take(now);
+                assert_eq!(
+                    pace.take(at(day * 86_400 + 2000)),
+                    Verdict::Taken,
+                    "{rate_milli}"
+                );
+            }
+        }
     }
 }

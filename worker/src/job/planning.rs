@@ -67,7 +67,9 @@ impl TaskRun {
             tracing::info!(%task, "begins a task of planning");
             let cause = Cause::Planning(task);
             // Until the leader has it done anew, or the job is over: then this task is dropped.
-            let _troubled = Troubled::by(&doing.shared, &doing.job, [cause]);
+            // To sample, it reads the stream of entries.
+            let causes = [cause, Cause::Entries];
+            let _troubled = Troubled::by(&doing.shared, &doing.job, causes);
             while let Err(error) = traced(&doing, task, attempt).await {
                 tracing::warn!(%task, error, "could not report on a task of planning");
                 let text = format!("planning task {task} cannot be reported: {error}");

@@ -262,9 +262,9 @@ impl Run {
         self.goes.push(Box::pin(going.instrument(span)));
     }
 
-    /// Starts a load of the next batch that is ready, where its origin's gate is open, the grant has a place for it, and
-    /// neither this job nor a higher one waits there: then the next query finds the last one's connection free again, and
-    /// another connection is made only where queries take longer than tokens.
+    /// Starts a load of the next batch that is ready, where its origin's gate is open, the grant has a place for it,
+    /// neither this job nor a higher one waits there, and no other load sets anything up there: then the next query finds
+    /// the last one's connection free again, and another connection is made only where queries take longer than tokens.
     fn start_load(&mut self, goer: &Goer, entrances: &Entrances, may_take: bool) {
         let in_outage = self.outage.is_some_and(|(until, _)| Instant::now() < until);
         if self.loads >= LOADS_MAX || in_outage {

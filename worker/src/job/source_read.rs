@@ -12,6 +12,9 @@ use super::planning::{Doing, Failure, PARTS_MAX};
 use super::recipe::{self, Readable};
 use crate::source::{Gathered, Rules, SourceRow};
 
+/// Why reading ends before its time.
+const NOT_TAKEN: &str = "the leader does not take it any more";
+
 /// Reads the source and sends its entries; says how that ended.
 pub(super) async fn read(
     doing: &Doing,
@@ -43,13 +46,20 @@ pub(super) async fn read(
     let (sink, mut chunks) = mpsc::channel::<Vec<SourceRow>>(PARTS_MAX);
     // When it ends early, `chunks` closes, and reading ends with it.
     let forwarding = async move {
-        while let Some(rows) = chunks.recv().await {
+        loop {
+            let rows = tokio::select! {
+                rows = chunks.recv() => rows,
+                // Of a source whose lines are all left out, nothing may come for long.
+                () = parts.closed() => return Err(NOT_TAKEN),
+            };
+            let Some(rows) = rows else {
+                return Ok(());
+            };
             let part = Some(Part::Entries(batch_of(rows, source.loader)));
             if parts.send(SendSourceRequest { part }).await.is_err() {
-                return Err("the leader does not take it any more");
+                return Err(NOT_TAKEN);
             }
         }
-        Ok(())
     };
     let (ending, forwarded) = tokio::join!(rows(doing, readable, &rules, sink), forwarding);
     if let Err(error) = forwarded {

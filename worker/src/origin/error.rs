@@ -77,7 +77,30 @@ impl OriginError {
     /// The error with all its causes in one line, and what to do where that is known: for lists of failures.
     #[must_use]
     pub fn explain(&self) -> String {
-        with_advice(&stoke_core::explain::explain(self))
+        let text = match self.said_by_postgres() {
+            Some(said) => format!("{self}: error returned from database: {said}"),
+            None => stoke_core::explain::explain(self),
+        };
+        with_advice(&text)
+    }
+
+    /// What PostgreSQL said, with its hint. The driver adds the line of the server's own source code, which reads as if it
+    /// were the query's.
+    fn said_by_postgres(&self) -> Option<String> {
+        let source = match self {
+            Self::Transient { source, .. }
+            | Self::NoEntry { source, .. }
+            | Self::Permanent { source, .. } => source,
+            Self::Stopped(_) => return None,
+        };
+        let Some(sqlx::Error::Database(error)) = source.downcast_ref() else {
+            return None;
+        };
+        let error = error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>()?;
+        Some(match error.hint() {
+            Some(hint) => format!("{} ({hint})", error.message()),
+            None => error.message().to_owned(),
+        })
     }
 
     /// From a driver's error: what kind it is follows from the database's code.

@@ -64,10 +64,11 @@ pub(super) struct Engine {
     plans: Mutex<HashMap<Arc<str>, Arc<Plan>>>,
     statement_timeout: Duration,
     source_timeout: Duration,
+    /// How many loads set up a connection or a query.
     setting_up: AtomicUsize,
 }
 
-/// Counts a connection or a query that is being set up.
+/// Counts a load that sets up a connection or a query.
 struct SettingUp<'a>(&'a AtomicUsize);
 
 impl<'a> SettingUp<'a> {
@@ -137,7 +138,6 @@ impl Engine {
             Some(session) if !session.prepared.contains(query.sql.as_str()) => session,
             known => {
                 self.give_back(known);
-                let _setting_up = SettingUp::begin(&self.setting_up);
                 self.doors.open(meter, self.statement_timeout).await?
             }
         };
@@ -247,6 +247,7 @@ impl Engine {
         let (session, plan) = match known {
             Some(plan) => (None, plan),
             None => {
+                let _setting_up = SettingUp::begin(&self.setting_up);
                 let mut session = self.session(meter).await?;
                 let plan = self
                     .plan(meter, &mut session, query.sql.as_str().into(), &doing)
@@ -274,7 +275,6 @@ impl Engine {
         sql: Arc<str>,
         doing: &str,
     ) -> Result<Arc<Plan>, OriginError> {
-        let _setting_up = SettingUp::begin(&self.setting_up);
         // PREPARE, the query for the columns' tables, and those for types.
         meter.pass(2 + LOOKUPS_AHEAD).await?;
         let limit = self.statement_timeout + GRACE;
@@ -295,6 +295,7 @@ impl Engine {
         Ok(Arc::new(plan))
     }
 
+    /// A session for a load.
     async fn session(&self, meter: &mut Meter<'_>) -> Result<Session, OriginError> {
         match self.idle.take() {
             Some(session) => Ok(session),

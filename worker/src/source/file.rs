@@ -1,10 +1,11 @@
 //! Key files: CSV with a header line, or one JSON object a line.
 //!
 //! Files are read as streams, by a blocking task; what is held is one line and one chunk. Every error has its line. A line
-//! over the bound is passed over without being held. A byte order mark at the start is no part of the content.
+//! over the bound is passed over without being held. Where nobody takes the rows any more, nothing more is read, however
+//! little there is to send. A byte order mark at the start is no part of the content.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read as _};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -97,13 +98,17 @@ pub enum FileError {
     },
 }
 
+/// Where chunks of rows go.
+type Sink = mpsc::Sender<Vec<SourceRow>>;
+
 /// Whether somebody has begun to read standard input: what was read is gone.
 static STANDARD_INPUT_READ: AtomicBool = AtomicBool::new(false);
 
 /// Reads a key file and sends its rows, in chunks, until its end; returns what there was in it. `-` is standard input.
 /// Without `format`, the name's ending says it, or the first byte.
 ///
-/// Where this future is dropped, the reading ends with the chunk at hand: the receiver is expected to go too.
+/// Where this future is dropped, the reading goes on until the receiver is gone too; then it ends with the line or the
+/// buffer at hand. (Only standard input, or a pipe, that gives nothing is waited for.)
 ///
 /// # Errors
 /// See [`FileError`]; the rows before the fault have been sent.
@@ -121,55 +126,91 @@ pub async fn read(
             if STANDARD_INPUT_READ.swap(true, Ordering::AcqRel) {
                 return Err(FileError::StandardInputGone);
             }
-            return read_from(io::stdin().lock(), &path, format, &rules, |chunk| {
-                sink.blocking_send(chunk).is_ok()
-            });
+            return read_from(io::stdin().lock(), &path, format, &rules, &sink);
         }
         let file = File::open(&path).map_err(|source| FileError::Open {
             path: path.clone(),
             source,
         })?;
-        read_from(BufReader::new(file), &path, format, &rules, |chunk| {
-            sink.blocking_send(chunk).is_ok()
-        })
+        read_from(BufReader::new(file), &path, format, &rules, &sink)
     });
     // The task ends without a result only when the runtime shuts down.
     task.await.unwrap_or(Err(stopped))
 }
 
-/// Reads a key file from `reader`; `path` is for errors. `send` takes a chunk and says whether to go on.
-pub(super) fn read_from(
-    mut reader: impl BufRead,
+/// Reads a key file from `reader`; `path` is for errors. It blocks while `sink` is full.
+fn read_from(
+    reader: impl BufRead,
     path: &Path,
     format: Option<Format>,
     rules: &Rules,
-    mut send: impl FnMut(Vec<SourceRow>) -> bool,
+    sink: &Sink,
 ) -> Result<Gathered, FileError> {
-    let unreadable = |source| FileError::Read {
-        path: path.to_owned(),
-        line: 1,
-        source,
-    };
+    let mut rows = Rows::new(rules);
+    let reader = Watchful { reader, sink };
+    let read = read_rows(reader, format, &mut rows, sink).and_then(|()| {
+        let (last, gathered) = rows.finish();
+        hand_on(last, sink)?;
+        Ok(gathered)
+    });
+    read.map_err(|ended| match ended {
+        // It cannot be read because nobody wants it.
+        Ended::Unreadable { .. } if sink.is_closed() => Ended::Stopped.described(path.to_owned()),
+        ended => ended.described(path.to_owned()),
+    })
+}
+
+fn read_rows(
+    mut reader: impl BufRead,
+    format: Option<Format>,
+    rows: &mut Rows,
+    sink: &Sink,
+) -> Result<(), Ended> {
+    let unreadable = |source| Ended::Unreadable { line: 1, source };
     let start = without_mark(&mut reader).map_err(unreadable)?;
     let mut reader = io::Cursor::new(start).chain(reader);
     let format = match format {
         Some(format) => format,
         None => Format::of_first_byte(&mut reader).map_err(unreadable)?,
     };
-    let mut rows = Rows::new(rules);
-    let read = match format {
-        Format::Csv => csv::read(reader, &mut rows, &mut send),
-        Format::Ndjson => ndjson::read(reader, &mut rows, &mut send),
-    };
-    let path = || path.to_owned();
-    read.map_err(|ended| ended.described(path()))?;
-    let (last, gathered) = rows.finish();
-    if let Some(last) = last
-        && !send(last)
-    {
-        return Err(FileError::Stopped { path: path() });
+    match format {
+        Format::Csv => csv::read(reader, rows, sink),
+        Format::Ndjson => ndjson::read(reader, rows, sink),
     }
-    Ok(gathered)
+}
+
+/// A reader that fails once nobody takes the rows: it looks whenever it is asked for a buffer, which is at least once a
+/// line. Looking only when a chunk goes out would be never, in a file of another kind whose lines are all passed over.
+struct Watchful<'a, R> {
+    reader: R,
+    sink: &'a Sink,
+}
+
+impl<R> Watchful<'_, R> {
+    fn look(&self) -> io::Result<()> {
+        if self.sink.is_closed() {
+            return Err(io::Error::other("nobody takes the rows any more"));
+        }
+        Ok(())
+    }
+}
+
+impl<R: Read> Read for Watchful<'_, R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.look()?;
+        self.reader.read(buf)
+    }
+}
+
+impl<R: BufRead> BufRead for Watchful<'_, R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.look()?;
+        self.reader.fill_buf()
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.reader.consume(amount);
+    }
 }
 
 /// The first bytes of a file, without the mark that some programs put before UTF-8.
@@ -210,14 +251,9 @@ impl Ended {
 }
 
 /// Sends a chunk, where there is one.
-fn hand_on(
-    chunk: Option<Vec<SourceRow>>,
-    send: &mut impl FnMut(Vec<SourceRow>) -> bool,
-) -> Result<(), Ended> {
-    if let Some(chunk) = chunk
-        && !send(chunk)
-    {
-        return Err(Ended::Stopped);
+fn hand_on(chunk: Option<Vec<SourceRow>>, sink: &Sink) -> Result<(), Ended> {
+    match chunk {
+        Some(chunk) => sink.blocking_send(chunk).map_err(|_| Ended::Stopped),
+        None => Ok(()),
     }
-    Ok(())
 }

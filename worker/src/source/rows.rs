@@ -189,6 +189,11 @@ impl Rows {
         Ok(())
     }
 
+    /// So many lines more were left out, of which nothing is shown.
+    pub(crate) fn leave_out_more(&mut self, lines: u64) {
+        self.gathered.bad_lines += lines;
+    }
+
     /// The row of these values, or why it is no entry.
     fn entry(&self, values: Vec<Option<String>>) -> Result<SourceRow, String> {
         let Some(header) = &self.header else {

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use sqlx::{Connection as _, Executor as _};
 use stoke_worker::origin::{Origin, OriginError};
 use stoke_worker::permit::Unlimited;
+use stoke_worker::source::Rules;
+use tokio::sync::mpsc;
 
 use crate::sqlite::File;
 use crate::{Database, Tokens, keys, loader};
@@ -55,6 +58,10 @@ async fn a_query_that_cannot_answer_is_refused_and_what_to_do_is_said() {
         ),
     ] {
         let text = refused(&postgres, query).await;
+        assert!(
+            !text.contains("at line"),
+            "the server's own source is nobody's business: {text}"
+        );
         assert!(text.contains(said), "{query}: {text}");
     }
     for (query, said) in [
@@ -138,4 +145,57 @@ async fn a_batch_has_as_many_keys_as_the_placeholder_takes() {
     assert_eq!(keys_of("SELECT id FROM t WHERE id IN (:keys)"), 500);
     assert_eq!(keys_of("SELECT id FROM t WHERE id = :key"), 1);
     assert!(origin.batch_keys(&loader("SELECT 1")).is_err());
+}
+
+/// Drives something until so many of our sessions wait for a lock.
+async fn until_locked<F: Future>(
+    mut doing: std::pin::Pin<&mut F>,
+    database: &Database,
+    sessions: &str,
+) {
+    let count = format!(
+        "SELECT count(*) FROM pg_stat_activity
+         WHERE datname = '{}' AND application_name = 'stoke' AND wait_event_type = 'Lock'",
+        database.name
+    );
+    while database.server.psql("postgres", &count).unwrap() != sessions {
+        let step = tokio::time::timeout(Duration::from_millis(10), doing.as_mut()).await;
+        assert!(step.is_err(), "it ended before it was locked");
+    }
+}
+
+#[tokio::test]
+async fn whoever_prepares_a_query_of_a_locked_table_holds_up_no_loads() {
+    let database = Database::new();
+    database.sql("CREATE TABLE altered (id int); CREATE TABLE free AS SELECT 1 AS id");
+    let url = database.server.url(&database.name);
+    let mut alters = sqlx::PgConnection::connect(&url).await.unwrap();
+    alters
+        .execute(sqlx::raw_sql("BEGIN; LOCK TABLE altered"))
+        .await
+        .unwrap();
+    let origin = database.origin();
+    let locked = loader("SELECT id FROM altered WHERE id IN (:keys)");
+    let (rules, (sink, _source)) = (Rules::default(), mpsc::channel(1));
+    let preparing = async {
+        tokio::join!(
+            origin.prepare(&Unlimited, &locked),
+            origin.rank(&Unlimited, "SELECT id AS key FROM altered", &rules, sink)
+        )
+    };
+    tokio::pin!(preparing);
+    until_locked(preparing.as_mut(), &database, "2").await;
+    assert!(!origin.is_setting_up());
+    let free = loader("SELECT id FROM free WHERE id IN (:keys)");
+    origin.load(&Unlimited, &free, &keys(&["1"])).await.unwrap();
+
+    // A load's own set-up is told: what is loaded meanwhile would need another connection.
+    let asked = keys(&["1"]);
+    {
+        let loading = origin.load(&Unlimited, &locked, &asked);
+        tokio::pin!(loading);
+        until_locked(loading.as_mut(), &database, "3").await;
+        assert!(origin.is_setting_up());
+    }
+    assert!(!origin.is_setting_up());
 }

@@ -57,7 +57,7 @@ pub(super) fn pending(job: &JobView, around: &Surroundings<'_>) -> Option<Step> 
         source.from != From::Upload || job.record.value.uploads.contains_key(&n)
     };
     if (0u32..).zip(&batch.sources).all(uploaded) {
-        begin(job, around)
+        begin(job, around, Effort::default())
     } else {
         None
     }
@@ -70,27 +70,28 @@ pub(super) fn next(job: &JobView, around: &Surroundings<'_>) -> Option<Step> {
                 awaited.contains(task) && !around.members.contains_key(&reader.value.worker)
             });
             if lost {
-                begin(job, around)
+                begin(job, around, around.spent)
             } else {
                 dismiss(job, awaited)
             }
         }
-        Planning::Underway { .. } | Planning::Unknown => begin(job, around),
+        Planning::Underway { .. } | Planning::Unknown => begin(job, around, Effort::default()),
         Planning::Failed {
             transient: true,
             reason,
         } if job.record.value.attempt >= attempts_max(job) => {
-            fail(job, around, format!("{PLANNING_GIVEN_UP}{reason}"))
+            let reason = format!("{PLANNING_GIVEN_UP}{reason}");
+            fail_having(job, around, around.spent, reason)
         }
         Planning::Failed {
             transient: true, ..
-        } => begin(job, around),
+        } => begin(job, around, around.spent),
         Planning::Failed {
             transient: false,
             reason,
-        } => fail(job, around, reason.clone()),
-        // It is sealed: the loaders are next.
-        Planning::Stored { .. } if is_sampling(job) => begin(job, around),
+        } => fail_having(job, around, around.spent, reason.clone()),
+        // It is sealed, and what that cost is counted: the loaders are next.
+        Planning::Stored { .. } if is_sampling(job) => begin(job, around, Effort::default()),
         Planning::Stored {
             plan,
             sources,
@@ -100,22 +101,37 @@ pub(super) fn next(job: &JobView, around: &Surroundings<'_>) -> Option<Step> {
     }
 }
 
-/// Starts an attempt: gives each task to a worker that can do it. Waits where there is none.
-fn begin(job: &JobView, around: &Surroundings<'_>) -> Option<Step> {
+/// Fails the job, whose last attempt cost so much.
+fn fail_having(
+    job: &JobView,
+    around: &Surroundings<'_>,
+    spent: Effort,
+    reason: String,
+) -> Option<Step> {
+    let mut told = job.clone();
+    told.record.value.planning += spent;
+    fail(&told, around, reason)
+}
+
+/// Starts an attempt: gives each task to a worker that can do it. Waits where there is none. `spent`: what the attempt
+/// before it cost.
+fn begin(job: &JobView, around: &Surroundings<'_>, spent: Effort) -> Option<Step> {
     let fit: Vec<&WorkerName> = around
         .members
         .iter()
         .filter(|(_, member)| unfit(&job.record.value.spec, member).is_none())
         .map(|(w, _)| w)
+        .take(around.sharers.max(1))
         .collect();
     let attempt = job.record.value.attempt + 1;
     if attempt > attempts_max(job) {
         let reason = format!("{PLANNING_GIVEN_UP}it failed {ATTEMPTS_MAX} times");
-        return fail(job, around, reason);
+        return fail_having(job, around, spent, reason);
     }
     let mut txn = Txn::default();
     let mut record = job.record.value.clone();
     record.attempt = attempt;
+    record.planning += spent;
     for task in tasks(job) {
         let n = match task {
             PlanningTask::Source(n) => n,

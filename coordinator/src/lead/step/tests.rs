@@ -23,7 +23,9 @@ const NOW: Moment = Moment::from_nanos(1_000_000_000_000);
 fn around(members: &Members, planning: Planning) -> Surroundings<'_> {
     Surroundings {
         members,
+        sharers: members.len(),
         planning,
+        spent: Effort::default(),
         aborting_since: None,
         now: NOW,
         wall_ms: 77,

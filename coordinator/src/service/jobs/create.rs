@@ -10,10 +10,10 @@ use stoke_core::records::{self, Request, keys};
 use stoke_proto::v1;
 use stoke_store::{Compare, Keys, Op, Txn, record};
 
-use super::super::refusal::Refusal;
+use super::super::refusal::{Fault, Refusal};
 use super::super::{COMMIT_ATTEMPTS_MAX, describe, parse};
 use super::Jobs;
-use crate::view::{JobView, View, not_allowed, source_origin, unfit};
+use crate::view::{JobView, Lack, View, lacks, not_allowed, source_origin, unfit};
 
 /// How many jobs may be under way at one time.
 const UNFINISHED_MAX: usize = 100;
@@ -90,6 +90,8 @@ impl Jobs {
         let fleet = View::read_fleet(&*self.shared.store).await?;
         let Work::Batch(batch) = &spec.work;
         let mut reasons: BTreeSet<String> = BTreeSet::new();
+        // What the worker lacks that lacks least.
+        let mut nearest: Option<Vec<Lack>> = None;
         let Some(member) =
             fleet
                 .members
@@ -98,6 +100,13 @@ impl Jobs {
                     None => Some(member),
                     Some(reason) => {
                         reasons.insert(format!("{worker}: {reason}"));
+                        let lacks = lacks(spec, member);
+                        if nearest
+                            .as_ref()
+                            .is_none_or(|least| lacks.len() < least.len())
+                        {
+                            nearest = Some(lacks);
+                        }
                         None
                     }
                 })
@@ -119,10 +128,13 @@ impl Jobs {
                 format!("worker {worker} speaks a newer format: upgrade the coordinators first")
             });
             let few: Vec<String> = strangers.chain(reasons).take(3).collect();
-            return Err(Refusal::Precondition(format!(
-                "no worker can do this job ({})",
-                few.join("; ")
-            )));
+            let lacks = nearest.into_iter().flatten();
+            return Err(Refusal::Unserved {
+                text: format!("no worker can do this job ({})", few.join("; ")),
+                lacks: lacks
+                    .map(|lack| Fault::new(lack.field, lack.what))
+                    .collect(),
+            });
         };
         let loading = batch
             .loaders

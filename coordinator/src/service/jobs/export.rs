@@ -9,7 +9,7 @@ use stoke_proto::MESSAGE_BYTES_MAX;
 use stoke_proto::v1::{self, Encoding, EntryBatch, Segment};
 
 use super::super::refusal::Refusal;
-use super::super::streams::Sending;
+use super::super::streams::{Sending, UNREAD_MAX, deliver};
 use crate::Shared;
 use crate::plan_store::{BandFileError, PlanStoreError, read_segments};
 use crate::view::JobView;
@@ -61,7 +61,7 @@ pub(super) async fn export(
             let message = v1::ExportPlanResponse {
                 entries: Some(entries),
             };
-            if send.send(Ok(message)).await.is_err() {
+            if !deliver(send, message, UNREAD_MAX).await? {
                 return Ok(());
             }
         }

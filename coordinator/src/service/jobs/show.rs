@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::parse::Filter;
 use super::super::refusal::Refusal;
-use super::super::streams::Sending;
+use super::super::streams::{Sending, UNREAD_MAX, deliver};
 use super::super::{describe, parse};
 use super::Jobs;
 use crate::Shared;
@@ -109,13 +109,17 @@ pub(super) async fn watch(
         if job.life.value.phase.is_over() {
             return Ok(());
         }
-        tokio::select! {
+        let only_troubles = tokio::select! {
             () = send.closed() => return Ok(()),
-            () = wakeups.changed() => {}
+            () = wakeups.changed() => false,
             // Its sender is `shared`'s: it does not end before this.
-            _ = troubles.changed() => {}
-        }
+            _ = troubles.changed() => true,
+        };
         tokio::time::sleep(WATCH_APART).await;
+        // They are in memory: the store has nothing new, and must not be asked whenever any job is in trouble.
+        if only_troubles {
+            continue;
+        }
         match View::read_job(&*shared.store, &job.name).await {
             Ok(Some(read)) => job = read,
             Ok(None) => return Err(Refusal::NoSuchJob(job.name.to_string())),
@@ -150,7 +154,7 @@ pub(super) async fn list_failures(
                 let count = fit.count().max(1);
                 let failures = rest.drain(..count).collect();
                 let message = v1::ListFailuresResponse { failures };
-                if send.send(Ok(message)).await.is_err() {
+                if !deliver(send, message, UNREAD_MAX).await? {
                     return Ok(());
                 }
             }

@@ -1,4 +1,6 @@
-//! Uploads: entries that the caller sends, all or nothing.
+//! Uploads: entries that the caller sends, all or nothing, and once: the same that come again change nothing.
+
+mod digest;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,11 +18,13 @@ use super::super::refusal::{Refusal, invalid};
 use super::{Jobs, read};
 use crate::view::JobView;
 use crate::{Shared, plan_store};
+use digest::EntriesDigest;
 
 /// How long an upload may send nothing: it keeps its place among the few that may be open.
 const IDLE_MAX: Duration = Duration::from_secs(60);
 
 impl Jobs {
+    /// Stores an upload; one that was stored before is read and compared, and answered as the first.
     pub(super) async fn upload(
         &self,
         mut parts: Streaming<v1::UploadEntriesRequest>,
@@ -36,41 +40,119 @@ impl Jobs {
             ));
         };
         let job = self.read(&header.job).await?;
-        let loaders = check_awaits_upload(&job, header.source)?;
+        let target = Target::of(&job, header.source)?;
+        if let Some(before) = job.record.value.uploads.get(&header.source) {
+            // Whatever became of the job since: the caller may have lost the answer.
+            if before.digest.is_empty() {
+                return Err(differs(&job, header.source, before));
+            }
+            let received = receive(&mut parts, None, target).await?;
+            return received.same_as(&job, header.source, before);
+        }
+        check_awaits_upload(&job)?;
         let mut writer = self
             .shared
             .plans
             .begin_upload(&job.name, header.source)
             .await?;
         // Cut off up to here (a refusal, a deadline, a caller that is gone), the writer leaves nothing behind.
-        let entries = receive(&mut parts, &mut writer, loaders).await?;
+        let received = receive(&mut parts, Some(&mut writer), target).await?;
         // tonic tells a stream that was cut off by its caller as one that ended well. But hyper drops this call as soon as
         // it waits for anything then: so it waits once, before it does what cannot be taken back.
         tokio::task::yield_now().await;
         // From here on it is all or nothing, whoever still waits: what the job's record names must stay.
-        let committing = commit(Arc::clone(&self.shared), header, writer, entries);
+        let committing = commit(Arc::clone(&self.shared), header, writer, received);
         let committed = tokio::spawn(committing).await;
-        committed.unwrap_or(Err(Refusal::Stopping))?;
-        Ok(entries)
+        committed.unwrap_or(Err(Refusal::Stopping))
     }
 }
 
-/// Makes an upload that was received to its end the job's.
+/// What a source of a job takes uploads as.
+#[derive(Clone, Copy, Debug)]
+struct Target {
+    /// How many loaders its entries may name.
+    loaders: usize,
+    /// The one of entries that name none.
+    loader: u32,
+}
+
+impl Target {
+    fn of(job: &JobView, source: u32) -> Result<Self, Refusal> {
+        let Work::Batch(batch) = &job.record.value.spec.work;
+        let found = usize::try_from(source)
+            .ok()
+            .and_then(|n| batch.sources.get(n))
+            .filter(|source| source.from == KeysFrom::Upload);
+        let found = found.ok_or_else(|| {
+            invalid(
+                "header.source",
+                format!("source {source} of the job is no upload"),
+            )
+        })?;
+        Ok(Self {
+            loaders: batch.loaders.len(),
+            loader: found.loader,
+        })
+    }
+}
+
+/// An upload that was received to its end.
+#[derive(Debug)]
+struct Received {
+    entries: u64,
+    digest: String,
+}
+
+impl Received {
+    /// How many entries it has, where they are those of the upload before.
+    fn same_as(
+        &self,
+        job: &JobView,
+        source: u32,
+        before: &records::Upload,
+    ) -> Result<u64, Refusal> {
+        if self.digest == before.digest {
+            Ok(before.entries)
+        } else {
+            Err(differs(job, source, before))
+        }
+    }
+}
+
+fn differs(job: &JobView, source: u32, before: &records::Upload) -> Refusal {
+    Refusal::UploadDiffers {
+        job: job.name.clone(),
+        source_index: source,
+        is_known: !before.digest.is_empty(),
+    }
+}
+
+/// Makes an upload that was received to its end the job's, and says how many entries it has.
 async fn commit(
     shared: Arc<Shared>,
     header: v1::UploadHeader,
     writer: plan_store::UploadWriter,
-    entries: u64,
-) -> Result<(), Refusal> {
+    received: Received,
+) -> Result<u64, Refusal> {
     let stored = writer.finish().await?;
     for _ in 0..COMMIT_ATTEMPTS_MAX {
         let job = read(&shared, &header.job).await?;
-        check_awaits_upload(&job, header.source)?;
         let mut record = job.record.value.clone();
-        let object = stored.object().to_owned();
-        record
-            .uploads
-            .insert(header.source, records::Upload { object, entries });
+        if let Some(before) = record.uploads.get(&header.source) {
+            // Another was faster, with the same entries or others. What was stored here is removed, unless this is it.
+            let same = received.same_as(&job, header.source, before);
+            if before.object == stored.object() {
+                stored.keep();
+            }
+            return same;
+        }
+        check_awaits_upload(&job)?;
+        let upload = records::Upload {
+            object: stored.object().to_owned(),
+            entries: received.entries,
+            digest: received.digest.clone(),
+        };
+        record.uploads.insert(header.source, upload);
         let (key, run) = (keys::job(&job.name), keys::run(&job.name));
         let txn = Txn {
             compares: vec![
@@ -86,7 +168,8 @@ async fn commit(
         match shared.commit(txn).await {
             Ok(true) => {
                 stored.keep();
-                return Ok(());
+                shared.metrics.uploaded(received.entries);
+                return Ok(received.entries);
             }
             Ok(false) => {}
             Err(refusal) => {
@@ -111,40 +194,26 @@ async fn next(
     }
 }
 
-/// Checks that a job waits for this upload, and says how many loaders its entries may name.
-fn check_awaits_upload(job: &JobView, source: u32) -> Result<usize, Refusal> {
-    let Work::Batch(batch) = &job.record.value.spec.work;
-    let found = usize::try_from(source)
-        .ok()
-        .and_then(|n| batch.sources.get(n));
-    if found.is_none_or(|source| source.from != KeysFrom::Upload) {
-        return Err(invalid(
-            "header.source",
-            format!("source {source} of the job is no upload"),
-        ));
+/// Checks that a job waits for uploads.
+fn check_awaits_upload(job: &JobView) -> Result<(), Refusal> {
+    if job.life.value.phase == Phase::Pending {
+        return Ok(());
     }
-    if job.life.value.phase != Phase::Pending {
-        return Err(IllegalMove {
-            from: job.life.value.state(),
-            verb: "take uploads",
-        }
-        .into());
+    Err(IllegalMove {
+        from: job.life.value.state(),
+        verb: "take uploads",
     }
-    if job.record.value.uploads.contains_key(&source) {
-        return Err(Refusal::Precondition(format!(
-            "source {source} of the job was uploaded already"
-        )));
-    }
-    Ok(batch.loaders.len())
+    .into())
 }
 
-/// Stores all batches of an upload, each checked before.
+/// Reads all batches of an upload, each checked, and stores them where a writer is given.
 async fn receive(
     parts: &mut Streaming<v1::UploadEntriesRequest>,
-    writer: &mut plan_store::UploadWriter,
-    loaders: usize,
-) -> Result<u64, Refusal> {
+    mut writer: Option<&mut plan_store::UploadWriter>,
+    target: Target,
+) -> Result<Received, Refusal> {
     use v1::upload_entries_request::Part;
+    let mut digest = EntriesDigest::new(target.loader);
     let mut stored = 0;
     let mut bytes = 0;
     let mut priority_milli = 0u64;
@@ -155,7 +224,7 @@ async fn receive(
                 "only batches of entries may follow the header",
             ));
         };
-        let checked = plan_store::entries(batch.clone(), loaders)
+        let checked = plan_store::entries(batch.clone(), target.loaders)
             .map_err(|error| invalid("entries", format!("{error} (after {stored} entries)")))?;
         for (n, milli) in batch.priorities.iter().enumerate() {
             // Its parts and their sum, here, where the caller hears of it, and not when the plan is made.
@@ -169,9 +238,15 @@ async fn receive(
         if stored > ENTRIES_MAX as u64 || bytes > plan_store::SOURCE_BYTES_MAX {
             return Err(invalid("entries", TooManyEntries.to_string()));
         }
-        writer.write(&batch).await?;
+        digest.add(&batch);
+        if let Some(writer) = &mut writer {
+            writer.write(&batch).await?;
+        }
     }
-    Ok(stored)
+    Ok(Received {
+        entries: stored,
+        digest: digest.finish(),
+    })
 }
 
 fn no_priority(n: usize, milli: u64, stored: u64) -> Refusal {

@@ -1,6 +1,6 @@
 //! Collects what is wrong with a request: a caller hears of all of it at once.
 
-use super::super::refusal::{Fault, Refusal};
+use super::super::refusal::{FAULTS_MAX, Fault, Refusal};
 use super::ITEMS_MAX;
 
 /// The longest query, in bytes.
@@ -8,13 +8,20 @@ const QUERY_BYTES_MAX: usize = 16 * 1024;
 /// The longest label key or value, trigger or requester, in characters.
 const TEXT_MAX: usize = 63;
 
-/// The faults that were found so far: a caller hears of all of them at once.
+/// The faults that were found so far: a caller hears of all of them at once. As many as are told are kept; the others are
+/// only counted, for a request may have millions.
 #[derive(Debug, Default)]
-pub(super) struct Faults(Vec<Fault>);
+pub(super) struct Faults {
+    kept: Vec<Fault>,
+    count: usize,
+}
 
 impl Faults {
     pub(super) fn note(&mut self, field: impl Into<String>, problem: impl Into<String>) {
-        self.0.push(Fault::new(field, problem));
+        self.count += 1;
+        if self.kept.len() < FAULTS_MAX {
+            self.kept.push(Fault::new(field, problem));
+        }
     }
 
     /// What was parsed, unless it is at fault.
@@ -49,7 +56,12 @@ impl Faults {
         }
     }
 
-    pub(super) fn at_most(&mut self, field: &str, number: u32, max: u32) {
+    pub(super) fn at_most<N: PartialOrd + std::fmt::Display>(
+        &mut self,
+        field: &str,
+        number: N,
+        max: N,
+    ) {
         if number > max {
             self.note(field, format!("is {number}: at most {max} is possible"));
         }
@@ -80,14 +92,33 @@ impl Faults {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.count == 0
     }
 
     /// What was parsed, where nothing was at fault.
     pub(super) fn end<T>(self, parsed: Option<T>) -> Result<T, Refusal> {
         match parsed {
-            Some(parsed) if self.0.is_empty() => Ok(parsed),
-            _ => Err(Refusal::Invalid { faults: self.0 }),
+            Some(parsed) if self.is_empty() => Ok(parsed),
+            _ => Err(Refusal::Invalid {
+                faults: self.kept,
+                count: self.count,
+            }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_beyond_what_is_told_are_counted_and_not_kept() {
+        let mut faults = Faults::default();
+        for n in 0..100_000 {
+            faults.note(format!("states[{n}]"), "is none");
+        }
+        assert!(faults.kept.capacity() < 2 * FAULTS_MAX);
+        let refused = faults.end(Some(())).unwrap_err().to_string();
+        assert!(refused.ends_with("and 99996 more faults"), "{refused}");
     }
 }

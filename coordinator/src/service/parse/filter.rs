@@ -43,8 +43,9 @@ pub(super) fn labels<'a>(
 pub(in super::super) fn filter(request: &v1::ListJobsRequest) -> Result<Filter, Refusal> {
     let mut faults = Faults::default();
     labels(&mut faults, "labels", &request.labels);
+    faults.few("states", request.states.len());
     let mut states = Vec::new();
-    for (n, number) in request.states.iter().enumerate() {
+    for (n, number) in request.states.iter().take(ITEMS_MAX).enumerate() {
         let field = format!("states[{n}]");
         match faults.one_of::<v1::JobState>(&field, *number) {
             Some(v1::JobState::Unspecified) => faults.note(field, "name a state"),
@@ -67,6 +68,9 @@ pub(in super::super) fn filter(request: &v1::ListJobsRequest) -> Result<Filter, 
         0 => PAGE_DEFAULT,
         size => size.min(PAGE_MAX),
     };
+    if !faults.is_empty() {
+        return faults.end(None);
+    }
     let filter = Filter {
         labels: request.labels.clone().into_iter().collect(),
         states,

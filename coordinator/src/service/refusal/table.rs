@@ -80,6 +80,9 @@ table! {
     RequestIdTaken "REQUEST_ID_TAKEN" AlreadyExists "ALREADY_EXISTS" [ResourceInfo]
         "the request_id was used before, for another spec"
         "choose another id, or send the spec that it was used for";
+    UploadDiffers "UPLOAD_DIFFERS" AlreadyExists "ALREADY_EXISTS" [ResourceInfo]
+        "the source was uploaded before, with other entries"
+        "create another job";
     NotLeader "NOT_LEADER" FailedPrecondition "FAILED_PRECONDITION" [PreconditionFailure]
         "a mutation was sent to a coordinator that stands by"
         "call the leader, whose address is in the metadata `stoke-leader`";
@@ -95,7 +98,7 @@ table! {
         "a newer Stoke wrote a record that this coordinator must understand"
         "upgrade the coordinators first, then the workers";
     Unwanted "NOT_AWAITED" FailedPrecondition "FAILED_PRECONDITION" [PreconditionFailure]
-        "to workers only: what is sent belongs to another attempt at planning"
+        "to workers only: what is sent belongs to another attempt at planning, or another assignment"
         "look at the store's records again";
     NotAllowed "NOT_ALLOWED_IN_JOBS" PermissionDenied "PERMISSION_DENIED" []
         "the job brings SQL or names files, and no worker's configuration allows that" AS_THE_MESSAGE_SAYS;
@@ -103,7 +106,7 @@ table! {
         "too many jobs are under way"
         "wait until some are over, or abort some, then create it with the same request_id";
     TooManyCalls "TOO_MANY_CALLS" ResourceExhausted "RESOURCE_EXHAUSTED" [QuotaFailure, RetryInfo]
-        "too many watches, uploads or lists are open at this coordinator"
+        "too many watches, uploads or lists (or workers' streams) are open at this coordinator"
         "close some that nobody reads, call another coordinator, or try again later";
     Contended "CONTENDED" Aborted "ABORTED" [RetryInfo]
         "too many callers change the same thing at the same time"
@@ -117,6 +120,9 @@ table! {
     Stalled "UPLOAD_STALLED" DeadlineExceeded "DEADLINE_EXCEEDED" []
         "an upload sent nothing for a minute"
         "send it again from the beginning: nothing of it was kept";
+    Unread "LIST_UNREAD" DeadlineExceeded "DEADLINE_EXCEEDED" []
+        "nothing of a list of failures or an export was read for a minute"
+        "call again, and read on as it comes";
     Stopping "STOPPING" Unavailable "UNAVAILABLE" [RetryInfo]
         "this coordinator stops"
         "call again, at another coordinator";

@@ -18,6 +18,11 @@ fn sample(kind: Kind) -> Refusal {
         Kind::NoSuchBudget => Refusal::NoSuchBudget("origin/shop".into()),
         Kind::Invalid => invalid("spec.trigger", "is longer than 63 characters"),
         Kind::RequestIdTaken => Refusal::RequestIdTaken("j".parse().unwrap()),
+        Kind::UploadDiffers => Refusal::UploadDiffers {
+            job: "j".parse().unwrap(),
+            source_index: 0,
+            is_known: true,
+        },
         Kind::Illegal => Refusal::Illegal(IllegalMove {
             from: stoke_core::job::State::Paused,
             verb: "take uploads",
@@ -35,6 +40,7 @@ fn sample(kind: Kind) -> Refusal {
         Kind::Contended => Refusal::Contended,
         Kind::Deadline => Refusal::Deadline,
         Kind::Stalled => Refusal::Stalled(Duration::from_secs(60)),
+        Kind::Unread => Refusal::Unread(Duration::from_secs(60)),
         Kind::Stopping => Refusal::Stopping,
         Kind::StoreUnreachable => StoreError::Unreachable {
             doing,
@@ -140,12 +146,37 @@ fn reasons_are_unique_and_the_rules_for_details_hold() {
 
 #[test]
 fn a_status_fits_into_the_headers_that_clients_take_however_much_is_wrong() {
-    let fault = |n| Fault::new("f".repeat(5000), format!("{n}{}", "ä".repeat(5000)));
-    let faults = (0..500).map(fault).collect();
-    let status = Status::from(Refusal::Invalid { faults });
-    let mut headers = http_headers(&status);
-    headers += status.message().len() * 3;
-    assert!(headers < 16 * 1024, "{headers} bytes");
+    for text in ["f", "%", "ä", "🔥"] {
+        let long = text.repeat(5000);
+        let fault = |n| Fault::new(format!("{n}{long}"), long.clone());
+        let lacks: Vec<Fault> = (0..40).map(fault).collect();
+        let faults = lacks[..FAULTS_MAX].to_vec();
+        let refusals = [
+            Refusal::Invalid { faults, count: 500 },
+            Refusal::Unserved {
+                text: long.clone(),
+                lacks,
+            },
+            Refusal::Precondition(long.clone()),
+            Refusal::NoSuchJob(text.repeat(80)),
+            Refusal::Stream(Status::cancelled(long.clone())),
+        ];
+        for refusal in refusals {
+            let status = Status::from(refusal);
+            let bytes = header_bytes(&status);
+            // Beside it, there are the headers of any answer.
+            assert!(bytes < 8192 - 512, "{bytes} bytes: {status}");
+            let info = status.get_details_error_info();
+            assert!(info.is_some_and(|info| !info.reason.is_empty()));
+        }
+    }
+}
+
+#[test]
+fn of_very_many_faults_as_many_are_told_as_fit_and_all_are_counted() {
+    let fault = |n| Fault::new(format!("states[{n}]"), "is no value that is known");
+    let faults = (0..FAULTS_MAX).map(fault).collect();
+    let status = Status::from(Refusal::Invalid { faults, count: 500 });
     let told = status.get_details_bad_request().unwrap();
     assert_eq!(told.field_violations.len(), FAULTS_MAX);
     assert!(
@@ -154,9 +185,14 @@ fn a_status_fits_into_the_headers_that_clients_take_however_much_is_wrong() {
     );
 }
 
-/// The details as they travel: in base64.
-fn http_headers(status: &Status) -> usize {
-    status.details().len().div_ceil(3) * 4
+/// The text and the details as they really travel.
+fn header_bytes(status: &Status) -> usize {
+    let mut headers = tonic::metadata::MetadataMap::new().into_headers();
+    status.add_header(&mut headers).unwrap();
+    let sizes = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len());
+    sizes.sum()
 }
 
 /// The table as `proto/README.md` shows it.

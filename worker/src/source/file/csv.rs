@@ -4,19 +4,15 @@ mod records;
 
 use std::io::BufRead;
 
-use super::{Ended, hand_on};
-use crate::source::{BadLine, Rows, SourceFault, SourceRow, Whereabouts};
+use super::{Ended, Sink, hand_on};
+use crate::source::{BadLine, Rows, SourceFault, Whereabouts};
 use records::Records;
 
 /// How much of a record is parsed at once, in bytes.
 const PARSED_BYTES: usize = 64 * 1024;
 
-/// Reads a header line and records until the end, or until `send` says no.
-pub(super) fn read(
-    reader: impl BufRead,
-    rows: &mut Rows,
-    send: &mut impl FnMut(Vec<SourceRow>) -> bool,
-) -> Result<(), Ended> {
+/// Reads a header line and records until the end, or until nobody takes the rows.
+pub(super) fn read(reader: impl BufRead, rows: &mut Rows, sink: &Sink) -> Result<(), Ended> {
     let records = Records::new(reader, rows.skips());
     let mut reader = ::csv::ReaderBuilder::new()
         .has_headers(false)
@@ -28,13 +24,15 @@ pub(super) fn read(
     loop {
         let more = reader.read_byte_record(&mut record);
         // What was passed over came before this record.
-        for bad in reader.get_mut().take_left_out() {
+        let left_out = reader.get_mut().take_left_out();
+        for bad in left_out.first {
             if has_header {
                 rows.leave_out(bad)?;
             } else {
                 return Err(SourceFault::Header(bad).into());
             }
         }
+        rows.leave_out_more(left_out.more);
         let more = more.map_err(|error| Ended::Unreadable {
             line: reader.get_ref().record_line(),
             source: error.into(),
@@ -60,7 +58,7 @@ pub(super) fn read(
                 ))
             }
         });
-        hand_on(rows.line(at, values, reader.get_ref().record())?, send)?;
+        hand_on(rows.line(at, values, reader.get_ref().record())?, sink)?;
     }
     if !has_header {
         rows.columns(Vec::new())?;

@@ -7,15 +7,11 @@ use std::io::{self, BufRead, Read};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Ended, LINE_BYTES_MAX, hand_on};
-use crate::source::{BadLine, KEY_COLUMN, Rows, SourceRow, Whereabouts};
+use super::{Ended, LINE_BYTES_MAX, Sink, hand_on};
+use crate::source::{BadLine, KEY_COLUMN, Rows, Whereabouts};
 
-/// Reads objects until the end, or until `send` says no.
-pub(super) fn read(
-    mut reader: impl BufRead,
-    rows: &mut Rows,
-    send: &mut impl FnMut(Vec<SourceRow>) -> bool,
-) -> Result<(), Ended> {
+/// Reads objects until the end, or until nobody takes the rows.
+pub(super) fn read(mut reader: impl BufRead, rows: &mut Rows, sink: &Sink) -> Result<(), Ended> {
     let mut text = Vec::new();
     for line in 1.. {
         let unreadable = |source| Ended::Unreadable { line, source };
@@ -24,7 +20,7 @@ pub(super) fn read(
             Line::None => break,
             Line::Whole if text.trim_ascii().is_empty() => {}
             Line::Whole => match members(&text) {
-                Ok(members) => hand_on(rows.object(at, members, &text)?, send)?,
+                Ok(members) => hand_on(rows.object(at, members, &text)?, sink)?,
                 Err(what) => rows.leave_out(BadLine::showing(at, what, &text))?,
             },
             Line::TooLong => {

@@ -437,9 +437,8 @@ fn a_line_without_end_is_refused_at_once_where_bad_lines_are_not_skipped() {
             left: 1 << 40,
         };
         let reader = BufReader::new(&mut endless);
-        let read = read_from(reader, Path::new("keys"), format, &Rules::default(), |_| {
-            true
-        });
+        let (sink, _source) = mpsc::channel(1);
+        let read = read_from(reader, Path::new("keys"), format, &Rules::default(), &sink);
         assert!(explained(read).contains("it is longer than 1048576 bytes"));
         let taken = (1u64 << 40) - endless.left;
         assert!(taken < 3 << 20, "{taken} bytes were read");
@@ -573,15 +572,76 @@ fn a_cache_key_that_redis_would_not_take_is_a_bad_line() {
 #[test]
 fn rows_go_out_in_chunks_until_nobody_takes_them() {
     let text = format!("key\n{}", "1\n".repeat(2500));
-    let mut sizes = Vec::new();
     let rules = Rules::default();
-    let read = read_from(text.as_bytes(), Path::new("keys"), None, &rules, |chunk| {
-        sizes.push(chunk.len());
-        true
-    });
+    let (sink, mut source) = mpsc::channel(3);
+    let read = read_from(text.as_bytes(), Path::new("keys"), None, &rules, &sink);
+    drop(sink);
+    let sizes = std::iter::from_fn(|| source.try_recv().ok().map(|chunk| chunk.len()));
+    let sizes: Vec<usize> = sizes.collect();
     assert_eq!((read.unwrap().rows, sizes), (2500, vec![1000, 1000, 500]));
-    let stopped = read_from(text.as_bytes(), Path::new("keys"), None, &rules, |_| false);
+    let (sink, source) = mpsc::channel(3);
+    drop(source);
+    let stopped = read_from(text.as_bytes(), Path::new("keys"), None, &rules, &sink);
     assert!(matches!(stopped, Err(FileError::Stopped { .. })));
+}
+
+/// Gives a text, and then another again and again; on the way it drops the rows' receiver.
+struct Abandoned {
+    start: &'static [u8],
+    again: Vec<u8>,
+    source: Option<mpsc::Receiver<Vec<SourceRow>>>,
+    /// With which read the receiver goes. The file has some more, which nobody should ask for.
+    goes: u32,
+    reads: u32,
+}
+
+impl io::Read for Abandoned {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if !self.start.is_empty() {
+            return self.start.read(buf);
+        }
+        self.reads += 1;
+        if self.reads == self.goes {
+            self.source = None;
+        }
+        if self.reads == self.goes + 10 {
+            return Ok(0);
+        }
+        (&self.again[..]).read(buf)
+    }
+}
+
+#[test]
+fn where_nobody_takes_the_rows_any_more_a_file_without_any_is_not_read_on() {
+    // So many reads are more than a line may have; and some are many lines.
+    let (long, some) = (300, 3);
+    for (what, start, again, format, goes) in [
+        ("zeros", "", "\0", CSV, long),
+        ("a line without end", "key\n", "x", CSV, long),
+        ("a quote without end", "key\n\"", "x\n", CSV, long),
+        ("bad lines", "key,n\n", "1\n", CSV, some),
+        ("text behind quotes", "key\n", "\"1\"x\n", CSV, some),
+        ("blank lines", "key\n", "\n", CSV, some),
+        ("zeros", "", "\0", NDJSON, long),
+        ("bad lines", "", "1\n", NDJSON, some),
+        ("blank lines", "", "\n", NDJSON, some),
+    ] {
+        let (sink, source) = mpsc::channel(1);
+        let mut file = Abandoned {
+            start: start.as_bytes(),
+            again: again.repeat(4096).into_bytes(),
+            source: Some(source),
+            goes,
+            reads: 0,
+        };
+        let reader = BufReader::new(&mut file);
+        let read = read_from(reader, Path::new("keys"), format, &skipping(), &sink);
+        assert!(
+            matches!(read, Err(FileError::Stopped { .. })),
+            "{what}: {read:?}"
+        );
+        assert_eq!(file.reads, goes, "{what}");
+    }
 }
 
 #[tokio::test]

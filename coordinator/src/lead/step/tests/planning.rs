@@ -11,6 +11,7 @@ fn a_pending_job_waits_for_all_of_its_uploads() {
     let upload = Upload {
         object: "uploads/j/0-1".into(),
         entries: 3,
+        digest: String::new(),
     };
     for source in [0, 2] {
         assert!(waits(&scene, &around(&members, Planning::Unknown)));
@@ -31,6 +32,7 @@ fn the_loaders_of_a_job_of_uploads_only_are_prepared_by_a_fit_worker() {
     let upload = Upload {
         object: "uploads/j/0-1".into(),
         entries: 3,
+        digest: String::new(),
     };
     scene.change_job(|job| drop(job.uploads.insert(0, upload)));
     let mut members = fleet(&["w1", "w2"]);
@@ -127,6 +129,48 @@ fn an_attempt_that_failed_for_a_passing_reason_is_followed_by_another_workers() 
     let (step, job) = takes(&scene, &around(&members, failed));
     assert_eq!(step.begins_attempt, Some(2));
     assert_ne!(given(&job)[0].1, first[0].1);
+}
+
+#[test]
+fn tasks_go_only_to_workers_that_can_have_a_share() {
+    let members = fleet(&["w1", "w2", "w3"]);
+    let scene = Scene::new(spec(vec![named(), named()]));
+    let few = |planning, sharers| Surroundings {
+        sharers,
+        ..around(&members, planning)
+    };
+    let (_, job) = takes(&scene, &few(Planning::Unknown, 1));
+    let all = ["prepare", "0", "1"].map(|name| task(name, "w1", 1));
+    assert_eq!(given(&job), all, "nobody else would ever get a token");
+    let (_, job) = takes(&scene, &few(Planning::Unknown, 3));
+    assert!(given(&job).iter().any(|(_, worker, _)| worker != "w1"));
+}
+
+#[test]
+fn what_attempts_cost_that_failed_is_counted_with_the_job() {
+    let members = fleet(&["w1"]);
+    let scene = planning_by(&members, vec![named()]);
+    let spent = Effort {
+        origin_queries: 2,
+        origin_rows: 7,
+        cache_bytes: 0,
+    };
+    let failed = |transient| Surroundings {
+        spent,
+        ..around(
+            &members,
+            Planning::Failed {
+                reason: "no".into(),
+                transient,
+            },
+        )
+    };
+    let (_, job) = takes(&scene, &failed(true));
+    assert_eq!(job.effort(), spent);
+    let (_, job) = takes(&scene, &failed(false));
+    assert_eq!(phase(&job), Phase::Failed);
+    let effort = job.record.value.result.unwrap().effort;
+    assert_eq!((effort.origin_queries, effort.origin_rows), (4, 14));
 }
 
 #[test]

@@ -5,6 +5,8 @@
 
 use std::io::{self, BufRead, Read};
 
+use stoke_core::records::BAD_LINE_EXAMPLES_MAX;
+
 use crate::source::file::LINE_BYTES_MAX;
 use crate::source::{BadLine, Whereabouts};
 
@@ -43,7 +45,9 @@ pub(super) struct Records<R> {
     record_line: u64,
     /// The last byte was a carriage return: a newline behind it is of the same end of line.
     after_return: bool,
-    left_out: Vec<BadLine>,
+    left_out: LeftOut,
+    /// Whether a record was given: before the header, nothing is passed over.
+    begun: bool,
     ended: bool,
 }
 
@@ -66,7 +70,8 @@ impl<R: BufRead> Records<R> {
             line: 1,
             record_line: 1,
             after_return: false,
-            left_out: Vec::new(),
+            left_out: LeftOut::default(),
+            begun: false,
             ended: false,
         }
     }
@@ -82,7 +87,7 @@ impl<R: BufRead> Records<R> {
     }
 
     /// What was passed over since this was last asked.
-    pub(super) fn take_left_out(&mut self) -> Vec<BadLine> {
+    pub(super) fn take_left_out(&mut self) -> LeftOut {
         std::mem::take(&mut self.left_out)
     }
 
@@ -105,13 +110,15 @@ impl<R: BufRead> Records<R> {
             }
             let Some(what) = fault(&state, &end, self.line) else {
                 self.record.push(b'\n');
+                self.begun = true;
                 break;
             };
             self.record.truncate(KEPT_BYTES);
             let at = Whereabouts::Line(self.record_line);
-            self.left_out.push(BadLine::showing(at, what, &self.record));
+            self.left_out
+                .note(|| BadLine::showing(at, what, &self.record));
             self.record.clear();
-            if !self.skips {
+            if !self.skips || !self.begun {
                 self.ended = true;
             }
         }
@@ -211,6 +218,25 @@ impl<R: BufRead> Read for Records<R> {
     }
 }
 
+/// Records that were passed over: any number, of which the first few are kept.
+#[derive(Debug, Default)]
+pub(super) struct LeftOut {
+    /// The first of them; at most [`BAD_LINE_EXAMPLES_MAX`].
+    pub(super) first: Vec<BadLine>,
+    /// How many more there were.
+    pub(super) more: u64,
+}
+
+impl LeftOut {
+    fn note(&mut self, bad: impl FnOnce() -> BadLine) {
+        if self.first.len() < BAD_LINE_EXAMPLES_MAX {
+            self.first.push(bad());
+        } else {
+            self.more += 1;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -223,8 +249,30 @@ mod tests {
         let mut text = String::new();
         records.read_to_string(&mut text).unwrap();
         assert_eq!(text, "key\n2\n");
-        assert_eq!(records.take_left_out().len(), 1);
+        assert_eq!(records.take_left_out().first.len(), 1);
         let held = records.record.capacity();
         assert!(held <= 4 * LINE_BYTES_MAX, "{held}");
+    }
+
+    #[test]
+    fn of_many_records_that_are_passed_over_few_are_held_and_all_are_counted() {
+        let bad = "\"a\"b\n".repeat(10_000);
+        let file = io::Cursor::new(format!("key\n{bad}2\n"));
+        let mut records = Records::new(io::BufReader::new(file), true);
+        let mut text = String::new();
+        records.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "key\n2\n");
+        let left_out = records.take_left_out();
+        assert_eq!(left_out.first.len(), BAD_LINE_EXAMPLES_MAX);
+        assert_eq!(left_out.first.len() as u64 + left_out.more, 10_000);
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_header_ends_the_reading() {
+        let endless = (&b"\"key\"x\n"[..]).chain(io::repeat(b'x'));
+        let mut records = Records::new(io::BufReader::new(endless), true);
+        let mut text = String::new();
+        records.read_to_string(&mut text).unwrap();
+        assert_eq!(records.take_left_out().first.len(), 1);
     }
 }
