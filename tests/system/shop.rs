@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use stoke_core::slot::Slot;
+use stoke_harness::wait_for;
 use stoke_proto::v1;
 
-use crate::scene::Scene;
+use crate::scene::{PATIENCE, Scene};
 
 /// Keys in the plan.
 pub const PLANNED: u64 = 50_000;
@@ -184,7 +185,13 @@ impl Nodes {
                 for id in ids {
                     pipeline.cmd("GET").arg(key(*id)).cmd("PTTL").arg(key(*id));
                 }
-                let answers: Vec<redis::Value> = pipeline.query(&mut connection).unwrap();
+                // A node that stood still for a while serves again only when it has heard from most of the others.
+                let ask = || {
+                    let answers = pipeline.query::<Vec<redis::Value>>(&mut connection);
+                    // Each of its 2,000 commands has an error of its own: the first will do.
+                    answers.map_err(|error| anyhow::anyhow!("{:?}", error.kind()))
+                };
+                let answers = wait_for("a node to serve", PATIENCE, ask).unwrap();
                 for (id, pair) in ids.iter().zip(answers.chunks(2)) {
                     let value: Option<String> = redis::from_redis_value(pair[0].clone()).unwrap();
                     let ttl_ms: i64 = redis::from_redis_value(pair[1].clone()).unwrap();
