@@ -13,11 +13,13 @@ mod allocate;
 mod divide;
 mod hold;
 mod timing;
+mod txn;
 
 pub use allocate::{Allocator, Change, Division, Observed, Reclaim};
-pub use divide::{divide, sharers};
+pub use divide::{Claim, divide, sharers};
 pub use hold::{Grant, Holder, Reading, Renewal, RunSeen};
 pub use timing::{Contradiction, Timing};
+pub use txn::{Expect, LedgerTxn, Put};
 
 use serde::{Deserialize, Serialize};
 
@@ -30,14 +32,32 @@ pub struct Share {
     pub burst: u64,
     /// Queries that may be unanswered at one time.
     pub in_flight: u64,
+    /// Rows a second; [`Share::ANY_ROWS`]: as many as come.
+    #[serde(default = "any_rows", skip_serializing_if = "is_any_rows")]
+    pub rows: u64,
+}
+
+/// Where a record does not say: rows are not limited.
+const fn any_rows() -> u64 {
+    Share::ANY_ROWS
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+const fn is_any_rows(rows: &u64) -> bool {
+    *rows == Share::ANY_ROWS
 }
 
 impl Share {
+    /// Rows are not limited. It is more than any number: two such shares together are one, and what is left of one where
+    /// a part is taken is one still.
+    pub const ANY_ROWS: u64 = u64::MAX;
+
     /// Nothing.
     pub const NONE: Self = Self {
         rate_milli: 0,
         burst: 0,
         in_flight: 0,
+        rows: 0,
     };
 
     /// The larger of both in each dimension.
@@ -61,7 +81,15 @@ impl Share {
     /// What is left; zero where `other` is more.
     #[must_use]
     pub fn minus(self, other: Self) -> Self {
-        self.zip(other, u64::saturating_sub)
+        let rows = if self.rows == Self::ANY_ROWS {
+            Self::ANY_ROWS
+        } else {
+            self.rows.saturating_sub(other.rows)
+        };
+        Self {
+            rows,
+            ..self.zip(other, u64::saturating_sub)
+        }
     }
 
     /// Whether no dimension is above the other's.
@@ -70,12 +98,13 @@ impl Share {
         self.rate_milli <= within.rate_milli
             && self.burst <= within.burst
             && self.in_flight <= within.in_flight
+            && self.rows <= within.rows
     }
 
     /// Whether it allows any query at all.
     #[must_use]
     pub const fn allows_queries(self) -> bool {
-        self.rate_milli > 0 && self.burst > 0 && self.in_flight > 0
+        self.rate_milli > 0 && self.burst > 0 && self.in_flight > 0 && self.rows > 0
     }
 
     fn zip(self, other: Self, with: impl Fn(u64, u64) -> u64) -> Self {
@@ -83,6 +112,7 @@ impl Share {
             rate_milli: with(self.rate_milli, other.rate_milli),
             burst: with(self.burst, other.burst),
             in_flight: with(self.in_flight, other.in_flight),
+            rows: with(self.rows, other.rows),
         }
     }
 }
@@ -94,19 +124,34 @@ impl std::iter::Sum for Share {
 }
 
 /// The record `ledger/r`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Ledger {
-    /// What was asked for.
+    /// What operators ask for: the configuration, or whoever set it since.
+    pub asked: Share,
+    /// What all workers together shall use: what is asked for, or less where guards hold it down.
     pub target: Share,
     /// What is promised to hold at this instant; above the target only while workers still hold more.
     pub ceiling: Share,
-    /// What the configuration said when the target was last taken from it: only a change of that overrides what an
-    /// operator has set since.
+    /// What the configuration said when it was last asked: only a change of that overrides what an operator has set
+    /// since.
     pub configured: Share,
 }
 
+impl Ledger {
+    /// One of which nothing has been given out yet.
+    #[must_use]
+    pub const fn new(configured: Share) -> Self {
+        Self {
+            asked: configured,
+            target: configured,
+            ceiling: configured,
+            configured,
+        }
+    }
+}
+
 /// The record `cap/r/w`: what the worker may renew to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Cap {
     /// How much.
     pub share: Share,
@@ -121,7 +166,7 @@ const fn no_term() -> u64 {
 }
 
 /// The record `ack/r/w`: what the worker last confirmed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Ack {
     /// How much.
     pub share: Share,

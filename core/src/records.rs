@@ -8,6 +8,7 @@
 //! | `planstore` | coordinator | [`PlanStoreId`] |
 //! | `ledger/R`, `cap/R/W` | coordinator | [`Ledger`](crate::ledger::Ledger), [`Cap`](crate::ledger::Cap) |
 //! | `ack/R/W` | worker | [`Ack`](crate::ledger::Ack) |
+//! | `vigil/R` | coordinator | [`Vigil`]: who looks after R's health, and what all workers watch for |
 //! | `request/ID` | coordinator | [`Request`] |
 //! | `job/J` | coordinator | [`Job`] |
 //! | `past/J'` | coordinator | [`Past`]: all that is left of a job that is over, instead of its other records; J' is J turned round so that the newest comes first |
@@ -49,6 +50,8 @@ pub mod keys {
     pub const CAPS: &str = "cap/";
     /// All acks.
     pub const ACKS: &str = "ack/";
+    /// All vigils.
+    pub const VIGILS: &str = "vigil/";
     /// All jobs.
     pub const JOBS: &str = "job/";
     /// All jobs' lives.
@@ -90,6 +93,12 @@ pub mod keys {
     #[must_use]
     pub fn ack(resource: &Resource, worker: &WorkerName) -> String {
         format!("{ACKS}{resource}/{worker}")
+    }
+
+    /// A resource's.
+    #[must_use]
+    pub fn vigil(resource: &Resource) -> String {
+        format!("{VIGILS}{resource}")
     }
 
     /// The resource and the worker that a key below [`CAPS`] or [`ACKS`] names, without that prefix.
@@ -229,6 +238,23 @@ pub struct Member {
     /// Whether it accepts files in jobs.
     #[serde(default)]
     pub files_in_jobs: bool,
+}
+
+/// Who looks after a resource's health while jobs use it, and what all workers watch for there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vigil {
+    /// The worker that runs the resource's probes.
+    pub keeper: WorkerName,
+    /// The keeper also sends canaries, one a second: the jobs are paused by a guard, which else could not see the
+    /// resource recover.
+    #[serde(default)]
+    pub canaries: bool,
+    /// A worker that sees a query take longer halves its own rate at once. Microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_max_micros: Option<u64>,
+    /// So does one of whose queries, in a second, more than so many thousandths fail for the resource's sake.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub errors_max_permille: Option<u32>,
 }
 
 /// A request that was accepted.

@@ -3,12 +3,12 @@
 //! The store is a few maps with revisions; both sides are the shipped ones.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proptest::prelude::*;
 use stoke_core::ledger::{
-    Ack, Allocator, Cap, Change, Holder, Ledger, Observed, Reading, Renewal, Share, Timing,
+    Ack, Allocator, Cap, Change, Claim, Holder, Ledger, Observed, Reading, Renewal, Share, Timing,
 };
 use stoke_core::names::WorkerName;
 use stoke_core::units::Moment;
@@ -218,6 +218,14 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
     prop::collection::vec(one, 1..250)
 }
 
+/// Each has any number of queries to send.
+fn claims(names: &[WorkerName]) -> BTreeMap<WorkerName, Claim> {
+    names
+        .iter()
+        .map(|name| (name.clone(), Claim::unknown()))
+        .collect()
+}
+
 fn run(moves: Vec<Move>, timing: Timing) -> Result<World, TestCaseError> {
     let names: Vec<WorkerName> = (0..WORKERS)
         .map(|n| format!("w{n}").parse().unwrap())
@@ -233,8 +241,9 @@ fn run(moves: Vec<Move>, timing: Timing) -> Result<World, TestCaseError> {
         rate_milli: 20_000,
         burst: 5,
         in_flight: 10,
+        rows: Share::ANY_ROWS,
     };
-    let mut demanding: BTreeSet<WorkerName> = names.iter().cloned().collect();
+    let mut demanding = claims(&names);
     let mut coordinators = [Allocator::new(timing), Allocator::new(timing)];
     for step in moves {
         match step {
@@ -264,11 +273,7 @@ fn run(moves: Vec<Move>, timing: Timing) -> Result<World, TestCaseError> {
             }
             Move::Allocate { coordinator, fate } => {
                 let observed = world.records.clone();
-                let wanted = Ledger {
-                    target,
-                    ceiling: target,
-                    configured: target,
-                };
+                let wanted = Ledger::new(target);
                 for change in
                     coordinators[coordinator].step(world.now(), &observed, &wanted, &demanding)
                 {
@@ -294,11 +299,12 @@ fn run(moves: Vec<Move>, timing: Timing) -> Result<World, TestCaseError> {
                     rate_milli: rate,
                     burst,
                     in_flight,
+                    rows: Share::ANY_ROWS,
                 }
             }
             Move::Demand { worker, has } => {
                 if has {
-                    demanding.insert(names[worker].clone());
+                    demanding.insert(names[worker].clone(), Claim::unknown());
                 } else {
                     demanding.remove(&names[worker]);
                 }
@@ -308,7 +314,7 @@ fn run(moves: Vec<Move>, timing: Timing) -> Result<World, TestCaseError> {
         world.check()?;
     }
     // Left alone with healthy workers, all of the target is given out, and nothing more.
-    let all: BTreeSet<WorkerName> = names.iter().cloned().collect();
+    let all = claims(&names);
     world.late.clear();
     for _ in 0..40 {
         for name in &names {
@@ -323,11 +329,7 @@ fn run(moves: Vec<Move>, timing: Timing) -> Result<World, TestCaseError> {
             world.check()?;
         }
         let observed = world.records.clone();
-        let wanted = Ledger {
-            target,
-            ceiling: target,
-            configured: target,
-        };
+        let wanted = Ledger::new(target);
         for change in coordinators[0].step(world.now(), &observed, &wanted, &all) {
             world.change(&change);
             world.check()?;
@@ -395,12 +397,9 @@ fn a_dead_workers_queries_keep_their_places_in_flight_until_the_statement_timeou
         rate_milli: 4000,
         burst: 2,
         in_flight: 4,
+        rows: Share::ANY_ROWS,
     };
-    let ledger = Ledger {
-        target: share,
-        ceiling: share,
-        configured: share,
-    };
+    let ledger = Ledger::new(share);
     let mut observed = Observed {
         ledger: Some((ledger, 1)),
         ..Observed::default()
@@ -428,7 +427,7 @@ fn a_dead_workers_queries_keep_their_places_in_flight_until_the_statement_timeou
     );
     let mut allocator = Allocator::new(timing);
     let start = Moment::from_nanos(0);
-    let nobody = BTreeSet::new();
+    let nobody = BTreeMap::new();
     allocator.step(start, &observed, &ledger, &nobody);
     let late = start + timing.quarantine;
     let Some(Change::Reclaim(reclaim)) = allocator.step(late, &observed, &ledger, &nobody).pop()
@@ -462,17 +461,15 @@ fn what_is_free_is_given_though_another_keeps_a_little_more_than_its_part() {
         rate_milli: 7901,
         burst: 4,
         in_flight: 2,
+        rows: Share::ANY_ROWS,
     };
-    let ledger = Ledger {
-        target,
-        ceiling: target,
-        configured: target,
-    };
+    let ledger = Ledger::new(target);
     let (first, second): (WorkerName, WorkerName) = ("a".parse().unwrap(), "b".parse().unwrap());
     let share = |rate_milli| Share {
         rate_milli,
         burst: 2,
         in_flight: 1,
+        rows: Share::ANY_ROWS,
     };
     let mut observed = Observed {
         ledger: Some((ledger, 1)),
@@ -502,7 +499,7 @@ fn what_is_free_is_given_though_another_keeps_a_little_more_than_its_part() {
             ),
         );
     }
-    let demanding = BTreeSet::from([first.clone(), second]);
+    let demanding = claims(&[first.clone(), second]);
     let changes = Allocator::new(Timing::default()).step(
         Moment::from_nanos(0),
         &observed,

@@ -72,7 +72,9 @@ async fn set(args: &BudgetSetArgs, palette: Palette) -> Outcome {
             // Zero leaves them as they are.
             burst: args.burst.unwrap_or(0),
             in_flight: args.in_flight.unwrap_or(0),
+            rows: None,
         }),
+        any_rows: false,
     };
     let set = cluster.call(|channel| {
         let request = unary(request.clone());

@@ -204,6 +204,7 @@ pub fn share(qps: f64, in_flight: u64, burst: Option<u64>) -> Share {
         rate_milli,
         burst,
         in_flight,
+        rows: Share::ANY_ROWS,
     }
 }
 

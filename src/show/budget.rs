@@ -129,9 +129,15 @@ fn reserved(share: &v1::WorkerShare) -> Option<v1::Allowance> {
             qps_milli: cap.qps_milli.max(ack.qps_milli),
             burst: cap.burst.max(ack.burst),
             in_flight: cap.in_flight.max(ack.in_flight),
+            rows: most_rows(cap.rows, ack.rows),
         }),
         (one, other) => one.or(other),
     }
+}
+
+/// The larger of both: no limit is more than any number.
+fn most_rows(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    Some(one?.max(other?))
 }
 
 fn rate(allowance: Option<v1::Allowance>) -> String {
@@ -151,6 +157,7 @@ mod tests {
             qps_milli,
             burst,
             in_flight,
+            rows: None,
         })
     }
 

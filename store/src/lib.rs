@@ -17,6 +17,7 @@ mod backoff;
 pub mod clock;
 pub mod election;
 pub mod etcd;
+pub mod ledger;
 mod limits;
 pub mod memory;
 pub mod observed;

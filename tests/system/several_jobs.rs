@@ -88,7 +88,9 @@ async fn a_job_is_planned_beside_another_though_only_one_query_may_be_in_flight(
             qps_milli: u64::from(QPS) * 1000,
             burst: 1,
             in_flight: 1,
+            rows: None,
         }),
+        any_rows: false,
     };
     budgets.set_budget(one_in_flight).await.unwrap();
     let mut jobs = scene.jobs().await;

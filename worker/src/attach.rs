@@ -64,5 +64,6 @@ fn report(shared: &Shared) -> AttachRequest {
         worker: shared.name.to_string(),
         uses: uses.collect(),
         troubles: shared.troubles.report(),
+        health: Vec::new(),
     }
 }

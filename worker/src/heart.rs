@@ -12,12 +12,12 @@ use std::time::Duration;
 
 use stoke_core::explain::explain;
 use stoke_core::job::Phase;
-use stoke_core::ledger::{Holder, Reading, Renewal, RunSeen};
+use stoke_core::ledger::{Holder, Reading, RunSeen};
 use stoke_core::names::{JobName, Resource};
 use stoke_core::records::{PlanningTask, keys};
-use stoke_store::record::{self, RecordError};
+use stoke_store::record::RecordError;
 use stoke_store::wake::Wakeups;
-use stoke_store::{Compare, Keys, Op, Revision, StoreError, Txn, TxnOutcome};
+use stoke_store::{Keys, Op, Revision, StoreError, Txn, TxnOutcome};
 use tokio_util::sync::CancellationToken;
 
 use crate::gate::Allowed;
@@ -207,7 +207,11 @@ impl Heart {
         let outcome = self
             .shared
             .store
-            .txn(renewal_txn(resource, &self.shared.name, &renewal))
+            .txn(stoke_store::ledger::txn(
+                resource,
+                &renewal.txn(&self.shared.name),
+                None,
+            ))
             .await;
         let result = match outcome {
             Ok(TxnOutcome::Committed(_)) => "ok",
@@ -350,43 +354,5 @@ impl Heart {
         if let Err(error) = self.shared.store.txn(txn).await {
             tracing::debug!(error = explain(&error), "left the grants to expire");
         }
-    }
-}
-
-fn renewal_txn(
-    resource: &Resource,
-    worker: &stoke_core::names::WorkerName,
-    renewal: &Renewal,
-) -> Txn {
-    let (cap, ack) = (keys::cap(resource, worker), keys::ack(resource, worker));
-    match renewal {
-        Renewal::Renew {
-            expected_cap,
-            expected_runs,
-            ack: share,
-            ..
-        } => {
-            let runs = expected_runs
-                .iter()
-                .map(|(job, revision)| Compare::ModRevision(keys::run(job), Revision(*revision)));
-            let compares = std::iter::once(Compare::ModRevision(cap, Revision(*expected_cap)))
-                .chain(runs)
-                .collect();
-            Txn {
-                compares,
-                ops: vec![Op::Put {
-                    key: ack,
-                    value: record::encode(share),
-                    lease: None,
-                }],
-            }
-        }
-        Renewal::Release { expected_ack } => Txn {
-            compares: vec![
-                Compare::Absent(cap),
-                Compare::ModRevision(ack.clone(), Revision(*expected_ack)),
-            ],
-            ops: vec![Op::Delete(ack)],
-        },
     }
 }

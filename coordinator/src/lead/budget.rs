@@ -1,18 +1,16 @@
 //! Commits what the allocators decide.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use stoke_core::ledger::{Allocator, Cap, Change, Division, Ledger, Observed, Reclaim, Share};
+use stoke_core::ledger::{
+    Allocator, Change, Division, Ledger, LedgerTxn, Observed, Reclaim, Share,
+};
 use stoke_core::names::Resource;
-use stoke_core::records::keys;
 use stoke_core::units::Moment;
-use stoke_store::{Compare, Op, Revision, StoreError, Txn, TxnOutcome, record};
+use stoke_store::{StoreError, TxnOutcome};
 
 use super::{Lead, demand};
 use crate::view::View;
-
-/// How many caps one transaction puts; a larger division takes several.
-const CAPS_MAX: usize = 100;
 
 impl Lead {
     /// Lets each resource's allocator decide on what was read, and commits that.
@@ -21,11 +19,11 @@ impl Lead {
         view: &View,
         received: Moment,
     ) -> Result<(), StoreError> {
-        let demand = demand::demand(view);
+        let claims = demand::claims(view);
         let configured = &self.shared.settings.budgets;
         let resources: BTreeSet<&Resource> =
             configured.keys().chain(view.resources.keys()).collect();
-        let nobody = BTreeSet::new();
+        let nobody = BTreeMap::new();
         let nothing = Observed::default();
         for resource in resources {
             if view.frozen.contains_key(resource) {
@@ -46,7 +44,7 @@ impl Lead {
                 received,
                 observed,
                 &wanted,
-                demand.get(resource).unwrap_or(&nobody),
+                claims.get(resource).unwrap_or(&nobody),
             );
             for change in changes {
                 tracing::debug!(%resource, ?change, "shares a budget");
@@ -62,92 +60,46 @@ impl Lead {
     /// Commits a division in as many transactions as it takes: each compares the ledger's revision that the one
     /// before made. One of which nothing is known ends it.
     async fn divide(&self, resource: &Resource, division: Division) -> Result<(), StoreError> {
-        let ledger_key = keys::ledger(resource);
+        let term = self.shared.settings.timing.term.as_millis();
+        let term_ms = u64::try_from(term).unwrap_or(u64::MAX);
         let mut expected = division.expected;
-        let mut chunks = division.caps.chunks(CAPS_MAX);
-        let mut chunk = chunks.next().unwrap_or_default();
-        loop {
-            let caps = chunk.iter().map(|(worker, share)| {
-                let key = keys::cap(resource, worker);
-                if *share == Share::NONE {
-                    Op::Delete(key)
-                } else {
-                    Op::Put {
-                        key,
-                        value: record::encode(&self.cap(*share)),
-                        lease: None,
-                    }
-                }
-            });
-            let ledger = Op::Put {
-                key: ledger_key.clone(),
-                value: record::encode(&division.ledger),
-                lease: None,
-            };
-            let compare = match expected {
-                Some(revision) => Compare::ModRevision(ledger_key.clone(), Revision(revision)),
-                None => Compare::Absent(ledger_key.clone()),
-            };
-            let txn = Txn {
-                compares: vec![compare],
-                ops: std::iter::once(ledger).chain(caps).collect(),
-            };
-            match self.shared.store.txn(self.fenced(txn)).await {
+        for part in division.parts() {
+            let txn = division.txn(part, expected, term_ms);
+            match self.commit_on(resource, &txn).await {
                 Ok(TxnOutcome::Committed(revision)) => expected = Some(revision.0),
                 Ok(TxnOutcome::Refused) | Err(StoreError::Unknown { .. }) => return Ok(()),
                 Err(error) => return Err(error),
             }
-            match chunks.next() {
-                Some(next) => chunk = next,
-                None => return Ok(()),
-            }
         }
+        Ok(())
     }
 
-    fn cap(&self, share: Share) -> Cap {
-        let term = self.shared.settings.timing.term.as_millis();
-        let term_ms = u64::try_from(term).unwrap_or(u64::MAX);
-        Cap { share, term_ms }
-    }
-
-    /// Takes a dead worker's grant back. The ledger is put again, so that no division of an older snapshot passes.
+    /// Takes a dead worker's grant back. Several may be taken back after one look: only the first still finds the ledger
+    /// as it was.
     async fn reclaim(
         &self,
         resource: &Resource,
         observed: &Observed,
         reclaim: &Reclaim,
     ) -> Result<(), StoreError> {
-        let ack_key = keys::ack(resource, &reclaim.worker);
-        let mut txn = Txn::default();
-        txn.compares.push(match reclaim.expected_ack {
-            Some(revision) => Compare::ModRevision(ack_key.clone(), Revision(revision)),
-            None => Compare::Absent(ack_key.clone()),
-        });
-        txn.ops
-            .push(Op::Delete(keys::cap(resource, &reclaim.worker)));
-        txn.ops.push(match &reclaim.lingering {
-            Some(ack) => Op::Put {
-                key: ack_key,
-                value: record::encode(ack),
-                lease: None,
-            },
-            None => Op::Delete(ack_key),
-        });
-        if let Some((ledger, revision)) = &observed.ledger {
-            let key = keys::ledger(resource);
-            // Several may be taken back after one look: only the first still finds the ledger as it was.
-            txn.compares
-                .push(Compare::ModRevision(key.clone(), Revision(*revision)));
-            txn.ops.push(Op::Put {
-                key,
-                value: record::encode(ledger),
-                lease: None,
-            });
+        match self.commit_on(resource, &reclaim.txn(observed)).await {
+            Ok(TxnOutcome::Committed(_)) => {
+                tracing::info!(%resource, worker = %reclaim.worker, "took back a grant that is certainly over");
+                Ok(())
+            }
+            Ok(TxnOutcome::Refused) | Err(StoreError::Unknown { .. }) => Ok(()),
+            Err(error) => Err(error),
         }
-        if self.commit(txn).await? {
-            tracing::info!(%resource, worker = %reclaim.worker, "took back a grant that is certainly over");
-        }
-        Ok(())
+    }
+
+    async fn commit_on(
+        &self,
+        resource: &Resource,
+        txn: &LedgerTxn,
+    ) -> Result<TxnOutcome, StoreError> {
+        let leader = self.leadership.compare();
+        let txn = stoke_store::ledger::txn(resource, txn, Some(&leader));
+        self.shared.store.txn(txn).await
     }
 }
 
@@ -158,11 +110,7 @@ fn wanted(configured: Option<Share>, observed: &Observed) -> Option<Ledger> {
     match (configured, stored) {
         (None, stored) => stored,
         (Some(configured), Some(stored)) if stored.configured == configured => Some(stored),
-        (Some(configured), _) => Some(Ledger {
-            target: configured,
-            ceiling: configured,
-            configured,
-        }),
+        (Some(configured), _) => Some(Ledger::new(configured)),
     }
 }
 
@@ -175,19 +123,17 @@ mod tests {
             rate_milli,
             burst: 1,
             in_flight: 1,
+            rows: Share::ANY_ROWS,
         }
     }
 
     fn stored(target: Share, configured: Share) -> Observed {
+        let ledger = Ledger {
+            configured,
+            ..Ledger::new(target)
+        };
         Observed {
-            ledger: Some((
-                Ledger {
-                    target,
-                    ceiling: target,
-                    configured,
-                },
-                7,
-            )),
+            ledger: Some((ledger, 7)),
             ..Observed::default()
         }
     }

@@ -1,33 +1,60 @@
-//! Who has work on which resource: budgets go to those.
+//! Who has work on which resource, and how much: budgets are divided among those, by `core::ledger::divide`.
+//!
+//! How much is what is *queued*, as the checkpoints tell: not what was used of late, which would starve whoever has just
+//! begun. It counts up to the end of the band after the horizon (the first band that is not done everywhere): whoever is
+//! further ahead than that leaves its share to those behind, so that the fleet moves down the plan together. One band more
+//! than the horizon, since shares that moved at every band's end would cost more than they gain.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use stoke_core::job::{Phase, Work};
-use stoke_core::names::{Resource, WorkerName};
+use stoke_core::job::{Loader, Phase, Work};
+use stoke_core::ledger::Claim;
+use stoke_core::names::{OriginName, Resource, WorkerName};
 use stoke_core::plan::PlanSummary;
-use stoke_core::records::{Assignment, PlanningTask};
+use stoke_core::records::{Assignment, Member, PlanningTask};
+use stoke_core::units::BandId;
 
 use crate::view::{JobView, View, source_origin};
 
-/// The workers with work on each resource: members that plan with it (read a
-/// source, or try a loader's query), or own partitions with entries to do.
+/// Keys in one query where only the workers' configuration knows: its default.
+const BATCH_KEYS_USUAL: u64 = 500;
+
+/// The claims on each resource.
+pub(super) type Claims = BTreeMap<Resource, BTreeMap<WorkerName, Claim>>;
+
+/// The claims of members that plan with a resource (read a source, or try a loader's query), or own partitions with
+/// entries to do.
 #[must_use]
-pub(super) fn demand(view: &View) -> BTreeMap<Resource, BTreeSet<WorkerName>> {
-    let mut demand: BTreeMap<Resource, BTreeSet<WorkerName>> = BTreeMap::new();
+pub(super) fn claims(view: &View) -> Claims {
+    let mut claims = Claims::new();
     for job in view.jobs.values() {
-        for (resource, worker) in reading(view, job).into_iter().chain(loading(view, job)) {
-            demand.entry(resource).or_default().insert(worker);
+        let priority = job.record.value.spec.priority;
+        for (resource, worker, queries) in planning(view, job).into_iter().chain(loading(view, job))
+        {
+            let Some(member) = view.members.get(&worker) else {
+                continue;
+            };
+            let of_worker = claims.entry(resource).or_default().entry(worker);
+            let claim = of_worker.or_insert_with(|| Claim {
+                weight: member.weight.get(),
+                queued: BTreeMap::new(),
+            });
+            let queued = claim.queued.entry(priority).or_default();
+            *queued = queued.saturating_add(queries);
         }
     }
-    demand
+    claims
 }
 
-fn reading(view: &View, job: &JobView) -> Vec<(Resource, WorkerName)> {
+/// Somebody's queries on a resource.
+type Queued = (Resource, WorkerName, u64);
+
+fn planning(view: &View, job: &JobView) -> Vec<Queued> {
     if job.life.value.phase != Phase::Planning {
         return Vec::new();
     }
     let Work::Batch(batch) = &job.record.value.spec.work;
-    let mut pairs = Vec::new();
+    let mut queued = Vec::new();
     for (task, reader) in &job.reads {
         let worker = &reader.value.worker;
         let Some(member) = view.members.get(worker) else {
@@ -41,13 +68,13 @@ fn reading(view: &View, job: &JobView) -> Vec<(Resource, WorkerName)> {
                 .collect(),
             PlanningTask::Prepare | PlanningTask::Sample => job.load_origins(member),
         };
-        let wanted = |origin| (Resource::Origin(origin), worker.clone());
-        pairs.extend(origins.into_iter().map(wanted));
+        let any_number = |origin| (Resource::Origin(origin), worker.clone(), Claim::UNKNOWN);
+        queued.extend(origins.into_iter().map(any_number));
     }
-    pairs
+    queued
 }
 
-fn loading(view: &View, job: &JobView) -> Vec<(Resource, WorkerName)> {
+fn loading(view: &View, job: &JobView) -> Vec<Queued> {
     // A job that stands still leaves its share to others.
     let Some(plan) = job
         .record
@@ -58,17 +85,76 @@ fn loading(view: &View, job: &JobView) -> Vec<(Resource, WorkerName)> {
     else {
         return Vec::new();
     };
-    let mut pairs = Vec::new();
-    for (worker, owner) in &job.owners {
+    let owners: Vec<(&WorkerName, Assignment)> = job
+        .owners
+        .iter()
+        .map(|(worker, owner)| (worker, owner.folded()))
+        .filter(|(_, owned)| has_entries_left(owned, plan))
+        .collect();
+    let horizon = owners
+        .iter()
+        .flat_map(|(_, owned)| owned.partitions.values())
+        .map(|state| state.position.band)
+        .min()
+        .unwrap_or_default();
+    let mut queued = Vec::new();
+    for (worker, owned) in owners {
         let Some(member) = view.members.get(worker) else {
             continue;
         };
-        if has_entries_left(&owner.folded(), plan) {
-            let resources = job.load_resources(member);
-            pairs.extend(resources.map(|resource| (resource, worker.clone())));
-        }
+        let entries = entries_queued(&owned, plan, horizon);
+        let Work::Batch(batch) = &job.record.value.spec.work;
+        queued.push((
+            Resource::Cache(batch.cache.clone()),
+            worker.clone(),
+            entries,
+        ));
+        let loads = loads_queued(&batch.loaders, plan, member, entries);
+        let origins = loads.into_iter();
+        queued.extend(
+            origins.map(|(origin, loads)| (Resource::Origin(origin), worker.clone(), loads)),
+        );
     }
-    pairs
+    queued
+}
+
+/// How many loads of each origin so many entries of a plan take, about: each loader's part of them is its part of the plan.
+fn loads_queued(
+    loaders: &[Loader],
+    plan: &PlanSummary,
+    member: &Member,
+    entries: u64,
+) -> BTreeMap<OriginName, u64> {
+    let mut loads: BTreeMap<OriginName, u64> = BTreeMap::new();
+    for (n, loader) in loaders.iter().enumerate() {
+        let (origin, batch_keys) = match &loader.recipe {
+            Some(recipe) => (Some(&recipe.origin), u64::from(recipe.batch_keys)),
+            None => (member.loaders.get(&loader.name), BATCH_KEYS_USUAL),
+        };
+        let Some(origin) = origin else {
+            continue;
+        };
+        // An older plan does not say.
+        let of_plan = plan.entries_by_loader.get(n).copied();
+        let of_plan = of_plan.unwrap_or(if n == 0 { plan.entries } else { 0 });
+        let part = u128::from(entries) * u128::from(of_plan) / u128::from(plan.entries.max(1));
+        let part = u64::try_from(part).unwrap_or(u64::MAX);
+        *loads.entry(origin.clone()).or_default() += part.div_ceil(batch_keys.max(1));
+    }
+    loads
+}
+
+/// How many entries of a worker's partitions have no outcome yet, up to the end of the band after the horizon. Hash
+/// slots spread entries evenly, so a partition has its even part of each band, about.
+fn entries_queued(owned: &Assignment, plan: &PlanSummary, horizon: BandId) -> u64 {
+    let bands = u64::from(horizon.0) + 2;
+    let until = plan.entries.min(bands.saturating_mul(BandId::RANKS));
+    let of_each = until.div_ceil(u64::from(plan.partitioning.count()));
+    let left = |state: &stoke_core::progress::PartitionState| {
+        let retries = state.retries.len() as u64;
+        of_each.saturating_sub(state.tally.settled()).max(retries)
+    };
+    owned.partitions.values().map(left).sum()
 }
 
 fn has_entries_left(assignment: &Assignment, plan: &PlanSummary) -> bool {

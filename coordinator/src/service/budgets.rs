@@ -47,12 +47,12 @@ impl Budgets {
             let Some((ledger, revision)) = observed.ledger else {
                 return Err(Refusal::NoSuchBudget(request.resource));
             };
-            let target = parse::target(request.target, ledger.target)?;
+            let target = parse::target(&request, ledger.asked)?;
             // The ceiling follows when what is reserved fits under it: the leader sees to that.
             let changed = Ledger {
-                target,
                 ceiling: target.max(ledger.ceiling),
                 configured: ledger.configured,
+                ..Ledger::new(target)
             };
             let key = keys::ledger(&resource);
             let txn = Txn {

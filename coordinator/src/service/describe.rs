@@ -337,5 +337,6 @@ fn allowance(share: Share) -> v1::Allowance {
         qps_milli: share.rate_milli,
         burst: share.burst,
         in_flight: share.in_flight,
+        rows: (share.rows != Share::ANY_ROWS).then_some(share.rows),
     }
 }

@@ -48,6 +48,8 @@ const RATE_MILLI_MAX: u64 = 1_000_000_000 * 1000;
 const BURST_MAX: u64 = 1_000_000;
 /// The most queries of a budget that may be unanswered at one time; as there.
 const IN_FLIGHT_MAX: u64 = 100_000;
+/// The most rows a second.
+const ROWS_MAX: u64 = 1_000_000_000_000;
 
 /// Parses a request's id and spec.
 ///
@@ -283,18 +285,29 @@ fn ttl(faults: &mut Faults, field: &str, ttl: Option<prost_types::Duration>) -> 
     ttl
 }
 
-/// Parses a budget: what is 0 in `burst` and `in_flight` stays as it is.
-pub(super) fn target(target: Option<v1::Allowance>, present: Share) -> Result<Share, Refusal> {
-    let target = target.ok_or_else(|| invalid("target", "say what the budget shall be"))?;
+/// Parses a budget: what is 0 in `burst` and `in_flight`, or not set in `rows`, stays as it is.
+pub(super) fn target(request: &v1::SetBudgetRequest, present: Share) -> Result<Share, Refusal> {
+    let target = request
+        .target
+        .ok_or_else(|| invalid("target", "say what the budget shall be"))?;
+    let any_rows = request.any_rows;
     let mut faults = Faults::default();
+    if any_rows && target.rows.is_some() {
+        faults.note("any_rows", "cannot stand beside target.rows: set either");
+    }
     faults.at_most("target.qps_milli", target.qps_milli, RATE_MILLI_MAX);
     faults.at_most("target.burst", target.burst, BURST_MAX);
     faults.at_most("target.in_flight", target.in_flight, IN_FLIGHT_MAX);
+    faults.at_most("target.rows", target.rows.unwrap_or(0), ROWS_MAX);
     let or = |asked: u64, present: u64| if asked == 0 { present } else { asked };
     faults.end(Some(Share {
         rate_milli: target.qps_milli,
         burst: or(target.burst, present.burst),
         in_flight: or(target.in_flight, present.in_flight),
+        rows: match target.rows {
+            _ if any_rows => Share::ANY_ROWS,
+            rows => rows.unwrap_or(present.rows),
+        },
     }))
 }
 

@@ -323,8 +323,9 @@ impl WorkerService for Workers {
                 tokio::select! {
                     () = cancel.cancelled() => break,
                     () = wakeups.changed() => {
+                        let hint = v1::AttachResponse { wake: true, leads: shared.leading.borrow().0.is_some() };
                         // A hint that finds the last one unread says nothing new.
-                        if let Err(mpsc::error::TrySendError::Closed(_)) = send.try_send(Ok(v1::AttachResponse { wake: true })) {
+                        if let Err(mpsc::error::TrySendError::Closed(_)) = send.try_send(Ok(hint)) {
                             break;
                         }
                     }

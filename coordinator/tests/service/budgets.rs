@@ -19,6 +19,7 @@ fn allowance(share: Share) -> v1::Allowance {
         qps_milli: share.rate_milli,
         burst: share.burst,
         in_flight: share.in_flight,
+        rows: (share.rows != Share::ANY_ROWS).then_some(share.rows),
     }
 }
 
@@ -44,6 +45,7 @@ async fn set(
     let request = v1::SetBudgetRequest {
         resource: resource.into(),
         target,
+        ..v1::SetBudgetRequest::default()
     };
     Ok(served
         .budgets
@@ -86,7 +88,7 @@ async fn the_configured_budgets_are_shown_and_listed() {
     );
     assert_eq!(
         (budget.reserved, budget.shares.len()),
-        (Some(v1::Allowance::default()), 0)
+        (Some(allowance(Share::NONE)), 0)
     );
     let listed = leader
         .budgets
@@ -258,7 +260,7 @@ async fn budget_goes_to_the_owners_of_a_job_and_a_silent_one_loses_it() {
     cluster.delete(&keys::member(&worker("w1"))).await;
     until("nothing is reserved any more", async || {
         let reserved = get(&leader, SHOP).await.unwrap().reserved.unwrap();
-        (reserved == v1::Allowance::default()).then_some(())
+        (reserved == allowance(Share::NONE)).then_some(())
     })
     .await;
     let (ledger, _) = cluster
@@ -276,14 +278,16 @@ async fn a_budget_beyond_what_files_may_say_is_refused_with_its_fields_and_not_k
         qps_milli: 1_000_000_000_000,
         burst: 1_000_000,
         in_flight: 100_000,
+        rows: Some(1_000_000_000_000),
     };
     let beyond = v1::Allowance {
         qps_milli: most.qps_milli + 1,
         burst: u64::MAX,
         in_flight: most.in_flight + 1,
+        rows: most.rows.map(|rows| rows + 1),
     };
     let refused = set(&leader, SHOP, Some(beyond)).await.unwrap_err();
-    let fields = "target.qps_milli, target.burst, target.in_flight";
+    let fields = "target.qps_milli, target.burst, target.in_flight, target.rows";
     assert_eq!(fault(&refused), (Code::InvalidArgument, fields.into()));
     assert_eq!(get(&leader, SHOP).await.unwrap().target, before.target);
     let set = set(&leader, SHOP, Some(most)).await.unwrap();

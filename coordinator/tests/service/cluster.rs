@@ -81,6 +81,7 @@ pub(crate) fn share(qps: u64) -> Share {
         rate_milli: qps * 1000,
         burst: qps,
         in_flight: qps,
+        rows: Share::ANY_ROWS,
     }
 }
 
@@ -297,6 +298,7 @@ impl Served {
             let request = v1::SetBudgetRequest {
                 resource: "origin/nobody-knows".into(),
                 target: None,
+                ..v1::SetBudgetRequest::default()
             };
             let refused = self.budgets.clone().set_budget(request).await.unwrap_err();
             (refused.code() == Code::NotFound).then_some(())

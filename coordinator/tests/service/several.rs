@@ -40,6 +40,7 @@ async fn mutations(served: &Served, job: &str) -> Vec<(&'static str, Status)> {
     let budget = v1::SetBudgetRequest {
         resource: "origin/shop".into(),
         target: Some(v1::Allowance::default()),
+        ..v1::SetBudgetRequest::default()
     };
     let source = v1::SendSourceRequest::default();
     vec![

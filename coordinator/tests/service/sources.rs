@@ -454,10 +454,12 @@ async fn a_dry_run_ends_with_a_forecast_of_its_sample_at_the_present_budget() {
             qps_milli,
             burst: 1,
             in_flight: 1,
+            rows: None,
         };
         let request = v1::SetBudgetRequest {
             resource: "origin/shop".into(),
             target: Some(target),
+            ..v1::SetBudgetRequest::default()
         };
         leader.budgets.clone().set_budget(request).await.unwrap();
         let forecast = leader.get(&job).await.forecast.unwrap();
@@ -541,6 +543,7 @@ async fn an_attached_worker_is_told_to_look_and_its_reports_are_shown_while_it_i
             in_flight: 1,
         }],
         troubles: Vec::new(),
+        health: Vec::new(),
     };
     reports.send(report).await.unwrap();
     let queries = async || {

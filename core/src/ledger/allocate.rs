@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Ack, Cap, Ledger, Share, Timing, divide};
+use super::{Ack, Cap, Claim, Ledger, Share, Timing, divide};
 use crate::names::WorkerName;
 use crate::units::Moment;
 
@@ -116,14 +116,14 @@ impl Allocator {
         }
     }
 
-    /// Decides on what was observed in a read that was received at `now`, given what the operators ask for and who
-    /// has work. At most one change is a division, and it comes last.
+    /// Decides on what was observed in a read that was received at `now`, given what is wanted (its ceiling does not
+    /// count) and who has work. At most one change is a division, and it comes last.
     pub fn step(
         &mut self,
         now: Moment,
         observed: &Observed,
         wanted: &Ledger,
-        demanding: &BTreeSet<WorkerName>,
+        claims: &BTreeMap<WorkerName, Claim>,
     ) -> Vec<Change> {
         self.note_silences(now, observed);
         let reclaims = self.reclaims(now, observed);
@@ -131,7 +131,7 @@ impl Allocator {
             // What they free is for a later snapshot, which shows that it is free.
             return reclaims.into_iter().map(Change::Reclaim).collect();
         }
-        self.division(now, observed, wanted, demanding)
+        self.division(now, observed, wanted, claims)
             .map(Change::Divide)
             .into_iter()
             .collect()
@@ -198,19 +198,15 @@ impl Allocator {
         now: Moment,
         observed: &Observed,
         wanted: &Ledger,
-        demanding: &BTreeSet<WorkerName>,
+        claims: &BTreeMap<WorkerName, Claim>,
     ) -> Option<Division> {
         let reserved = observed.reserved_total();
         let current = observed.ledger.map(|(ledger, _)| ledger);
         let target = wanted.target;
         let ceiling = current.map_or(target, |ledger| target.max(ledger.ceiling.min(reserved)));
-        let ledger = Ledger {
-            target,
-            ceiling,
-            configured: wanted.configured,
-        };
+        let ledger = Ledger { ceiling, ..*wanted };
 
-        let desired = desired_shares(observed, target, demanding);
+        let desired = self.desired_shares(observed, target, claims);
         let caps_total: Share = observed.caps.values().map(|(cap, _)| cap.share).sum();
         let forced = !caps_total.fits(target);
         let may_rebalance = self
@@ -223,7 +219,7 @@ impl Allocator {
         let mut took_from_the_demanding = false;
         for (worker, desired) in &desired {
             let cap = observed.cap(worker);
-            let keeps = demanding.contains(worker) && !forced;
+            let keeps = claims.contains_key(worker) && !forced;
             // What is free can be given at any time; what is taken from one who works must be worth it, and rare.
             let may_lower = !keeps || (is_worth_a_move(cap, *desired) && may_rebalance);
             let lower = if may_lower { cap.min(*desired) } else { cap };
@@ -250,22 +246,22 @@ impl Allocator {
             caps: lowered,
         })
     }
-}
 
-/// What each worker should have: an even part where it has work, else nothing.
-fn desired_shares(
-    observed: &Observed,
-    target: Share,
-    demanding: &BTreeSet<WorkerName>,
-) -> BTreeMap<WorkerName, Share> {
-    let parts = divide(target, demanding.len());
-    let mut desired: BTreeMap<WorkerName, Share> = observed
-        .caps
-        .keys()
-        .map(|worker| (worker.clone(), Share::NONE))
-        .collect();
-    desired.extend(demanding.iter().cloned().zip(parts));
-    desired
+    /// What each worker should have: its part where it has work, else nothing.
+    fn desired_shares(
+        &self,
+        observed: &Observed,
+        target: Share,
+        claims: &BTreeMap<WorkerName, Claim>,
+    ) -> BTreeMap<WorkerName, Share> {
+        let nothing = observed
+            .caps
+            .keys()
+            .map(|worker| (worker.clone(), Share::NONE));
+        let mut desired: BTreeMap<WorkerName, Share> = nothing.collect();
+        desired.extend(divide(target, claims, self.timing.term));
+        desired
+    }
 }
 
 /// Whether any dimension differs by enough to be worth a move.
@@ -278,6 +274,7 @@ fn is_worth_a_move(cap: Share, desired: Share) -> bool {
     differs(cap.rate_milli, desired.rate_milli)
         || differs(cap.burst, desired.burst)
         || differs(cap.in_flight, desired.in_flight)
+        || differs(cap.rows, desired.rows)
 }
 
 /// From `lower` towards `desired`, as far as what is reserved already and what is free allow; takes it from `free`.
@@ -285,7 +282,10 @@ fn raise_within(reserved: Share, lower: Share, desired: Share, free: &mut Share)
     let dimension = |lower: u64, desired: u64, reserved: u64, free: &mut u64| {
         let reachable = desired.min(reserved.saturating_add(*free));
         let cap = reachable.max(lower);
-        *free -= cap.saturating_sub(reserved).min(*free);
+        // What has no limit is not less where a part of it is taken.
+        if *free != Share::ANY_ROWS {
+            *free -= cap.saturating_sub(reserved).min(*free);
+        }
         cap
     };
     Share {
@@ -302,5 +302,6 @@ fn raise_within(reserved: Share, lower: Share, desired: Share, free: &mut Share)
             reserved.in_flight,
             &mut free.in_flight,
         ),
+        rows: dimension(lower.rows, desired.rows, reserved.rows, &mut free.rows),
     }
 }

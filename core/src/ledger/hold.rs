@@ -188,11 +188,13 @@ mod tests {
         rate_milli: 4000,
         burst: 2,
         in_flight: 4,
+        rows: Share::ANY_ROWS,
     };
     const HALF: Share = Share {
         rate_milli: 2000,
         burst: 1,
         in_flight: 2,
+        rows: Share::ANY_ROWS,
     };
 
     fn at(millis: u64) -> Moment {

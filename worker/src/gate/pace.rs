@@ -191,6 +191,7 @@ mod tests {
                 rate_milli,
                 burst: u64::MAX,
                 in_flight: u64::MAX,
+                rows: Share::ANY_ROWS,
             };
             let at = |seconds: u64| Moment::from_nanos(seconds * 1_000_000_000);
             let mut pace = Pace::new(at(0));

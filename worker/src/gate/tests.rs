@@ -25,6 +25,7 @@ fn grant(rate: u64, until: Moment) -> Allowed {
         rate_milli: rate * 1000,
         burst: 10,
         in_flight: 2,
+        rows: Share::ANY_ROWS,
     };
     let permits = BTreeMap::from([(job(), until)]);
     Allowed {

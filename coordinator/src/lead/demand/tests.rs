@@ -15,12 +15,12 @@ fn demand_of(scene: &Scene, members: BTreeMap<WorkerName, Member>) -> Vec<String
         jobs: [(scene.job().clone(), scene.view())].into(),
         ..View::default()
     };
-    let pairs = demand(&view);
-    let of = |(resource, workers): (&Resource, &BTreeSet<WorkerName>)| {
+    let claims = claims(&view);
+    let of = |(resource, workers): (&Resource, &BTreeMap<WorkerName, Claim>)| {
         let line = |worker| format!("{worker} on {resource}");
-        workers.iter().map(line).collect::<Vec<_>>()
+        workers.keys().map(line).collect::<Vec<_>>()
     };
-    pairs.iter().flat_map(of).collect()
+    claims.iter().flat_map(of).collect()
 }
 
 /// A job in planning, whose sources these workers read.

@@ -1,0 +1,131 @@
+//! What both sides of the ledger commit, as data: which records must still be what, and what is put where all are.
+//!
+//! Every change of a resource's records is one of these, and they are made here, from what the [`Allocator`](super::Allocator)
+//! and the [`Holder`](super::Holder) decided: a driver translates them for its store and adds nothing.
+
+use super::{Ack, Cap, Division, Ledger, Observed, Reclaim, Renewal, Share};
+use crate::names::{JobName, WorkerName};
+
+/// What must hold for a transaction to be applied.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Expect {
+    /// Whoever commits this leads: the leader's record is still the one that its campaign made.
+    Leader,
+    /// The ledger was last put at this revision; `None`: there is none.
+    Ledger(Option<u64>),
+    /// A worker's cap was last put at this revision; `None`: there is none.
+    Cap(WorkerName, Option<u64>),
+    /// A worker's ack was last put at this revision; `None`: there is none.
+    Ack(WorkerName, Option<u64>),
+    /// A job's `run` record was last put at this revision.
+    Run(JobName, u64),
+}
+
+/// What a transaction puts.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Put {
+    /// The ledger.
+    Ledger(Ledger),
+    /// A worker's cap; `None` deletes it.
+    Cap(WorkerName, Option<Cap>),
+    /// A worker's ack; `None` deletes it.
+    Ack(WorkerName, Option<Ack>),
+}
+
+/// A transaction on the records of one resource: all of it, or nothing where something is not as expected.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct LedgerTxn {
+    /// All must hold.
+    pub expects: Vec<Expect>,
+    /// No record twice.
+    pub puts: Vec<Put>,
+}
+
+impl Division {
+    /// How many caps one transaction puts at most: etcd takes 128 operations at a time.
+    pub const CAPS_MAX: usize = 100;
+
+    /// The caps of each transaction that it takes, in order: at least one, which may put the ledger only.
+    pub fn parts(&self) -> impl Iterator<Item = &[(WorkerName, Share)]> {
+        let none = self.caps.is_empty().then_some(&self.caps[..]);
+        none.into_iter().chain(self.caps.chunks(Self::CAPS_MAX))
+    }
+
+    /// The transaction for one of its [`parts`](Self::parts). `expected` is the ledger's revision: [`Division::expected`]
+    /// for the first, what the one before made for the others. It puts the ledger, so that of two writers one fails.
+    #[must_use]
+    pub fn txn(
+        &self,
+        part: &[(WorkerName, Share)],
+        expected: Option<u64>,
+        term_ms: u64,
+    ) -> LedgerTxn {
+        let cap = |(worker, share): &(WorkerName, Share)| {
+            let cap = (*share != Share::NONE).then_some(Cap {
+                share: *share,
+                term_ms,
+            });
+            Put::Cap(worker.clone(), cap)
+        };
+        LedgerTxn {
+            expects: vec![Expect::Leader, Expect::Ledger(expected)],
+            puts: std::iter::once(Put::Ledger(self.ledger))
+                .chain(part.iter().map(cap))
+                .collect(),
+        }
+    }
+}
+
+impl Reclaim {
+    /// The transaction that takes the grant back. The ledger as observed is put again, so that no division of an older
+    /// snapshot passes.
+    #[must_use]
+    pub fn txn(&self, observed: &Observed) -> LedgerTxn {
+        let mut txn = LedgerTxn {
+            expects: vec![
+                Expect::Leader,
+                Expect::Ack(self.worker.clone(), self.expected_ack),
+            ],
+            puts: vec![
+                Put::Cap(self.worker.clone(), None),
+                Put::Ack(self.worker.clone(), self.lingering),
+            ],
+        };
+        if let Some((ledger, revision)) = observed.ledger {
+            txn.expects.push(Expect::Ledger(Some(revision)));
+            txn.puts.push(Put::Ledger(ledger));
+        }
+        txn
+    }
+}
+
+impl Renewal {
+    /// The transaction by which `worker` confirms what it may use.
+    #[must_use]
+    pub fn txn(&self, worker: &WorkerName) -> LedgerTxn {
+        match self {
+            Self::Renew {
+                expected_cap,
+                expected_runs,
+                ack,
+                ..
+            } => {
+                let cap = Expect::Cap(worker.clone(), Some(*expected_cap));
+                let runs = expected_runs
+                    .iter()
+                    .map(|(job, revision)| Expect::Run(job.clone(), *revision));
+                LedgerTxn {
+                    expects: std::iter::once(cap).chain(runs).collect(),
+                    puts: vec![Put::Ack(worker.clone(), Some(*ack))],
+                }
+            }
+            Self::Release { expected_ack } => LedgerTxn {
+                expects: vec![
+                    Expect::Cap(worker.clone(), None),
+                    Expect::Ack(worker.clone(), Some(*expected_ack)),
+                ],
+                puts: vec![Put::Ack(worker.clone(), None)],
+            },
+        }
+    }
+}
