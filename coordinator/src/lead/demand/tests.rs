@@ -143,3 +143,101 @@ fn a_job_has_demand_only_while_it_is_planned_or_runs() {
     owning.enter(Phase::Planning);
     assert!(demand_of(&owning, fleet(&["w1"])).is_empty());
 }
+
+/// What each worker has queued on the origin and on the cache, at the job's priority.
+fn queued_of(scene: &Scene, members: BTreeMap<WorkerName, Member>) -> Vec<(String, u64)> {
+    let view = View {
+        members,
+        jobs: [(scene.job().clone(), scene.view())].into(),
+        ..View::default()
+    };
+    let mut queued = Vec::new();
+    for (resource, claims) in claims(&view) {
+        for (worker, claim) in claims {
+            let line = format!("{worker} on {resource}");
+            queued.extend(
+                claim
+                    .queued
+                    .values()
+                    .map(|queries| (line.clone(), *queries)),
+            );
+        }
+    }
+    queued
+}
+
+/// A job by a plan of so many full bands, whose 256 partitions these workers own in turns, each having come so far
+/// (in bands).
+fn under_way(bands: u32, owners: &[(&str, u32)]) -> Scene {
+    let plan = PlanSummary {
+        bands,
+        ..scene::plan(u64::from(bands) * BandId::RANKS, scene::coarsest())
+    };
+    let scene = Scene::running(scene::spec(vec![named()]), plan);
+    for (n, (owner, done)) in owners.iter().enumerate() {
+        let state = PartitionState {
+            position: (*done, u64::from(*done) * BandId::RANKS).into(),
+            tally: stoke_core::progress::Tally {
+                warmed: u64::from(*done) * BandId::RANKS / 256,
+                ..Default::default()
+            },
+            ..PartitionState::default()
+        };
+        let mine = (0..256).filter(|p| p % owners.len() == n);
+        let assignment = Assignment {
+            partitions: mine
+                .map(|p| (PartitionId(u16::try_from(p).unwrap()), state.clone()))
+                .collect(),
+            ..Assignment::default()
+        };
+        scene.put(&keys::assignment(scene.job(), &worker(owner)), &assignment);
+    }
+    scene
+}
+
+#[test]
+fn what_is_queued_is_what_is_left_in_batches_and_in_writes() {
+    let scene = under_way(1, &[("w1", 0), ("w2", 0)]);
+    let half = BandId::RANKS / 2;
+    let expected = [
+        ("w1 on origin/shop".to_owned(), half.div_ceil(500)),
+        ("w2 on origin/shop".to_owned(), half.div_ceil(500)),
+        ("w1 on cache/main".to_owned(), half),
+        ("w2 on cache/main".to_owned(), half),
+    ];
+    assert_eq!(queued_of(&scene, fleet(&["w1", "w2"])), expected);
+}
+
+#[test]
+fn whoever_is_more_than_a_band_ahead_of_the_fleet_has_little_queued() {
+    let scene = under_way(10, &[("w1", 0), ("w2", 2), ("w3", 1), ("w4", 0)]);
+    let queued = queued_of(&scene, fleet(&["w1", "w2", "w3", "w4"]));
+    let quarter = BandId::RANKS / 4;
+    let on_cache: Vec<u64> = queued[4..].iter().map(|(_, writes)| *writes).collect();
+    assert_eq!(on_cache, [2 * quarter, 0, quarter, 2 * quarter]);
+}
+
+#[test]
+fn what_several_jobs_have_queued_is_told_apart_by_their_priorities() {
+    let (low, high) = (under_way(1, &[("w1", 0)]), under_way(1, &[("w1", 0)]));
+    high.change_job(|job| job.spec.priority = 7);
+    let view = View {
+        members: fleet(&["w1"]),
+        jobs: [
+            ("low".parse().unwrap(), low.view()),
+            ("high".parse().unwrap(), high.view()),
+        ]
+        .into(),
+        ..View::default()
+    };
+    let claims = claims(&view);
+    let of_cache = &claims[&"cache/main".parse().unwrap()][&worker("w1")];
+    let expected = BTreeMap::from([(0, BandId::RANKS), (7, BandId::RANKS)]);
+    assert_eq!((of_cache.weight, &of_cache.queued), (100, &expected));
+}
+
+#[test]
+fn whoever_plans_may_have_any_number_of_queries() {
+    let queued = queued_of(&planning(vec![named()], &["w1"]), fleet(&["w1"]));
+    assert_eq!(queued, [("w1 on origin/shop".to_owned(), Claim::UNKNOWN)]);
+}
