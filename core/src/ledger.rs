@@ -12,12 +12,14 @@
 mod allocate;
 mod divide;
 mod hold;
+mod mutant;
 mod timing;
 mod txn;
 
 pub use allocate::{Allocator, Change, Division, Observed, Reclaim};
 pub use divide::{Claim, divide, sharers};
 pub use hold::{Grant, Holder, Reading, Renewal, RunSeen};
+pub use mutant::{Mutant, NoSuchMutant};
 pub use timing::{Contradiction, Timing};
 pub use txn::{Expect, LedgerTxn, Put};
 

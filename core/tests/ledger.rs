@@ -257,7 +257,8 @@ fn run(moves: Vec<Move>, timing: Timing) -> Result<World, TestCaseError> {
                 match fate {
                     Fate::Answered => {
                         if world.renew(name, &renewal) {
-                            world.holders.get_mut(name).unwrap().committed(renewal);
+                            let holder = world.holders.get_mut(name).unwrap();
+                            holder.committed(renewal, now);
                         }
                     }
                     Fate::Unanswered => {
@@ -324,7 +325,7 @@ fn run(moves: Vec<Move>, timing: Timing) -> Result<World, TestCaseError> {
             if let Some(renewal) = holder.read(now, &reading)
                 && world.renew(name, &renewal)
             {
-                world.holders.get_mut(name).unwrap().committed(renewal);
+                world.holders.get_mut(name).unwrap().committed(renewal, now);
             }
             world.check()?;
         }

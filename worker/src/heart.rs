@@ -222,7 +222,7 @@ impl Heart {
         metrics.renewed(resource, result, begun.elapsed());
         match outcome {
             Ok(TxnOutcome::Committed(_)) => {
-                holder.committed(renewal);
+                holder.committed(renewal, self.shared.clock.now());
                 tracing::debug!(%resource, share = ?holder.grant().share, "renewed a grant");
                 let origin_places =
                     usize::try_from(holder.grant().share.in_flight).unwrap_or(usize::MAX);

@@ -6,8 +6,9 @@
 //! committed with compares of the leader and of the ledger's revision, and puts the ledger.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use super::{Ack, Cap, Claim, Ledger, Share, Timing, divide};
+use super::{Ack, Cap, Claim, Ledger, Mutant, Share, Timing, divide};
 use crate::names::WorkerName;
 use crate::units::Moment;
 
@@ -46,6 +47,21 @@ impl Observed {
     #[must_use]
     pub fn workers(&self) -> BTreeSet<WorkerName> {
         self.caps.keys().chain(self.acks.keys()).cloned().collect()
+    }
+
+    /// What a division counts as taken: all that is reserved.
+    fn counted(&self, worker: &WorkerName) -> Share {
+        if Mutant::FreeBeforeAck.is_on() {
+            return self.cap(worker);
+        }
+        self.reserved(worker)
+    }
+
+    fn counted_total(&self) -> Share {
+        self.workers()
+            .iter()
+            .map(|worker| self.counted(worker))
+            .sum()
     }
 
     fn cap(&self, worker: &WorkerName) -> Share {
@@ -100,6 +116,9 @@ pub struct Allocator {
     timing: Timing,
     silences: BTreeMap<WorkerName, Silence>,
     rebalanced: Option<Moment>,
+    /// The snapshot of the last division, for [`Mutant::ReuseSnapshot`].
+    #[cfg(feature = "mutants")]
+    divided: Option<Observed>,
 }
 
 /// Shares move only for changes of this part of them or more.
@@ -113,6 +132,8 @@ impl Allocator {
             timing,
             silences: BTreeMap::new(),
             rebalanced: None,
+            #[cfg(feature = "mutants")]
+            divided: None,
         }
     }
 
@@ -126,11 +147,13 @@ impl Allocator {
         claims: &BTreeMap<WorkerName, Claim>,
     ) -> Vec<Change> {
         self.note_silences(now, observed);
-        let reclaims = self.reclaims(now, observed);
+        let reclaims = self.reclaims(now, observed, claims);
         if !reclaims.is_empty() {
             // What they free is for a later snapshot, which shows that it is free.
             return reclaims.into_iter().map(Change::Reclaim).collect();
         }
+        #[cfg(feature = "mutants")]
+        let observed = &self.reused(observed);
         self.division(now, observed, wanted, claims)
             .map(Change::Divide)
             .into_iter()
@@ -160,7 +183,31 @@ impl Allocator {
         }
     }
 
-    fn reclaims(&self, now: Moment, observed: &Observed) -> Vec<Reclaim> {
+    /// With [`Mutant::ReuseSnapshot`], every second division is made from the snapshot of the one before, on the ledger
+    /// that that one made.
+    #[cfg(feature = "mutants")]
+    fn reused(&mut self, observed: &Observed) -> Observed {
+        if !Mutant::ReuseSnapshot.is_on() {
+            return observed.clone();
+        }
+        match self.divided.take() {
+            Some(divided) => Observed {
+                ledger: observed.ledger,
+                ..divided
+            },
+            None => {
+                self.divided = Some(observed.clone());
+                observed.clone()
+            }
+        }
+    }
+
+    fn reclaims(
+        &self,
+        now: Moment,
+        observed: &Observed,
+        claims: &BTreeMap<WorkerName, Claim>,
+    ) -> Vec<Reclaim> {
         let mut reclaims = Vec::new();
         for (worker, silence) in &self.silences {
             let quiet = now.since(silence.since);
@@ -168,6 +215,10 @@ impl Allocator {
             let lingers = ack.is_some_and(|ack| ack.lingering);
             let needed = if lingers {
                 self.timing.statement_timeout
+            } else if Mutant::QuarantineTooShort.is_on() {
+                self.timing.term / 2
+            } else if Mutant::CapsOnLeases.is_on() && !claims.contains_key(worker) {
+                Duration::ZERO
             } else {
                 self.timing.quarantine
             };
@@ -203,7 +254,12 @@ impl Allocator {
         let reserved = observed.reserved_total();
         let current = observed.ledger.map(|(ledger, _)| ledger);
         let target = wanted.target;
-        let ceiling = current.map_or(target, |ledger| target.max(ledger.ceiling.min(reserved)));
+        let ceiling = match current {
+            Some(ledger) if !Mutant::DropCeilingAtOnce.is_on() => {
+                target.max(ledger.ceiling.min(reserved))
+            }
+            _ => target,
+        };
         let ledger = Ledger { ceiling, ..*wanted };
 
         let desired = self.desired_shares(observed, target, claims);
@@ -215,7 +271,7 @@ impl Allocator {
 
         let mut lowered = Vec::new();
         let mut raised = Vec::new();
-        let mut free = target.minus(reserved);
+        let mut free = target.minus(observed.counted_total());
         let mut took_from_the_demanding = false;
         for (worker, desired) in &desired {
             let cap = observed.cap(worker);
@@ -224,7 +280,7 @@ impl Allocator {
             let may_lower = !keeps || (is_worth_a_move(cap, *desired) && may_rebalance);
             let lower = if may_lower { cap.min(*desired) } else { cap };
             took_from_the_demanding |= lower != cap && keeps;
-            let raise = raise_within(observed.reserved(worker), lower, *desired, &mut free);
+            let raise = raise_within(observed.counted(worker), lower, *desired, &mut free);
             if raise == cap {
                 continue;
             }

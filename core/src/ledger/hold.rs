@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Ack, Cap, Share, Timing};
+use super::{Ack, Cap, Mutant, Share, Timing};
 use crate::names::JobName;
 use crate::units::Moment;
 
@@ -120,7 +120,9 @@ impl Holder {
     /// sent, and after the caller has seen to it that [`Holder::grant`] as it is afterwards is obeyed.
     pub fn read(&mut self, now: Moment, reading: &Reading) -> Option<Renewal> {
         let cap = reading.cap.map_or(Share::NONE, |(cap, _)| cap.share);
-        self.grant.share = self.grant.share.min(cap);
+        if !Mutant::SlowDownAfterCommit.is_on() {
+            self.grant.share = self.grant.share.min(cap);
+        }
         let may_query = |job: &JobName| reading.runs.get(job).is_some_and(|run| run.may_query);
         self.grant.permits.retain(|job, _| may_query(job));
 
@@ -152,8 +154,9 @@ impl Holder {
         })
     }
 
-    /// Takes note that a renewal was confirmed. (One that was refused, or of which nothing is known, changes nothing.)
-    pub fn committed(&mut self, renewal: Renewal) {
+    /// Takes note that a renewal was confirmed, by an answer that came at `now`. (One that was refused, or of which nothing
+    /// is known, changes nothing.)
+    pub fn committed(&mut self, renewal: Renewal, now: Moment) {
         let Renewal::Renew {
             expected_runs,
             ack,
@@ -163,9 +166,21 @@ impl Holder {
             ..
         } = renewal
         else {
+            if Mutant::SlowDownAfterCommit.is_on() {
+                self.grant.share = Share::NONE;
+            }
             return;
         };
-        let deadline = noted + term;
+        debug_assert!(
+            noted <= now,
+            "B2: the answer to a renewal came before it was sent"
+        );
+        let from = if Mutant::DeadlineFromResponse.is_on() {
+            now
+        } else {
+            noted
+        };
+        let deadline = from + term;
         self.sequence = ack.sequence;
         self.grant.share = share;
         self.grant.deadline = self.grant.deadline.max(deadline);
@@ -233,7 +248,7 @@ mod tests {
         let renewal = holder
             .read(at(1000), &reading(Some((share, 5)), true))
             .unwrap();
-        holder.committed(renewal);
+        holder.committed(renewal, at(4000));
         holder
     }
 
@@ -244,7 +259,7 @@ mod tests {
             .read(at(1000), &reading(Some((FULL, 5)), true))
             .unwrap();
         assert_eq!(holder.grant().at(at(1000)), Share::NONE);
-        holder.committed(renewal);
+        holder.committed(renewal, at(4000));
         assert_eq!(holder.grant().at(at(1001)), FULL);
     }
 
@@ -291,13 +306,13 @@ mod tests {
             .read(at(2000), &reading(Some((FULL, 5)), false))
             .unwrap();
         assert!(!holder.grant().permits(&job(), at(2000)));
-        holder.committed(renewal);
+        holder.committed(renewal, at(4000));
         assert!(!holder.grant().permits(&job(), at(2001)));
         let renewal = holder
             .read(at(2002), &reading(Some((FULL, 5)), true))
             .unwrap();
         assert!(!holder.grant().permits(&job(), at(2002)));
-        holder.committed(renewal);
+        holder.committed(renewal, at(4000));
         assert!(holder.grant().permits(&job(), at(2003)));
     }
 
@@ -319,7 +334,7 @@ mod tests {
         };
         let mut holder = Holder::new(timing);
         let renewal = holder.read(at(0), &reading(Some((FULL, 5)), true)).unwrap();
-        holder.committed(renewal);
+        holder.committed(renewal, at(4000));
         assert_eq!(holder.grant().at(at(59_999)), FULL);
     }
 
@@ -335,7 +350,7 @@ mod tests {
             panic!()
         };
         assert_eq!((ack.share.in_flight, *share), (3, HALF));
-        holder.committed(renewal);
+        holder.committed(renewal, at(4000));
         assert_eq!(holder.grant().at(at(2001)), HALF);
         assert_eq!(holder.read(at(3000), &busy(None)), None);
     }
@@ -355,7 +370,7 @@ mod tests {
             ..reading(None, true)
         };
         let renewal = holder.read(at(0), &short).unwrap();
-        holder.committed(renewal);
+        holder.committed(renewal, at(4000));
         assert_eq!(holder.grant().at(at(5000)), Share::NONE);
     }
 }

@@ -3,7 +3,7 @@
 //! Every change of a resource's records is one of these, and they are made here, from what the [`Allocator`](super::Allocator)
 //! and the [`Holder`](super::Holder) decided: a driver translates them for its store and adds nothing.
 
-use super::{Ack, Cap, Division, Ledger, Observed, Reclaim, Renewal, Share};
+use super::{Ack, Cap, Division, Ledger, Mutant, Observed, Reclaim, Renewal, Share};
 use crate::names::{JobName, WorkerName};
 
 /// What must hold for a transaction to be applied.
@@ -68,7 +68,7 @@ impl Division {
             Put::Cap(worker.clone(), cap)
         };
         LedgerTxn {
-            expects: vec![Expect::Leader, Expect::Ledger(expected)],
+            expects: fence(expected),
             puts: std::iter::once(Put::Ledger(self.ledger))
                 .chain(part.iter().map(cap))
                 .collect(),
@@ -76,16 +76,23 @@ impl Division {
     }
 }
 
+/// What shows that nobody else decided since: a deposed leader's transaction fails on the one, an older snapshot's on the
+/// other.
+fn fence(ledger: Option<u64>) -> Vec<Expect> {
+    if Mutant::NothingCompared.is_on() {
+        return Vec::new();
+    }
+    vec![Expect::Leader, Expect::Ledger(ledger)]
+}
+
 impl Reclaim {
     /// The transaction that takes the grant back. The ledger as observed is put again, so that no division of an older
     /// snapshot passes.
     #[must_use]
     pub fn txn(&self, observed: &Observed) -> LedgerTxn {
+        let ack = Expect::Ack(self.worker.clone(), self.expected_ack);
         let mut txn = LedgerTxn {
-            expects: vec![
-                Expect::Leader,
-                Expect::Ack(self.worker.clone(), self.expected_ack),
-            ],
+            expects: vec![Expect::Leader, ack],
             puts: vec![
                 Put::Cap(self.worker.clone(), None),
                 Put::Ack(self.worker.clone(), self.lingering),
@@ -94,6 +101,14 @@ impl Reclaim {
         if let Some((ledger, revision)) = observed.ledger {
             txn.expects.push(Expect::Ledger(Some(revision)));
             txn.puts.push(Put::Ledger(ledger));
+        }
+        if Mutant::ReclaimWithoutAck.is_on() {
+            txn.expects
+                .retain(|expect| !matches!(expect, Expect::Ack(..)));
+        }
+        if Mutant::NothingCompared.is_on() {
+            txn.expects
+                .retain(|expect| !matches!(expect, Expect::Leader | Expect::Ledger(_)));
         }
         txn
     }
@@ -114,8 +129,9 @@ impl Renewal {
                 let runs = expected_runs
                     .iter()
                     .map(|(job, revision)| Expect::Run(job.clone(), *revision));
+                let cap = (!Mutant::RenewWithoutCap.is_on()).then_some(cap);
                 LedgerTxn {
-                    expects: std::iter::once(cap).chain(runs).collect(),
+                    expects: cap.into_iter().chain(runs).collect(),
                     puts: vec![Put::Ack(worker.clone(), Some(*ack))],
                 }
             }
