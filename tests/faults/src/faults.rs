@@ -14,8 +14,10 @@ use crate::shop;
 
 /// Who is disturbed, where it is one worker.
 const VICTIM: usize = 0;
-/// How long a disturbance lasts that is to be longer than all that the protocol waits for.
+/// How long a worker stands still so that its grant is long another's.
 const LONG: Duration = QUARANTINE.saturating_mul(2);
+/// How long a worker is cut off: until its grant, which it held for up to T, has been given to others.
+const CUT: Duration = QUARANTINE.saturating_add(Duration::from_secs(2));
 /// How long a worker may stand still without losing its grant.
 const HALF_A_TERM: Duration = Duration::from_millis(2500);
 /// How long a quorum is away: longer than a term, so that everything must stop.
@@ -23,7 +25,7 @@ const WITHOUT_QUORUM: Duration = TERM.saturating_add(Duration::from_secs(3));
 /// How long an election of coordinators takes, with its lease of 5 s; only to know how long a run should be.
 const ELECTION: Duration = Duration::from_secs(7);
 /// How long the target is cut, and the origin slow.
-const FOR_A_WHILE: Duration = Duration::from_secs(10);
+const FOR_A_WHILE: Duration = Duration::from_secs(6);
 
 /// One kind of fault.
 pub(crate) struct Fault {
@@ -104,50 +106,44 @@ pub(crate) const ALL: &[Fault] = &[
     ),
     fault(
         "etcd-cut",
-        "a worker's connections to etcd are refused for 2·Q",
-        LONG,
+        "a worker's connections to etcd are refused for Q + 2 s",
+        CUT,
         |scene| cut_from_etcd(scene, Line::Refused),
     ),
     fault(
         "etcd-requests-lost",
-        "what a worker sends to etcd is lost for 2·Q",
-        LONG,
+        "what a worker sends to etcd is lost for Q + 2 s",
+        CUT,
         |scene| cut_from_etcd(scene, Line::RequestsLost),
     ),
     fault(
         "etcd-answers-lost",
-        "what etcd answers to a worker is lost for 2·Q",
-        LONG,
+        "what etcd answers to a worker is lost for Q + 2 s",
+        CUT,
         |scene| cut_from_etcd(scene, Line::AnswersLost),
     ),
     fault(
         "etcd-black-hole",
-        "a worker and etcd lose all that they send each other for 2·Q",
-        LONG,
+        "a worker and etcd lose all that they send each other for Q + 2 s",
+        CUT,
         |scene| cut_from_etcd(scene, Line::Swallowed),
     ),
     fault(
         "etcd-late",
-        "what a worker and etcd send each other arrives 2·Q late",
-        LONG,
+        "what a worker and etcd send each other is held up for Q + 2 s, and arrives then",
+        CUT,
         |scene| cut_from_etcd(scene, Line::Held),
     ),
     fault(
         "coordinators-cut",
-        "a worker's connections to all coordinators are refused for 2·Q",
-        LONG,
+        "a worker's connections to all coordinators are refused for Q + 2 s",
+        CUT,
         |scene| cut_from_coordinators(scene, Line::Refused),
     ),
     fault(
-        "coordinators-answers-lost",
-        "what coordinators answer to a worker is lost for 2·Q",
-        LONG,
-        |scene| cut_from_coordinators(scene, Line::AnswersLost),
-    ),
-    fault(
         "coordinators-black-hole",
-        "a worker and all coordinators lose all that they send each other for 2·Q",
-        LONG,
+        "a worker and all coordinators lose all that they send each other for Q + 2 s",
+        CUT,
         |scene| cut_from_coordinators(scene, Line::Swallowed),
     ),
     fault(
@@ -182,7 +178,7 @@ pub(crate) const ALL: &[Fault] = &[
     ),
     fault(
         "target-cut",
-        "the target is cut to a tenth for 10 s, and raised",
+        "the target is cut to a tenth for 6 s, and raised",
         FOR_A_WHILE,
         cut_target,
     ),
@@ -200,7 +196,7 @@ pub(crate) const ALL: &[Fault] = &[
     },
     fault(
         "origin-slow",
-        "the database takes ten times as long for 10 s",
+        "the database takes ten times as long for 6 s",
         FOR_A_WHILE,
         |scene| {
             shop::slow(&scene.postgres, true)?;
@@ -228,14 +224,14 @@ fn stop_worker(scene: &Scene, time: Duration) -> Result<Disturbance> {
 
 fn cut_from_etcd(scene: &Scene, line: Line) -> Result<Disturbance> {
     scene.line_to_etcd(VICTIM, line);
-    sleep(LONG);
+    sleep(CUT);
     scene.line_to_etcd(VICTIM, Line::Open);
     Ok(Disturbance::now())
 }
 
 fn cut_from_coordinators(scene: &Scene, line: Line) -> Result<Disturbance> {
     scene.line_to_coordinators(VICTIM, line);
-    sleep(LONG);
+    sleep(CUT);
     scene.line_to_coordinators(VICTIM, Line::Open);
     Ok(Disturbance::now())
 }

@@ -17,15 +17,17 @@ use crate::{job, shop};
 /// How Stoke's connections to PostgreSQL call themselves.
 const APPLICATION: &str = "stoke";
 /// How long the job loads before the fault comes.
-const LEAD: Duration = Duration::from_secs(5);
+const LEAD: Duration = Duration::from_secs(3);
 /// From when on after a fault the ceiling must be used again.
 const SETTLED_AFTER: Duration = QUARANTINE.saturating_mul(2);
 /// How much of a run must be healthy, in percent: from [`SETTLED_AFTER`] the fault on.
 const HEALTHY_LEAST_PERCENT: u64 = 60;
-/// What is planned beyond that, in percent: loading begins slowly, and nobody's share is free at once.
-const SPARE_PERCENT: u64 = 15;
-/// The end of a job that counts for nothing, as there is not work for everybody any more.
-const TAIL: Duration = Duration::from_secs(2);
+/// The part of a run, in percent, in which some workers have run dry: partitions are owned to within 5%, but have more keys or
+/// fewer.
+const UNEVEN_PERCENT: u64 = 8;
+/// How long a worker may have run dry before its share is taken away, and how much of the job's end counts for nothing: there is
+/// not work for everybody any more.
+const TAIL: Duration = Duration::from_secs(3);
 /// How much longer than planned a run may take.
 const LATE_MAX: Duration = Duration::from_secs(120);
 
@@ -118,9 +120,8 @@ fn play(fault: &Fault, scene: &mut Scene) -> Result<(Disturbance, Value, u64)> {
 /// How long a run takes at the full ceiling so that enough of it is healthy.
 fn planned_length(fault_lasts: Duration) -> Duration {
     let unhealthy = LEAD + fault_lasts + SETTLED_AFTER + TAIL;
-    let unhealthy_percent = 100 - HEALTHY_LEAST_PERCENT;
-    let length = unhealthy * 100 / u32::try_from(unhealthy_percent).unwrap_or(1);
-    length * u32::try_from(100 + SPARE_PERCENT).unwrap_or(100) / 100
+    let unhealthy_percent = 100 - HEALTHY_LEAST_PERCENT - UNEVEN_PERCENT;
+    unhealthy * 100 / u32::try_from(unhealthy_percent).unwrap_or(1)
 }
 
 /// When loads came, in order.
@@ -155,7 +156,8 @@ fn judge(fault: &'static Fault, facts: &Facts) -> Row {
         .map(|statement| statement.at_ms)
         .collect();
     times.sort_unstable();
-    let ceilings = ceilings(&facts.history, &format!("origin/{}", shop::ORIGIN));
+    let resource = format!("origin/{}", shop::ORIGIN);
+    let ceilings = ceilings(&facts.history, &resource);
     let fullest = windows::fullest(&times, &ceilings, &facts.disturbance.in_hand);
     if fullest.is_over() {
         failures.push(format!(
@@ -171,15 +173,14 @@ fn judge(fault: &'static Fault, facts: &Facts) -> Row {
         .zip(loads.last())
         .map_or((0, 0), |(a, b)| (*a, *b));
     let over = facts.disturbance.over_ms;
-    let (settled, tail) = (
-        over + millis(SETTLED_AFTER),
-        ended.saturating_sub(millis(TAIL)),
-    );
-    let healthy_percent = tail.saturating_sub(settled) * 100 / (ended - begun).max(1);
+    let settled = over + millis(SETTLED_AFTER);
+    let dry = usage::first_dry(&facts.history, &resource, settled);
+    let demand_ends = dry.unwrap_or(ended).min(ended).saturating_sub(millis(TAIL));
+    let healthy_percent = demand_ends.saturating_sub(settled) * 100 / (ended - begun).max(1);
     if healthy_percent < HEALTHY_LEAST_PERCENT {
         failures.push(format!("only {healthy_percent}% of the run was healthy"));
     }
-    let used = usage::used(&times, CEILING_QPS, settled, tail);
+    let used = usage::used(&times, CEILING_QPS, settled, demand_ends);
     if used.is_none_or(|used| used < usage::USED_LEAST) {
         let percent = used.unwrap_or(0.0) * 100.0;
         failures.push(format!(

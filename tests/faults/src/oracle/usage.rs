@@ -1,4 +1,12 @@
 //! B5: how much of the ceiling is used where nothing is broken, and how soon after a fault.
+//!
+//! It holds while there is demand. Near a job's end one worker after the other runs dry: [`first_dry`] says when the first did,
+//! by what the leader took away. A leader that takes shares away too early gains nothing by that: then too little of the run is
+//! left to be healthy.
+
+use serde_json::Value;
+
+use crate::history::Change;
 
 /// How much of the ceiling must be used, from 2·Q after a fault until the job's end: the bound.
 pub(crate) const USED_LEAST: f64 = 0.95;
@@ -13,6 +21,18 @@ const RECOVERED_LEAST: f64 = 0.95;
 /// Over how long it is looked whether things are as before, in milliseconds: long enough that one statement more or less is
 /// little beside it.
 const RECOVERED_WITHIN_MS: u64 = 2000;
+
+/// When, after `since_ms`, a worker's share was first taken away: as seen, in milliseconds since 1970.
+pub(crate) fn first_dry(history: &[Change], resource: &str, since_ms: u64) -> Option<u64> {
+    let caps = format!("cap/{resource}/");
+    let takes_away = |change: &&Change| {
+        let rate = change.value.as_ref().map(|cap| &cap["share"]["rate_milli"]);
+        change.seen_ms > since_ms
+            && change.key.starts_with(&caps)
+            && rate.and_then(Value::as_u64).unwrap_or(0) == 0
+    };
+    history.iter().find(takes_away).map(|change| change.seen_ms)
+}
 
 /// Statements per ceiling · time, in `[from_ms, until_ms)`; `None` where that is no time. `times` are in order.
 #[expect(clippy::cast_precision_loss, reason = "a few thousand statements")]
@@ -47,7 +67,30 @@ fn between(times: &[u64], from_ms: u64, until_ms: u64) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn a_worker_is_dry_when_its_share_is_taken_away_and_not_when_it_is_smaller() {
+        let cap = |seen_ms, worker: &str, rate: Option<u64>| Change {
+            revision: 1,
+            seen_ms,
+            key: format!("cap/origin/shop/{worker}"),
+            value: rate.map(|rate| json!({"v": 1, "share": {"rate_milli": rate}})),
+        };
+        let history = [
+            cap(10, "a", None),
+            cap(20, "b", Some(4000)),
+            cap(30, "b", None),
+            cap(40, "c", Some(0)),
+        ];
+        assert_eq!(first_dry(&history, "origin/shop", 0), Some(10));
+        assert_eq!(first_dry(&history, "origin/shop", 10), Some(30));
+        assert_eq!(first_dry(&history, "origin/shop", 30), Some(40));
+        assert_eq!(first_dry(&history, "origin/shop", 40), None);
+        assert_eq!(first_dry(&history, "origin/other", 0), None);
+    }
 
     /// Statements of `qps` a second over this time.
     fn steady(qps: u64, from_ms: u64, until_ms: u64) -> Vec<u64> {
