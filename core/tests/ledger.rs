@@ -512,3 +512,49 @@ fn what_is_free_is_given_though_another_keeps_a_little_more_than_its_part() {
     };
     assert_eq!(division.caps, [(first, share(3901))]);
 }
+
+/// A dead worker's membership ends some time after its last ack, and its cap with it: others had its share only a quarantine
+/// after that, which is later than 2·Q where the membership was slow to end.
+#[test]
+fn a_cap_that_is_taken_away_does_not_begin_a_dead_workers_quarantine_anew() {
+    let timing = Timing::default();
+    let name: WorkerName = "w".parse().unwrap();
+    let share = Share {
+        rate_milli: 4000,
+        burst: 2,
+        in_flight: 4,
+    };
+    let ledger = Ledger {
+        target: share,
+        ceiling: share,
+        configured: share,
+    };
+    let (cap, ack) = (
+        Cap {
+            share,
+            term_ms: 5000,
+        },
+        Ack {
+            share,
+            sequence: 1,
+            lingering: false,
+        },
+    );
+    let mut observed = Observed {
+        ledger: Some((ledger, 1)),
+        caps: BTreeMap::from([(name.clone(), (cap, 2))]),
+        acks: BTreeMap::from([(name.clone(), (ack, 3))]),
+    };
+    let mut allocator = Allocator::new(timing);
+    let start = Moment::from_nanos(0);
+    let nobody = BTreeSet::new();
+    allocator.step(start, &observed, &ledger, &nobody);
+    observed.caps.clear();
+    let gone = start + timing.quarantine / 2;
+    allocator.step(gone, &observed, &ledger, &nobody);
+    let changes = allocator.step(start + timing.quarantine, &observed, &ledger, &nobody);
+    assert!(
+        matches!(&changes[..], [Change::Reclaim(reclaim)] if reclaim.worker == name),
+        "{changes:?}"
+    );
+}

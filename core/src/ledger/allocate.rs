@@ -172,14 +172,12 @@ impl Allocator {
                 ack,
                 since: now,
             });
-            // A cap that is put again and again must not keep a dead worker alive; its first one starts the clock.
-            if silence.ack != ack || silence.cap.is_none() != cap.is_none() {
-                *silence = Silence {
-                    cap,
-                    ack,
-                    since: now,
-                };
+            // A cap that is put again and again, or taken away, must not keep a dead worker alive; its first one starts the
+            // clock.
+            if silence.ack != ack || (silence.cap.is_none() && cap.is_some()) {
+                silence.since = now;
             }
+            (silence.cap, silence.ack) = (cap, ack);
         }
     }
 

@@ -1,19 +1,42 @@
-//! A network that can be slow: passes bytes on to a port of this machine, each piece of an answer later than it came.
+//! A network that can be slow, or cut: passes bytes on to a port of this machine, for each client process as it is told.
 
+mod line;
+mod owner;
+
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
-use std::sync::Arc;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+pub use self::line::Line;
+use self::line::{Connection, Direction};
+
 /// Passes on until this process ends; connections end with either side's.
 #[derive(Debug)]
 pub struct Forwarder {
     port: u16,
-    delay_ms: Arc<AtomicU64>,
+    roads: Arc<Roads>,
+}
+
+/// What all connections of a forwarder share.
+#[derive(Debug, Default)]
+struct Roads {
+    delay_ms: AtomicU64,
+    rules: Mutex<Rules>,
+}
+
+#[derive(Debug, Default)]
+struct Rules {
+    for_all: Line,
+    /// By process id; these go before what is for all.
+    for_one: BTreeMap<u32, Line>,
+    /// By the client's address; those that have ended leave.
+    connections: BTreeMap<SocketAddr, Arc<Connection>>,
 }
 
 impl Forwarder {
@@ -24,17 +47,17 @@ impl Forwarder {
     pub fn to(server: u16) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("listening")?;
         let port = listener.local_addr().context("asking for the port")?.port();
-        let delay_ms = Arc::new(AtomicU64::new(0));
-        let delay = Arc::clone(&delay_ms);
+        let roads = Arc::new(Roads::default());
+        let shared = Arc::clone(&roads);
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 // Where the server is away, the connection just ends.
                 if let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, server)) {
-                    let _ = join(&client, &server, &delay);
+                    let _ = join(client, server, &shared);
                 }
             }
         });
-        Ok(Self { port, delay_ms })
+        Ok(Self { port, roads })
     }
 
     /// Where it listens, on 127.0.0.1.
@@ -46,27 +69,82 @@ impl Forwarder {
     /// From now on answers are so late.
     pub fn delay(&self, time: Duration) {
         let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        self.delay_ms.store(millis, Ordering::SeqCst);
+        self.roads.delay_ms.store(millis, Ordering::SeqCst);
+    }
+
+    /// From now on the line is so for all clients but those of [`set_for`](Self::set_for): for connections that there are,
+    /// and for new ones.
+    pub fn set(&self, line: Line) {
+        let mut rules = self.roads.rules();
+        rules.for_all = line;
+        rules.apply();
+    }
+
+    /// From now on the line is so for this client process, which must be one of this user's.
+    pub fn set_for(&self, pid: u32, line: Line) {
+        let mut rules = self.roads.rules();
+        rules.for_one.insert(pid, line);
+        rules.apply();
     }
 }
 
-fn join(client: &TcpStream, server: &TcpStream, delay: &Arc<AtomicU64>) -> std::io::Result<()> {
+impl Roads {
+    fn rules(&self) -> MutexGuard<'_, Rules> {
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Rules {
+    fn line_of(&self, client: SocketAddr) -> Line {
+        // Asked only where somebody is treated apart: it reads a good part of /proc.
+        let owned_by = |pid: &u32| owner::owns(*pid, client);
+        let own = self.for_one.iter().find(|(pid, _)| owned_by(pid));
+        own.map_or(self.for_all, |(_, line)| *line)
+    }
+
+    fn apply(&mut self) {
+        self.connections
+            .retain(|_, connection| !connection.has_ended());
+        for (client, connection) in &self.connections {
+            connection.set(self.line_of(*client));
+        }
+    }
+}
+
+fn join(client: TcpStream, server: TcpStream, roads: &Arc<Roads>) -> std::io::Result<()> {
+    let address = client.peer_addr()?;
+    let connection = {
+        // Under the lock, so that no change of a rule passes between the look and the entry.
+        let mut rules = roads.rules();
+        let line = rules.line_of(address);
+        let connection = Arc::new(Connection::new(&client, &server, line)?);
+        rules.connections.insert(address, Arc::clone(&connection));
+        connection
+    };
     let (from, to) = (client.try_clone()?, server.try_clone()?);
-    thread::spawn(move || pass_on(from, to, &AtomicU64::new(0)));
-    let (from, to, delay) = (server.try_clone()?, client.try_clone()?, Arc::clone(delay));
-    thread::spawn(move || pass_on(from, to, &delay));
+    let (there, late) = (Arc::clone(&connection), Arc::clone(roads));
+    thread::spawn(move || pass_on(from, to, Direction::ToServer, &there, &late));
+    let (back, late) = (connection, Arc::clone(roads));
+    thread::spawn(move || pass_on(server, client, Direction::ToClient, &back, &late));
     Ok(())
 }
 
-fn pass_on(mut from: TcpStream, mut to: TcpStream, delay_ms: &AtomicU64) {
+fn pass_on(
+    mut from: TcpStream,
+    mut to: TcpStream,
+    direction: Direction,
+    connection: &Connection,
+    roads: &Roads,
+) {
     let mut bytes = [0; 16 * 1024];
     while let Ok(length @ 1..) = from.read(&mut bytes) {
-        // The delay is what this is for; nobody waits for it in vain.
-        thread::sleep(Duration::from_millis(delay_ms.load(Ordering::SeqCst)));
-        if to.write_all(&bytes[..length]).is_err() {
+        if direction == Direction::ToClient {
+            // The delay is what this is for; nobody waits for it in vain.
+            thread::sleep(Duration::from_millis(roads.delay_ms.load(Ordering::SeqCst)));
+        }
+        if connection.lets_through(direction) && to.write_all(&bytes[..length]).is_err() {
             break;
         }
     }
-    let _ = from.shutdown(Shutdown::Both);
-    let _ = to.shutdown(Shutdown::Both);
+    connection.end();
 }

@@ -36,7 +36,7 @@ mod wait;
 pub use certificates::{Authority, Pair, ServerTls};
 pub use dir::{ServerDir, keep_servers};
 pub use etcd::{Etcd, EtcdCluster};
-pub use forwarder::Forwarder;
+pub use forwarder::{Forwarder, Line};
 pub use ports::free_port;
 pub use postgres::Postgres;
 pub use postgres::statements::{Statement, peak_in_a_second};

@@ -1,0 +1,109 @@
+//! The data: items in PostgreSQL, and what Redis must have of them in the end.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use stoke_harness::{Postgres, Redis};
+
+/// What the database is called.
+pub(crate) const ORIGIN: &str = "shop";
+/// Keys that one query loads: few, so that few keys make a long run.
+pub(crate) const BATCH_KEYS: u64 = 20;
+/// How long the database takes for a query, in milliseconds.
+const USUAL_MS: u64 = 30;
+/// How long it takes when it is slow: ten times as long.
+const SLOW_MS: u64 = 10 * USUAL_MS;
+/// What a statement that loads has in it, and none that reads keys.
+const LOADS: &str = "paced()";
+/// How many keys Redis is asked for at once.
+const ASKED_AT_ONCE: usize = 1000;
+
+/// Makes so many items. Each query of the loader takes as long as the table `pace` says.
+pub(crate) fn fill(postgres: &Postgres, items: u64) -> Result<()> {
+    let sql = format!(
+        "CREATE TABLE items (id bigint PRIMARY KEY, name text, price numeric(10,2), tags text[]);
+         INSERT INTO items SELECT id, 'item ' || id, id * 1.25, ARRAY['a', 'b' || id] FROM generate_series(1, {items}) AS id;
+         CREATE TABLE pace (seconds float8);
+         INSERT INTO pace VALUES ({});
+         CREATE FUNCTION {LOADS} RETURNS boolean VOLATILE LANGUAGE plpgsql AS
+           $$ BEGIN PERFORM pg_sleep(seconds) FROM pace; RETURN true; END $$;
+         ANALYZE;",
+        seconds(USUAL_MS)
+    );
+    postgres.psql("postgres", &sql)?;
+    Ok(())
+}
+
+/// From now on each query takes ten times as long, or as long as usual again.
+pub(crate) fn slow(postgres: &Postgres, slow: bool) -> Result<()> {
+    let millis = if slow { SLOW_MS } else { USUAL_MS };
+    postgres.psql(
+        "postgres",
+        &format!("UPDATE pace SET seconds = {}", seconds(millis)),
+    )?;
+    Ok(())
+}
+
+fn seconds(millis: u64) -> String {
+    format!("{}.{:03}", millis / 1000, millis % 1000)
+}
+
+/// What a worker's configuration says of database, cache and loader.
+pub(crate) fn catalog(postgres: &Postgres, cache: &Redis) -> String {
+    format!(
+        r#"
+        [origins.{ORIGIN}]
+        url = "{origin}"
+        [caches.main]
+        urls = ["{cache}"]
+        [loaders.item]
+        origin = "{ORIGIN}"
+        query = "SELECT * FROM items WHERE id IN (:keys) AND (SELECT {LOADS})"
+        key = "item:{{key}}"
+        ttl = "1h"
+        batch-keys = {BATCH_KEYS}
+        [sources.popular]
+        origin = "{ORIGIN}"
+        query = "SELECT id AS key, 1000000 / id AS priority FROM items ORDER BY id"
+        "#,
+        origin = postgres.url("postgres"),
+        cache = cache.url(),
+    )
+}
+
+/// Whether a statement loads items, as the log has it.
+pub(crate) fn is_load(statement: &str) -> bool {
+    statement.contains(LOADS)
+}
+
+/// How many items are missing in Redis, or have there what is not in PostgreSQL.
+pub(crate) fn lost(postgres: &Postgres, cache: &Redis) -> Result<u64> {
+    let rows = postgres.psql(
+        "postgres",
+        "SELECT id || ' ' || row_to_json(items) FROM items",
+    )?;
+    let mut wanted = BTreeMap::new();
+    for line in rows.lines() {
+        let (id, row) = line.split_once(' ').context("reading the items")?;
+        let row: Value = serde_json::from_str(row).context("reading an item")?;
+        wanted.insert(id.to_owned(), row);
+    }
+    ensure!(!wanted.is_empty(), "there are no items");
+    let mut connection = redis::Client::open(cache.url())?.get_connection()?;
+    let mut lost = 0;
+    let ids: Vec<&String> = wanted.keys().collect();
+    for ids in ids.chunks(ASKED_AT_ONCE) {
+        let mut ask = redis::cmd("MGET");
+        ids.iter().for_each(|id| {
+            ask.arg(format!("item:{id}"));
+        });
+        let found: Vec<Option<String>> = ask.query(&mut connection).context("asking Redis")?;
+        let right = |(id, found): &(&&String, Option<String>)| {
+            let found = found.as_deref().map(serde_json::from_str::<Value>);
+            matches!(found, Some(Ok(value)) if Some(&value) == wanted.get(**id))
+        };
+        lost += ids.iter().zip(found).filter(|pair| !right(pair)).count() as u64;
+    }
+    Ok(lost)
+}
