@@ -188,26 +188,31 @@ impl Lead {
         self.unreadable = found.into_iter().map(|(error, _)| error).collect();
     }
 
-    /// Whether nothing may be granted for now: the store's revision went back, or its id changed, so that workers may
-    /// hold grants that it knows nothing of. They end within the quarantine, whose clocks all begin anew.
+    /// Whether nothing may be granted for now: the store was restored from a backup, so that workers may hold grants that it
+    /// knows nothing of. They end within the quarantine, whose clocks all begin anew.
     fn waits_for_restored_store(&mut self, view: &View, now: Moment) -> bool {
         let mut sightings = self
             .shared
             .sightings
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let is_same = sightings
-            .last
-            .is_none_or(|(id, revision)| id == view.read_at.0 && revision <= view.read_at.1);
-        sightings.last = Some(view.read_at);
-        if !is_same {
+        if let Err(restored) = sightings.look(view) {
+            let quarantine = self.shared.settings.timing.quarantine;
             tracing::error!(
-                "the store was restored: nothing is granted before all old grants are certainly over"
+                why = %restored,
+                ?quarantine,
+                "the store was restored from a backup: nothing is granted until old grants are certainly over"
             );
             self.allocators.clear();
-            sightings.restored_until = Some(now + self.shared.settings.timing.quarantine);
+            sightings.restored_until = Some(now + quarantine);
         }
-        sightings.restored_until.is_some_and(|until| now < until)
+        let waits = sightings.restored_until.is_some_and(|until| now < until);
+        if !waits && sightings.restored_until.take().is_some() {
+            tracing::info!(
+                "grants of before the store was restored are over: budgets are shared again"
+            );
+        }
+        waits
     }
 
     /// The members that can have a share of each budget that the job takes; the others stand by, and own nothing.

@@ -523,12 +523,9 @@ fn a_cap_that_is_taken_away_does_not_begin_a_dead_workers_quarantine_anew() {
         rate_milli: 4000,
         burst: 2,
         in_flight: 4,
+        rows: Share::ANY_ROWS,
     };
-    let ledger = Ledger {
-        target: share,
-        ceiling: share,
-        configured: share,
-    };
+    let ledger = Ledger::new(share);
     let (cap, ack) = (
         Cap {
             share,
@@ -547,7 +544,7 @@ fn a_cap_that_is_taken_away_does_not_begin_a_dead_workers_quarantine_anew() {
     };
     let mut allocator = Allocator::new(timing);
     let start = Moment::from_nanos(0);
-    let nobody = BTreeSet::new();
+    let nobody = BTreeMap::new();
     allocator.step(start, &observed, &ledger, &nobody);
     observed.caps.clear();
     let gone = start + timing.quarantine / 2;

@@ -53,6 +53,21 @@ mod tests {
         assert_eq!(rate_or_none("0/s"), Ok(0.0));
         assert_eq!(rate_or_none("2.5"), Ok(2.5));
         assert_eq!(rate_or_none("200/s"), Ok(200.0));
-        assert!(rate_or_none("-1").is_err() && rate_or_none("fast").is_err());
+        assert_eq!(rate_or_none("1e9"), Ok(1e9));
+        for absurd in [
+            "-1",
+            "-0.5/s",
+            "fast",
+            "NaN",
+            "inf",
+            "-inf",
+            "1e10",
+            "1e400",
+            "1e-9",
+            "",
+            "200/fortnight",
+        ] {
+            assert!(rate_or_none(absurd).is_err(), "{absurd}");
+        }
     }
 }

@@ -68,9 +68,16 @@ impl CoordinatorConfig {
         let plan_store = file
             .required("plan-store", "plan-store = \"DIRECTORY\"")
             .and_then(|item| item.path());
-        let leader_ttl = shared::whole_seconds(file, "leader-ttl");
+        let said_ttl = file.optional("leader-ttl");
+        let leader_ttl =
+            shared::whole_seconds(said_ttl.as_ref()).map(|ttl| ttl.unwrap_or(LEADER_TTL));
         let etcd = shared::etcd(file);
-        let timing = shared::timing(file);
+        let times = shared::timing(file);
+        let fitting = etcd.zip(times.as_ref()).zip(leader_ttl);
+        let etcd = fitting.and_then(|((etcd, times), time)| {
+            let (key, said) = ("leader-ttl", said_ttl.as_ref());
+            etcd.fitting(times, &shared::Ttl { key, said, time })
+        });
         let telemetry = shared::telemetry(file);
         let budgets = budgets(file);
         let listen = listen?;
@@ -85,8 +92,8 @@ impl CoordinatorConfig {
                 name: name?.to_string(),
                 address: advertise?,
                 budgets: budgets?,
-                timing: timing?.0,
-                leader_ttl: leader_ttl?.unwrap_or(LEADER_TTL),
+                timing: times?.timing,
+                leader_ttl: leader_ttl?,
             },
         })
     }

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use super::reader::{Item, Table};
 
-pub(super) use etcd::etcd;
+pub(super) use etcd::{Ttl, etcd};
 pub(super) use telemetry::telemetry;
-pub(super) use timing::timing;
+pub(super) use timing::{Times, timing};
 pub(super) use tls::tls;
 
 /// The longest timeout: PostgreSQL counts milliseconds in 32 bits.
@@ -52,8 +52,8 @@ pub(super) fn password(table: &Table<'_>) -> Option<Option<String>> {
 }
 
 /// How long a process that vanished counts as alive: whole seconds, as etcd's leases have them.
-pub(super) fn whole_seconds(file: &Table<'_>, key: &'static str) -> Option<Option<Duration>> {
-    let Some(item) = file.optional(key) else {
+pub(super) fn whole_seconds(item: Option<&Item<'_>>) -> Option<Option<Duration>> {
+    let Some(item) = item else {
         return Some(None);
     };
     let ttl = item.duration(Duration::from_secs(1)..=TTL_MAX)?;
@@ -88,3 +88,6 @@ fn same(one: SocketAddr, other: SocketAddr) -> bool {
     let everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
     one.port() != 0 && one.port() == other.port() && (everywhere || one.ip() == other.ip())
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::time::Duration;
 
-use stoke_core::ledger::Timing;
 use stoke_core::names::{NAME_LENGTH_MAX, WorkerName};
 use stoke_core::ring::Weight;
 use stoke_store::etcd::EtcdConfig;
@@ -57,14 +56,21 @@ impl WorkerConfig {
             None => Some(Weight::default()),
         };
         let zone = file.optional("zone").map(|item| item.short(ZONE_MAX));
-        let member_ttl = shared::whole_seconds(file, "member-ttl");
+        let said_ttl = file.optional("member-ttl");
+        let member_ttl =
+            shared::whole_seconds(said_ttl.as_ref()).map(|ttl| ttl.unwrap_or(MEMBER_TTL));
         let http_listen = shared::http_listen(file, None);
         let etcd = shared::etcd(file);
-        let timing = shared::timing(file);
+        let times = shared::timing(file);
+        let fitting = etcd.zip(times.as_ref()).zip(member_ttl);
+        let etcd = fitting.and_then(|((etcd, times), time)| {
+            let (key, said) = ("member-ttl", said_ttl.as_ref());
+            etcd.fitting(times, &shared::Ttl { key, said, time })
+        });
         let telemetry = shared::telemetry(file);
         let found = catalog(file);
-        if let (Some(found), Some((timing, said))) = (&found, &timing) {
-            statements_end(found, timing, said.as_ref());
+        if let (Some(found), Some(times)) = (&found, &times) {
+            statements_end(found, times);
         }
         Some(Self {
             etcd: etcd?,
@@ -75,8 +81,8 @@ impl WorkerConfig {
                 name: name?.to_string(),
                 weight: weight?,
                 zone: shared::all_or_none(zone)?.unwrap_or_default(),
-                member_ttl: member_ttl?.unwrap_or(MEMBER_TTL),
-                timing: timing?.0,
+                member_ttl: member_ttl?,
+                timing: times?.timing,
                 catalog: found?.catalog,
             },
         })
@@ -97,7 +103,8 @@ fn name(item: &Item<'_>) -> Option<WorkerName> {
 }
 
 /// Notes which origins' statements may run on when a dead worker's count as ended.
-fn statements_end(found: &Found<'_>, timing: &Timing, said: Option<&Item<'_>>) {
+fn statements_end(found: &Found<'_>, times: &shared::Times<'_>) {
+    let (timing, said) = (&times.timing, times.statement_timeout.as_ref());
     for origin in found.catalog.origins.values() {
         if origin.statement_timeout <= timing.statement_timeout {
             continue;

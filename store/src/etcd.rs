@@ -19,7 +19,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use etcd_client::{Client, ConnectOptions, GetOptions, KvClient, LeaseClient, TxnOp, WatchClient};
+use etcd_client::{
+    Client, ConnectOptions, Error, GetOptions, KvClient, LeaseClient, TxnOp, WatchClient,
+};
 
 use self::call::Calls;
 pub use self::config::{EtcdConfig, Password, Tls};
@@ -52,11 +54,11 @@ pub struct EtcdStore {
 }
 
 impl EtcdStore {
-    /// Connects, and reads once to be sure that the store answers.
+    /// Connects, and makes sure that the store answers, and lets this user read and write Stoke's keys.
     ///
     /// # Errors
     /// [`StoreError::Unreachable`] where none answers within the deadline or TLS does not come about,
-    /// [`StoreError::Rejected`] where the configuration or the password is wrong.
+    /// [`StoreError::Rejected`] where the configuration or the password is wrong, or the user lacks a permission.
     pub async fn connect(config: EtcdConfig) -> Result<Self, StoreError> {
         config.check()?;
         let options = ConnectOptions::new()
@@ -77,8 +79,41 @@ impl EtcdStore {
         };
         let client = call::connect(&config.endpoints, options, config.timeout, &at).await?;
         let store = Self::over(client, config.prefix, config.timeout, at);
-        store.read(&[]).await?;
+        store.ask_permission().await?;
         Ok(store)
+    }
+
+    /// Asks for all that this user must be allowed to do, so that a role that lacks it is told of at once, and not as
+    /// something that fails again and again.
+    async fn ask_permission(&self) -> Result<(), StoreError> {
+        let asks = [
+            (
+                "reading below the prefix of Stoke's keys",
+                etcd_client::Txn::new().and_then([self.names.count()]),
+            ),
+            (
+                "asking whether its prefix may be written to",
+                self.names.never(),
+            ),
+        ];
+        for (doing, request) in asks {
+            let asked = self.calls.call(doing, Call::Read, || {
+                let (mut kv, request) = (self.kv.clone(), request.clone());
+                async move {
+                    match kv.txn(request).await {
+                        // A full etcd is waited for, like one that is away.
+                        Err(Error::GRpcStatus(status))
+                            if status.code() == tonic::Code::ResourceExhausted =>
+                        {
+                            Ok(())
+                        }
+                        answer => answer.map(|_| ()),
+                    }
+                }
+            });
+            asked.await?;
+        }
+        Ok(())
     }
 
     fn over(client: Client, prefix: String, timeout: Duration, at: Arc<str>) -> Self {

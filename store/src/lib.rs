@@ -15,6 +15,7 @@ use bytes::Bytes;
 
 mod backoff;
 pub mod clock;
+pub mod continuity;
 pub mod election;
 pub mod etcd;
 pub mod ledger;

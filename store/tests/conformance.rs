@@ -30,6 +30,8 @@ mod compaction;
 mod election;
 #[path = "conformance/election_faults.rs"]
 mod election_faults;
+#[path = "conformance/etcd_auth.rs"]
+mod etcd_auth;
 #[path = "conformance/etcd_faults.rs"]
 mod etcd_faults;
 #[path = "conformance/etcd_trouble.rs"]

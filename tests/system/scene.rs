@@ -32,6 +32,8 @@ pub struct Scene {
     cache_writes: Option<u32>,
     /// A database and a Redis beside them, which all workers know as `beside`.
     beside: Option<(String, String)>,
+    /// Lines of `[etcd]`, beside the endpoints.
+    etcd_access: String,
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -55,6 +57,14 @@ impl Scene {
     /// One coordinator, on this etcd.
     pub fn start_on(etcd: Etcd, qps: u32) -> Self {
         Self::start_as(|| etcd, 1, qps, None, None)
+    }
+
+    /// So many coordinators, on an etcd that all get into by these lines of `[etcd]`.
+    pub fn start_guarded(etcd: Etcd, access: &str, coordinators: usize, qps: u32) -> Self {
+        let mut scene = Self::start_as(|| etcd, 0, qps, None, None);
+        access.clone_into(&mut scene.etcd_access);
+        scene.add_processes(coordinators);
+        scene
     }
 
     /// One coordinator, with a second origin and a second cache, both called `beside`, and the same budget for the
@@ -82,11 +92,18 @@ impl Scene {
             qps,
             cache_writes,
             beside,
+            etcd_access: String::new(),
             _alone: alone,
         };
-        (1..=coordinators).for_each(|n| scene.add_coordinator(n));
-        (1..=3).for_each(|n| scene.add_worker(n));
+        if coordinators > 0 {
+            scene.add_processes(coordinators);
+        }
         scene
+    }
+
+    fn add_processes(&mut self, coordinators: usize) {
+        (1..=coordinators).for_each(|n| self.add_coordinator(n));
+        (1..=3).for_each(|n| self.add_worker(n));
     }
 
     fn add_coordinator(&mut self, n: usize) {
@@ -99,6 +116,7 @@ impl Scene {
             leader-ttl = "2s"
             [etcd]
             endpoints = ["{etcd}"]
+            {access}
             [budgets."origin/shop"]
             qps = {qps}
             {cache}
@@ -112,6 +130,7 @@ impl Scene {
             }),
             plans = self.plans.path().display(),
             etcd = self.etcd.endpoint(),
+            access = self.etcd_access,
             qps = self.qps,
         );
         let program = stoke("coordinator", &config);
@@ -135,6 +154,7 @@ impl Scene {
             allow-files-in-jobs = true
             [etcd]
             endpoints = ["{etcd}"]
+            {access}
             [origins.shop]
             url = "{postgres}"
             [caches.main]
@@ -154,6 +174,7 @@ impl Scene {
                 )
             }),
             etcd = self.etcd.endpoint(),
+            access = self.etcd_access,
             postgres = self.postgres.url("postgres"),
             urls = urls.join(", "),
         );

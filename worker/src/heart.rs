@@ -5,6 +5,7 @@
 //! `core::ledger::Holder`, what is worked on by the assignments; the heart only carries both out.
 
 mod reading;
+mod standstill;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,15 +16,18 @@ use stoke_core::job::Phase;
 use stoke_core::ledger::{Holder, Reading, RunSeen};
 use stoke_core::names::{JobName, Resource};
 use stoke_core::records::{PlanningTask, keys};
+use stoke_store::continuity::Restored;
 use stoke_store::record::RecordError;
 use stoke_store::wake::Wakeups;
-use stoke_store::{Keys, Op, Revision, StoreError, Txn, TxnOutcome};
+use stoke_store::{Keys, Op, StoreError, Txn, TxnOutcome};
 use tokio_util::sync::CancellationToken;
 
 use crate::gate::Allowed;
 use crate::job::{JobRun, TaskRun};
+use crate::trouble::Cause;
 use crate::worker::Shared;
 use reading::{Mine, Records};
+use standstill::Standstill;
 
 /// How long a run may take to end what is in flight and to write its last checkpoint when the worker stops.
 const LEAVE_MAX: Duration = Duration::from_secs(10);
@@ -37,8 +41,8 @@ pub(crate) enum BeatError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Record(#[from] RecordError),
-    #[error("the store is not the one that granted: its revision went back, or its id changed")]
-    Restored,
+    #[error("the coordination store was restored from a backup: all queries stop")]
+    Restored(#[from] Restored),
 }
 
 /// The heart of a worker.
@@ -48,20 +52,20 @@ pub(crate) struct Heart {
     runs: BTreeMap<JobName, JobRun>,
     /// The tasks of planning that it is at.
     tasks: BTreeMap<(JobName, PlanningTask), TaskRun>,
-    /// The store's id and the last revision seen.
-    seen: Option<(u64, Revision)>,
+    standstill: Standstill,
 }
 
 impl Heart {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         let holder = |resource: &Resource| (resource.clone(), Holder::new(shared.timing));
         let holders = shared.gates.keys().map(holder).collect();
+        let standstill = Standstill::new(shared.name.clone(), shared.timing.quarantine);
         Self {
             shared,
             holders,
             runs: BTreeMap::new(),
             tasks: BTreeMap::new(),
-            seen: None,
+            standstill,
         }
     }
 
@@ -100,8 +104,13 @@ impl Heart {
                     self.stop_everything().await;
                     return Err(error);
                 }
-                Err(BeatError::Restored) => {
-                    tracing::error!("the store is not the one that granted: stopping all queries");
+                Err(BeatError::Restored(restored)) => {
+                    let quarantine = self.shared.timing.quarantine;
+                    tracing::error!(
+                        why = %restored,
+                        ?quarantine,
+                        "the store was restored from a backup: all queries stop until old grants are certainly over"
+                    );
                     self.forget_grants();
                 }
                 Err(BeatError::Store(error)) => {
@@ -127,14 +136,18 @@ impl Heart {
     async fn once(&mut self) -> Result<(), BeatError> {
         let resources: Vec<Resource> = self.holders.keys().cloned().collect();
         let mut records = reading::read(&self.shared, &resources).await?;
-        self.check_same_store(&records)?;
+        self.standstill.look(self.shared.clock.now(), &records)?;
+        if self.stands_still(&records) {
+            self.work(records);
+            return Ok(());
+        }
         for resource in &resources {
             for _ in 0..RENEWALS_MAX {
                 if self.renew(resource, &records).await? {
                     break;
                 }
                 records = reading::read(&self.shared, &resources).await?;
-                self.check_same_store(&records)?;
+                self.standstill.look(self.shared.clock.now(), &records)?;
             }
         }
         self.shared.health.beat_done(records.is_member);
@@ -142,18 +155,19 @@ impl Heart {
         Ok(())
     }
 
-    /// A revision that went back, or another id, is another store: nothing it says was promised to the others.
-    fn check_same_store(&mut self, records: &Records) -> Result<(), BeatError> {
-        let now = (records.cluster_id, records.revision);
-        let is_same = self
-            .seen
-            .is_none_or(|(id, revision)| id == now.0 && revision <= now.1);
-        self.seen = Some(now);
-        if is_same {
-            Ok(())
-        } else {
-            Err(BeatError::Restored)
-        }
+    /// Whether nothing is renewed because the store was restored; its jobs are told why.
+    fn stands_still(&mut self, records: &Records) -> bool {
+        let troubles = &self.shared.troubles;
+        let Some(restored) = self.standstill.lasts(self.shared.clock.now()) else {
+            troubles.clear_of_all(Cause::Store);
+            return false;
+        };
+        let mine = records.jobs.iter().filter(|(_, mine)| mine.is_held());
+        let why = format!(
+            "the coordination store was restored from a backup ({restored}): no queries until old grants are over"
+        );
+        mine.for_each(|(job, _)| troubles.note(job, Cause::Store, why.as_str()));
+        true
     }
 
     /// Renews the grant of one resource. `false`: it was refused, something has changed.
@@ -221,7 +235,8 @@ impl Heart {
         let metrics = &self.shared.metrics;
         metrics.renewed(resource, result, begun.elapsed());
         match outcome {
-            Ok(TxnOutcome::Committed(_)) => {
+            Ok(TxnOutcome::Committed(revision)) => {
+                self.standstill.acked(resource, revision);
                 holder.committed(renewal, self.shared.clock.now());
                 tracing::debug!(%resource, share = ?holder.grant().share, "renewed a grant");
                 let origin_places =

@@ -20,6 +20,8 @@ const JOBS_MAX: usize = 100;
 /// What is in trouble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Cause {
+    /// The coordination store.
+    Store,
     /// A task of planning.
     Planning(PlanningTask),
     /// The stream of entries from the coordinators.
@@ -60,6 +62,14 @@ impl Troubles {
                 all.remove(job);
             }
         }
+    }
+
+    /// It is in no job's way any more.
+    pub(crate) fn clear_of_all(&self, cause: Cause) {
+        self.all().retain(|_, causes| {
+            causes.remove(&cause);
+            !causes.is_empty()
+        });
     }
 
     /// All of it, in one text for each job.

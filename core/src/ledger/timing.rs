@@ -38,7 +38,7 @@ pub enum Contradiction {
     },
     /// One lost renewal would end the grant.
     #[error(
-        "a term of {term:?} leaves no room for a second renewal: it must be more than twice the {renew_every:?} between renewals and the {renew_deadline:?} that one may take"
+        "a term of {term:?} leaves no room for a second renewal: it must be at least twice the {renew_every:?} between renewals and the {renew_deadline:?} that one may take"
     )]
     TermTooShort {
         /// As configured.

@@ -97,7 +97,7 @@ otlp-endpoint = "${UNSET}"
         "line 7, column 13: advertise: it is no address; write http://HOST:PORT",
         "line 10, column 47: missing comma between array elements, expected `,`; see https://toml.io for how TOML is written",
         "line 11, column 1: etcd.usrname: there is no such setting; did you mean username? There are ca-file, cert-file, endpoints, key-file, password, password-file, prefix, timeout, username",
-        "line 14, column 8: timing.term: a term of 2s leaves no room for a second renewal: it must be more than twice the 1.5s between renewals and the 1s that one may take, see timing.renew-every (line 16); lengthen term, or shorten renew-every and renew-deadline",
+        "line 14, column 8: timing.term: a term of 2s leaves no room for a second renewal: it must be at least twice the 1.5s between renewals and the 1s that one may take, see timing.renew-every (line 16); lengthen term, or shorten renew-every and renew-deadline",
         "line 15, column 14: timing.quarantine: a quarantine of 1s is too short for a term of 2s and a drift of 10‰: at least 2.29040404s is needed, see timing.term (line 14); lengthen quarantine, or leave it out: it follows from the term then",
         r#"line 19, column 1: budgets."origin/shop".qsp: there is no such setting; did you mean qps? There are burst, capacity, fraction, in-flight, qps"#,
         r#"line 20, column 7: budgets."origin/shop".qps: it has an unknown unit; write a number with its unit, as 200/s, 12000/min or 0.5/h"#,
@@ -113,6 +113,50 @@ otlp-endpoint = "${UNSET}"
         r#"line 32, column 17: telemetry.otlp-endpoint: the environment variable "UNSET" is not set; set the variable for this process"#,
     ];
     assert_eq!(faults(text), expected.join("\n"));
+}
+
+#[test]
+fn budgets_that_are_absurd_are_refused() {
+    let rate = "it is out of range; choose 0, or from 0.001/s to 1000000000/s";
+    let form = "write a number with its unit, as 200/s, 12000/min or 0.5/h";
+    for (setting, what) in [
+        ("qps = -1", rate.to_owned()),
+        ("qps = nan", rate.to_owned()),
+        ("qps = inf", rate.to_owned()),
+        ("qps = -inf", rate.to_owned()),
+        ("qps = 1e10", rate.to_owned()),
+        ("qps = '1e10/s'", rate.to_owned()),
+        ("qps = '1000000001/s'", rate.to_owned()),
+        ("qps = 1e-9", rate.to_owned()),
+        ("qps = '-5/s'", format!("it is no rate; {form}")),
+        ("qps = 'NaN'", format!("it is no rate; {form}")),
+        ("qps = 'inf/s'", format!("it is no rate; {form}")),
+        ("capacity = nan", rate.to_owned()),
+        ("capacity = -3", rate.to_owned()),
+    ] {
+        let faults = faults(&FINE.replace("qps = 20", setting));
+        let (key, _) = setting.split_once(' ').unwrap();
+        assert!(
+            faults.starts_with("line 8, column ")
+                && faults.ends_with(&format!("budgets.\"origin/shop\".{key}: {what}")),
+            "{setting}: {faults}"
+        );
+    }
+    for (setting, range) in [
+        ("fraction = nan", "0.001 to 1"),
+        ("fraction = 0", "0.001 to 1"),
+        ("fraction = -0.2", "0.001 to 1"),
+        ("fraction = 1.5", "0.001 to 1"),
+        ("in-flight = -1", "1 to 100000"),
+        ("in-flight = 0", "1 to 100000"),
+        ("in-flight = 100001", "1 to 100000"),
+        ("burst = 0", "1 to 1000000"),
+        ("burst = 99999999999999999999999", "1 to 1000000"),
+    ] {
+        let faults = faults(&format!("{FINE}{setting}"));
+        let told = format!("it is out of range; choose from {range}");
+        assert!(faults.ends_with(&told), "{setting}: {faults}");
+    }
 }
 
 #[test]

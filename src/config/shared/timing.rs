@@ -7,22 +7,35 @@ use stoke_core::ledger::{Contradiction, Timing};
 use super::{TIMEOUT_MAX, TIMEOUT_MIN};
 use crate::config::reader::{Item, Table};
 
-/// `[timing]`, with where the statement timeout was said.
-pub(in crate::config) fn timing<'r>(file: &Table<'r>) -> Option<(Timing, Option<Item<'r>>)> {
+/// The longest term: for so long a worker that cannot be reached goes on after an abort.
+const TERM_MAX: Duration = Duration::from_secs(3600);
+/// The shortest time between renewals: each is a write to etcd, by every worker for every resource.
+const RENEW_EVERY_MIN: Duration = Duration::from_millis(10);
+
+/// `[timing]`, with where what other settings must fit was said.
+pub(in crate::config) struct Times<'r> {
+    /// The times.
+    pub(in crate::config) timing: Timing,
+    /// Where the statement timeout was said.
+    pub(in crate::config) statement_timeout: Option<Item<'r>>,
+    /// Where the deadline of renewals was said.
+    pub(in crate::config) renew_deadline: Option<Item<'r>>,
+}
+
+/// `[timing]`.
+pub(in crate::config) fn timing<'r>(file: &Table<'r>) -> Option<Times<'r>> {
     file.table("timing", |table| {
         let default = Timing::default();
-        let time = |key| {
+        let time = |key, least, most| {
             let item = table.optional(key);
-            let time = item
-                .as_ref()
-                .map(|item| item.duration(TIMEOUT_MIN..=TIMEOUT_MAX));
+            let time = item.as_ref().map(|item| item.duration(least..=most));
             (item, time)
         };
-        let term = time("term");
-        let renew_every = time("renew-every");
-        let renew_deadline = time("renew-deadline");
-        let quarantine = time("quarantine");
-        let statement_timeout = time("statement-timeout");
+        let term = time("term", TIMEOUT_MIN, TERM_MAX);
+        let renew_every = time("renew-every", RENEW_EVERY_MIN, TERM_MAX);
+        let renew_deadline = time("renew-deadline", TIMEOUT_MIN, TERM_MAX);
+        let quarantine = time("quarantine", TIMEOUT_MIN, TIMEOUT_MAX);
+        let statement_timeout = time("statement-timeout", TIMEOUT_MIN, TIMEOUT_MAX);
         let drift = table.optional("drift-permille");
         let drift_permille = match &drift {
             Some(item) => item.small(0..=100)?,
@@ -42,7 +55,11 @@ pub(in crate::config) fn timing<'r>(file: &Table<'r>) -> Option<(Timing, Option<
         let renewal = [&renew_every.0, &renew_deadline.0];
         let fine = fits(&timing, [&term.0, renewal[0], renewal[1]]);
         let safe = outlives(&timing, [&quarantine.0, &term.0, &drift]);
-        (fine && safe).then_some((timing, statement_timeout.0))
+        (fine && safe).then_some(Times {
+            timing,
+            statement_timeout: statement_timeout.0,
+            renew_deadline: renew_deadline.0,
+        })
     })
 }
 

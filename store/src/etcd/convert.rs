@@ -53,6 +53,21 @@ impl Namespace {
         Some(short.to_owned())
     }
 
+    /// Counts all of Stoke's keys: for whoever may not read them all, etcd refuses it.
+    pub(super) fn count(&self) -> TxnOp {
+        let options = GetOptions::new().with_prefix().with_count_only();
+        TxnOp::get(self.full(""), Some(options))
+    }
+
+    /// What etcd refuses to whoever may not write below the prefix, and what does nothing for all others: no key came to
+    /// be before the first revision.
+    pub(super) fn never(&self) -> etcd_client::Txn {
+        let impossible = etcd_client::Compare::create_revision(self.full(""), CompareOp::Less, 0);
+        etcd_client::Txn::new()
+            .when([impossible])
+            .and_then([TxnOp::put(self.full(""), "", None)])
+    }
+
     pub(super) fn get(&self, keys: &Keys) -> TxnOp {
         match keys {
             Keys::One(key) => TxnOp::get(self.full(key), None),

@@ -123,6 +123,11 @@ impl Failure {
         match status.code() {
             _ if never_connected(status) => Self::Undone,
             _ if message == "etcdserver: revision of auth store is old" => Self::StaleToken,
+            // The client library logs in again by itself, but not for what a stream of keep-alives is answered with, and
+            // but once: a member that lags does not know the new token either.
+            Code::Unauthenticated if message == "etcdserver: invalid auth token" => {
+                Self::StaleToken
+            }
             Code::NotFound if message == "etcdserver: requested lease not found" => Self::LeaseGone,
             Code::ResourceExhausted if message == "etcdserver: too many requests" => Self::Undone,
             Code::ResourceExhausted
@@ -234,6 +239,26 @@ mod tests {
                 "{shown}"
             );
         }
+    }
+
+    #[test]
+    fn a_token_that_has_run_out_is_renewed_whatever_the_call() {
+        for message in [
+            "etcdserver: invalid auth token",
+            "etcdserver: revision of auth store is old",
+        ] {
+            let error = Error::GRpcStatus(Status::unauthenticated(message));
+            let failure = Failure::of(&error);
+            assert_eq!(failure, Failure::StaleToken, "{message}");
+            assert!(failure.may_repeat(Call::Write), "{message}");
+        }
+        let wrong = Status::invalid_argument(
+            "etcdserver: authentication failed, invalid user ID or password",
+        );
+        assert!(matches!(
+            told(Call::Renewal, wrong),
+            StoreError::Rejected { .. }
+        ));
     }
 
     #[test]

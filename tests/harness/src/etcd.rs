@@ -1,9 +1,11 @@
 //! etcd: one member, or a cluster of several.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -25,6 +27,9 @@ const ELECTED_WITHIN: Duration = Duration::from_secs(30);
 
 /// What a member logs when it listens. That it is in the log of this very run tells it from a stranger on its port.
 const LISTENING: &str = "ready to serve client requests";
+
+/// The password of `root` where passwords are asked for.
+const ROOT_PASSWORD: &str = "hunter2";
 
 /// A single etcd.
 #[derive(Debug)]
@@ -111,12 +116,56 @@ impl Etcd {
     pub fn pid(&self) -> u32 {
         self.cluster.pid(0)
     }
+
+    /// Asks everybody for a password from here on; [`ctl`](Self::ctl) comes as `root`.
+    ///
+    /// # Errors
+    /// As [`ctl`](Self::ctl).
+    pub fn lock(&self) -> Result<()> {
+        self.cluster.lock()
+    }
+
+    /// Lets a user in with this password: `access` is `read`, `write` or `readwrite`, to all keys that begin with
+    /// `prefix`.
+    ///
+    /// # Errors
+    /// As [`ctl`](Self::ctl).
+    pub fn admit(&self, user: &str, password: &str, access: &str, prefix: &str) -> Result<()> {
+        self.ctl(&["user", "add", &format!("{user}:{password}")])?;
+        self.ctl(&["role", "add", user])?;
+        let grant = ["role", "grant-permission", user, "--prefix=true"];
+        self.ctl(&[&grant[..], &[access, prefix]].concat())?;
+        self.ctl(&["user", "grant-role", user, user])?;
+        Ok(())
+    }
+
+    /// Saves a backup of all its data to a file.
+    ///
+    /// # Errors
+    /// As [`ctl`](Self::ctl).
+    pub fn save_to(&self, backup: &Path) -> Result<()> {
+        self.ctl(&["snapshot", "save", &backup.display().to_string()])?;
+        Ok(())
+    }
+
+    /// Ends it, puts a backup in place of its data, and starts it again, as [`restart`](Self::restart) does. The cluster
+    /// keeps its id where `token` is `etcd-cluster`, and gets another one where it is anything else.
+    ///
+    /// # Errors
+    /// The backup cannot be read; and as [`start`](Self::start).
+    pub fn restore_from(&self, backup: &Path, token: &str) -> Result<()> {
+        self.kill()?;
+        self.cluster.members[0].restore(backup, token)?;
+        self.restart()
+    }
 }
 
 /// An etcd cluster, its members counted from 0.
 #[derive(Debug)]
 pub struct EtcdCluster {
     members: Vec<Member>,
+    /// Whether it asks for a password.
+    locked: OnceLock<()>,
 }
 
 impl EtcdCluster {
@@ -144,7 +193,8 @@ impl EtcdCluster {
                 .collect::<Result<Vec<_>>>()?;
             // All are started before one is waited for: none is usable without a majority.
             members.iter().try_for_each(Member::wait_until_ready)?;
-            Ok(Self { members })
+            let locked = OnceLock::new();
+            Ok(Self { members, locked })
         })
     }
 
@@ -221,8 +271,20 @@ impl EtcdCluster {
             command.arg("--cacert").arg(ca);
             command.arg("--cert").arg(certificate).arg("--key").arg(key);
         }
+        if self.locked.get().is_some() {
+            command.arg(format!("--user=root:{ROOT_PASSWORD}"));
+        }
         command.args(args);
         tools::run(&command, "")
+    }
+
+    fn lock(&self) -> Result<()> {
+        self.ctl(&["user", "add", &format!("root:{ROOT_PASSWORD}")])?;
+        for args in ["role add root", "user grant-role root root", "auth enable"] {
+            self.ctl(&args.split(' ').collect::<Vec<_>>())?;
+        }
+        self.locked.get_or_init(|| ());
+        Ok(())
     }
 
     /// A member's process.
@@ -300,6 +362,25 @@ impl Member {
             tls: files,
             service: Service::start("etcd", dir, etcd)?,
         })
+    }
+
+    /// Puts a backup in place of the data of the only member, which does not run.
+    fn restore(&self, backup: &Path, token: &str) -> Result<()> {
+        let data = self.service.dir().join("data");
+        fs::remove_dir_all(&data).with_context(|| format!("removing {}", data.display()))?;
+        let peer = format!("http://127.0.0.1:{}", self.ports.peer);
+        let mut command = Command::new("etcdctl");
+        command
+            .env("ETCDCTL_API", "3")
+            .args(["snapshot", "restore"])
+            .arg(backup)
+            .arg("--name=member-0")
+            .arg(format!("--data-dir={}", data.display()))
+            .arg(format!("--initial-cluster=member-0={peer}"))
+            .arg(format!("--initial-advertise-peer-urls={peer}"))
+            .arg(format!("--initial-cluster-token={token}"));
+        tools::run(&command, "")?;
+        Ok(())
     }
 
     fn endpoint(&self) -> String {
