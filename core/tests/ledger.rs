@@ -361,6 +361,100 @@ proptest! {
     }
 }
 
+/// One second: everybody renews, and a leader looks, twice.
+fn second(
+    world: &mut World,
+    allocator: &mut Allocator,
+    target: Share,
+    claims: &BTreeMap<WorkerName, Claim>,
+) {
+    for _ in 0..2 {
+        let names: Vec<WorkerName> = world.holders.keys().cloned().collect();
+        for name in &names {
+            let (reading, now) = (world.reading(name), world.now());
+            let renewal = world.holders.get_mut(name).unwrap().read(now, &reading);
+            if let Some(renewal) = renewal
+                && world.renew(name, &renewal)
+            {
+                world.holders.get_mut(name).unwrap().committed(renewal, now);
+            }
+        }
+        let observed = world.records.clone();
+        for change in allocator.step(world.now(), &observed, &Ledger::new(target), claims) {
+            world.change(&change);
+        }
+        world.check().unwrap();
+        world.now += 500;
+    }
+}
+
+fn granted(world: &World) -> Share {
+    let holders = world.holders.values();
+    holders.map(|holder| holder.grant().at(world.now())).sum()
+}
+
+#[test]
+fn b5_a_storm_of_two_hundred_workers_shares_what_one_had_within_two_quarantines() {
+    let timing = Timing::default();
+    let target = Share {
+        rate_milli: 500_000,
+        burst: 500,
+        in_flight: 400,
+        rows: 50_000,
+    };
+    let names: Vec<WorkerName> = (0..200)
+        .map(|n| format!("w{n:03}").parse().unwrap())
+        .collect();
+    let mut world = World::default();
+    let mut allocator = Allocator::new(timing);
+    let join = |world: &mut World, names: &[WorkerName]| {
+        for name in names {
+            world.holders.insert(name.clone(), Holder::new(timing));
+        }
+    };
+    join(&mut world, &names[..1]);
+    for _ in 0..3 {
+        second(&mut world, &mut allocator, target, &claims(&names[..1]));
+    }
+    assert_eq!(granted(&world), target, "one has all");
+    join(&mut world, &names[1..]);
+    for _ in 0..(2 * timing.quarantine).as_secs() {
+        second(&mut world, &mut allocator, target, &claims(&names));
+    }
+    assert_eq!(granted(&world), target, "all of it is in use");
+    let shares = world.holders.values().map(|holder| holder.grant().share);
+    assert!(shares.clone().all(|share| share.allows_queries()));
+    let rates: Vec<u64> = shares.map(|share| share.rate_milli).collect();
+    assert_eq!(
+        (rates.iter().min(), rates.iter().max()),
+        (Some(&2000), Some(&3000))
+    );
+}
+
+#[test]
+fn a_target_of_nothing_takes_everything_and_gives_it_back_when_it_is_raised() {
+    let timing = Timing::default();
+    let target = Share {
+        rate_milli: 20_000,
+        burst: 20,
+        in_flight: 10,
+        rows: Share::ANY_ROWS,
+    };
+    let names: Vec<WorkerName> = (0..5).map(|n| format!("w{n}").parse().unwrap()).collect();
+    let mut world = World::default();
+    for name in &names {
+        world.holders.insert(name.clone(), Holder::new(timing));
+    }
+    let mut allocator = Allocator::new(timing);
+    for (target, seconds) in [(target, 3), (Share::NONE, 4), (target, 4)] {
+        for _ in 0..seconds {
+            second(&mut world, &mut allocator, target, &claims(&names));
+        }
+        assert_eq!(granted(&world), target);
+        assert_eq!(world.records.ledger.unwrap().0.ceiling, target);
+    }
+}
+
 #[test]
 fn a_quarantine_shorter_than_the_term_breaks_the_promise() {
     // The oracle can fail: a worker keeps its grant for T while a leader gives it away after Q < T.
