@@ -11,7 +11,7 @@ use crate::evidence;
 use crate::faults::{Disturbance, Fault};
 use crate::history::{Change, Recorder};
 use crate::oracle::{ceilings, reserved, usage, windows};
-use crate::scene::{Binary, CEILING_QPS, PATIENCE, QUARANTINE, Scene};
+use crate::scene::{Binary, PATIENCE, QUARANTINE, Scene};
 use crate::{job, shop};
 
 /// How Stoke's connections to PostgreSQL call themselves.
@@ -102,9 +102,9 @@ pub(crate) fn run(fault: &'static Fault, stoke: &Binary, evidence: &Path) -> Res
 
 fn play(fault: &Fault, scene: &mut Scene) -> Result<(Disturbance, Value, u64)> {
     let length = planned_length(fault.lasts);
-    let items = u64::try_from(length.as_millis())? * CEILING_QPS * shop::BATCH_KEYS / 1000;
+    let items = u64::try_from(length.as_millis())? * fault.ceiling_qps * shop::BATCH_KEYS / 1000;
     shop::fill(&scene.postgres, items)?;
-    scene.staff(fault.workers)?;
+    scene.staff(fault.workers, fault.ceiling_qps)?;
     let name = job::submit(scene)?;
     wait_for("the job to load for a while", PATIENCE, || {
         let loads = loads(&scene.postgres.statements(APPLICATION)?);
@@ -174,20 +174,20 @@ fn judge(fault: &'static Fault, facts: &Facts) -> Row {
         .map_or((0, 0), |(a, b)| (*a, *b));
     let over = facts.disturbance.over_ms;
     let settled = over + millis(SETTLED_AFTER);
-    let dry = usage::first_dry(&facts.history, &resource, settled);
+    let dry = usage::quarter_dry(&facts.history, &resource, settled);
     let demand_ends = dry.unwrap_or(ended).min(ended).saturating_sub(millis(TAIL));
     let healthy_percent = demand_ends.saturating_sub(settled) * 100 / (ended - begun).max(1);
     if healthy_percent < HEALTHY_LEAST_PERCENT {
         failures.push(format!("only {healthy_percent}% of the run was healthy"));
     }
-    let used = usage::used(&times, CEILING_QPS, settled, demand_ends);
+    let used = usage::used(&times, fault.ceiling_qps, settled, demand_ends);
     if used.is_none_or(|used| used < usage::USED_LEAST) {
         let percent = used.unwrap_or(0.0) * 100.0;
         failures.push(format!(
             "B5: {percent:.1}% of the ceiling was used from 2·Q after the fault"
         ));
     }
-    let recovery_ms = usage::recovery_ms(&times, CEILING_QPS, over);
+    let recovery_ms = usage::recovery_ms(&times, fault.ceiling_qps, over);
     if recovery_ms.is_none_or(|recovery| recovery > millis(SETTLED_AFTER)) {
         let took = recovery_ms.map_or("it never did".to_owned(), |ms| format!("that took {ms} ms"));
         failures.push(format!("B5: not recovered within 2·Q of the fault: {took}"));
