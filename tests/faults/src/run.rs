@@ -12,7 +12,7 @@ use crate::faults::{Disturbance, Fault};
 use crate::history::{Change, Recorder};
 use crate::oracle::{ceilings, reserved, usage, windows};
 use crate::scene::{Binary, PATIENCE, QUARANTINE, Scene};
-use crate::{job, shop};
+use crate::{job, lateness, shop};
 
 /// How Stoke's connections to PostgreSQL call themselves.
 const APPLICATION: &str = "stoke";
@@ -40,6 +40,8 @@ pub(crate) struct Row {
     pub(crate) healthy_percent: u64,
     pub(crate) revisions: u64,
     pub(crate) lost: Option<u64>,
+    /// How late the machine's timers fired: the median, and the one of which one in a hundred is later.
+    pub(crate) late: (Duration, Duration),
     /// What is not as promised.
     pub(crate) failures: Vec<String>,
     /// How many of the failures are promises of safety that were broken: what a mutant must be found by. That a run is too
@@ -58,6 +60,7 @@ impl Row {
             healthy_percent: 0,
             revisions: 0,
             lost: None,
+            late: (Duration::ZERO, Duration::ZERO),
             failures: vec![format!("the run could not be made: {error:#}")],
             promises_broken: 0,
         }
@@ -72,6 +75,7 @@ struct Facts {
     history: Vec<Change>,
     statements: Vec<Statement>,
     lost: u64,
+    late: (Duration, Duration),
 }
 
 /// Makes a run and judges it; its logs go to a folder below `evidence`.
@@ -80,7 +84,9 @@ pub(crate) fn run(fault: &'static Fault, stoke: &Binary, evidence: &Path) -> Res
     let mut scene = Scene::start(stoke)?;
     let recorder = Recorder::start(scene.etcd.endpoints())?;
     let folder = evidence.join(fault.name);
+    let timers = lateness::Watch::start();
     let outcome = play(fault, &mut scene).and_then(|played| Ok((played, recorder.finish()?)));
+    let late = timers.finish();
     evidence::keep_logs(&folder, &scene)?;
     let ((disturbance, job, items), history) =
         outcome.with_context(|| format!("see {}", folder.display()))?;
@@ -96,6 +102,7 @@ pub(crate) fn run(fault: &'static Fault, stoke: &Binary, evidence: &Path) -> Res
             history,
             statements,
             lost,
+            late,
         },
     ))
 }
@@ -201,6 +208,7 @@ fn judge(fault: &'static Fault, facts: &Facts) -> Row {
         healthy_percent,
         revisions: replayed.revisions,
         lost: Some(facts.lost),
+        late: facts.late,
         failures,
         promises_broken,
     }
