@@ -217,3 +217,108 @@ fn judge(fault: &'static Fault, facts: &Facts) -> Row {
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::faults;
+
+    /// A worker-killed run of a minute in which all is well: 19 of 20 queries a second, the fault after 5 s.
+    fn good() -> Facts {
+        let share = |rate: u64| json!({"rate_milli": rate, "burst": 5, "in_flight": 5});
+        let put = |revision, key: &str, value| Change {
+            revision,
+            seen_ms: 0,
+            key: key.to_owned(),
+            value: Some(value),
+        };
+        let cap = |revision, worker: &str| {
+            let value = json!({"v": 1, "share": share(5000)});
+            put(revision, &format!("cap/origin/shop/{worker}"), value)
+        };
+        let ceiling = json!({"rate_milli": 20_000, "burst": 20, "in_flight": 20});
+        Facts {
+            disturbance: Disturbance {
+                over_ms: 5000,
+                in_hand: vec![],
+            },
+            job: json!({"state": "SUCCEEDED", "planned": 7, "pending": 0, "outcomes": {"warmed": 5, "present": 2}}),
+            items: 7,
+            history: vec![
+                put(1, "ledger/origin/shop", json!({ "ceiling": ceiling })),
+                cap(2, "w1"),
+                cap(3, "w2"),
+            ],
+            statements: (0..1146).map(|n| load(n * 10_000 / 191)).collect(),
+            lost: 0,
+            late: (Duration::ZERO, Duration::ZERO),
+        }
+    }
+
+    fn load(at_ms: u64) -> Statement {
+        let text = "SELECT * FROM items WHERE id = ANY($1) AND (SELECT paced())".to_owned();
+        Statement { at_ms, text }
+    }
+
+    fn judged(spoil: impl FnOnce(&mut Facts)) -> Row {
+        let mut facts = good();
+        spoil(&mut facts);
+        judge(&faults::ALL[0], &facts)
+    }
+
+    #[test]
+    fn a_good_run_passes() {
+        let row = judged(|_| {});
+        assert_eq!(row.failures, Vec::<String>::new());
+        assert_eq!(
+            (row.revisions, row.lost, row.recovery_ms),
+            (3, Some(0), Some(0))
+        );
+    }
+
+    #[test]
+    fn a_broken_promise_of_safety_is_found_as_such() {
+        let spoils: [fn(&mut Facts); 4] = [
+            |facts| facts.lost = 1,
+            |facts| facts.job["outcomes"]["warmed"] = json!(4),
+            |facts| facts.statements.extend([load(30_000), load(30_001)]),
+            |facts| {
+                let rate = json!({"rate_milli": 15_001});
+                facts.history[2].value = Some(json!({ "share": rate }));
+            },
+        ];
+        for spoil in spoils {
+            let row = judged(spoil);
+            assert_eq!(
+                (row.failures.len(), row.promises_broken),
+                (1, 1),
+                "{:?}",
+                row.failures
+            );
+        }
+    }
+
+    #[test]
+    fn a_ceiling_that_is_not_used_again_is_found_and_so_is_a_run_that_proves_too_little() {
+        let dip = judged(|facts| {
+            facts
+                .statements
+                .retain(|load| !(5000..20_000).contains(&load.at_ms));
+        });
+        assert_eq!(
+            (dip.failures.len(), dip.promises_broken),
+            (2, 0),
+            "{:?}",
+            dip.failures
+        );
+        let short = judged(|facts| facts.statements.retain(|load| load.at_ms < 40_000));
+        assert_eq!(
+            (short.failures.len(), short.promises_broken),
+            (1, 0),
+            "{:?}",
+            short.failures
+        );
+    }
+}
