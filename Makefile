@@ -29,15 +29,18 @@ lint: ## formatting, clippy, and buf for the protobuf files: their style, and th
 # Whether a stoke can be built that has faults of its own: without one the campaign's oracles are not checked.
 mutants := $(shell grep -s '^mutants = ' Cargo.toml)
 
-faults: deps ## break what Stoke stands on while it works (25 minutes); FAULTS="NAME ..." for some of them only
+faults: deps ## break what Stoke stands on while it works (25 minutes); FAULTS="NAME ..." for some faults only
 	cargo build --locked -p stoke -p stoke-faults
-ifeq ($(mutants),)
-	@echo 'NOT CHECKED: that the oracles find a fault of Stoke itself: the package has no feature "mutants"' >&2
-else
+ifneq ($(FAULTS),)
+	$(target)/debug/stoke-faults $(target)/debug/stoke $(FAULTS) --evidence $(target)/faults
+else ifneq ($(mutants),)
 	cargo build --locked -p stoke --features mutants --target-dir $(target)/mutants
+	$(target)/debug/stoke-faults $(target)/debug/stoke --evidence $(target)/faults --results tests/faults/RESULTS.md \
+	  --mutants $(target)/mutants/debug/stoke
+else
+	@echo 'NOT CHECKED: that the oracles find a fault of Stoke itself: the package has no feature "mutants"' >&2
+	$(target)/debug/stoke-faults $(target)/debug/stoke --evidence $(target)/faults --results tests/faults/RESULTS.md
 endif
-	$(target)/debug/stoke-faults $(target)/debug/stoke $(FAULTS) $(if $(mutants),--mutants $(target)/mutants/debug/stoke) \
-	  --evidence $(target)/faults $(if $(FAULTS),,--results tests/faults/RESULTS.md)
 
 clean: ## remove what was built
 	cargo clean
