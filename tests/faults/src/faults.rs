@@ -14,10 +14,9 @@ use crate::shop;
 
 /// Who is disturbed, where it is one worker.
 const VICTIM: usize = 0;
-/// How long a worker stands still so that its grant is long another's.
+/// How long a worker stands still, or is cut off, so that all that it had is another's: Q, a look of the leader's, a renewal, and a
+/// second in which a raised share counts as it was. A worker that went on beyond its deadline would be seen.
 const LONG: Duration = QUARANTINE.saturating_mul(2);
-/// How long a worker is cut off: until its grant, which it held for up to T, has been given to others.
-const CUT: Duration = QUARANTINE.saturating_add(Duration::from_secs(2));
 /// How long a worker may stand still without losing its grant.
 const HALF_A_TERM: Duration = Duration::from_millis(2500);
 /// How long a quorum is away: longer than a term, so that everything must stop.
@@ -113,44 +112,44 @@ pub(crate) const ALL: &[Fault] = &[
     ),
     fault(
         "etcd-cut",
-        "a worker's connections to etcd are refused for Q + 2 s",
-        CUT,
+        "a worker's connections to etcd are refused for 2·Q",
+        LONG,
         |scene| cut_from_etcd(scene, Line::Refused),
     ),
     fault(
         "etcd-requests-lost",
-        "what a worker sends to etcd is lost for Q + 2 s",
-        CUT,
+        "what a worker sends to etcd is lost for 2·Q",
+        LONG,
         |scene| cut_from_etcd(scene, Line::RequestsLost),
     ),
     fault(
         "etcd-answers-lost",
-        "what etcd answers to a worker is lost for Q + 2 s",
-        CUT,
+        "what etcd answers to a worker is lost for 2·Q",
+        LONG,
         |scene| cut_from_etcd(scene, Line::AnswersLost),
     ),
     fault(
         "etcd-black-hole",
-        "a worker and etcd lose all that they send each other for Q + 2 s",
-        CUT,
+        "a worker and etcd lose all that they send each other for 2·Q",
+        LONG,
         |scene| cut_from_etcd(scene, Line::Swallowed),
     ),
     fault(
         "etcd-late",
-        "what a worker and etcd send each other is held up for Q + 2 s, and arrives then",
-        CUT,
+        "what a worker and etcd send each other is held up for 2·Q, and arrives then",
+        LONG,
         |scene| cut_from_etcd(scene, Line::Held),
     ),
     fault(
         "coordinators-cut",
-        "a worker's connections to all coordinators are refused for Q + 2 s",
-        CUT,
+        "a worker's connections to all coordinators are refused for 2·Q",
+        LONG,
         |scene| cut_from_coordinators(scene, Line::Refused),
     ),
     fault(
         "coordinators-black-hole",
-        "a worker and all coordinators lose all that they send each other for Q + 2 s",
-        CUT,
+        "a worker and all coordinators lose all that they send each other for 2·Q",
+        LONG,
         |scene| cut_from_coordinators(scene, Line::Swallowed),
     ),
     fault(
@@ -234,14 +233,14 @@ fn stop_worker(scene: &Scene, time: Duration) -> Result<Disturbance> {
 
 fn cut_from_etcd(scene: &Scene, line: Line) -> Result<Disturbance> {
     scene.line_to_etcd(VICTIM, line);
-    sleep(CUT);
+    sleep(LONG);
     scene.line_to_etcd(VICTIM, Line::Open);
     Ok(Disturbance::now())
 }
 
 fn cut_from_coordinators(scene: &Scene, line: Line) -> Result<Disturbance> {
     scene.line_to_coordinators(VICTIM, line);
-    sleep(CUT);
+    sleep(LONG);
     scene.line_to_coordinators(VICTIM, Line::Open);
     Ok(Disturbance::now())
 }
