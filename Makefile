@@ -3,7 +3,7 @@
 target := $(or $(CARGO_TARGET_DIR),target)
 buf := $(CURDIR)/target/tools/buf/node_modules/.bin/buf
 
-.PHONY: help deps quickstart test lint clean
+.PHONY: help deps quickstart test lint faults clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -25,6 +25,22 @@ lint: ## formatting, clippy, and buf for the protobuf files: their style, and th
 	cd proto && $(buf) lint
 	proto/check-breaking $(buf)
 	proto/test-check-breaking $(buf)
+
+# Whether a stoke can be built that has faults of its own: without one the campaign's oracles are not checked.
+mutants := $(shell grep -s '^mutants = ' Cargo.toml)
+
+faults: deps ## break what Stoke stands on while it works (25 minutes); FAULTS="NAME ..." for some faults only
+	cargo build --locked -p stoke -p stoke-faults
+ifneq ($(FAULTS),)
+	$(target)/debug/stoke-faults $(target)/debug/stoke $(FAULTS) --evidence $(target)/faults
+else ifneq ($(mutants),)
+	cargo build --locked -p stoke --features mutants --target-dir $(target)/mutants
+	$(target)/debug/stoke-faults $(target)/debug/stoke --evidence $(target)/faults --results tests/faults/RESULTS.md \
+	  --mutants $(target)/mutants/debug/stoke
+else
+	@echo 'NOT CHECKED: that the oracles find a fault of Stoke itself: the package has no feature "mutants"' >&2
+	$(target)/debug/stoke-faults $(target)/debug/stoke --evidence $(target)/faults --results tests/faults/RESULTS.md
+endif
 
 clean: ## remove what was built
 	cargo clean

@@ -14,16 +14,19 @@ use crate::shop;
 
 /// Who is disturbed, where it is one worker.
 const VICTIM: usize = 0;
-/// How long a worker stands still so that its grant is long another's.
+/// How long a worker stands still, or is cut off, so that all that it had is another's: Q, a look of the leader's, a renewal, and a
+/// second in which a raised share counts as it was. A worker that went on beyond its deadline would be seen.
 const LONG: Duration = QUARANTINE.saturating_mul(2);
-/// How long a worker is cut off: until its grant, which it held for up to T, has been given to others.
-const CUT: Duration = QUARANTINE.saturating_add(Duration::from_secs(2));
 /// How long a worker may stand still without losing its grant.
 const HALF_A_TERM: Duration = Duration::from_millis(2500);
 /// How long a quorum is away: longer than a term, so that everything must stop.
 const WITHOUT_QUORUM: Duration = TERM.saturating_add(Duration::from_secs(3));
 /// How long an election of coordinators takes, with its lease of 5 s; only to know how long a run should be.
 const ELECTION: Duration = Duration::from_secs(7);
+/// A ceiling of whose tenth each worker still has a whole query a second: with less, "in any second" holds on average only.
+const TENFOLD_QPS: u64 = 10 * WORKERS as u64;
+/// How long so many processes take to begin; only to know how long a run should be.
+const NINETEEN_START: Duration = Duration::from_secs(5);
 /// How long the target is cut, and the origin slow.
 const FOR_A_WHILE: Duration = Duration::from_secs(6);
 
@@ -35,6 +38,8 @@ pub(crate) struct Fault {
     pub(crate) what: &'static str,
     /// How many workers there are when it comes.
     pub(crate) workers: usize,
+    /// What all workers together may ask of the database, in queries a second.
+    pub(crate) ceiling_qps: u64,
     /// How long it lasts, about: the run is made long enough for it.
     pub(crate) lasts: Duration,
     /// Does it, and undoes it where it does not stay.
@@ -70,6 +75,7 @@ const fn fault(
         name,
         what,
         workers: WORKERS,
+        ceiling_qps: CEILING_QPS,
         lasts,
         act,
     }
@@ -106,44 +112,44 @@ pub(crate) const ALL: &[Fault] = &[
     ),
     fault(
         "etcd-cut",
-        "a worker's connections to etcd are refused for Q + 2 s",
-        CUT,
+        "a worker's connections to etcd are refused for 2·Q",
+        LONG,
         |scene| cut_from_etcd(scene, Line::Refused),
     ),
     fault(
         "etcd-requests-lost",
-        "what a worker sends to etcd is lost for Q + 2 s",
-        CUT,
+        "what a worker sends to etcd is lost for 2·Q",
+        LONG,
         |scene| cut_from_etcd(scene, Line::RequestsLost),
     ),
     fault(
         "etcd-answers-lost",
-        "what etcd answers to a worker is lost for Q + 2 s",
-        CUT,
+        "what etcd answers to a worker is lost for 2·Q",
+        LONG,
         |scene| cut_from_etcd(scene, Line::AnswersLost),
     ),
     fault(
         "etcd-black-hole",
-        "a worker and etcd lose all that they send each other for Q + 2 s",
-        CUT,
+        "a worker and etcd lose all that they send each other for 2·Q",
+        LONG,
         |scene| cut_from_etcd(scene, Line::Swallowed),
     ),
     fault(
         "etcd-late",
-        "what a worker and etcd send each other is held up for Q + 2 s, and arrives then",
-        CUT,
+        "what a worker and etcd send each other is held up for 2·Q, and arrives then",
+        LONG,
         |scene| cut_from_etcd(scene, Line::Held),
     ),
     fault(
         "coordinators-cut",
-        "a worker's connections to all coordinators are refused for Q + 2 s",
-        CUT,
+        "a worker's connections to all coordinators are refused for 2·Q",
+        LONG,
         |scene| cut_from_coordinators(scene, Line::Refused),
     ),
     fault(
         "coordinators-black-hole",
-        "a worker and all coordinators lose all that they send each other for Q + 2 s",
-        CUT,
+        "a worker and all coordinators lose all that they send each other for 2·Q",
+        LONG,
         |scene| cut_from_coordinators(scene, Line::Swallowed),
     ),
     fault(
@@ -176,18 +182,21 @@ pub(crate) const ALL: &[Fault] = &[
         WITHOUT_QUORUM,
         lose_quorum,
     ),
-    fault(
-        "target-cut",
-        "the target is cut to a tenth for 6 s, and raised",
-        FOR_A_WHILE,
-        cut_target,
-    ),
+    Fault {
+        ceiling_qps: TENFOLD_QPS,
+        ..fault(
+            "target-cut",
+            "the target is cut to a tenth for 6 s, and raised",
+            FOR_A_WHILE,
+            cut_target,
+        )
+    },
     Fault {
         workers: 1,
         ..fault(
             "twenty-workers",
             "1 worker becomes 20 at once",
-            Duration::ZERO,
+            NINETEEN_START,
             |scene| {
                 scene.add_workers(19)?;
                 Ok(Disturbance::now())
@@ -224,14 +233,14 @@ fn stop_worker(scene: &Scene, time: Duration) -> Result<Disturbance> {
 
 fn cut_from_etcd(scene: &Scene, line: Line) -> Result<Disturbance> {
     scene.line_to_etcd(VICTIM, line);
-    sleep(CUT);
+    sleep(LONG);
     scene.line_to_etcd(VICTIM, Line::Open);
     Ok(Disturbance::now())
 }
 
 fn cut_from_coordinators(scene: &Scene, line: Line) -> Result<Disturbance> {
     scene.line_to_coordinators(VICTIM, line);
-    sleep(CUT);
+    sleep(LONG);
     scene.line_to_coordinators(VICTIM, Line::Open);
     Ok(Disturbance::now())
 }
@@ -264,9 +273,9 @@ fn cut_target(scene: &mut Scene) -> Result<Disturbance> {
         let resource = format!("origin/{}", shop::ORIGIN);
         scene.ask(&["budget", "set", &resource, "--qps", &qps.to_string()])
     };
-    set(scene, CEILING_QPS / 10)?;
+    set(scene, TENFOLD_QPS / 10)?;
     sleep(FOR_A_WHILE);
-    set(scene, CEILING_QPS)?;
+    set(scene, TENFOLD_QPS)?;
     Ok(Disturbance::now())
 }
 

@@ -19,6 +19,7 @@ mod evidence;
 mod faults;
 mod history;
 mod job;
+mod lateness;
 mod machine;
 mod oracle;
 mod run;
@@ -51,10 +52,10 @@ struct Args {
     #[arg(long, value_name = "STOKE")]
     mutants: Option<PathBuf>,
     /// Which mutant
-    #[arg(long, value_name = "NAME", default_value = "quarantine-too-short")]
+    #[arg(long, value_name = "NAME", default_value = "free-before-ack")]
     mutant: String,
     /// The fault under which it must be found
-    #[arg(long, value_name = "FAULT", default_value = "etcd-black-hole")]
+    #[arg(long, value_name = "FAULT", default_value = "twenty-workers")]
     mutant_fault: String,
     /// Where the table is written, with date, commit and machine [default: nowhere]
     #[arg(long, value_name = "FILE")]

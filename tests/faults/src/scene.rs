@@ -17,9 +17,9 @@ use stoke_harness::{
 
 use crate::shop;
 
-/// What all workers together may ask of the database, in queries a second: few enough that a run lasts, a multiple of
-/// four and of twenty, so that each of so many workers has a whole number of them, and so has a tenth of it for four.
-pub(crate) const CEILING_QPS: u64 = 40;
+/// What all workers together may ask of the database, in queries a second, where the fault does not say: few enough that a
+/// run lasts and that a timer that fires late costs little, and at least one for each of twenty workers.
+pub(crate) const CEILING_QPS: u64 = 20;
 /// How many queries may be unanswered: at least one for each of twenty workers.
 const IN_FLIGHT: u64 = 20;
 /// How many workers there are when a run begins, where the fault does not say.
@@ -126,16 +126,16 @@ impl Scene {
         })
     }
 
-    /// Starts two coordinators and so many workers, and waits until they are there.
-    pub(crate) fn staff(&mut self, workers: usize) -> Result<()> {
+    /// Starts two coordinators, who are told of so many queries a second, and so many workers, and waits until they are there.
+    pub(crate) fn staff(&mut self, workers: usize, ceiling_qps: u64) -> Result<()> {
         for number in 1..=2 {
-            self.add_coordinator(number)?;
+            self.add_coordinator(number, ceiling_qps)?;
         }
         self.add_workers(workers)?;
         self.wait_for_members(workers)
     }
 
-    fn add_coordinator(&mut self, number: usize) -> Result<()> {
+    fn add_coordinator(&mut self, number: usize, ceiling_qps: u64) -> Result<()> {
         let port = free_port()?;
         let road = Forwarder::to(port)?;
         let config = format!(
@@ -146,7 +146,7 @@ impl Scene {
             plan-store = "{plans}"
             {shared}
             [budgets."origin/{origin}"]
-            qps = {CEILING_QPS}
+            qps = {ceiling_qps}
             in-flight = {IN_FLIGHT}
             "#,
             road = road.port(),

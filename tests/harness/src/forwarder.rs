@@ -15,6 +15,10 @@ use anyhow::{Context, Result};
 
 pub use self::line::Line;
 use self::line::{Connection, Direction};
+use crate::ports::free_port;
+
+/// How long to let go by between two looks whether a server that was away is back.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Passes on until this process ends; connections end with either side's.
 #[derive(Debug)]
@@ -45,18 +49,12 @@ impl Forwarder {
     /// # Errors
     /// No port can be listened on.
     pub fn to(server: u16) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("listening")?;
-        let port = listener.local_addr().context("asking for the port")?.port();
+        // Below the ports of outgoing connections: none of those takes it while nobody listens there.
+        let port = free_port()?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).context("listening")?;
         let roads = Arc::new(Roads::default());
         let shared = Arc::clone(&roads);
-        thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                // Where the server is away, the connection just ends.
-                if let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, server)) {
-                    let _ = join(client, server, &shared);
-                }
-            }
-        });
+        thread::spawn(move || accept(listener, port, server, &shared));
         Ok(Self { port, roads })
     }
 
@@ -85,6 +83,28 @@ impl Forwarder {
         let mut rules = self.roads.rules();
         rules.for_one.insert(pid, line);
         rules.apply();
+    }
+}
+
+/// Takes connections for ever. While the server is away nobody listens here either: a client must see what it would see without
+/// a forwarder, a refused connection, and not one that comes up and ends.
+fn accept(mut listener: TcpListener, port: u16, server: u16, roads: &Arc<Roads>) {
+    loop {
+        let Ok((client, _)) = listener.accept() else {
+            continue;
+        };
+        if let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, server)) {
+            let _ = join(client, server, roads);
+            continue;
+        }
+        drop((client, listener));
+        listener = loop {
+            thread::sleep(LOOK_EVERY);
+            let is_back = TcpStream::connect((Ipv4Addr::LOCALHOST, server)).is_ok();
+            if is_back && let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+                break listener;
+            }
+        };
     }
 }
 

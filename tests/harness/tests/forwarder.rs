@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use stoke_harness::{Forwarder, Line, Program};
+use stoke_harness::{Forwarder, Line, Program, wait_for};
 
 const SOON: Duration = Duration::from_secs(30);
 /// How long nothing must come for it to count as nothing. Where something would come, it does so at once.
@@ -126,6 +126,28 @@ fn what_a_line_held_arrives_late() {
     arrives(&server, b"ask");
     send(&server, b"answer");
     arrives(&client, b"answer");
+}
+
+#[test]
+fn while_the_server_is_away_connections_are_refused_as_they_would_be_without_a_forwarder() {
+    let road = Road::new();
+    let server = road.listener.local_addr().unwrap();
+    let here = (Ipv4Addr::LOCALHOST, road.forwarder.port());
+    drop(road.listener);
+    // The first is taken before it is known that the server is away.
+    let refused = || match TcpStream::connect(here) {
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(()),
+        other => anyhow::bail!("{other:?}"),
+    };
+    wait_for("a refusal", SOON, refused).unwrap();
+    let back = TcpListener::bind(server).unwrap();
+    let reached = || Ok(TcpStream::connect(here)?);
+    let client = wait_for("the way to be open again", SOON, reached).unwrap();
+    send(&client, b"ask");
+    // Before it comes the one with which it was looked whether the server is back.
+    let (_look, _) = back.accept().unwrap();
+    let (server, _) = back.accept().unwrap();
+    arrives(&server, b"ask");
 }
 
 #[test]

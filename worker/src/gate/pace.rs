@@ -26,10 +26,10 @@ use stoke_core::units::Moment;
 const HEADROOM_PERCENT: u64 = 4;
 /// How late a timer may fire without anything being lost, in thousandths of a second: tokio's has a grain of one.
 const TIMER_SLACK_MILLIS: u64 = 2;
-/// A token in governor's cells: what is saved for a late timer is a fraction of a token.
-const TOKEN_CELLS: u32 = 100;
+/// A token in governor's cells: what is saved for a late timer is a fraction of a token, at five queries a second a hundredth.
+const TOKEN_CELLS: u32 = 1000;
 /// A cell in virtual time; a token is a virtual second.
-const CELL: Duration = Duration::from_millis(10);
+const CELL: Duration = Duration::from_millis(1);
 /// How far virtual time may come, in nanoseconds, and how far in one step: at 100,000 queries a second, half a day of real
 /// time. Governor adds to it without looking.
 const HORIZON_NANOS: u64 = u64::MAX / 4;

@@ -1,10 +1,10 @@
 //! B5: how much of the ceiling is used where nothing is broken, and how soon after a fault.
 //!
-//! It holds while there is demand. Near a job's end one worker after the other runs dry: [`first_dry`] says when the first did,
-//! by what the leader took away. A leader that takes shares away too early gains nothing by that: then too little of the run is
+//! It holds while there is demand. Near a job's end one worker after the other runs dry: [`quarter_dry`] says when a quarter
+//! has, by what the leader took away. A leader that takes shares away too early gains nothing by that: then too little of the run is
 //! left to be healthy.
 
-use serde_json::Value;
+use std::collections::BTreeSet;
 
 use crate::history::Change;
 
@@ -22,16 +22,31 @@ const RECOVERED_LEAST: f64 = 0.95;
 /// little beside it.
 const RECOVERED_WITHIN_MS: u64 = 2000;
 
-/// When, after `since_ms`, a worker's share was first taken away: as seen, in milliseconds since 1970.
-pub(crate) fn first_dry(history: &[Change], resource: &str, since_ms: u64) -> Option<u64> {
-    let caps = format!("cap/{resource}/");
-    let takes_away = |change: &&Change| {
-        let rate = change.value.as_ref().map(|cap| &cap["share"]["rate_milli"]);
-        change.seen_ms > since_ms
-            && change.key.starts_with(&caps)
-            && rate.and_then(Value::as_u64).unwrap_or(0) == 0
-    };
-    history.iter().find(takes_away).map(|change| change.seen_ms)
+/// When a quarter of the workers that had a share at `since_ms` have run dry: as seen, in milliseconds since 1970.
+pub(crate) fn quarter_dry(history: &[Change], resource: &str, since_ms: u64) -> Option<u64> {
+    let prefix = format!("cap/{resource}/");
+    let mut sharers = BTreeSet::new();
+    let mut dry = BTreeSet::new();
+    for change in history {
+        let Some(worker) = change.key.strip_prefix(&prefix) else {
+            continue;
+        };
+        let cap = change.value.as_ref();
+        let has_share = cap.is_some_and(|cap| cap["share"]["rate_milli"].as_u64() > Some(0));
+        if change.seen_ms > since_ms {
+            if !has_share && sharers.contains(worker) {
+                dry.insert(worker);
+            }
+            if !dry.is_empty() && dry.len() * 4 >= sharers.len() {
+                return Some(change.seen_ms);
+            }
+        } else if has_share {
+            sharers.insert(worker);
+        } else {
+            sharers.remove(worker);
+        }
+    }
+    None
 }
 
 /// Statements per ceiling · time, in `[from_ms, until_ms)`; `None` where that is no time. `times` are in order.
@@ -72,24 +87,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_worker_is_dry_when_its_share_is_taken_away_and_not_when_it_is_smaller() {
+    fn a_quarter_is_dry_when_so_many_have_lost_their_shares_and_not_when_they_are_smaller() {
         let cap = |seen_ms, worker: &str, rate: Option<u64>| Change {
             revision: 1,
             seen_ms,
             key: format!("cap/origin/shop/{worker}"),
             value: rate.map(|rate| json!({"v": 1, "share": {"rate_milli": rate}})),
         };
-        let history = [
-            cap(10, "a", None),
-            cap(20, "b", Some(4000)),
-            cap(30, "b", None),
-            cap(40, "c", Some(0)),
-        ];
-        assert_eq!(first_dry(&history, "origin/shop", 0), Some(10));
-        assert_eq!(first_dry(&history, "origin/shop", 10), Some(30));
-        assert_eq!(first_dry(&history, "origin/shop", 30), Some(40));
-        assert_eq!(first_dry(&history, "origin/shop", 40), None);
-        assert_eq!(first_dry(&history, "origin/other", 0), None);
+        let workers = ["a", "b", "c", "d", "e", "f", "g", "h"];
+        let mut history: Vec<Change> = workers
+            .iter()
+            .map(|worker| cap(10, worker, Some(4000)))
+            .collect();
+        history.extend([
+            cap(20, "a", None),
+            cap(30, "b", Some(3000)),
+            cap(40, "other", None),
+            cap(50, "a", Some(1000)),
+            cap(60, "a", None),
+            cap(70, "c", Some(0)),
+        ]);
+        assert_eq!(quarter_dry(&history, "origin/shop", 10), Some(70));
+        assert_eq!(quarter_dry(&history[..13], "origin/shop", 10), None);
+        assert_eq!(quarter_dry(&history, "origin/shop", 70), None);
+        assert_eq!(quarter_dry(&history, "origin/other", 10), None);
+        // Of three, one is more than a quarter.
+        let three = [&history[..3], &[cap(20, "a", None)]].concat();
+        assert_eq!(quarter_dry(&three, "origin/shop", 10), Some(20));
     }
 
     /// Statements of `qps` a second over this time.
