@@ -9,6 +9,7 @@ use stoke_core::units::Moment;
 use stoke_store::{Compare, Op, Revision, StoreError, Txn, TxnOutcome, record};
 
 use super::{Lead, demand};
+use crate::sightings::{May, lowering};
 use crate::view::View;
 
 /// How many caps one transaction puts; a larger division takes several.
@@ -21,6 +22,14 @@ impl Lead {
         view: &View,
         received: Moment,
     ) -> Result<(), StoreError> {
+        let may = {
+            let sightings = self.shared.sightings.lock();
+            let sightings = sightings.unwrap_or_else(std::sync::PoisonError::into_inner);
+            sightings.may(received, view)
+        };
+        if may == May::Nothing {
+            return Ok(());
+        }
         let demand = demand::demand(view);
         let configured = &self.shared.settings.budgets;
         let resources: BTreeSet<&Resource> =
@@ -48,6 +57,10 @@ impl Lead {
                 &wanted,
                 demand.get(resource).unwrap_or(&nobody),
             );
+            let changes = match may {
+                May::Share => changes,
+                May::Lower | May::Nothing => lowering(changes, observed),
+            };
             for change in changes {
                 tracing::debug!(%resource, ?change, "shares a budget");
                 match change {
