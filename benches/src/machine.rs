@@ -15,13 +15,15 @@ pub(crate) fn describe() -> Result<String> {
     let commit = said_by("git", &["rev-parse", "--short", "HEAD"])?;
     let changed = said_by("git", &["status", "--porcelain", "--untracked-files=no"])?;
     let changed = if changed.is_empty() { "" } else { ", changed" };
+    let load = fs::read_to_string("/proc/loadavg").context("reading the load")?;
+    let load = load.split(' ').next().unwrap_or_default();
     let etcd = said_by("etcd", &["--version"])?;
     let etcd = etcd.lines().next().unwrap_or_default().to_owned();
     Ok(format!(
         "# What sharing a budget costs\n\n\
          `make bench` measures this anew and writes it here: `cargo run --release --locked -p stoke-benches`.\n\n\
          - {date}, commit {commit}{changed}\n\
-         - {cores} cores ({model}), {memory} of memory, Linux {}\n\
+         - {cores} cores ({model}), {memory} of memory, Linux {}; load average before: {load}\n\
          - {etcd}; the workers, their leader and etcd share this machine\n\n",
         said_by("uname", &["-r"])?,
     ))

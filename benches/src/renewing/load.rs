@@ -16,11 +16,11 @@ use crate::table::{Table, percentile, time};
 const AT_A_TIME: [usize; 6] = [1, 4, 16, 64, 256, 512];
 const EACH_LASTS: Duration = Duration::from_secs(4);
 
-/// Measures, and gives a table with the most renewals a second of which 99 of 100 are answered in good time.
+/// Measures, and gives a table, and the most renewals a second of which 99 of 100 are answered in good time.
 pub(super) async fn sustained(etcd: &EtcdCluster, members: usize) -> Result<(String, f64)> {
     let enough = Timing::default().renew_deadline / LATE_PART;
     let mut table = Table::new(&["at a time", "writes/s", "p50", "p99"]);
-    let mut sustained: f64 = 0.0;
+    let mut measured = Vec::new();
     for at_a_time in AT_A_TIME {
         let mut tasks = JoinSet::new();
         for n in 0..at_a_time {
@@ -33,26 +33,36 @@ pub(super) async fn sustained(etcd: &EtcdCluster, members: usize) -> Result<(Str
         }
         times.sort_unstable();
         let rate = times.len() as f64 / EACH_LASTS.as_secs_f64();
-        let p99 = percentile(&times, 99);
-        if p99 <= enough {
-            sustained = sustained.max(rate);
-        }
-        let p50 = percentile(&times, 50);
+        let (p50, p99) = (percentile(&times, 50), percentile(&times, 99));
         table.row([
             at_a_time.to_string(),
             format!("{rate:.0}"),
             time(p50),
             time(p99),
         ]);
+        measured.push((rate, p99));
     }
-    if sustained == 0.0 {
-        bail!("this etcd sustains no rate at all with a p99 of {enough:?}");
-    }
+    let in_time = measured.iter().filter(|(_, p99)| *p99 <= enough);
+    let most = in_time.map(|(rate, _)| *rate).reduce(f64::max);
+    let (sustained, how) = match (most, measured.first()) {
+        (Some(rate), _) => (
+            rate,
+            format!("the most with a p99 of at most {}", time(enough)),
+        ),
+        (None, Some((rate, _))) => {
+            let how = "no rate had a p99 of at most";
+            (
+                *rate,
+                format!("{how} {}, so what one at a time came to", time(enough)),
+            )
+        }
+        (None, None) => bail!("nothing was measured"),
+    };
     let told = format!(
         "### What etcd sustains, {members} member(s)\n\n\
-         Renewals (one compare, one put) as fast as they are answered. Sustained: the most with a p99 of at most {}, which is \
-         {sustained:.0} a second.\n\n{table}\n",
-        time(enough)
+         Renewals (one compare, one put) as fast as they are answered, for {} each. Sustained: {how}: {sustained:.0} a \
+         second.\n\n{table}\n",
+        time(EACH_LASTS),
     );
     Ok((told, sustained))
 }
