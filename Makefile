@@ -3,7 +3,7 @@
 target := $(or $(CARGO_TARGET_DIR),target)
 buf := $(CURDIR)/target/tools/buf/node_modules/.bin/buf
 
-.PHONY: help deps quickstart test lint faults clean
+.PHONY: help deps quickstart test bench faults lint clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -17,6 +17,9 @@ quickstart: deps ## warm a real Redis Cluster from a real PostgreSQL on this mac
 
 test: deps ## all tests, against real servers that they start themselves
 	cargo test --workspace --locked
+
+bench: deps ## measure what sharing a budget costs, and write it to benches/RESULTS.md
+	cargo run --release --locked -p stoke-benches
 
 lint: ## formatting, clippy, and buf for the protobuf files: their style, and that clients of the last tag go on
 	@deploy/install-dependencies build lint

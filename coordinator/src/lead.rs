@@ -129,9 +129,11 @@ impl Lead {
         let received = self.shared.clock.now();
         self.tell(&view, received);
         self.warn_of_unreadable(&view);
-        if !self.waits_for_restored_store(&view, received) {
-            self.share_budgets(&view, received).await?;
+        if self.shared.sight(&view) {
+            // All quarantine clocks begin anew.
+            self.allocators.clear();
         }
+        self.share_budgets(&view, received).await?;
         self.shared.intake.retain(|job| {
             view.jobs
                 .get(job)
@@ -186,33 +188,6 @@ impl Lead {
             }
         }
         self.unreadable = found.into_iter().map(|(error, _)| error).collect();
-    }
-
-    /// Whether nothing may be granted for now: the store was restored from a backup, so that workers may hold grants that it
-    /// knows nothing of. They end within the quarantine, whose clocks all begin anew.
-    fn waits_for_restored_store(&mut self, view: &View, now: Moment) -> bool {
-        let mut sightings = self
-            .shared
-            .sightings
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Err(restored) = sightings.look(view) {
-            let quarantine = self.shared.settings.timing.quarantine;
-            tracing::error!(
-                why = %restored,
-                ?quarantine,
-                "the store was restored from a backup: nothing is granted until old grants are certainly over"
-            );
-            self.allocators.clear();
-            sightings.restored_until = Some(now + quarantine);
-        }
-        let waits = sightings.restored_until.is_some_and(|until| now < until);
-        if !waits && sightings.restored_until.take().is_some() {
-            tracing::info!(
-                "grants of before the store was restored are over: budgets are shared again"
-            );
-        }
-        waits
     }
 
     /// The members that can have a share of each budget that the job takes; the others stand by, and own nothing.

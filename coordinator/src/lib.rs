@@ -19,6 +19,7 @@ pub mod plan_store;
 mod server;
 mod service;
 mod settings;
+mod sightings;
 pub mod trace;
 pub mod view;
 
@@ -30,51 +31,20 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use stoke_core::names::{JobName, WorkerName};
-use stoke_core::records::keys;
-use stoke_core::units::{Epoch, Moment};
+use stoke_core::units::Epoch;
 use stoke_store::clock::Clock;
-use stoke_store::continuity::{Continuity, Restored};
-use stoke_store::{Compare, Revision, Store};
+use stoke_store::{Compare, Store};
 use tokio::sync::watch;
 
 use crate::calls::Calls;
 use crate::intake::Intake;
 use crate::metrics::{Board, Metrics};
 use crate::plan_store::PlanStore;
-use crate::view::View;
+use crate::sightings::Sightings;
 
 /// Whether this coordinator leads, and what then fences its writes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Leading(pub(crate) Option<(Epoch, Compare)>);
-
-/// What this process has seen of the store, over all its times as a leader.
-#[derive(Debug, Default)]
-pub(crate) struct Sightings {
-    /// The store's id and revision, and those of the ledgers.
-    pub(crate) seen: Continuity,
-    /// Until when nothing is granted, because they went back.
-    pub(crate) restored_until: Option<Moment>,
-}
-
-impl Sightings {
-    /// Takes note of what was read: of a ledger, its last division cannot be undone but by a backup.
-    ///
-    /// # Errors
-    /// The store was restored.
-    pub(crate) fn look(&mut self, view: &View) -> Result<(), Restored> {
-        let ledgers: Vec<(String, Revision)> = view
-            .resources
-            .iter()
-            .filter_map(|(resource, observed)| {
-                let (_, revision) = observed.ledger?;
-                Some((keys::ledger(resource), Revision(revision)))
-            })
-            .collect();
-        let ledgers = ledgers.iter().map(|(key, at)| (key.as_str(), *at));
-        let (id, revision) = view.read_at;
-        self.seen.look(id, revision, ledgers)
-    }
-}
 
 /// What all parts of one coordinator share.
 pub(crate) struct Shared {

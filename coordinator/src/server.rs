@@ -30,6 +30,7 @@ use crate::lead::{Ended, Lead};
 use crate::metrics::{self, Metrics};
 use crate::plan_store::{PlanStore, PlanStoreError};
 use crate::service::{Budgets, Fleet, Jobs, Limits, Workers};
+use crate::sightings::{Sightings, keep_looking};
 use crate::view::ViewError;
 use crate::{Leading, Settings, Shared};
 use stoke_core::explain::explain;
@@ -121,6 +122,7 @@ impl Coordinator {
             &health,
             &calls,
         );
+        let sightings = Sightings::new(clock.now(), settings.timing.quarantine);
         let shared = Arc::new(Shared {
             settings,
             store,
@@ -129,7 +131,7 @@ impl Coordinator {
             intake: Intake::default(),
             limits: Limits::default(),
             leading,
-            sightings: std::sync::Mutex::default(),
+            sightings: std::sync::Mutex::new(sightings),
             uses: std::sync::Mutex::default(),
             troubles: std::sync::Mutex::default(),
             troubles_told: watch::channel(()).0,
@@ -294,7 +296,12 @@ async fn lead(shared: Arc<Shared>, cancel: CancellationToken) -> Result<(), Star
         settings.leader_ttl,
     )
     .with_clock(Arc::clone(&shared.clock));
-    while let Some(leadership) = election.win(&cancel).await {
+    loop {
+        let won = tokio::select! {
+            won = election.win(&cancel) => won,
+            never = keep_looking(&shared) => match never {},
+        };
+        let Some(leadership) = won else { break };
         tracing::info!(epoch = leadership.epoch.0, "leads");
         let fence = (leadership.epoch, leadership.compare());
         shared.leading.send_replace(Leading(Some(fence)));

@@ -10,6 +10,7 @@ use stoke_core::units::Moment;
 use stoke_store::{StoreError, TxnOutcome};
 
 use super::{Lead, demand};
+use crate::sightings::{May, lowering};
 use crate::view::View;
 
 impl Lead {
@@ -19,6 +20,14 @@ impl Lead {
         view: &View,
         received: Moment,
     ) -> Result<(), StoreError> {
+        let may = {
+            let sightings = self.shared.sightings.lock();
+            let sightings = sightings.unwrap_or_else(std::sync::PoisonError::into_inner);
+            sightings.may(received, view)
+        };
+        if may == May::Nothing {
+            return Ok(());
+        }
         let claims = demand::claims(view);
         let configured = &self.shared.settings.budgets;
         let resources: BTreeSet<&Resource> =
@@ -46,6 +55,10 @@ impl Lead {
                 &wanted,
                 claims.get(resource).unwrap_or(&nobody),
             );
+            let changes = match may {
+                May::Share => changes,
+                May::Lower | May::Nothing => lowering(changes, observed),
+            };
             for change in changes {
                 tracing::debug!(%resource, ?change, "shares a budget");
                 match change {
