@@ -22,10 +22,15 @@ pub(super) async fn sustained(etcd: &EtcdCluster, members: usize) -> Result<(Str
     let mut table = Table::new(&["at a time", "writes/s", "p50", "p99"]);
     let mut measured = Vec::new();
     for at_a_time in AT_A_TIME {
+        let mut stores = Vec::new();
+        for _ in 0..at_a_time {
+            stores.push(connect(etcd).await?);
+        }
+        // All at one time, once all are connected.
+        let until = Instant::now() + EACH_LASTS;
         let mut tasks = JoinSet::new();
-        for n in 0..at_a_time {
-            let store = connect(etcd).await?;
-            tasks.spawn(renew_on(store, n));
+        for (n, store) in stores.into_iter().enumerate() {
+            tasks.spawn(renew_on(store, n, until));
         }
         let mut times = Vec::new();
         for ended in tasks.join_all().await {
@@ -75,7 +80,7 @@ pub(super) async fn connect(etcd: &EtcdCluster) -> Result<Arc<dyn Store>> {
 }
 
 /// Renews one worker's share again and again.
-async fn renew_on(store: Arc<dyn Store>, n: usize) -> Result<Vec<Duration>> {
+async fn renew_on(store: Arc<dyn Store>, n: usize, until: Instant) -> Result<Vec<Duration>> {
     let (cap, ack) = (
         format!("cap/origin/load/w{n}"),
         format!("ack/origin/load/w{n}"),
@@ -105,7 +110,6 @@ async fn renew_on(store: Arc<dyn Store>, n: usize) -> Result<Vec<Duration>> {
     let TxnOutcome::Committed(expected) = store.txn(first).await? else {
         bail!("a transaction without compares was refused");
     };
-    let until = Instant::now() + EACH_LASTS;
     let mut times = Vec::new();
     while Instant::now() < until {
         let renewal = Txn {
