@@ -13,6 +13,7 @@ mod allocate;
 mod divide;
 mod hold;
 mod mutant;
+mod rename;
 mod timing;
 mod txn;
 

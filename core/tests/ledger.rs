@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use stoke_core::ledger::{
-    Ack, Allocator, Cap, Change, Claim, Holder, Ledger, Observed, Reading, Renewal, Share, Timing,
+    Ack, Allocator, Cap, Change, Claim, Holder, Ledger, LedgerTxn, Observed, Reading, Renewal,
+    Share, Timing,
 };
 use stoke_core::names::WorkerName;
 use stoke_core::units::Moment;
@@ -23,7 +24,9 @@ struct World {
     /// Renewals that were sent, and may still arrive.
     late: Vec<(WorkerName, Renewal)>,
     /// Changes that a coordinator sent, and may still arrive.
-    late_changes: Vec<Change>,
+    late_changes: Vec<(LedgerTxn, u32)>,
+    /// Which election was the last.
+    epoch: u32,
 }
 
 impl World {
@@ -39,93 +42,23 @@ impl World {
                 .get(worker)
                 .map(|(cap, revision)| (*cap, *revision)),
             in_flight: 0,
-            ack: self.records.acks.get(worker).map(|(_, revision)| *revision),
+            ack: self.records.acks.get(worker).copied(),
             runs: BTreeMap::new(),
         }
     }
 
-    /// The store's part of a renewal; whether it was committed.
+    /// Whether it was committed.
     fn renew(&mut self, worker: &WorkerName, renewal: &Renewal) -> bool {
         self.revision += 1;
-        match renewal {
-            Renewal::Renew {
-                expected_cap, ack, ..
-            } => {
-                let stands = self
-                    .records
-                    .caps
-                    .get(worker)
-                    .is_some_and(|(_, revision)| revision == expected_cap);
-                if stands {
-                    self.records
-                        .acks
-                        .insert(worker.clone(), (*ack, self.revision));
-                }
-                stands
-            }
-            Renewal::Release { expected_ack } => {
-                let stands = !self.records.caps.contains_key(worker)
-                    && self
-                        .records
-                        .acks
-                        .get(worker)
-                        .is_some_and(|(_, revision)| revision == expected_ack);
-                if stands {
-                    self.records.acks.remove(worker);
-                }
-                stands
-            }
-        }
+        renewal
+            .txn(worker)
+            .commit(&mut self.records, false, self.revision)
     }
 
-    /// The store's part of a coordinator's change.
-    fn change(&mut self, change: &Change) {
+    /// A coordinator's transaction, of the leader or not.
+    fn change(&mut self, (txn, epoch): &(LedgerTxn, u32)) {
         self.revision += 1;
-        match change {
-            Change::Divide(division) => {
-                if self.records.ledger.map(|(_, revision)| revision) != division.expected {
-                    return;
-                }
-                self.records.ledger = Some((division.ledger, self.revision));
-                for (worker, share) in &division.caps {
-                    if *share == Share::NONE {
-                        self.records.caps.remove(worker);
-                    } else {
-                        self.records.caps.insert(
-                            worker.clone(),
-                            (
-                                Cap {
-                                    share: *share,
-                                    term_ms: 5000,
-                                },
-                                self.revision,
-                            ),
-                        );
-                    }
-                }
-            }
-            Change::Reclaim(reclaim) => {
-                if self
-                    .records
-                    .acks
-                    .get(&reclaim.worker)
-                    .map(|(_, revision)| *revision)
-                    != reclaim.expected_ack
-                {
-                    return;
-                }
-                self.records.caps.remove(&reclaim.worker);
-                self.records.acks.remove(&reclaim.worker);
-                if let Some(ack) = reclaim.lingering {
-                    self.records
-                        .acks
-                        .insert(reclaim.worker.clone(), (ack, self.revision));
-                }
-                if let Some((_, revision)) = &mut self.records.ledger {
-                    *revision = self.revision;
-                }
-            }
-        }
+        txn.commit(&mut self.records, *epoch == self.epoch, self.revision);
     }
 
     fn check(&self) -> Result<(), TestCaseError> {
@@ -156,6 +89,13 @@ impl World {
             ledger.ceiling
         );
         Ok(())
+    }
+}
+
+fn txn(change: &Change, observed: &Observed) -> LedgerTxn {
+    match change {
+        Change::Divide(division) => division.txn(&division.caps, division.expected, 5000),
+        Change::Reclaim(reclaim) => reclaim.txn(observed),
     }
 }
 
@@ -244,7 +184,7 @@ fn run(moves: Vec<Move>, timing: Timing) -> Result<World, TestCaseError> {
         rows: Share::ANY_ROWS,
     };
     let mut demanding = claims(&names);
-    let mut coordinators = [Allocator::new(timing), Allocator::new(timing)];
+    let mut coordinators = [(Allocator::new(timing), 0), (Allocator::new(timing), 0)];
     for step in moves {
         match step {
             Move::Renew { worker, fate } => {
@@ -275,12 +215,12 @@ fn run(moves: Vec<Move>, timing: Timing) -> Result<World, TestCaseError> {
             Move::Allocate { coordinator, fate } => {
                 let observed = world.records.clone();
                 let wanted = Ledger::new(target);
-                for change in
-                    coordinators[coordinator].step(world.now(), &observed, &wanted, &demanding)
-                {
+                let (allocator, epoch) = &mut coordinators[coordinator];
+                for change in allocator.step(world.now(), &observed, &wanted, &demanding) {
+                    let sent = (txn(&change, &observed), *epoch);
                     match fate {
-                        Fate::Answered | Fate::Unanswered => world.change(&change),
-                        Fate::Late => world.late_changes.push(change),
+                        Fate::Answered | Fate::Unanswered => world.change(&sent),
+                        Fate::Late => world.late_changes.push(sent),
                         Fate::Lost => {}
                     }
                 }
@@ -289,7 +229,10 @@ fn run(moves: Vec<Move>, timing: Timing) -> Result<World, TestCaseError> {
                 let change = world.late_changes.remove(nth);
                 world.change(&change);
             }
-            Move::NewLeader { coordinator } => coordinators[coordinator] = Allocator::new(timing),
+            Move::NewLeader { coordinator } => {
+                world.epoch += 1;
+                coordinators[coordinator] = (Allocator::new(timing), world.epoch);
+            }
             Move::Wait { millis } => world.now += millis,
             Move::Target {
                 rate,
@@ -331,8 +274,12 @@ fn run(moves: Vec<Move>, timing: Timing) -> Result<World, TestCaseError> {
         }
         let observed = world.records.clone();
         let wanted = Ledger::new(target);
-        for change in coordinators[0].step(world.now(), &observed, &wanted, &all) {
-            world.change(&change);
+        let epoch = world.epoch;
+        for change in coordinators[0]
+            .0
+            .step(world.now(), &observed, &wanted, &all)
+        {
+            world.change(&(txn(&change, &observed), epoch));
             world.check()?;
         }
         world.now += 1000;

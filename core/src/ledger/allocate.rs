@@ -13,7 +13,7 @@ use crate::names::WorkerName;
 use crate::units::Moment;
 
 /// One resource's records, all as they stood at one revision.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Observed {
     /// The ledger, with its mod revision; `None` where there is none yet.
     pub ledger: Option<(Ledger, u64)>,
@@ -72,7 +72,7 @@ impl Observed {
 }
 
 /// New caps and a new ledger, to be committed where the ledger is still the one observed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Division {
     /// The ledger to put.
     pub ledger: Ledger,
@@ -103,22 +103,22 @@ pub enum Change {
 }
 
 /// What a worker's records looked like when they last changed.
-#[derive(Clone, Copy, Debug)]
-struct Silence {
-    cap: Option<u64>,
-    ack: Option<u64>,
-    since: Moment,
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Silence {
+    pub(super) cap: Option<u64>,
+    pub(super) ack: Option<u64>,
+    pub(super) since: Moment,
 }
 
 /// Decides over one resource's budget. A new leader starts with a new one: all quarantine clocks begin anew.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Allocator {
-    timing: Timing,
-    silences: BTreeMap<WorkerName, Silence>,
-    rebalanced: Option<Moment>,
+    pub(super) timing: Timing,
+    pub(super) silences: BTreeMap<WorkerName, Silence>,
+    pub(super) rebalanced: Option<Moment>,
     /// The snapshot of the last division, for [`Mutant::ReuseSnapshot`].
     #[cfg(feature = "mutants")]
-    divided: Option<Observed>,
+    pub(super) divided: Option<Observed>,
 }
 
 /// Shares move only for changes of this part of them or more.

@@ -2,7 +2,7 @@
 //!
 //! Invariants: it slows down before it confirms that it does; only a confirmed renewal moves a deadline, and moves it
 //! to the clock noted *before* the renewal was sent plus the term; a stop is obeyed on hearsay, a go only on commit; places
-//! of queries that are still in flight are confirmed as used until those have returned.
+//! of queries that are still in flight are confirmed as used until those have returned; no renewal raises what is reserved.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::names::JobName;
 use crate::units::Moment;
 
 /// What a worker may do with one resource.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Grant {
     /// How much.
     pub share: Share,
@@ -49,8 +49,8 @@ impl Grant {
 pub struct Reading {
     /// The worker's cap, with its mod revision.
     pub cap: Option<(Cap, u64)>,
-    /// The mod revision of the worker's own ack.
-    pub ack: Option<u64>,
+    /// The worker's own ack, with its mod revision.
+    pub ack: Option<(Ack, u64)>,
     /// How many of its queries are in flight now.
     pub in_flight: u64,
     /// The jobs that the worker holds.
@@ -67,12 +67,15 @@ pub struct RunSeen {
 }
 
 /// What to commit: where all compares hold, the ack is put.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Renewal {
     /// Confirms the cap, and renews the grant and the permits.
     Renew {
         /// The cap's mod revision.
         expected_cap: u64,
+        /// The ack's mod revision; `None`: there must be none. One that was long under way would confirm again what the
+        /// worker has given up since.
+        expected_ack: Option<u64>,
         /// The mod revisions of the jobs' `run` records.
         expected_runs: BTreeMap<JobName, u64>,
         /// What to put.
@@ -92,11 +95,11 @@ pub enum Renewal {
 }
 
 /// Holds one worker's grant of one resource.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Holder {
-    timing: Timing,
-    grant: Grant,
-    sequence: u64,
+    pub(super) timing: Timing,
+    pub(super) grant: Grant,
+    pub(super) sequence: u64,
 }
 
 impl Holder {
@@ -119,6 +122,7 @@ impl Holder {
     /// Takes note of a read, slows down where it says so, and says what to commit. `now` must be from before the commit is
     /// sent, and after the caller has seen to it that [`Holder::grant`] as it is afterwards is obeyed.
     pub fn read(&mut self, now: Moment, reading: &Reading) -> Option<Renewal> {
+        self.sequence += 1;
         let cap = reading.cap.map_or(Share::NONE, |(cap, _)| cap.share);
         if !Mutant::SlowDownAfterCommit.is_on() {
             self.grant.share = self.grant.share.min(cap);
@@ -129,23 +133,27 @@ impl Holder {
         let Some((cap, expected_cap)) = reading.cap else {
             // What is in flight holds its places until it has returned.
             return match reading.ack {
-                Some(expected_ack) if reading.in_flight == 0 => {
+                Some((_, expected_ack)) if reading.in_flight == 0 => {
                     Some(Renewal::Release { expected_ack })
                 }
                 _ => None,
             };
         };
         let runs = reading.runs.iter().filter(|(_, run)| run.may_query);
-        let reserved = Share {
-            in_flight: cap.share.in_flight.max(reading.in_flight),
+        // What is in flight beyond what is reserved was taken back, and so is certainly over.
+        let held = reading.ack.map_or(0, |(ack, _)| ack.share.in_flight);
+        let in_flight = cap.share.in_flight.max(reading.in_flight.min(held));
+        let confirmed = Share {
+            in_flight,
             ..cap.share
         };
         Some(Renewal::Renew {
             expected_cap,
+            expected_ack: reading.ack.map(|(_, revision)| revision),
             expected_runs: runs.map(|(job, run)| (job.clone(), run.revision)).collect(),
             ack: Ack {
-                share: reserved,
-                sequence: self.sequence + 1,
+                share: confirmed,
+                sequence: self.sequence,
                 lingering: false,
             },
             share: cap.share,
@@ -155,7 +163,8 @@ impl Holder {
     }
 
     /// Takes note that a renewal was confirmed, by an answer that came at `now`. (One that was refused, or of which nothing
-    /// is known, changes nothing.)
+    /// is known, changes nothing.) An answer that comes after the next read changes nothing either: since then, it may have
+    /// slowed down.
     pub fn committed(&mut self, renewal: Renewal, now: Moment) {
         let Renewal::Renew {
             expected_runs,
@@ -180,8 +189,10 @@ impl Holder {
         } else {
             noted
         };
+        if ack.sequence != self.sequence {
+            return;
+        }
         let deadline = from + term;
-        self.sequence = ack.sequence;
         self.grant.share = share;
         self.grant.deadline = self.grant.deadline.max(deadline);
         for job in expected_runs.into_keys() {
@@ -220,6 +231,14 @@ mod tests {
         "j".parse().unwrap()
     }
 
+    fn acked(share: Share) -> Ack {
+        Ack {
+            share,
+            sequence: 1,
+            lingering: false,
+        }
+    }
+
     fn reading(cap: Option<(Share, u64)>, may_query: bool) -> Reading {
         Reading {
             cap: cap.map(|(share, revision)| {
@@ -231,7 +250,7 @@ mod tests {
                     revision,
                 )
             }),
-            ack: Some(9),
+            ack: Some((acked(FULL), 9)),
             in_flight: 0,
             runs: BTreeMap::from([(
                 job(),
@@ -317,6 +336,22 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_comes_after_the_next_read_does_not_speed_up_again() {
+        // The model check found it: the late answer would give back what that read has taken.
+        let mut holder = Holder::new(Timing::default());
+        let late = holder
+            .read(at(1000), &reading(Some((FULL, 5)), true))
+            .unwrap();
+        let renewal = holder
+            .read(at(2000), &reading(Some((HALF, 6)), true))
+            .unwrap();
+        holder.committed(late, at(2500));
+        assert_eq!(holder.grant().at(at(2500)), Share::NONE);
+        holder.committed(renewal, at(2600));
+        assert_eq!(holder.grant().at(at(2600)), HALF);
+    }
+
+    #[test]
     fn without_a_cap_nothing_is_used_and_the_ack_is_released() {
         let mut holder = holding(FULL);
         assert_eq!(
@@ -353,6 +388,32 @@ mod tests {
         holder.committed(renewal, at(4000));
         assert_eq!(holder.grant().at(at(2001)), HALF);
         assert_eq!(holder.read(at(3000), &busy(None)), None);
+    }
+
+    #[test]
+    fn b1_what_was_taken_back_is_not_confirmed_again() {
+        // The model check found it: a worker stood still until its grant was taken back and its queries were over, woke
+        // up with a new cap, and confirmed the places of what it had in flight then, which others had by now.
+        let mut holder = holding(FULL);
+        let woken = Reading {
+            ack: None,
+            in_flight: 4,
+            ..reading(Some((HALF, 9)), true)
+        };
+        let Some(Renewal::Renew { ack, .. }) = holder.read(at(30_000), &woken) else {
+            panic!()
+        };
+        assert_eq!(ack.share, HALF);
+    }
+
+    #[test]
+    fn b1_a_renewal_expects_the_ack_that_it_replaces() {
+        // One that confirmed more places, and arrives after one that confirmed fewer, would reserve what was given away.
+        let renewal = holding(FULL).read(at(2000), &reading(Some((HALF, 6)), true));
+        let Some(Renewal::Renew { expected_ack, .. }) = renewal else {
+            panic!()
+        };
+        assert_eq!(expected_ack, Some(9));
     }
 
     #[test]

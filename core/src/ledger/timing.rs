@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// The times that coordinator and workers must agree on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Timing {
     /// T: how long a grant lasts from the clock that the worker noted before it sent the renewal.
     pub term: Duration,

@@ -3,6 +3,8 @@
 //! Every change of a resource's records is one of these, and they are made here, from what the [`Allocator`](super::Allocator)
 //! and the [`Holder`](super::Holder) decided: a driver translates them for its store and adds nothing.
 
+use std::collections::BTreeMap;
+
 use super::{Ack, Cap, Division, Ledger, Mutant, Observed, Reclaim, Renewal, Share};
 use crate::names::{JobName, WorkerName};
 
@@ -39,6 +41,53 @@ pub struct LedgerTxn {
     pub expects: Vec<Expect>,
     /// No record twice.
     pub puts: Vec<Put>,
+}
+
+impl LedgerTxn {
+    /// What a store does with it: commits it at `revision` where all is as expected. `leads`: whether who sent it leads.
+    /// Whether it was committed.
+    ///
+    /// A job's `run` record is no part of `records`: it counts as expected.
+    pub fn commit(&self, records: &mut Observed, leads: bool, revision: u64) -> bool {
+        let holds = |expect: &Expect| match expect {
+            Expect::Leader => leads,
+            Expect::Ledger(expected) => records.ledger.map(|(_, at)| at) == *expected,
+            Expect::Cap(worker, expected) => {
+                records.caps.get(worker).map(|(_, at)| *at) == *expected
+            }
+            Expect::Ack(worker, expected) => {
+                records.acks.get(worker).map(|(_, at)| *at) == *expected
+            }
+            Expect::Run(..) => true,
+        };
+        if !self.expects.iter().all(holds) {
+            return false;
+        }
+        for put in &self.puts {
+            match put {
+                Put::Ledger(ledger) => records.ledger = Some((*ledger, revision)),
+                Put::Cap(worker, cap) => put_or_delete(&mut records.caps, worker, *cap, revision),
+                Put::Ack(worker, ack) => put_or_delete(&mut records.acks, worker, *ack, revision),
+            }
+        }
+        true
+    }
+}
+
+fn put_or_delete<T>(
+    records: &mut BTreeMap<WorkerName, (T, u64)>,
+    worker: &WorkerName,
+    record: Option<T>,
+    revision: u64,
+) {
+    match record {
+        Some(record) => {
+            records.insert(worker.clone(), (record, revision));
+        }
+        None => {
+            records.remove(worker);
+        }
+    }
 }
 
 impl Division {
@@ -121,6 +170,7 @@ impl Renewal {
         match self {
             Self::Renew {
                 expected_cap,
+                expected_ack,
                 expected_runs,
                 ack,
                 ..
@@ -130,8 +180,9 @@ impl Renewal {
                     .iter()
                     .map(|(job, revision)| Expect::Run(job.clone(), *revision));
                 let cap = (!Mutant::RenewWithoutCap.is_on()).then_some(cap);
+                let before = Expect::Ack(worker.clone(), *expected_ack);
                 LedgerTxn {
-                    expects: cap.into_iter().chain(runs).collect(),
+                    expects: cap.into_iter().chain([before]).chain(runs).collect(),
                     puts: vec![Put::Ack(worker.clone(), Some(*ack))],
                 }
             }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use stoke_core::job::Life;
-use stoke_core::ledger::Cap;
+use stoke_core::ledger::{Ack, Cap};
 use stoke_core::names::{JobName, Resource};
 use stoke_core::records::{Assignment, Checkpoint, Job, PlanningTask, SourceTask, keys};
 use stoke_store::record::{self};
@@ -27,7 +27,7 @@ pub(crate) struct At<T> {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Found {
     pub(super) cap: Option<(Cap, u64)>,
-    pub(super) ack: Option<u64>,
+    pub(super) ack: Option<(Ack, u64)>,
     /// It is a cache, and has no budget.
     pub(super) unlimited: bool,
 }
@@ -128,11 +128,11 @@ pub(super) async fn read(shared: &Shared, resources: &[Resource]) -> Result<Reco
 
 fn found(shared: &Shared, snapshot: &Snapshot, resource: &Resource) -> Result<Found, BeatError> {
     let cap = decode::<Cap>(snapshot, &keys::cap(resource, &shared.name))?;
-    let ack = entry(snapshot, &keys::ack(resource, &shared.name));
+    let ack = decode::<Ack>(snapshot, &keys::ack(resource, &shared.name))?;
     let has_ledger = entry(snapshot, &keys::ledger(resource)).is_some();
     Ok(Found {
         cap: cap.map(|cap| (cap.value, cap.revision)),
-        ack: ack.map(|ack| ack.mod_revision.0),
+        ack: ack.map(|ack| (ack.value, ack.revision)),
         unlimited: matches!(resource, Resource::Cache(_)) && !has_ledger,
     })
 }
