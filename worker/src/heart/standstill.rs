@@ -48,7 +48,8 @@ impl Standstill {
             .resources
             .iter()
             .filter_map(|(resource, found)| {
-                Some((keys::ack(resource, &self.worker), Revision(found.ack?)))
+                let (_, revision) = found.ack?;
+                Some((keys::ack(resource, &self.worker), Revision(revision)))
             })
             .collect();
         let acks = acks.iter().map(|(key, at)| (key.as_str(), *at));
@@ -70,6 +71,8 @@ impl Standstill {
 mod tests {
     use std::collections::BTreeMap;
 
+    use stoke_core::ledger::{Ack, Share};
+
     use super::super::reading::Found;
     use super::*;
 
@@ -80,8 +83,13 @@ mod tests {
     }
 
     fn records(revision: u64, ack: Option<u64>) -> Records {
+        let confirmed = Ack {
+            share: Share::NONE,
+            sequence: 1,
+            lingering: false,
+        };
         let found = Found {
-            ack,
+            ack: ack.map(|revision| (confirmed, revision)),
             ..Found::default()
         };
         Records {
