@@ -328,7 +328,8 @@ fn second(
         }
         let observed = world.records.clone();
         for change in allocator.step(world.now(), &observed, &Ledger::new(target), claims) {
-            world.change(&change);
+            let sent = (txn(&change, &observed), world.epoch);
+            world.change(&sent);
         }
         world.check().unwrap();
         world.now += 500;
