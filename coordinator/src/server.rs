@@ -24,6 +24,7 @@ use tonic::transport::server::Connected;
 use tracing::Instrument;
 
 use crate::calls::Calls;
+use crate::guarded;
 use crate::health::Health;
 use crate::intake::Intake;
 use crate::lead::{Ended, Lead};
@@ -122,7 +123,6 @@ impl Coordinator {
             &calls,
         );
         let shared = Arc::new(Shared {
-            settings,
             store,
             plans,
             clock,
@@ -131,11 +131,14 @@ impl Coordinator {
             leading,
             sightings: std::sync::Mutex::default(),
             uses: std::sync::Mutex::default(),
+            vitals: std::sync::Mutex::new(guarded::vitals(&settings.guards)),
+            guarded: std::sync::Mutex::default(),
             troubles: std::sync::Mutex::default(),
             troubles_told: watch::channel(()).0,
             metrics,
             calls,
             board,
+            settings,
         });
         let serving = serve(&shared, &cancel, &health, incoming)?;
         let peer = Peer {

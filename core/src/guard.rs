@@ -20,7 +20,7 @@ mod watch;
 
 pub use reading::Reading;
 pub use vitals::{Outcome, ProbeReading, Report, Vitals, WINDOW_MAX, Window};
-pub use warden::{Around, Limits, Policy, Said, Shown, Warden};
+pub use warden::{Around, Limits, Policy, Said, Shown, Warden, rate};
 pub use watch::Stage;
 
 use std::time::Duration;

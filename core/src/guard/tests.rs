@@ -208,6 +208,19 @@ fn a_slow_guard_takes_a_part_once_a_settle_time_down_to_the_floor_and_gives_back
 }
 
 #[test]
+fn what_came_before_a_lower_target_showed_lowers_it_no_further() {
+    let mut scene = Scene::new(vec![spec("latency", p99(), SLOW)]);
+    scene.queries(4, 300);
+    let lowered = scene.target();
+    assert!(lowered < ASKED);
+    // It helps at once, though the window is bad for its whole length.
+    for _ in 0..SETTLE * 2 {
+        scene.queries(1, 50);
+        assert!(scene.target() >= lowered, "{:?}", scene.said);
+    }
+}
+
+#[test]
 fn nothing_moves_between_the_thresholds() {
     let mut scene = Scene::new(vec![
         spec("latency", p99(), SLOW),
@@ -347,6 +360,10 @@ fn a_worker_that_has_a_share_and_tells_nothing_is_a_missing_signal_but_one_witho
     assert_eq!(scene.target(), ASKED);
     scene.silence(4);
     assert_eq!(scene.target(), ASKED * 7 / 10);
+    scene.silence(SETTLE - 1);
+    assert_eq!(scene.target(), ASKED * 7 / 10, "once a settle time");
+    scene.silence(1);
+    assert_eq!(scene.target(), ASKED * 49 / 100);
     let said = scene.said.last().unwrap();
     assert!(
         said.ends_with("p99: no report of worker w1 for 15 s"),
@@ -453,7 +470,9 @@ fn absurd_reports_neither_panic_nor_grow() {
     let mut vitals = Vitals::new(BTreeSet::new());
     let most = Window {
         number: u64::MAX,
-        latencies: vec![(u64::MAX, u64::MAX); 10_000],
+        latencies: (0..10_000)
+            .map(|nth| (u64::MAX - nth * (u64::MAX / 10_000), u64::MAX))
+            .collect(),
         errors: u64::MAX,
         overdue: u64::MAX,
         oldest_micros: u64::MAX,
@@ -697,8 +716,9 @@ proptest! {
                 let report = Report { windows: vec![window], ..Report::default() };
                 let worker = worker(&format!("w{who}"));
                 vitals.report(at(1), &worker, report.clone());
-                if twice {
-                    vitals.report(at(1), &worker, report);
+                // As workers do: some are told of more often than others.
+                for _ in 0..if twice { *nth } else { 0 } {
+                    vitals.report(at(1), &worker, report.clone());
                 }
             }
             latency(&vitals, Moment::default(), permille)

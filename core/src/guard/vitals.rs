@@ -168,7 +168,7 @@ impl Vitals {
 impl Told {
     fn new(received: Moment, outcome: Outcome) -> Self {
         let outcome = match outcome {
-            Ok(value) if value.is_nan() => Err("it is no number".to_owned()),
+            Ok(value) if !value.is_finite() => Err("it is no number".to_owned()),
             Ok(value) => Ok(value),
             Err(error) => Err(error.chars().take(ERROR_CHARS_MAX).collect()),
         };

@@ -319,7 +319,8 @@ impl Warden {
 }
 
 /// Thousandths of a query a second as people read them.
-fn rate(milli: u64) -> String {
+#[must_use]
+pub fn rate(milli: u64) -> String {
     let (whole, rest) = (milli / 1000, milli % 1000);
     if rest == 0 {
         format!("{whole}/s")

@@ -99,7 +99,7 @@ otlp-endpoint = "${UNSET}"
         "line 11, column 1: etcd.usrname: there is no such setting; did you mean username? There are ca-file, cert-file, endpoints, key-file, password, password-file, prefix, timeout, username",
         "line 14, column 8: timing.term: a term of 2s leaves no room for a second renewal: it must be more than twice the 1.5s between renewals and the 1s that one may take, see timing.renew-every (line 16); lengthen term, or shorten renew-every and renew-deadline",
         "line 15, column 14: timing.quarantine: a quarantine of 1s is too short for a term of 2s and a drift of 10‰: at least 2.29040404s is needed, see timing.term (line 14); lengthen quarantine, or leave it out: it follows from the term then",
-        r#"line 19, column 1: budgets."origin/shop".qsp: there is no such setting; did you mean qps? There are burst, capacity, fraction, in-flight, qps"#,
+        r#"line 19, column 1: budgets."origin/shop".qsp: there is no such setting; did you mean qps? There are burst, capacity, fraction, guard-floor, guards, in-flight, qps, rows"#,
         r#"line 20, column 7: budgets."origin/shop".qps: it has an unknown unit; write a number with its unit, as 200/s, 12000/min or 0.5/h"#,
         r#"line 21, column 10: budgets.shop: it names no resource; write it as [budgets."origin/NAME"] or [budgets."cache/NAME"]"#,
         "line 23, column 12: budgets.shop.capacity: it cannot stand beside budgets.shop.qps (line 22); set either qps, or capacity (and fraction)",

@@ -15,7 +15,7 @@ fn demand_of(scene: &Scene, members: BTreeMap<WorkerName, Member>) -> Vec<String
         jobs: [(scene.job().clone(), scene.view())].into(),
         ..View::default()
     };
-    let claims = claims(&view);
+    let claims = claims(&view, &Keepers::new());
     let of = |(resource, workers): (&Resource, &BTreeMap<WorkerName, Claim>)| {
         let line = |worker| format!("{worker} on {resource}");
         workers.keys().map(line).collect::<Vec<_>>()
