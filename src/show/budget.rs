@@ -368,7 +368,21 @@ mod tests {
 
     #[test]
     fn a_budget_shows_who_has_what_of_it() {
-        assert_eq!(text(&budget(), Palette::PLAIN), "EXPECT");
+        assert_eq!(
+            text(&budget(), Palette::PLAIN),
+            "origin/shop\n\
+             \x20         QUERIES  BURST  IN FLIGHT  ROWS    USED   BRAKE    SENT\n\
+             asked       200/s      4         16   any\n\
+             target       20/s      4         16   any\n\
+             ceiling     200/s     40         16   any\n\
+             reserved  150.5/s     30         12   any\n\
+             w1-5f       100/s     20          8   any  48.2/s  50.0 %  12,345\n\
+             w2-77      50.5/s     10          4   any                       0\n\
+             asked for 9m 50s yet, then 50/s\n\
+             guard latency slows: p99 812 ms over 10 s, above 200 ms\n\
+             GUARD    DOES  STATE   READING\n\
+             latency  slow  acting  p99 790 ms over 10 s, above 200 ms\n"
+        );
     }
 
     #[test]

@@ -70,8 +70,12 @@ impl Lead {
         let is_due = (self.guards.looked).is_none_or(|then| now.since(then) >= LOOK_EVERY);
         if is_due {
             self.guards.looked = Some(now);
-            for resource in shared.settings.guards.keys() {
-                self.look_after(resource, &users[resource], view, now);
+        }
+        for resource in shared.settings.guards.keys() {
+            let users = &users[resource];
+            // That nobody uses it any more is noticed at once: who comes next is not aborted for what was before.
+            if is_due || users.is_empty() {
+                self.look_after(resource, users, view, now);
             }
         }
         let keepers = self.keepers(&users, view, now);
