@@ -52,6 +52,8 @@ impl Embedded {
             name: "embedded".into(),
             address: ADDRESS.into(),
             budgets,
+            // Nobody else uses what a single process is pointed at for an afternoon.
+            guards: BTreeMap::new(),
             timing: Timing::default(),
             leader_ttl: TTL,
             // One process, one job: its report says all.

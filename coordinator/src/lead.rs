@@ -6,10 +6,12 @@
 
 mod budget;
 mod demand;
+mod guards;
 mod handover;
 #[cfg(test)]
 mod scene;
 mod step;
+mod vigil;
 
 pub(crate) use step::{Planning, merges, tasks};
 
@@ -19,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stoke_core::job::Phase;
-use stoke_core::ledger::{Allocator, sharers};
+use stoke_core::ledger::{Allocator, Countdown, sharers};
 use stoke_core::names::{JobName, Resource, WorkerName};
 use stoke_core::records::Member;
 use stoke_core::units::Moment;
@@ -30,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
+use self::guards::Guards;
 use crate::metrics::{Board, Watcher};
 use crate::view::{JobView, View, ViewError, source_origin};
 use crate::{Leading, Shared};
@@ -45,6 +48,8 @@ pub(crate) struct Lead {
     shared: Arc<Shared>,
     leadership: Leadership,
     allocators: BTreeMap<Resource, Allocator>,
+    countdowns: BTreeMap<Resource, Countdown>,
+    guards: Guards,
     aborting: BTreeMap<JobName, Moment>,
     watcher: Watcher,
     /// What cannot be read, and has been said.
@@ -69,6 +74,8 @@ impl Lead {
             shared,
             leadership,
             allocators: BTreeMap::new(),
+            countdowns: BTreeMap::new(),
+            guards: Guards::default(),
             aborting: BTreeMap::new(),
             watcher: Watcher::default(),
             unreadable: BTreeSet::new(),
@@ -88,6 +95,7 @@ impl Lead {
             View::keys(),
             stop_watching.clone(),
         );
+        self.ask_prometheus();
         let ended = loop {
             tokio::select! {
                 () = cancel.cancelled() => break Ok(Ended::Stopped),
@@ -111,6 +119,7 @@ impl Lead {
         };
         stop_watching.cancel();
         self.show(None);
+        self.forget_guards();
         // From here on callers are told so, and plans in the making are another's.
         self.shared.leading.send_replace(Leading(None));
         self.shared.intake.retain(|_| false);
@@ -133,7 +142,8 @@ impl Lead {
             // All quarantine clocks begin anew.
             self.allocators.clear();
         }
-        self.share_budgets(&view, received).await?;
+        let keepers = self.guard(&view, received).await?;
+        self.share_budgets(&view, received, &keepers).await?;
         self.shared.intake.retain(|job| {
             view.jobs
                 .get(job)
@@ -171,7 +181,7 @@ impl Lead {
         for state in told.ended {
             self.shared.metrics.ended(state);
         }
-        self.show(Some(Board::of(view)));
+        self.show(Some(Board::of(view, &self.guards.wardens)));
     }
 
     fn show(&self, board: Option<Board>) {

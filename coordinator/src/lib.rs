@@ -11,11 +11,13 @@
 )]
 
 mod calls;
+mod guarded;
 mod health;
 pub mod intake;
 mod lead;
 pub mod metrics;
 pub mod plan_store;
+pub mod prometheus;
 mod server;
 mod service;
 mod settings;
@@ -25,18 +27,20 @@ pub mod view;
 
 pub use health::Health;
 pub use server::{Coordinator, StartError};
-pub use settings::Settings;
+pub use settings::{Guarding, Settings};
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use stoke_core::names::{JobName, WorkerName};
+use stoke_core::guard::Vitals;
+use stoke_core::names::{JobName, Resource, WorkerName};
 use stoke_core::units::Epoch;
 use stoke_store::clock::Clock;
 use stoke_store::{Compare, Store};
 use tokio::sync::watch;
 
 use crate::calls::Calls;
+use crate::guarded::{Guarded, Use};
 use crate::intake::Intake;
 use crate::metrics::{Board, Metrics};
 use crate::plan_store::PlanStore;
@@ -57,7 +61,11 @@ pub(crate) struct Shared {
     pub(crate) leading: watch::Sender<Leading>,
     pub(crate) sightings: Mutex<Sightings>,
     /// What attached workers last reported of their queries: by worker, then resource.
-    pub(crate) uses: Mutex<BTreeMap<WorkerName, BTreeMap<String, u64>>>,
+    pub(crate) uses: Mutex<BTreeMap<WorkerName, BTreeMap<Resource, Use>>>,
+    /// What is told of the health of resources that have guards.
+    pub(crate) vitals: Mutex<BTreeMap<Resource, Vitals>>,
+    /// What the guards of this leader do, while this coordinator leads.
+    pub(crate) guarded: Mutex<BTreeMap<Resource, Guarded>>,
     /// What attached workers last said keeps them from going on: by worker, then job.
     pub(crate) troubles: Mutex<BTreeMap<WorkerName, BTreeMap<JobName, String>>>,
     /// Told whenever what they say keeps them has changed.

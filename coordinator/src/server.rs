@@ -24,6 +24,7 @@ use tonic::transport::server::Connected;
 use tracing::Instrument;
 
 use crate::calls::Calls;
+use crate::guarded;
 use crate::health::Health;
 use crate::intake::Intake;
 use crate::lead::{Ended, Lead};
@@ -124,7 +125,6 @@ impl Coordinator {
         );
         let sightings = Sightings::new(clock.now(), settings.timing.quarantine);
         let shared = Arc::new(Shared {
-            settings,
             store,
             plans,
             clock,
@@ -133,11 +133,14 @@ impl Coordinator {
             leading,
             sightings: std::sync::Mutex::new(sightings),
             uses: std::sync::Mutex::default(),
+            vitals: std::sync::Mutex::new(guarded::vitals(&settings.guards)),
+            guarded: std::sync::Mutex::default(),
             troubles: std::sync::Mutex::default(),
             troubles_told: watch::channel(()).0,
             metrics,
             calls,
             board,
+            settings,
         });
         let serving = serve(&shared, &cancel, &health, incoming)?;
         let peer = Peer {

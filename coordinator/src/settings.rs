@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use opentelemetry::metrics::Meter;
+use stoke_core::guard::Policy;
 use stoke_core::ledger::{Share, Timing};
-use stoke_core::names::Resource;
+use stoke_core::names::{GuardName, Resource};
+
+use crate::prometheus::Query;
 
 /// A coordinator's settings, checked.
 #[derive(Clone, Debug)]
@@ -16,10 +19,21 @@ pub struct Settings {
     pub address: String,
     /// The budgets. An origin without one gets no grant; a cache without one is not limited.
     pub budgets: BTreeMap<Resource, Share>,
+    /// The guards of resources that have budgets.
+    pub guards: BTreeMap<Resource, Guarding>,
     /// The protocol's times: the workers' must be the same.
     pub timing: Timing,
     /// How long a leader that vanished keeps its place.
     pub leader_ttl: Duration,
     /// What its metrics are made with: [`metrics::none`](crate::metrics::none) where nobody asks for them.
     pub meter: Meter,
+}
+
+/// A resource's guards.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Guarding {
+    /// The rules.
+    pub policy: Policy,
+    /// What those ask that look at Prometheus.
+    pub queries: BTreeMap<GuardName, Query>,
 }

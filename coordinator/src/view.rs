@@ -8,7 +8,7 @@
 //! | `ckpt` | worker | its job stands as it is: no step is taken, nothing moves, nothing ends, since what is done is not known (W1, W3) |
 //! | `ack` | worker | its resource is frozen: no cap and no ledger changes, since what is reserved is not known (B1) |
 //! | `past` | coordinator | that job cannot be shown |
-//! | `job`, `run`, `read`, `assign`, `ledger`, `cap` | coordinator | an error: another coordinator, a newer one, decides here, and this one must not |
+//! | `job`, `run`, `read`, `assign`, `ledger`, `cap`, `guards`, `vigil` | coordinator | an error: another coordinator, a newer one, decides here, and this one must not |
 
 mod past;
 
@@ -161,6 +161,10 @@ pub struct View {
     pub jobs: BTreeMap<JobName, JobView>,
     /// The records of each resource's budget.
     pub resources: BTreeMap<Resource, Observed>,
+    /// What each resource's guards do, as the leader recorded it.
+    pub guards: BTreeMap<Resource, At<records::Guards>>,
+    /// Who looks after each resource.
+    pub vigils: BTreeMap<Resource, At<records::Vigil>>,
     /// Workers whose membership cannot be read, and why.
     pub strangers: BTreeMap<WorkerName, String>,
     /// Resources with acks that cannot be read, and why: their budgets must not be changed.
@@ -176,6 +180,8 @@ impl View {
             keys::LEDGERS,
             keys::CAPS,
             keys::ACKS,
+            keys::GUARDS,
+            keys::VIGILS,
             keys::JOBS,
             keys::RUNS,
             keys::READS,
@@ -223,7 +229,13 @@ impl View {
     /// # Errors
     /// As [`View::read`].
     pub async fn read_fleet(store: &dyn Store) -> Result<Self, ViewError> {
-        let prefixes = [keys::MEMBERS, keys::LEDGERS, keys::CAPS, keys::ACKS];
+        let prefixes = [
+            keys::MEMBERS,
+            keys::LEDGERS,
+            keys::CAPS,
+            keys::ACKS,
+            keys::GUARDS,
+        ];
         let snapshot = store
             .read(&prefixes.map(|prefix| Keys::Prefix(prefix.to_owned())))
             .await?;
@@ -296,6 +308,8 @@ impl View {
                         }
                     }
                 }
+                "guards" => insert(&mut view.guards, rest.parse().ok(), at(entry)?),
+                "vigil" => insert(&mut view.vigils, rest.parse().ok(), at(entry)?),
                 "job" => {
                     let record = at::<records::Job>(entry)?;
                     if let Ok(name) = rest.parse::<JobName>() {

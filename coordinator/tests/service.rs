@@ -14,6 +14,8 @@ mod creating;
 mod exporting;
 #[path = "service/fleet.rs"]
 mod fleet;
+#[path = "service/guards.rs"]
+mod guards;
 #[path = "service/life.rs"]
 mod life;
 #[path = "service/past.rs"]

@@ -12,6 +12,7 @@
 mod allocate;
 mod divide;
 mod hold;
+mod lasting;
 mod mutant;
 mod rename;
 mod timing;
@@ -20,6 +21,7 @@ mod txn;
 pub use allocate::{Allocator, Change, Division, Observed, Reclaim};
 pub use divide::{Claim, divide, sharers};
 pub use hold::{Grant, Holder, Reading, Renewal, RunSeen};
+pub use lasting::{Countdown, Expiry, RECORD_EVERY};
 pub use mutant::{Mutant, NoSuchMutant};
 pub use timing::{Contradiction, Timing};
 pub use txn::{Expect, LedgerTxn, Put};
@@ -138,6 +140,9 @@ pub struct Ledger {
     /// What the configuration said when it was last asked: only a change of that overrides what an operator has set
     /// since.
     pub configured: Share,
+    /// When what is asked ends, where it was set for a while.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expiry: Option<Expiry>,
 }
 
 impl Ledger {
@@ -149,6 +154,7 @@ impl Ledger {
             target: configured,
             ceiling: configured,
             configured,
+            expiry: None,
         }
     }
 }

@@ -9,6 +9,7 @@
 
 pub mod advice;
 pub mod explain;
+pub mod guard;
 pub mod job;
 pub mod ledger;
 pub mod metric;

@@ -104,6 +104,10 @@ name! {
     CacheName
 }
 name! {
+    /// A guard of a budget, as the coordinators' configuration calls it.
+    GuardName
+}
+name! {
     /// A key source of the workers' configuration.
     SourceName
 }

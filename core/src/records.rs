@@ -9,6 +9,7 @@
 //! | `ledger/R`, `cap/R/W` | coordinator | [`Ledger`](crate::ledger::Ledger), [`Cap`](crate::ledger::Cap) |
 //! | `ack/R/W` | worker | [`Ack`](crate::ledger::Ack) |
 //! | `vigil/R` | coordinator | [`Vigil`]: who looks after R's health, and what all workers watch for |
+//! | `guards/R` | coordinator | [`Guards`]: what R's guards do, so that the next leader goes on from there |
 //! | `request/ID` | coordinator | [`Request`] |
 //! | `job/J` | coordinator | [`Job`] |
 //! | `past/J'` | coordinator | [`Past`]: all that is left of a job that is over, instead of its other records; J' is J turned round so that the newest comes first |
@@ -26,7 +27,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::job::{Life, Spec};
-use crate::names::{CacheName, JobName, LoaderName, OriginName, Resource, SourceName, WorkerName};
+use crate::names::{
+    CacheName, GuardName, JobName, LoaderName, OriginName, Resource, SourceName, WorkerName,
+};
 use crate::plan::PlanSummary;
 use crate::progress::{Effort, PartitionState, Tally};
 use crate::ring::Weight;
@@ -52,6 +55,8 @@ pub mod keys {
     pub const ACKS: &str = "ack/";
     /// All vigils.
     pub const VIGILS: &str = "vigil/";
+    /// What all guards do.
+    pub const GUARDS: &str = "guards/";
     /// All jobs.
     pub const JOBS: &str = "job/";
     /// All jobs' lives.
@@ -99,6 +104,12 @@ pub mod keys {
     #[must_use]
     pub fn vigil(resource: &Resource) -> String {
         format!("{VIGILS}{resource}")
+    }
+
+    /// A resource's.
+    #[must_use]
+    pub fn guards(resource: &Resource) -> String {
+        format!("{GUARDS}{resource}")
     }
 
     /// The resource and the worker that a key below [`CAPS`] or [`ACKS`] names, without that prefix.
@@ -255,6 +266,17 @@ pub struct Vigil {
     /// So does one of whose queries, in a second, more than so many thousandths fail for the resource's sake.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub errors_max_permille: Option<u32>,
+}
+
+/// What a resource's guards do: the next leader goes on from here, instead of from what operators ask.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Guards {
+    /// No more than this, in thousandths of a query a second, whatever operators ask; `None`: as they ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adaptive_milli: Option<u64>,
+    /// The guards that act, each with its reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub acting: BTreeMap<GuardName, String>,
 }
 
 /// A request that was accepted.

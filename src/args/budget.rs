@@ -1,9 +1,11 @@
 //! The flags of `stoke budget`.
 
+use std::time::Duration;
+
 use clap::{Args as ClapArgs, Subcommand};
 
 use super::OutputArgs;
-use super::values::rate_or_none;
+use super::values::{Rows, lasts, rate_or_none, rows_or_any};
 use crate::config::{BURST_MAX, IN_FLIGHT_MAX};
 
 /// Budgets: all of them where nothing is said.
@@ -22,7 +24,7 @@ pub struct BudgetArgs {
 pub enum BudgetCommand {
     /// Shows a budget, and which worker has how much of it
     Get(ResourceArgs),
-    /// Sets a budget at once; it lasts until it is set again
+    /// Sets a budget at once: until it is set again, or for a while
     Set(BudgetSetArgs),
     /// Shows a budget again whenever it has changed; Ctrl-C stops watching
     Watch(ResourceArgs),
@@ -52,6 +54,12 @@ pub struct BudgetSetArgs {
     /// How many queries may be unanswered at one time [default: as it is]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=IN_FLIGHT_MAX))]
     pub in_flight: Option<u64>,
+    /// How many rows a second all queries together may return, as 50000/s, or any [default: as it is]
+    #[arg(long, value_name = "RATE", value_parser = rows_or_any)]
+    pub rows: Option<Rows>,
+    /// For how long, as 10m; what was asked before comes back then [default: until it is set again]
+    #[arg(long = "for", value_name = "DURATION", value_parser = lasts)]
+    pub lasts: Option<Duration>,
     /// Where the cluster is, and how its answer is printed.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -95,12 +103,15 @@ mod tests {
     #[test]
     fn a_budget_has_the_bounds_of_the_configuration() {
         let set = |flags: &str| parsed(&format!("set origin/shop --qps 1 {flags}"));
-        assert!(set("--burst 1000000 --in-flight 100000").is_ok());
+        assert!(set("--burst 1000000 --in-flight 100000 --rows any --for 10m").is_ok());
         for wrong in [
             "--burst 1000001",
             "--burst 0",
             "--in-flight 100001",
             "--in-flight 0",
+            "--rows 0",
+            "--for 0s",
+            "--for 31days",
         ] {
             assert!(set(wrong).is_err(), "{wrong}");
         }

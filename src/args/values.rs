@@ -17,6 +17,42 @@ pub(super) fn rate_or_none(text: &str) -> Result<f64, String> {
     crate::config::parse_rate(text)
 }
 
+/// Rows a second, or any number of them: `None`.
+pub(super) fn rows_or_any(text: &str) -> Result<Rows, String> {
+    if text == "any" {
+        return Ok(Rows(None));
+    }
+    let rows = crate::config::parse_rate(text)?;
+    if rows < 1.0 {
+        return Err("it is less than a row a second; write any where rows are not limited".into());
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "checked to be from 1 to 1e9"
+    )]
+    Ok(Rows(Some(rows.round() as u64)))
+}
+
+/// Rows a second; `None`: any number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rows(pub Option<u64>);
+
+/// For how long something is asked: within the bounds that requests have.
+pub(super) fn lasts(text: &str) -> Result<Duration, String> {
+    let lasts = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if (LASTS_MIN..=LASTS_MAX).contains(&lasts) {
+        Ok(lasts)
+    } else {
+        Err("must be from 1s to 30days".into())
+    }
+}
+
+/// For how long at least a budget can be set.
+const LASTS_MIN: Duration = Duration::from_secs(1);
+/// For how long at most.
+const LASTS_MAX: Duration = Duration::from_secs(30 * 86_400);
+
 /// How long entries live: within the bounds that configurations and requests have.
 pub(super) fn ttl(text: &str) -> Result<Duration, String> {
     let ttl = humantime::parse_duration(text).map_err(|error| error.to_string())?;
@@ -37,6 +73,24 @@ mod tests {
         assert_eq!(ttl("3650days"), Ok(TTL_MAX));
         for wrong in ["1ms", "999ms", "3651days", "0s", "soon"] {
             assert!(ttl(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn rows_are_whole_ones_or_any() {
+        assert_eq!(rows_or_any("any"), Ok(Rows(None)));
+        assert_eq!(rows_or_any("50000/s"), Ok(Rows(Some(50_000))));
+        assert_eq!(rows_or_any("120/min"), Ok(Rows(Some(2))));
+        assert!(rows_or_any("0").is_err() && rows_or_any("0.5").is_err());
+        assert!(rows_or_any("all").is_err());
+    }
+
+    #[test]
+    fn what_is_asked_for_a_while_lasts_a_second_to_30_days() {
+        assert_eq!(lasts("10m"), Ok(Duration::from_secs(600)));
+        assert_eq!(lasts("30days"), Ok(LASTS_MAX));
+        for wrong in ["0s", "999ms", "31days", "10", "-1m", "for ever"] {
+            assert!(lasts(wrong).is_err(), "{wrong}");
         }
     }
 

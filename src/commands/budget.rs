@@ -72,9 +72,12 @@ async fn set(args: &BudgetSetArgs, palette: Palette) -> Outcome {
             // Zero leaves them as they are.
             burst: args.burst.unwrap_or(0),
             in_flight: args.in_flight.unwrap_or(0),
-            rows: None,
+            rows: args.rows.and_then(|rows| rows.0),
         }),
-        any_rows: false,
+        any_rows: args.rows.is_some_and(|rows| rows.0.is_none()),
+        lasts: args
+            .lasts
+            .and_then(|lasts| prost_types::Duration::try_from(lasts).ok()),
     };
     let set = cluster.call(|channel| {
         let request = unary(request.clone());

@@ -1,11 +1,13 @@
 //! A coordinator's configuration.
 
+mod guards;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use stoke_coordinator::Settings;
+use stoke_coordinator::{Guarding, Settings};
 use stoke_core::ledger::Share;
 use stoke_core::names::{Resource, WorkerName};
 use stoke_store::etcd::EtcdConfig;
@@ -79,7 +81,7 @@ impl CoordinatorConfig {
             etcd.fitting(times, &shared::Ttl { key, said, time })
         });
         let telemetry = shared::telemetry(file);
-        let budgets = budgets(file);
+        let (budgets, guards) = budgets(file).unzip();
         let listen = listen?;
         Some(Self {
             listen,
@@ -92,6 +94,7 @@ impl CoordinatorConfig {
                 name: name?.to_string(),
                 address: advertise?,
                 budgets: budgets?,
+                guards: guards?,
                 timing: times?.timing,
                 leader_ttl: leader_ttl?,
             },
@@ -128,8 +131,11 @@ fn address(item: &Item<'_>) -> Option<String> {
     Some(address.to_owned())
 }
 
-fn budgets(file: &Table<'_>) -> Option<BTreeMap<Resource, Share>> {
+type Budgets = BTreeMap<Resource, Share>;
+
+fn budgets(file: &Table<'_>) -> Option<(Budgets, BTreeMap<Resource, Guarding>)> {
     let mut budgets = BTreeMap::new();
+    let mut guards = BTreeMap::new();
     let mut fine = true;
     file.named("budgets", |entry, table| {
         let resource = entry.text().parse::<Resource>();
@@ -137,12 +143,17 @@ fn budgets(file: &Table<'_>) -> Option<BTreeMap<Resource, Share>> {
             let remedy = "write it as [budgets.\"origin/NAME\"] or [budgets.\"cache/NAME\"]";
             entry.fault(table, "it names no resource", remedy);
         }
-        match (resource, budget(table)) {
-            (Ok(resource), Some(share)) => drop(budgets.insert(resource, share)),
+        let of_cache = matches!(resource, Ok(Resource::Cache(_)));
+        let (budget, guarding) = (budget(table), guards::guards(table, of_cache));
+        match (resource, budget, guarding) {
+            (Ok(resource), Some(share), Some(guarding)) => {
+                guards.extend(guarding.map(|guarding| (resource.clone(), guarding)));
+                budgets.insert(resource, share);
+            }
             _ => fine = false,
         }
     });
-    fine.then_some(budgets)
+    fine.then_some((budgets, guards))
 }
 
 /// `[budgets."origin/NAME"]`: queries a second, or what the database bears and how much of that may be used.
@@ -154,8 +165,29 @@ fn budget(table: &Table<'_>) -> Option<Share> {
     let burst = table
         .optional("burst")
         .map(|item| item.integer(1..=BURST_MAX));
+    let rows = table.optional("rows").map(|item| rows(&item));
     let qps = qps(table);
-    Some(share(qps?, in_flight?, shared::all_or_none(burst)?))
+    let share = share(qps?, in_flight?, shared::all_or_none(burst)?);
+    let rows = shared::all_or_none(rows)?.unwrap_or(Share::ANY_ROWS);
+    Some(Share { rows, ..share })
+}
+
+/// Rows a second: whole ones, since a share of less lets nothing out.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "checked to be from 1 to 1e9"
+)]
+fn rows(item: &Item<'_>) -> Option<u64> {
+    let rows = item.rate()?;
+    if rows < 1.0 {
+        item.fault(
+            "it is less than a row a second",
+            "choose from 1/s to 1000000000/s",
+        );
+        return None;
+    }
+    Some(rows.round() as u64)
 }
 
 fn qps(table: &Table<'_>) -> Option<f64> {

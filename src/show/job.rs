@@ -44,6 +44,8 @@ pub struct JobReport<'a> {
     end_time: Option<String>,
     holds: Vec<Hold<'a>>,
     troubles: Vec<Trouble<'a>>,
+    /// Budgets that guards hold down, and why; empty where the coordinator that answers does not lead.
+    slowed: &'a [String],
     /// What reading its key sources gave; empty before the plan is sealed.
     sources: Vec<Source<'a>>,
     /// Lines (rows) that were left out, over all sources.
@@ -116,6 +118,7 @@ impl<'a> JobReport<'a> {
             end_time: job.end_time.and_then(time::rfc3339),
             holds: job.holds.iter().map(hold).collect(),
             troubles: job.troubles.iter().map(trouble).collect(),
+            slowed: &job.slowed,
             sources: job.sources.iter().map(source).collect(),
             bad_lines: job.sources.iter().map(|source| source.bad_lines).sum(),
             forecast: job.forecast.as_ref().map(ForecastReport::new),
@@ -257,6 +260,7 @@ mod tests {
             "priority",
             "reason",
             "requester",
+            "slowed",
             "sources",
             "start_time",
             "state",
@@ -295,6 +299,7 @@ mod tests {
             "create_time": "2026-11-23T21:00:00.000Z", "start_time": "2026-11-23T21:00:02.500Z", "end_time": null,
             "holds": [{"holder": "operator", "reason": "lunch"}],
             "troubles": [{"worker": "w1-5f", "what": "cache main: connection refused"}],
+            "slowed": ["origin/shop at 140/s of 200/s: guard latency slows: p99 812 ms over 10 s, above 200 ms"],
             "sources": [{"entries": 100_000, "bad_lines": 2, "bad_line_examples": ["line 17: no key", "line 20: \u{1b}"]}],
             "bad_lines": 2, "forecast": null,
         });

@@ -78,6 +78,8 @@ struct Account {
     reason: String,
     holds: Vec<v1::Hold>,
     troubles: Vec<v1::Trouble>,
+    /// The budgets that guards hold down.
+    slowed: Vec<String>,
 }
 
 /// What there is to tell.
@@ -148,6 +150,17 @@ impl Account {
             );
             self.troubles.clone_from(&job.troubles);
         }
+        // How far one is down changes all the time: that it is begins and ends.
+        let budget = |slowed: &String| slowed.split(' ').next().unwrap_or_default().to_owned();
+        let slowed: Vec<String> = job.slowed.iter().map(budget).collect();
+        let new = job
+            .slowed
+            .iter()
+            .filter(|slowed| !self.slowed.contains(&budget(slowed)));
+        news.extend(new.map(|slowed| format!("  slowed: {}", plain(slowed))));
+        let gone = self.slowed.iter().filter(|budget| !slowed.contains(budget));
+        news.extend(gone.map(|budget| format!("  no longer slowed: {}", plain(budget))));
+        self.slowed = slowed;
         news
     }
 }
@@ -228,6 +241,8 @@ mod tests {
     #[test]
     fn holds_reasons_and_troubles_are_told_when_they_change_and_only_then() {
         let mut worse = samples::paused();
+        // Further down, which is no news.
+        worse.slowed[0] = worse.slowed[0].replace("140/s", "98/s");
         worse.troubles[0].what = "cache main: LOADING".into();
         worse.holds.push(v1::Hold {
             holder: "guard/lag".into(),
@@ -250,6 +265,7 @@ mod tests {
                 "PAUSED: 12,345/100,000 keys, coverage 93.6 %",
                 "  held by operator: lunch",
                 "  trouble at w1-5f: cache main: connection refused",
+                "  slowed: origin/shop at 140/s of 200/s: guard latency slows: p99 812 ms over 10 s, above 200 ms",
                 "  held by guard/lag",
                 "  trouble at w1-5f: cache main: LOADING",
                 "ABORTING: 12,345/100,000 keys, coverage 93.6 %",
@@ -257,6 +273,7 @@ mod tests {
                 "  no longer held by operator",
                 "  no longer held by guard/lag",
                 "  w1-5f is out of trouble",
+                "  no longer slowed: origin/shop",
             ]
         );
     }

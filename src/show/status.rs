@@ -23,6 +23,9 @@ pub fn text(job: &v1::Job, now: SystemTime, palette: Palette) -> String {
         let what = with_reason(&plain(&trouble.worker), &trouble.what);
         lines.add("trouble", what);
     }
+    for slowed in &job.slowed {
+        lines.add("slowed", plain(slowed));
+    }
     spec(job, &mut lines);
     times(job, now, &mut lines);
     progress(job, now, &mut lines);
@@ -176,6 +179,7 @@ mod tests {
              state      PAUSED\n\
              held by    operator: lunch\n\
              trouble    w1-5f: cache main: connection refused\n\
+             slowed     origin/shop at 140/s of 200/s: guard latency slows: p99 812 ms over 10 s, above 200 ms\n\
              cache      main (refresh)\n\
              priority   7\n\
              trigger    deploy\n\

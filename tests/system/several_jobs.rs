@@ -90,7 +90,7 @@ async fn a_job_is_planned_beside_another_though_only_one_query_may_be_in_flight(
             in_flight: 1,
             rows: None,
         }),
-        any_rows: false,
+        ..v1::SetBudgetRequest::default()
     };
     budgets.set_budget(one_in_flight).await.unwrap();
     let mut jobs = scene.jobs().await;

@@ -1,6 +1,7 @@
 //! Commits what the allocators decide.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use stoke_core::ledger::{
     Allocator, Change, Division, Ledger, LedgerTxn, Observed, Reclaim, Share,
@@ -9,6 +10,7 @@ use stoke_core::names::Resource;
 use stoke_core::units::Moment;
 use stoke_store::{StoreError, TxnOutcome};
 
+use super::guards::Keepers;
 use super::{Lead, demand};
 use crate::sightings::{May, lowering};
 use crate::view::View;
@@ -19,6 +21,7 @@ impl Lead {
         &mut self,
         view: &View,
         received: Moment,
+        keepers: &Keepers,
     ) -> Result<(), StoreError> {
         let may = {
             let sightings = self.shared.sightings.lock();
@@ -28,10 +31,10 @@ impl Lead {
         if may == May::Nothing {
             return Ok(());
         }
-        let claims = demand::claims(view);
-        let configured = &self.shared.settings.budgets;
-        let resources: BTreeSet<&Resource> =
-            configured.keys().chain(view.resources.keys()).collect();
+        let claims = demand::claims(view, keepers);
+        let shared = Arc::clone(&self.shared);
+        let configured = shared.settings.budgets.keys();
+        let resources: BTreeSet<&Resource> = configured.chain(view.resources.keys()).collect();
         let nobody = BTreeMap::new();
         let nothing = Observed::default();
         for resource in resources {
@@ -41,9 +44,10 @@ impl Lead {
                 continue;
             }
             let observed = view.resources.get(resource).unwrap_or(&nothing);
-            let Some(wanted) = wanted(configured.get(resource).copied(), observed) else {
+            let Some(asked) = self.asked(resource, view, received) else {
                 continue;
             };
+            let wanted = self.held_down(resource, asked);
             let timing = self.shared.settings.timing;
             let allocator = self
                 .allocators
@@ -68,6 +72,19 @@ impl Lead {
             }
         }
         Ok(())
+    }
+
+    /// A resource's ledger by what is asked for now; `None` where nothing ever was.
+    pub(super) fn asked(
+        &mut self,
+        resource: &Resource,
+        view: &View,
+        now: Moment,
+    ) -> Option<Ledger> {
+        let configured = self.shared.settings.budgets.get(resource).copied();
+        let wanted = wanted(configured, view.resources.get(resource))?;
+        let countdown = self.countdowns.entry(resource.clone()).or_default();
+        Some(countdown.step(now, wanted))
     }
 
     /// Commits a division in as many transactions as it takes: each compares the ledger's revision that the one
@@ -118,8 +135,8 @@ impl Lead {
 
 /// What is asked for: what the configuration says where it is new, else what an operator set last. `None` where
 /// neither has said anything.
-fn wanted(configured: Option<Share>, observed: &Observed) -> Option<Ledger> {
-    let stored = observed.ledger.map(|(ledger, _)| ledger);
+fn wanted(configured: Option<Share>, observed: Option<&Observed>) -> Option<Ledger> {
+    let stored = observed.and_then(|observed| observed.ledger.map(|(ledger, _)| ledger));
     match (configured, stored) {
         (None, stored) => stored,
         (Some(configured), Some(stored)) if stored.configured == configured => Some(stored),
@@ -154,9 +171,12 @@ mod tests {
     #[test]
     fn what_an_operator_set_outlives_a_restart_but_not_a_changed_configuration() {
         let set = stored(share(5), share(20));
-        assert_eq!(wanted(Some(share(20)), &set).unwrap().target, share(5));
-        assert_eq!(wanted(Some(share(30)), &set).unwrap().target, share(30));
-        assert_eq!(wanted(None, &set).unwrap().target, share(5));
-        assert_eq!(wanted(None, &Observed::default()), None);
+        assert_eq!(wanted(Some(share(20)), Some(&set)).unwrap().asked, share(5));
+        assert_eq!(
+            wanted(Some(share(30)), Some(&set)).unwrap().asked,
+            share(30)
+        );
+        assert_eq!(wanted(None, Some(&set)).unwrap().asked, share(5));
+        assert_eq!(wanted(None, None), None);
     }
 }

@@ -14,34 +14,44 @@ use stoke_core::plan::PlanSummary;
 use stoke_core::records::{Assignment, Member, PlanningTask};
 use stoke_core::units::BandId;
 
+use super::guards::Keepers;
 use crate::view::{JobView, View, source_origin};
 
 /// Keys in one query where only the workers' configuration knows: its default.
 const BATCH_KEYS_USUAL: u64 = 500;
 
+/// How many queries a keeper has queued: a few probes and canaries within a term.
+const KEEPER_QUERIES: u64 = 5;
+
 /// The claims on each resource.
 pub(super) type Claims = BTreeMap<Resource, BTreeMap<WorkerName, Claim>>;
 
 /// The claims of members that plan with a resource (read a source, or try a loader's query), or own partitions with
-/// entries to do.
+/// entries to do, or look after a resource.
 #[must_use]
-pub(super) fn claims(view: &View) -> Claims {
+pub(super) fn claims(view: &View, keepers: &Keepers) -> Claims {
     let mut claims = Claims::new();
+    let mut add = |(resource, worker, queries): Queued, priority: u32| {
+        let Some(member) = view.members.get(&worker) else {
+            return;
+        };
+        let of_worker = claims.entry(resource).or_default().entry(worker);
+        let claim = of_worker.or_insert_with(|| Claim {
+            weight: member.weight.get(),
+            queued: BTreeMap::new(),
+        });
+        let queued = claim.queued.entry(priority).or_default();
+        *queued = queued.saturating_add(queries);
+    };
     for job in view.jobs.values() {
         let priority = job.record.value.spec.priority;
-        for (resource, worker, queries) in planning(view, job).into_iter().chain(loading(view, job))
-        {
-            let Some(member) = view.members.get(&worker) else {
-                continue;
-            };
-            let of_worker = claims.entry(resource).or_default().entry(worker);
-            let claim = of_worker.or_insert_with(|| Claim {
-                weight: member.weight.get(),
-                queued: BTreeMap::new(),
-            });
-            let queued = claim.queued.entry(priority).or_default();
-            *queued = queued.saturating_add(queries);
+        for queued in planning(view, job).into_iter().chain(loading(view, job)) {
+            add(queued, priority);
         }
+    }
+    // Also while all jobs are held: nobody else would see the resource recover.
+    for (resource, keeper) in keepers {
+        add((resource.clone(), keeper.clone(), KEEPER_QUERIES), 0);
     }
     claims
 }

@@ -5,8 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use stoke_core::guard::Warden;
 use stoke_core::job::{Life, Phase, State};
-use stoke_core::names::{JobName, WorkerName};
+use stoke_core::names::{JobName, Resource, WorkerName};
 use stoke_core::progress::Tally;
 use stoke_core::units::Moment;
 
@@ -29,9 +30,19 @@ pub(crate) struct JobRow {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct BudgetRow {
     pub(crate) resource: String,
+    pub(crate) asked: f64,
     pub(crate) target: f64,
     pub(crate) ceiling: f64,
     pub(crate) reserved: f64,
+}
+
+/// A guard and how far it is.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct GuardRow {
+    pub(crate) resource: String,
+    pub(crate) guard: String,
+    pub(crate) action: &'static str,
+    pub(crate) state: &'static str,
 }
 
 /// What the leader's last look showed.
@@ -42,6 +53,7 @@ pub(crate) struct Board {
     /// How many jobs under way are in each state.
     pub(crate) states: BTreeMap<&'static str, usize>,
     pub(crate) budgets: Vec<BudgetRow>,
+    pub(crate) guards: Vec<GuardRow>,
 }
 
 /// The states of jobs under way, as callers see them.
@@ -63,7 +75,7 @@ fn state(life: &Life) -> &'static str {
 }
 
 impl Board {
-    pub(crate) fn of(view: &View) -> Self {
+    pub(crate) fn of(view: &View, wardens: &BTreeMap<Resource, Warden>) -> Self {
         let under_way = view
             .jobs
             .values()
@@ -78,6 +90,7 @@ impl Board {
             jobs,
             states,
             budgets: budgets(view),
+            guards: guards(wardens),
         }
     }
 }
@@ -106,19 +119,32 @@ impl JobRow {
     }
 }
 
+fn guards(wardens: &BTreeMap<Resource, Warden>) -> Vec<GuardRow> {
+    let rows = |(resource, warden): (&Resource, &Warden)| -> Vec<GuardRow> {
+        let row = |shown: stoke_core::guard::Shown<'_>| GuardRow {
+            resource: resource.to_string(),
+            guard: shown.spec.name.to_string(),
+            action: shown.spec.action.name(),
+            state: shown.stage.name(),
+        };
+        warden.shown().map(row).collect()
+    };
+    wardens.iter().flat_map(rows).collect()
+}
+
 #[expect(clippy::cast_precision_loss, reason = "queries a second, for display")]
 fn budgets(view: &View) -> Vec<BudgetRow> {
     let rate = |share: stoke_core::ledger::Share| share.rate_milli as f64 / 1000.0;
-    let row =
-        |(resource, observed): (&stoke_core::names::Resource, &stoke_core::ledger::Observed)| {
-            let (ledger, _) = observed.ledger?;
-            Some(BudgetRow {
-                resource: resource.to_string(),
-                target: rate(ledger.target),
-                ceiling: rate(ledger.ceiling),
-                reserved: rate(observed.reserved_total()),
-            })
-        };
+    let row = |(resource, observed): (&Resource, &stoke_core::ledger::Observed)| {
+        let (ledger, _) = observed.ledger?;
+        Some(BudgetRow {
+            resource: resource.to_string(),
+            asked: rate(ledger.asked),
+            target: rate(ledger.target),
+            ceiling: rate(ledger.ceiling),
+            reserved: rate(observed.reserved_total()),
+        })
+    };
     view.resources.iter().filter_map(row).collect()
 }
 

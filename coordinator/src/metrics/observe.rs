@@ -146,9 +146,26 @@ fn budgets(meter: &Meter, board: &Arc<Mutex<Option<Board>>>) {
             }
         });
     };
+    of_each("stoke.coordinator.budget.asked", |budget| budget.asked);
     of_each("stoke.coordinator.budget.target", |budget| budget.target);
     of_each("stoke.coordinator.budget.ceiling", |budget| budget.ceiling);
     of_each("stoke.coordinator.budget.reserved", |budget| {
         budget.reserved
     });
+    from_board(
+        meter,
+        board,
+        "stoke.coordinator.guard.state",
+        |board, to| {
+            for guard in &board.guards {
+                let of_guard = [
+                    KeyValue::new("resource", guard.resource.clone()),
+                    KeyValue::new("guard", guard.guard.clone()),
+                    KeyValue::new("action", guard.action),
+                    KeyValue::new("state", guard.state),
+                ];
+                to(1.0, &of_guard);
+            }
+        },
+    );
 }

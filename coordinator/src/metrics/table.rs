@@ -1,6 +1,6 @@
 //! The table of a coordinator's metrics.
 //!
-//! What bounds the series: resources are those that have a budget; methods are those of the API, any other counts as
+//! What bounds the series: resources are those that have a budget, and guards those of the configuration; methods are those of the API, any other counts as
 //! `other`; jobs are named only while they are under way, of which there are 100 at most, and their series end with them.
 
 use stoke_core::metric::Kind::{Counter, Gauge, Histogram};
@@ -107,10 +107,17 @@ pub const METRICS: &[Metric] = &[
         attributes: &[],
     },
     Metric {
+        name: "stoke.coordinator.budget.asked",
+        kind: Gauge,
+        unit: "{query}/s",
+        meaning: "What operators ask for as a resource's budget: the configuration, or whoever set it since",
+        attributes: &["resource"],
+    },
+    Metric {
         name: "stoke.coordinator.budget.target",
         kind: Gauge,
         unit: "{query}/s",
-        meaning: "What was asked for as a resource's budget",
+        meaning: "What all workers together shall use of a resource: what is asked, or less where guards hold it down",
         attributes: &["resource"],
     },
     Metric {
@@ -126,6 +133,13 @@ pub const METRICS: &[Metric] = &[
         unit: "{query}/s",
         meaning: "What all workers together hold of a resource's budget: never above the ceiling",
         attributes: &["resource"],
+    },
+    Metric {
+        name: "stoke.coordinator.guard.state",
+        kind: Gauge,
+        unit: "{guard}",
+        meaning: "1 for the state that a guard is in (calm, bad, looking, acting), by what it does (slow, pause, abort)",
+        attributes: &["resource", "guard", "action", "state"],
     },
     Metric {
         name: "stoke.coordinator.planning.duration",

@@ -1,10 +1,14 @@
 //! From records to what callers see.
 
+mod budget;
+
+pub(super) use budget::budget;
+
 use std::collections::BTreeMap;
 
 use stoke_core::job::{Batch, FileFormat, From, Merge, Mode, OnBadLine, Phase, Spec, State, Work};
-use stoke_core::ledger::{Observed, Share};
-use stoke_core::names::{JobName, Resource, WorkerName};
+use stoke_core::ledger::Share;
+use stoke_core::names::{JobName, WorkerName};
 use stoke_core::records;
 use stoke_proto::v1;
 
@@ -35,6 +39,7 @@ pub(super) fn job(job: &JobView, shared: &Shared) -> v1::Job {
         sources: record.sources.iter().map(source_report).collect(),
         forecast: forecast(job),
         troubles: troubles(job, shared),
+        slowed: budget::slowed(job, shared),
     }
 }
 
@@ -298,41 +303,7 @@ fn time(unix_ms: u64) -> prost_types::Timestamp {
     }
 }
 
-/// A budget.
-pub(super) fn budget(resource: &Resource, observed: &Observed, shared: &Shared) -> v1::Budget {
-    let ledger = observed.ledger.map(|(ledger, _)| ledger);
-    let uses = shared
-        .uses
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
-    let queries = |worker: &_| {
-        uses.get(worker)
-            .and_then(|uses| uses.get(&resource.to_string()))
-            .copied()
-            .unwrap_or(0)
-    };
-    let share = |worker: stoke_core::names::WorkerName| v1::WorkerShare {
-        cap: observed
-            .caps
-            .get(&worker)
-            .map(|(cap, _)| allowance(cap.share)),
-        ack: observed
-            .acks
-            .get(&worker)
-            .map(|(ack, _)| allowance(ack.share)),
-        queries: queries(&worker),
-        worker: worker.to_string(),
-    };
-    v1::Budget {
-        resource: resource.to_string(),
-        target: ledger.map(|ledger| allowance(ledger.target)),
-        ceiling: ledger.map(|ledger| allowance(ledger.ceiling)),
-        reserved: Some(allowance(observed.reserved_total())),
-        shares: observed.workers().into_iter().map(share).collect(),
-    }
-}
-
-fn allowance(share: Share) -> v1::Allowance {
+pub(super) fn allowance(share: Share) -> v1::Allowance {
     v1::Allowance {
         qps_milli: share.rate_milli,
         burst: share.burst,

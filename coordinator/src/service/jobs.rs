@@ -7,6 +7,7 @@ mod upload;
 
 use std::sync::Arc;
 
+use stoke_core::guard::HOLDER_PREFIX;
 use stoke_core::job::{Hold, IllegalMove, Life, Phase};
 use stoke_core::names::JobName;
 use stoke_core::records::keys;
@@ -228,6 +229,11 @@ fn holder(holder: String) -> Result<String, Refusal> {
             "holder",
             format!("is longer than {REASON_MAX} characters"),
         ));
+    }
+    if holder.starts_with(HOLDER_PREFIX) {
+        let problem =
+            format!("{HOLDER_PREFIX} begins the names of guards: each removes its own hold");
+        return Err(invalid("holder", problem));
     }
     Ok(if holder.is_empty() {
         "operator".to_owned()

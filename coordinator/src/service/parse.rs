@@ -48,6 +48,10 @@ const RATE_MILLI_MAX: u64 = 1_000_000_000 * 1000;
 const BURST_MAX: u64 = 1_000_000;
 /// The most queries of a budget that may be unanswered at one time; as there.
 const IN_FLIGHT_MAX: u64 = 100_000;
+/// For how long at least a budget can be set.
+const LASTS_MIN: Duration = Duration::from_secs(1);
+/// For how long at most.
+const LASTS_MAX: Duration = Duration::from_secs(30 * 86_400);
 /// The most rows a second.
 const ROWS_MAX: u64 = 1_000_000_000_000;
 
@@ -309,6 +313,18 @@ pub(super) fn target(request: &v1::SetBudgetRequest, present: Share) -> Result<S
             rows => rows.unwrap_or(present.rows),
         },
     }))
+}
+
+/// Parses for how long something is asked: milliseconds.
+pub(super) fn lasts(lasts: Option<prost_types::Duration>) -> Result<Option<u64>, Refusal> {
+    let Some(lasts) = lasts else {
+        return Ok(None);
+    };
+    let lasts = Duration::try_from(lasts)
+        .ok()
+        .filter(|lasts| (LASTS_MIN..=LASTS_MAX).contains(lasts))
+        .ok_or_else(|| invalid("lasts", "must be from a second to 30 days (2592000 s)"))?;
+    Ok(u64::try_from(lasts.as_millis()).ok())
 }
 
 /// Parses a name.

@@ -10,7 +10,7 @@ use stoke_core::job::Work;
 use stoke_core::names::{JobName, Resource, WorkerName};
 use stoke_core::progress::Effort;
 use stoke_core::records::{BAD_LINE_EXAMPLES_MAX, LoaderSample, PlanningTask, SourceReport, keys};
-use stoke_core::units::{BandId, PartitionId};
+use stoke_core::units::{BandId, Moment, PartitionId};
 use stoke_proto::MESSAGE_BYTES_MAX;
 use stoke_proto::v1::worker_service_server::WorkerService;
 use stoke_proto::v1::{self, Segment};
@@ -24,9 +24,12 @@ use tonic::{Request as Call, Response, Status, Streaming};
 use super::parse;
 use super::refusal::{Refusal, invalid};
 use crate::Shared;
+use crate::guarded::Use;
 use crate::intake::{Outcome, Sender};
 use crate::plan_store::{self, read_segments};
 use crate::view::{JobView, View};
+
+mod health;
 
 /// How many bytes of segments one message carries, so that it stays well below the limit.
 const SEGMENT_BYTES_PER_MESSAGE: usize = MESSAGE_BYTES_MAX / 4;
@@ -311,18 +314,33 @@ impl WorkerService for Workers {
         let open = self.shared.calls.hold("/stoke.v1.WorkerService/Attach");
         tokio::spawn(async move {
             let _open = (open, permit);
-            let watched = [keys::CAPS, keys::RUNS, keys::READS, keys::ASSIGNMENTS]
-                .map(|p| Keys::Prefix(p.to_owned()));
+            let watched = [
+                keys::CAPS,
+                keys::RUNS,
+                keys::READS,
+                keys::ASSIGNMENTS,
+                keys::VIGILS,
+            ]
+            .map(|p| Keys::Prefix(p.to_owned()));
             let mut wakeups = Wakeups::spawn(
                 Arc::clone(&shared.store),
                 watched.to_vec(),
                 cancel.child_token(),
             );
             let mut attached: Option<WorkerName> = None;
+            let mut leading = shared.leading.subscribe();
+            // At once: whoever has health to report looks for the one that leads.
+            leading.mark_changed();
             loop {
                 tokio::select! {
                     () = cancel.cancelled() => break,
-                    () = wakeups.changed() => {
+                    () = async {
+                        tokio::select! {
+                            () = wakeups.changed() => {}
+                            // Its sender is `shared`'s: it does not end before this.
+                            _ = leading.changed() => {}
+                        }
+                    } => {
                         let hint = v1::AttachResponse { wake: true, leads: shared.leading.borrow().0.is_some() };
                         // A hint that finds the last one unread says nothing new.
                         if let Err(mpsc::error::TrySendError::Closed(_)) = send.try_send(Ok(hint)) {
@@ -445,22 +463,24 @@ fn note(
     };
     let troubles = report.troubles.into_iter().take(TROUBLES_MAX);
     keep_troubles(shared, &worker, troubles.filter_map(trouble).collect());
-    let of = |used: v1::ResourceUse| {
-        Some((
-            used.resource.parse::<Resource>().ok()?.to_string(),
-            used.queries,
-        ))
-    };
-    let uses = report
-        .uses
-        .into_iter()
-        .take(USES_MAX)
-        .filter_map(of)
-        .collect();
-    shared
+    let now = shared.clock.now();
+    health::note(shared, &worker, report.health, now);
+    keep_uses(shared, &worker, report.uses, now);
+    Some(worker)
+}
+
+/// Keeps what a worker says it has sent, beside what that makes a second.
+fn keep_uses(shared: &Shared, worker: &WorkerName, uses: Vec<v1::ResourceUse>, now: Moment) {
+    let mut all = shared
         .uses
         .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
-        .insert(worker.clone(), uses);
-    Some(worker)
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let before = all.remove(worker).unwrap_or_default();
+    let of = |used: v1::ResourceUse| {
+        let resource: Resource = used.resource.parse().ok()?;
+        let used = Use::after(before.get(&resource).copied(), used.queries, now);
+        Some((resource, used))
+    };
+    let uses = uses.into_iter().take(USES_MAX).filter_map(of).collect();
+    all.insert(worker.clone(), uses);
 }

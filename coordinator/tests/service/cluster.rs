@@ -91,6 +91,7 @@ pub(crate) fn settings(name: &str) -> Settings {
         name: name.into(),
         address: String::new(),
         budgets: [("origin/shop".parse().unwrap(), share(20))].into(),
+        guards: BTreeMap::new(),
         timing: Timing::default(),
         leader_ttl: Duration::from_secs(10),
         meter: stoke_coordinator::metrics::none(),

@@ -99,7 +99,7 @@ otlp-endpoint = "${UNSET}"
         "line 11, column 1: etcd.usrname: there is no such setting; did you mean username? There are ca-file, cert-file, endpoints, key-file, password, password-file, prefix, timeout, username",
         "line 14, column 8: timing.term: a term of 2s leaves no room for a second renewal: it must be at least twice the 1.5s between renewals and the 1s that one may take, see timing.renew-every (line 16); lengthen term, or shorten renew-every and renew-deadline",
         "line 15, column 14: timing.quarantine: a quarantine of 1s is too short for a term of 2s and a drift of 10‰: at least 2.29040404s is needed, see timing.term (line 14); lengthen quarantine, or leave it out: it follows from the term then",
-        r#"line 19, column 1: budgets."origin/shop".qsp: there is no such setting; did you mean qps? There are burst, capacity, fraction, in-flight, qps"#,
+        r#"line 19, column 1: budgets."origin/shop".qsp: there is no such setting; did you mean qps? There are burst, capacity, fraction, guard-floor, guards, in-flight, qps, rows"#,
         r#"line 20, column 7: budgets."origin/shop".qps: it has an unknown unit; write a number with its unit, as 200/s, 12000/min or 0.5/h"#,
         r#"line 21, column 10: budgets.shop: it names no resource; write it as [budgets."origin/NAME"] or [budgets."cache/NAME"]"#,
         "line 23, column 12: budgets.shop.capacity: it cannot stand beside budgets.shop.qps (line 22); set either qps, or capacity (and fraction)",
@@ -316,4 +316,177 @@ fn a_user_is_told_of_its_own_faults_and_not_of_those_that_the_syntax_makes() {
     assert!(!broken.contains("it has no password"), "{broken}");
     let typed = faults(&FINE.replace("[etcd]", "[etcd]\nusername = 5"));
     assert!(typed.contains("etcd.username: a number"), "{typed}");
+}
+
+fn guards(text: &str) -> Result<stoke_coordinator::Guarding, Faults> {
+    let config = parse(&format!("{FINE}{text}"))?;
+    let big = "origin/big".parse::<Resource>().unwrap();
+    Ok(config.settings.guards[&big].clone())
+}
+
+#[test]
+fn of_a_guard_only_what_it_looks_at_its_threshold_and_what_it_does_must_be_said() {
+    use stoke_core::guard::{Action, Signal, Threshold};
+    let text = r#"
+[budgets."origin/big".guards.latency]
+latency = "p99.9"
+above = "200ms"
+action = "slow"
+[budgets."origin/big".guards.busy]
+prometheus = "max(active)"
+url = "http://me:${PASSWORD}@prom:9090"
+below = -10
+action = "pause"
+abort-after = "1h"
+"#;
+    let found = guards(text).unwrap();
+    assert_eq!(found.policy.floor_permille, 50);
+    let of = |name: &str| {
+        let mut all = found.policy.guards.iter();
+        all.find(|guard| guard.name.as_str() == name).unwrap()
+    };
+    let second = Duration::from_secs(1);
+    let latency = of("latency");
+    let window = 10 * second;
+    let (permille, brake) = (999, Some(0.4));
+    assert_eq!(latency.signal, Signal::Latency { permille, window });
+    assert_eq!(latency.action, Action::Slow { brake });
+    let Threshold::Above { trigger, clear } = latency.threshold else {
+        panic!("{latency:?}")
+    };
+    assert!((trigger - 0.2).abs() < 1e-9 && (clear - 0.16).abs() < 1e-9);
+    let times = (latency.sustained, latency.calm, latency.stale_after);
+    assert_eq!(times, (5 * second, 10 * second, 15 * second));
+    let busy = of("busy");
+    let (trigger, clear) = (-10.0, -7.5);
+    assert_eq!(busy.threshold, Threshold::Below { trigger, clear });
+    let abort_after = Some(3600 * second);
+    assert_eq!(busy.action, Action::Pause { abort_after });
+    let query = &found.queries[&busy.name];
+    assert_eq!(
+        (query.text.as_str(), query.every),
+        ("max(active)", 5 * second)
+    );
+    assert_eq!(format!("{:?}", query.server), "http://prom:9090");
+}
+
+#[test]
+fn what_is_wrong_with_guards_comes_with_its_place_and_no_password() {
+    let text = r#"
+guard-floor = 0
+[budgets."origin/big".guards."x y"]
+latency = "99"
+errors = true
+above = "200ms"
+action = "stop"
+[budgets."origin/big".guards.a]
+latency = "99"
+above = 200
+below = 3
+clear = "300ms"
+url = "http://x"
+action = "pause"
+brake = "1s"
+[budgets."origin/big".guards.b]
+latency = "p99"
+above = "200ms"
+clear = "300ms"
+action = "slow"
+window = "2m"
+[budgets."origin/big".guards.c]
+probe = "lag"
+window = "5s"
+action = "abort"
+abort-after = "1h"
+[budgets."origin/big".guards.d]
+prometheus = "up"
+url = "https://me:secret@prom"
+above = "200ms"
+interval = "20s"
+action = "slow"
+[budgets."origin/big".guards.e]
+[budgets."origin/big".guards.f]
+errors = true
+below = 0.5
+action = "slow"
+[budgets."cache/main"]
+qps = 5
+rows = 0.5
+guard-floor = 0.1
+[budgets."cache/main".guards.lag]
+probe = "lag"
+above = 3
+action = "slow"
+"#;
+    let text = guards(text).unwrap_err().to_string();
+    assert!(!text.contains("secret"), "{text}");
+    for (at, fault) in [
+        ("guard-floor", "it is out of range; choose from 0.001 to 1"),
+        (r#"guards."x y""#, "its name is none; use 1 to 63"),
+        (r#"guards."x y".errors"#, "it cannot stand beside"),
+        (
+            r#"guards."x y".action"#,
+            r#""stop" is not possible; choose "slow" or "pause" or "abort""#,
+        ),
+        (
+            "guards.a.latency",
+            r#"it is no percentile; write it as "p50""#,
+        ),
+        ("guards.a.below", "it cannot stand beside"),
+        (
+            "guards.a.brake",
+            "it does not belong to this guard; it is for latency and errors that slow",
+        ),
+        (
+            "guards.b.clear",
+            "it would be good while it is bad; choose no more than above",
+        ),
+        (
+            "guards.b.window",
+            "it is out of range; choose from 1s to 1m",
+        ),
+        (
+            "guards.c.window",
+            "it does not belong to this guard; it is for latency and errors",
+        ),
+        ("guards.c", "it has no threshold; set above or below"),
+        ("guards.c.abort-after", "it is for action = \"pause\""),
+        (
+            "guards.d.url",
+            "coordinators ask Prometheus without TLS; write http://HOST:PORT",
+        ),
+        ("guards.d.above", "a text cannot stand here"),
+        (
+            "guards.d.interval",
+            "a reading would be stale before the next one comes",
+        ),
+        ("guards.e", "it looks at nothing; set one of"),
+        ("guards.e.action", "it is missing; add action"),
+        ("guards.f.below", "what is small here is good; set above"),
+    ] {
+        let at = format!("budgets.\"origin/big\".{at}: ");
+        let is_it = |line: &&str| line.contains(&at) && line.contains(fault);
+        assert!(
+            text.lines().any(|line| is_it(&line)),
+            "{at}{fault}\nin\n{text}"
+        );
+    }
+    for (at, fault) in [
+        ("rows", "it is less than a row a second"),
+        ("guards.lag.probe", "caches have no such probe"),
+    ] {
+        let fault = format!("budgets.\"cache/main\".{at}: {fault}");
+        assert!(text.contains(&fault), "{fault}\nin\n{text}");
+    }
+    let lonely = guards("guard-floor = 0.1\n").unwrap_err().to_string();
+    let fault = "guard-floor: it stands without guards";
+    assert!(lonely.contains(fault), "{lonely}");
+}
+
+#[test]
+fn a_budget_may_limit_rows() {
+    let config = parse(&FINE.replace("qps = 20", "qps = 20\nrows = \"50000/s\"")).unwrap();
+    let rows = |name: &str| config.settings.budgets[&name.parse::<Resource>().unwrap()].rows;
+    let expected = (50_000, Share::ANY_ROWS);
+    assert_eq!((rows("origin/shop"), rows("origin/big")), expected);
 }

@@ -15,7 +15,7 @@ fn demand_of(scene: &Scene, members: BTreeMap<WorkerName, Member>) -> Vec<String
         jobs: [(scene.job().clone(), scene.view())].into(),
         ..View::default()
     };
-    let claims = claims(&view);
+    let claims = claims(&view, &Keepers::new());
     let of = |(resource, workers): (&Resource, &BTreeMap<WorkerName, Claim>)| {
         let line = |worker| format!("{worker} on {resource}");
         workers.keys().map(line).collect::<Vec<_>>()
@@ -152,7 +152,7 @@ fn queued_of(scene: &Scene, members: BTreeMap<WorkerName, Member>) -> Vec<(Strin
         ..View::default()
     };
     let mut queued = Vec::new();
-    for (resource, claims) in claims(&view) {
+    for (resource, claims) in claims(&view, &Keepers::new()) {
         for (worker, claim) in claims {
             let line = format!("{worker} on {resource}");
             queued.extend(
@@ -230,7 +230,7 @@ fn what_several_jobs_have_queued_is_told_apart_by_their_priorities() {
         .into(),
         ..View::default()
     };
-    let claims = claims(&view);
+    let claims = claims(&view, &Keepers::new());
     let of_cache = &claims[&"cache/main".parse().unwrap()][&worker("w1")];
     let expected = BTreeMap::from([(0, BandId::RANKS), (7, BandId::RANKS)]);
     assert_eq!((of_cache.weight, &of_cache.queued), (100, &expected));

@@ -92,7 +92,10 @@ fn what_ended_before_a_leaders_first_look_is_told_of_too() {
 
 #[test]
 fn only_jobs_under_way_are_on_the_board() {
-    let board = Board::of(&view(&[("a", Phase::Running), ("b", Phase::Succeeded)]));
+    let board = Board::of(
+        &view(&[("a", Phase::Running), ("b", Phase::Succeeded)]),
+        &BTreeMap::new(),
+    );
     assert_eq!(board.jobs.len(), 1);
     let expected = [
         ("ABORTING", 0),

@@ -88,6 +88,7 @@ pub(super) async fn watch(
         Keys::One(keys::run(&job.name)),
         Keys::Prefix(keys::assignments(&job.name)),
         Keys::Prefix(keys::checkpoints(&job.name)),
+        Keys::Prefix(keys::GUARDS.to_owned()),
     ];
     let stop = CancellationToken::new();
     let _stop_at_the_end = stop.clone().drop_guard();
