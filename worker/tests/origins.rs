@@ -65,6 +65,7 @@ fn postgres_origin(url: &str, statement_timeout: Duration) -> Origin {
         statement_timeout,
         source_timeout: SOURCE_TIMEOUT_DEFAULT,
         tls: stoke_worker::catalog::TlsFiles::default(),
+        vigil: stoke_worker::catalog::OriginVigil::default(),
     })
     .unwrap()
 }

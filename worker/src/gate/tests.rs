@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use stoke_store::clock::TokioClock;
 use tokio::time::Instant;
 
+use crate::permit::{Permit as _, Stopped};
+
 fn job() -> JobName {
     "j".parse().unwrap()
 }
@@ -39,7 +41,7 @@ fn grant(rate: u64, until: Moment) -> Allowed {
 }
 
 /// When each of `count` queries goes out, in seconds from now.
-async fn times(permit: &JobPermit, count: usize) -> Vec<f64> {
+async fn times(permit: &ClientPermit, count: usize) -> Vec<f64> {
     let start = Instant::now();
     let mut times = Vec::new();
     for _ in 0..count {
