@@ -176,8 +176,8 @@ impl Origin {
         }
     }
 
-    /// From now on connections are kept idle only while there are at most `max`, those in use included, and closes those
-    /// beyond: to be set to the places in flight, again and again, since it also closes those that were idle for long.
+    /// Keeps connections idle, from now on, only while there are at most `max`, those in use included; closes those beyond,
+    /// and those that were idle for long. To be set to the places in flight, again and again.
     pub fn set_idle_max(&self, max: usize) {
         match &self.engine {
             Engine::Postgres(engine) => engine.set_idle_max(max),

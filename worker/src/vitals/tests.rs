@@ -1,7 +1,9 @@
 //! Vital signs under tokio's paused clock.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use sqlx::{ConnectOptions as _, Executor as _};
 use stoke_core::ledger::{Grant, Share};
 use stoke_store::clock::TokioClock;
 use tokio::time::Instant;
@@ -9,8 +11,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
+use crate::catalog::{LoaderSpec, OriginConfig, OriginVigil, SecretUrl, TlsFiles};
 use crate::gate::Allowed;
-use crate::permit::Permit as _;
+use crate::origin::Origin;
+use crate::origin::rewrite::Dialect;
+use crate::permit::{Permit as _, Unlimited};
 
 fn vigil() -> Vigil {
     Vigil {
@@ -130,4 +135,116 @@ async fn without_a_vigil_nothing_is_braked() {
     vitals.watch_for(Some(&vigil()));
     tokio::time::sleep(Duration::from_millis(101)).await;
     assert_eq!(gate.brake_permille(), 500);
+}
+
+/// A clock that is moved by hand.
+#[derive(Debug, Default)]
+struct Hand(AtomicU64);
+
+impl Clock for Hand {
+    fn now(&self) -> Moment {
+        Moment::from_nanos(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// An origin in a file, and what its calls show.
+struct Watched {
+    _folder: tempfile::TempDir,
+    origin: Origin,
+    clock: Arc<Hand>,
+    vitals: Arc<Vitals>,
+}
+
+impl Watched {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("shop.db");
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path);
+        let mut file = options.create_if_missing(true).connect().await.unwrap();
+        let table = "CREATE TABLE t AS SELECT 1 AS key UNION SELECT 2";
+        file.execute(sqlx::raw_sql(table)).await.unwrap();
+        let config = OriginConfig {
+            name: "shop".parse().unwrap(),
+            url: SecretUrl::new(&format!("sqlite:{}", path.display())).unwrap(),
+            dialect: Dialect::Sqlite,
+            statement_timeout: Duration::from_millis(100),
+            source_timeout: Duration::from_secs(60),
+            tls: TlsFiles::default(),
+            vigil: OriginVigil::default(),
+        };
+        let (origin, clock) = (Origin::open(&config).unwrap(), Arc::new(Hand::default()));
+        let shared: Arc<dyn Clock> = Arc::clone(&clock) as _;
+        let gate = Gate::new("origin/shop".parse().unwrap(), Arc::clone(&shared));
+        let vitals = Vitals::new(gate, shared);
+        let metrics = Arc::new(crate::metrics::Metrics::new(&crate::metrics::none()));
+        let metrics = crate::metrics::OriginMetrics::new(metrics, "shop");
+        origin.measure(metrics, Some(Arc::clone(&vitals)));
+        Self {
+            _folder: folder,
+            origin,
+            clock,
+            vitals,
+        }
+    }
+
+    /// How many answers, and how many of them ill, there were since this was asked last.
+    fn seen(&self) -> (u64, u64) {
+        self.clock.0.fetch_add(1_000_000_000, Ordering::Relaxed);
+        let last = self.vitals.report().windows.pop().unwrap();
+        let answers = last.latencies.iter().map(|found| found.count).sum();
+        (answers, last.errors)
+    }
+}
+
+#[tokio::test]
+async fn an_origins_loads_preparations_and_canaries_show_how_it_is_and_nothing_else_does() {
+    let watched = Watched::new().await;
+    let (origin, keys) = (&watched.origin, ["1".to_owned(), "2".to_owned()]);
+    let loader = |query: &str| LoaderSpec {
+        name: "items".parse().unwrap(),
+        origin: "shop".parse().unwrap(),
+        query: query.to_owned(),
+        key: stoke_core::template::Template::parse("item:{key}").unwrap(),
+        key_column: Some("key".to_owned()),
+        ttl: Duration::from_secs(60),
+        ttl_jitter_permille: 0,
+        batch_keys: 1,
+        max_value_bytes: 1000,
+    };
+    let good = loader("SELECT key FROM t WHERE key IN (:keys)");
+    origin.load(&Unlimited, &good, &keys).await.unwrap();
+    assert_eq!(watched.seen(), (2, 0), "two batches; not the connection");
+    origin.prepare(&Unlimited, &good).await.unwrap();
+    assert_eq!(watched.seen(), (1, 0));
+    origin.canary(&Unlimited, "SELECT 1").await.unwrap();
+    assert_eq!(watched.seen(), (1, 0));
+    let (sink, mut rows) = tokio::sync::mpsc::channel(10);
+    let rules = crate::source::Rules::default();
+    let ranked = origin
+        .rank(&Unlimited, "SELECT key FROM t", &rules, sink)
+        .await;
+    assert!(ranked.is_ok() && rows.recv().await.is_some());
+    assert_eq!(
+        watched.seen(),
+        (0, 0),
+        "a key source's takes as long as it takes"
+    );
+    assert!(
+        origin
+            .probe(&Unlimited, "SELECT 1", Duration::from_secs(1))
+            .await
+            .is_ok()
+    );
+    assert_eq!(watched.seen(), (0, 0));
+    assert!(origin.canary(&Unlimited, "SELECT missing").await.is_err());
+    assert_eq!(watched.seen(), (1, 0), "its own error");
+    let endless = "WITH RECURSIVE n (key) AS (SELECT 1 UNION ALL SELECT key + 1 FROM n) \
+                   SELECT max(key) AS key FROM n WHERE key IN (:keys)";
+    assert!(
+        origin
+            .load(&Unlimited, &loader(endless), &keys)
+            .await
+            .is_err()
+    );
+    assert_eq!(watched.seen(), (1, 1), "ended for its length");
 }
