@@ -8,8 +8,8 @@ use stoke_core::names::Resource;
 use stoke_proto::v1;
 use stoke_worker::ReachError;
 use stoke_worker::catalog::{
-    CacheConfig, Catalog, OriginConfig, SOURCE_TIMEOUT_DEFAULT, STATEMENT_TIMEOUT_DEFAULT,
-    SecretUrl, TlsFiles,
+    CacheConfig, Catalog, OriginConfig, OriginVigil, SOURCE_TIMEOUT_DEFAULT,
+    STATEMENT_TIMEOUT_DEFAULT, SecretUrl, TlsFiles,
 };
 use stoke_worker::origin::rewrite::Dialect;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -185,6 +185,7 @@ fn catalog(args: &WarmArgs) -> anyhow::Result<Catalog> {
         statement_timeout: STATEMENT_TIMEOUT_DEFAULT,
         source_timeout: SOURCE_TIMEOUT_DEFAULT,
         tls: TlsFiles::default(),
+        vigil: OriginVigil::default(),
     };
     anyhow::ensure!(!args.cache.is_empty(), "--cache: name the Redis to warm");
     let urls = args

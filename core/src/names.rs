@@ -111,6 +111,10 @@ name! {
     /// A key source of the workers' configuration.
     SourceName
 }
+name! {
+    /// A probe of an origin, as the workers' configuration calls it.
+    ProbeName
+}
 
 /// What a budget protects. As text: `origin/NAME` or `cache/NAME`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

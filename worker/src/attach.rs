@@ -8,47 +8,79 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
+use crate::link::Found;
 use crate::worker::Shared;
 
 /// How often a worker reports.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// How long it waits before it calls again.
 const CALL_AGAIN: Duration = Duration::from_secs(1);
+/// How often it looks for a leader while it is attached to a coordinator that does not lead.
+const LOOK_FOR_LEADER: Duration = Duration::from_secs(2);
 
-/// Calls whichever coordinator answers, again and again, until `cancel` is cancelled.
+/// Calls whichever coordinator answers, the leader first, again and again, until `cancel` is cancelled.
 pub(crate) async fn stay(shared: Arc<Shared>, cancel: CancellationToken) {
     let calling = async {
+        let mut leader = None;
         loop {
-            call(&shared).await;
-            tokio::time::sleep(CALL_AGAIN).await;
+            let found = match leader.take() {
+                Some(found) => Some(found),
+                None => shared.link.nearest().await.ok(),
+            };
+            if let Some(found) = found {
+                leader = call(&shared, found).await;
+            }
+            if leader.is_none() {
+                tokio::time::sleep(CALL_AGAIN).await;
+            }
         }
     };
     let _: Option<()> = cancel.run_until_cancelled(calling).await;
 }
 
-/// One call, until it breaks.
-async fn call(shared: &Shared) {
-    let Ok(mut client) = shared.link.any().await else {
-        return;
-    };
+/// One call, until it breaks, or until there is a leader elsewhere, which is given back: only whoever leads does anything
+/// with what is told of health.
+async fn call(
+    shared: &Shared,
+    Found {
+        address,
+        mut client,
+    }: Found,
+) -> Option<Found> {
     let (reports, receive) = mpsc::channel(1);
-    let Ok(answer) = client.attach(ReceiverStream::new(receive)).await else {
-        return;
-    };
+    let answer = client.attach(ReceiverStream::new(receive)).await.ok()?;
     let mut hints = answer.into_inner();
     let mut next = tokio::time::interval(REPORT_EVERY);
+    let mut leads = true;
+    let looking = async {
+        loop {
+            tokio::time::sleep(LOOK_FOR_LEADER).await;
+            if let Some(found) = shared.link.leader_other_than(&address).await {
+                return found;
+            }
+        }
+    };
+    tokio::pin!(looking);
     loop {
         tokio::select! {
             _ = next.tick() => {
                 // A coordinator that is slow to read gets the next report instead.
                 if let Err(mpsc::error::TrySendError::Closed(_)) = reports.try_send(report(shared)) {
-                    return;
+                    return None;
                 }
             }
             hint = hints.message() => match hint {
-                Ok(Some(hint)) if hint.wake => shared.look.notify_one(),
-                Ok(Some(_)) => {}
-                Ok(None) | Err(_) => return,
+                Ok(Some(hint)) => {
+                    leads = hint.leads;
+                    if hint.wake {
+                        shared.look.notify_one();
+                    }
+                }
+                Ok(None) | Err(_) => return None,
+            },
+            found = &mut looking, if !leads => {
+                tracing::debug!(from = %address, to = %found.address, "attaches to the leader");
+                return Some(found);
             }
         }
     }
@@ -64,6 +96,10 @@ fn report(shared: &Shared) -> AttachRequest {
         worker: shared.name.to_string(),
         uses: uses.collect(),
         troubles: shared.troubles.report(),
-        health: Vec::new(),
+        health: shared
+            .vitals
+            .values()
+            .map(|vitals| vitals.report())
+            .collect(),
     }
 }

@@ -12,12 +12,14 @@
 //! Sentinel. The redis crate's cluster client is not used: it refuses pipelines across slots and repeats whole pipelines.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::metrics::CacheMetrics;
 use crate::permit::{InFlight, Permit, Stopped, Unlimited};
+use crate::vitals::Vitals;
 use async_trait::async_trait;
 
 mod addr;
@@ -28,6 +30,7 @@ mod config;
 mod diagnosis;
 mod discovery;
 mod error;
+mod info;
 mod login;
 mod measure;
 mod node;
@@ -40,10 +43,12 @@ pub use self::addr::NodeAddr;
 pub use self::command::VALUE_BYTES_MAX;
 pub use self::config::{CacheConfig, CacheUrl, NotACacheUrl};
 pub use self::error::{CacheError, CommandError, FailureKind};
+pub use self::info::NodeInfo;
 pub use self::router::{FLUSH_BYTES_MAX, FLUSH_COMMANDS_MAX};
 pub use self::ttl::jittered;
 
 use self::command::Command;
+use self::node::Measures;
 use self::router::Router;
 
 /// Whether a key is in the cache.
@@ -123,10 +128,10 @@ impl Cache {
         Ok(Self { router })
     }
 
-    /// From now on its calls are measured.
-    pub(crate) fn measure(&self, metrics: CacheMetrics) {
+    /// From now on its calls are measured, and tell how it is.
+    pub(crate) fn measure(&self, metrics: CacheMetrics, vitals: Option<Arc<Vitals>>) {
         // The first counts: a cache has one worker.
-        let _ = self.router.metrics().set(metrics);
+        let _ = self.router.metrics().set(Measures { metrics, vitals });
     }
 
     /// Looks whether the whole cache serves: every slot has an owner, and every owner answers for a key.
@@ -202,6 +207,29 @@ impl Cache {
         let outcomes: Vec<_> = answers.into_iter().map(outcome).collect();
         measure::written(self.router.metrics(), items, &outcomes);
         Ok(outcomes)
+    }
+
+    /// Asks each node that owns slots how it is, by one `INFO` for which `permit` is passed; the nodes side by side.
+    ///
+    /// # Errors
+    /// [`Stopped`] where the permit said so.
+    pub async fn info(
+        &self,
+        permit: &dyn Permit,
+    ) -> Result<Vec<Result<NodeInfo, CommandError>>, Stopped> {
+        let answers = self.router.ask_each(permit, "INFO").await?;
+        let read = |(node, answer): (NodeAddr, Result<redis::Value, CommandError>)| {
+            answer.and_then(|answer| NodeInfo::parse(answer, &node))
+        };
+        Ok(answers.into_iter().map(read).collect())
+    }
+
+    /// Sends each node that owns slots a `PING`, for which `permit` is passed, only to see how it is answered.
+    ///
+    /// # Errors
+    /// [`Stopped`] where the permit said so.
+    pub async fn ping(&self, permit: &dyn Permit) -> Result<(), Stopped> {
+        self.router.ask_each(permit, "PING").await.map(drop)
     }
 
     /// Gives keys that are present a new TTL, whether it is longer or shorter than what they have (a key without

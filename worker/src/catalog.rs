@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use stoke_core::job::OnBadLine;
-use stoke_core::names::{CacheName, LoaderName, OriginName, SourceName};
+use stoke_core::names::{CacheName, LoaderName, OriginName, ProbeName, SourceName};
 use stoke_core::template::Template;
 
 mod secret;
@@ -24,6 +24,14 @@ use crate::origin::rewrite::Dialect;
 pub const STATEMENT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 /// How long a key source's query may run, its reader's pauses included, where an origin does not say.
 pub const SOURCE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(600);
+/// What is asked where a canary is not configured.
+pub const CANARY_DEFAULT: &str = "SELECT 1";
+/// How often a probe is asked where it does not say.
+pub const PROBE_INTERVAL_DEFAULT: Duration = Duration::from_secs(5);
+/// The shortest interval of a probe: each takes a query of the budget.
+pub const PROBE_INTERVAL_MIN: Duration = Duration::from_millis(100);
+/// The longest interval of a probe.
+pub const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(3600);
 /// How much of a time to live is jitter where a loader does not say, in thousandths.
 pub const TTL_JITTER_PERMILLE_DEFAULT: u16 = 100;
 /// The largest jitter, in thousandths.
@@ -73,6 +81,35 @@ pub struct OriginConfig {
     pub source_timeout: Duration,
     /// For TLS, where the URL asks for it (`sslmode`).
     pub tls: TlsFiles,
+    /// How it is looked after.
+    pub vigil: OriginVigil,
+}
+
+/// What is asked of a database only to see how it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OriginVigil {
+    /// Sent once a second while all jobs stand still, to see how it is answered.
+    pub canary: String,
+    /// Queries whose numbers guards watch.
+    pub probes: BTreeMap<ProbeName, ProbeConfig>,
+}
+
+impl Default for OriginVigil {
+    fn default() -> Self {
+        Self {
+            canary: CANARY_DEFAULT.to_owned(),
+            probes: BTreeMap::new(),
+        }
+    }
+}
+
+/// A query that gives a number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeConfig {
+    /// SQL that gives exactly one row with one number.
+    pub query: String,
+    /// How often it is asked, from [`PROBE_INTERVAL_MIN`] to [`PROBE_INTERVAL_MAX`]; one that takes longer has failed.
+    pub interval: Duration,
 }
 
 /// What TLS takes beside the system's certificates: files in PEM.

@@ -2,7 +2,7 @@
 //!
 //! It holds what the heart last confirmed with the store (`core::ledger::Grant`), and lets queries out at the granted
 //! rate, within the granted number in flight, for jobs whose permits are in force. With no grant, or one whose deadline
-//! has passed, nothing goes out: it fails closed.
+//! has passed, nothing goes out: it fails closed. The worker's own brake takes something off the rate, and never adds to it.
 //!
 //! Of several jobs the one with the highest priority gets the next token, and the next place in flight; jobs of one
 //! priority take turns. A lower one gets what the higher leave: whoever is not allowed to send, or waits for its cache,
@@ -10,14 +10,19 @@
 
 mod line;
 mod pace;
+mod paces;
+mod permit;
+mod queue;
+mod rows;
 mod window;
+
+pub use permit::{ClientPermit, Waiting};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use stoke_core::ledger::{Grant, Share};
 use stoke_core::names::{JobName, Resource};
 use stoke_core::units::Moment;
@@ -26,16 +31,14 @@ use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::permit::{InFlight, Permit, Stopped};
-use line::{Client, Line, Ticket};
-use pace::{Pace, Verdict};
+use line::{Client, Who};
+use pace::Verdict;
+use paces::Paces;
+use queue::{Queue, Turn};
 use window::Window;
 
 /// How long a waiter sleeps at most before it looks at the grant again: time itself may end it.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-
-/// How long a token may be held before it is used: an older one is given up, for it would add to newer ones.
-const READY_MAX: Duration = Duration::from_millis(10);
 
 /// What the heart says of a resource.
 #[derive(Clone, Debug, Default)]
@@ -61,7 +64,7 @@ pub struct Gate {
     resource: Resource,
     clock: Arc<dyn Clock>,
     allowed: watch::Sender<Allowed>,
-    pace: std::sync::Mutex<Pace>,
+    paces: std::sync::Mutex<Paces>,
     window: std::sync::Mutex<Window>,
     /// Those who wait for a token: the first takes the next.
     tokens: Queue,
@@ -70,8 +73,8 @@ pub struct Gate {
     places: Arc<Semaphore>,
     places_given: std::sync::Mutex<Places>,
     queries: AtomicU64,
-    /// How many wait, or are on the way, by job and its priority.
-    waiting: std::sync::Mutex<BTreeMap<(u32, JobName), usize>>,
+    /// How many wait, or are on the way, by their priority and whom they are for.
+    waiting: std::sync::Mutex<BTreeMap<(u32, Who), usize>>,
     /// Told whenever somebody has passed.
     passed: Notify,
 }
@@ -80,7 +83,7 @@ impl Gate {
     /// A gate that lets nothing out yet.
     #[must_use]
     pub fn new(resource: Resource, clock: Arc<dyn Clock>) -> Arc<Self> {
-        let pace = std::sync::Mutex::new(Pace::new(clock.now()));
+        let paces = std::sync::Mutex::new(Paces::new(clock.now()));
         let (allowed, _) = watch::channel(Allowed::default());
         let places = Arc::new(Semaphore::new(0));
         let places_given = std::sync::Mutex::new(Places::default());
@@ -89,7 +92,7 @@ impl Gate {
             resource,
             clock,
             allowed,
-            pace,
+            paces,
             window,
             tokens: Queue::default(),
             entrance: Queue::default(),
@@ -126,7 +129,7 @@ impl Gate {
         let waiting = lock(&self.waiting);
         waiting
             .keys()
-            .any(|(other, name)| *other > priority || name == job)
+            .any(|(other, who)| *other > priority || matches!(who, Who::Job(name) if name == job))
     }
 
     /// Waits until somebody has passed, or something else is allowed. Enabled, it misses nothing from then on.
@@ -160,14 +163,27 @@ impl Gate {
     /// Whether the job may send now, if there is a token.
     #[must_use]
     pub fn is_open(&self, job: &JobName) -> bool {
-        self.permits(&self.allowed.borrow(), job)
+        self.may_send(&Who::Job(job.clone()))
+    }
+
+    /// How much of its share the worker uses by its own decision, in thousandths.
+    #[must_use]
+    pub fn brake_permille(&self) -> u32 {
+        lock(&self.paces).brake_permille()
+    }
+
+    /// From now on so many thousandths of whatever is granted are used, of queries and rows alike; 1000 and more: all of
+    /// it. Where there is no budget there is no rate to lower.
+    pub fn brake(&self, permille: u32) {
+        lock(&self.paces).brake(self.clock.now(), permille);
+        self.tokens.lock().tell_all();
     }
 
     /// From now on this is allowed. When it returns, whoever has not passed yet goes by it.
     pub fn allow(&self, allowed: Allowed) {
         let now = self.clock.now();
         // The time until now was at the old rate.
-        lock(&self.pace).set(now, allowed.grant.share, allowed.grant.deadline);
+        lock(&self.paces).grant(now, allowed.grant.share, allowed.grant.deadline);
         lock(&self.window).note_share(now, allowed.grant.share.rate_milli);
         self.resize(if allowed.unlimited {
             Semaphore::MAX_PERMITS >> 4
@@ -179,7 +195,7 @@ impl Gate {
         self.passed.notify_waiters();
     }
 
-    /// Places that are taken while their number sinks go when they are given back: see [`JobPermit::enter`].
+    /// Places that are taken while their number sinks go when they are given back: see [`ClientPermit`].
     fn resize(&self, wanted: usize) {
         let mut places = lock(&self.places_given);
         places.wanted = wanted;
@@ -201,60 +217,67 @@ impl Gate {
 
     /// A job's permit to use this resource; `stop` ends it.
     #[must_use]
-    pub fn permit(self: &Arc<Self>, job: JobName, stop: CancellationToken) -> JobPermit {
-        JobPermit {
-            gate: Arc::clone(self),
-            client: Client { job, priority: 0 },
-            stop,
-            patient: true,
-            unanswered: std::sync::Mutex::new(None),
-            taken: AtomicU64::new(0),
-            ready: std::sync::Mutex::new(None),
-        }
+    pub fn permit(self: &Arc<Self>, job: JobName, stop: CancellationToken) -> ClientPermit {
+        let who = Who::Job(job);
+        ClientPermit::new(Arc::clone(self), Client { who, priority: 0 }, stop)
     }
 
-    /// Waits until the job may send.
-    async fn permitted(&self, job: &JobName) {
+    /// The vigil's permit to look how the resource is, as long as the worker has a grant: no job's stop holds it, and no job
+    /// goes before it. It does not wait where there is no grant.
+    #[must_use]
+    pub fn vigil(self: &Arc<Self>) -> ClientPermit {
+        let client = Client {
+            who: Who::Vigil,
+            priority: u32::MAX,
+        };
+        ClientPermit::new(Arc::clone(self), client, CancellationToken::new()).impatient()
+    }
+
+    /// Waits until this client may send.
+    async fn permitted(&self, who: &Who) {
         let mut allowed = self.allowed.subscribe();
-        while !self.permits(&allowed.borrow_and_update(), job) {
+        while !self.permits(&allowed.borrow_and_update(), who) {
             // The sender lives as long as we do.
             let _ = tokio::time::timeout(LOOK_EVERY, allowed.changed()).await;
         }
     }
 
-    fn permits(&self, allowed: &Allowed, job: &JobName) -> bool {
-        let now = self.clock.now();
-        if allowed.unlimited {
-            allowed
-                .grant
-                .permits
-                .get(job)
-                .is_some_and(|deadline| now < *deadline)
-        } else {
-            allowed.grant.permits(job, now) && allowed.grant.at(now).allows_queries()
+    fn may_send(&self, who: &Who) -> bool {
+        self.permits(&self.allowed.borrow(), who)
+    }
+
+    fn permits(&self, allowed: &Allowed, who: &Who) -> bool {
+        let (now, grant) = (self.clock.now(), &allowed.grant);
+        match who {
+            Who::Vigil => allowed.unlimited || grant.at(now).allows_queries(),
+            Who::Job(job) if allowed.unlimited => {
+                let permit = grant.permits.get(job);
+                permit.is_some_and(|deadline| now < *deadline)
+            }
+            Who::Job(job) => grant.permits(job, now) && grant.at(now).allows_queries(),
         }
     }
 
-    /// Waits for tokens, and looks once more. Whoever waits for several gets them one after another, before anybody
-    /// else gets one: so what is sent at once was paid for just before.
-    async fn take(self: &Arc<Self>, client: &Client, tokens: u32) {
+    /// Waits for what is wanted, and looks once more. Whoever waits for several tokens gets them one after another, before
+    /// anybody else gets one: so what is sent at once was paid for just before.
+    async fn take(self: &Arc<Self>, client: &Client, wanted: Wanted) {
         loop {
-            self.permitted(&client.job).await;
+            self.permitted(&client.who).await;
             // What was taken before a permit is withdrawn is lost: it would be old when the permit comes back.
-            if tokens == 0 || self.take_while_open(client, tokens).await {
+            if wanted == Wanted::NOTHING || self.take_while_open(client, wanted).await {
                 return;
             }
         }
     }
 
-    /// Takes tokens in turn; `false` where the job may not send (any more).
-    async fn take_while_open(self: &Arc<Self>, client: &Client, tokens: u32) -> bool {
+    /// Takes what is wanted in turn; `false` where this client may not send (any more).
+    async fn take_while_open(self: &Arc<Self>, client: &Client, wanted: Wanted) -> bool {
         let _waiting = Waiting::of(Arc::clone(self), client.clone());
-        if !self.is_open(&client.job) {
+        if !self.may_send(&client.who) {
             return false;
         }
         let turn = self.tokens.enter(client.clone());
-        self.take_in_turn(&turn, &client.job, tokens).await
+        self.take_in_turn(&turn, &client.who, wanted).await
     }
 
     /// When the last second has room for another query, where it is full.
@@ -266,25 +289,26 @@ impl Gate {
         lock(&self.window).opens_at(now)
     }
 
-    /// Takes tokens whenever it is this one's turn, while the job may send; `false` where it may not any more. Dropped,
-    /// it leaves the line; a token that it has taken by then is lost, as one that is not used is.
-    async fn take_in_turn(&self, turn: &Turn<'_>, job: &JobName, tokens: u32) -> bool {
-        let mut taken = 0;
+    /// Takes whenever it is this one's turn, while it may send; `false` where it may not any more. Dropped, it leaves the
+    /// line; a token that it has taken by then is lost, as one that is not used is, and rows are given back.
+    async fn take_in_turn(&self, turn: &Turn<'_>, who: &Who, wanted: Wanted) -> bool {
+        let mut taken = Taken::nothing(self);
         loop {
             {
                 let allowed = self.allowed.borrow();
-                if !self.permits(&allowed, job) {
+                if !self.permits(&allowed, who) {
                     return false;
                 }
                 // The last look: what is permitted now is sent now.
-                if allowed.unlimited || taken == tokens {
+                if allowed.unlimited || taken.is_all_of(wanted) {
+                    taken.keep();
                     self.tokens.lock().note_served(turn.ticket);
                     return true;
                 }
             }
-            match self.try_take(turn) {
+            match self.try_take(turn, wanted, &mut taken) {
                 None => turn.told.notified().await,
-                Some(Verdict::Taken) => taken += 1,
+                Some(Verdict::Taken) => {}
                 // Overtaken or not: told, it looks again.
                 Some(Verdict::Wait(time)) => turn.told_within(time.min(LOOK_EVERY)).await,
                 Some(Verdict::Never) => turn.told_within(LOOK_EVERY).await,
@@ -292,60 +316,85 @@ impl Gate {
         }
     }
 
-    /// Takes a token where it is this one's turn. All in one, so that nobody comes between the look and the taking.
-    fn try_take(&self, turn: &Turn<'_>) -> Option<Verdict> {
+    /// Takes a token, the first together with all rows, where it is this one's turn. All in one, so that nobody comes
+    /// between the look and the taking.
+    fn try_take(&self, turn: &Turn<'_>, wanted: Wanted, taken: &mut Taken<'_>) -> Option<Verdict> {
         let mut line = self.tokens.lock();
         if !line.is_first(turn.ticket) {
             return None;
         }
         let now = self.clock.now();
+        let (token, rows) = (taken.tokens < wanted.tokens, wanted.rows - taken.rows);
         let verdict = match self.window_opens_at(now) {
-            Some(opens) if opens > now => Verdict::Wait(opens.since(now)),
-            _ => lock(&self.pace).take(now),
+            Some(opens) if token && opens > now => Verdict::Wait(opens.since(now)),
+            _ => lock(&self.paces).take(now, token, rows),
         };
         if verdict == Verdict::Taken {
             line.begin(turn.ticket);
+            taken.tokens += u32::from(token);
+            taken.rows += rows;
         }
         Some(verdict)
     }
-}
 
-/// A line that can be waited in.
-#[derive(Debug, Default)]
-struct Queue(std::sync::Mutex<Line>);
-
-impl Queue {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Line> {
-        lock(&self.0)
+    /// Whether rows are not limited.
+    fn any_rows(&self) -> bool {
+        let allowed = self.allowed.borrow();
+        allowed.unlimited || allowed.grant.share.rows == Share::ANY_ROWS
     }
 
-    fn enter(&self, client: Client) -> Turn<'_> {
-        let (ticket, told) = self.lock().enter(client);
-        Turn {
-            queue: self,
-            ticket,
-            told,
+    /// Where so many rows were paid for, so many came.
+    fn settle_rows(&self, paid: u64, came: u64) {
+        if paid == came {
+            return;
+        }
+        lock(&self.paces).settle(paid, came);
+        // There may be more of them than whoever waits was told.
+        if paid > came {
+            self.tokens.lock().tell_all();
         }
     }
 }
 
-/// A place in a line, left when it is dropped.
-struct Turn<'a> {
-    queue: &'a Queue,
-    ticket: Ticket,
-    told: Arc<Notify>,
+/// What somebody waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Wanted {
+    tokens: u32,
+    rows: u64,
 }
 
-impl Turn<'_> {
-    /// Waits until told, for so long at most.
-    async fn told_within(&self, time: Duration) {
-        let _ = tokio::time::timeout(time, self.told.notified()).await;
+impl Wanted {
+    const NOTHING: Self = Self { tokens: 0, rows: 0 };
+}
+
+/// What was taken of that; rows are given back unless they are kept.
+struct Taken<'a> {
+    gate: &'a Gate,
+    tokens: u32,
+    rows: u64,
+}
+
+impl<'a> Taken<'a> {
+    fn nothing(gate: &'a Gate) -> Self {
+        Self {
+            gate,
+            tokens: 0,
+            rows: 0,
+        }
+    }
+
+    fn is_all_of(&self, wanted: Wanted) -> bool {
+        (self.tokens, self.rows) == (wanted.tokens, wanted.rows)
+    }
+
+    fn keep(&mut self) {
+        self.rows = 0;
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Taken<'_> {
     fn drop(&mut self) {
-        self.queue.lock().leave(self.ticket);
+        self.gate.settle_rows(self.rows, 0);
     }
 }
 
@@ -359,172 +408,6 @@ fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-/// A job's permit to use one resource, which counts the tokens it took.
-#[derive(Debug)]
-pub struct JobPermit {
-    gate: Arc<Gate>,
-    client: Client,
-    stop: CancellationToken,
-    patient: bool,
-    taken: AtomicU64,
-    /// When the last statement left whose answer has not been noted.
-    unanswered: std::sync::Mutex<Option<Moment>>,
-    /// When a token was taken that no statement has used yet.
-    ready: std::sync::Mutex<Option<Moment>>,
-}
-
-impl JobPermit {
-    /// The same, for a job of this priority: higher goes first; 0 where nothing is said.
-    #[must_use]
-    pub fn with_priority(mut self, priority: u32) -> Self {
-        self.client.priority = priority;
-        self
-    }
-
-    /// The same, but where the job may not send for the time being, whoever wants to is told so rather than made to wait:
-    /// it may hold a connection and a place in flight.
-    #[must_use]
-    pub fn impatient(mut self) -> Self {
-        self.patient = false;
-        self
-    }
-
-    /// Waits for a token before there is a connection to use it on, so that the last query's may be free again by then.
-    /// The next [`Permit::pass`] uses it, where that comes at once.
-    ///
-    /// # Errors
-    /// [`Stopped`].
-    pub async fn ready(&self) -> Result<(), Stopped> {
-        let passing = self.gate.take(&self.client, 1);
-        self.stop
-            .run_until_cancelled(passing)
-            .await
-            .ok_or(Stopped)?;
-        *lock(&self.ready) = Some(self.gate.clock.now());
-        Ok(())
-    }
-
-    /// Whether there is a fresh token from [`JobPermit::ready`], and the job may still send.
-    fn use_ready(&self) -> bool {
-        let now = self.gate.clock.now();
-        let taken = lock(&self.ready).take();
-        taken.is_some_and(|taken| now.since(taken) <= READY_MAX)
-            && self
-                .gate
-                .permits(&self.gate.allowed.borrow(), &self.client.job)
-    }
-
-    /// Notes that the last statement was answered.
-    pub fn answered(&self) {
-        if let Some(sent) = lock(&self.unanswered).take() {
-            lock(&self.gate.window).note_answered(sent, self.gate.clock.now());
-        }
-    }
-
-    /// How many tokens this permit has taken.
-    #[must_use]
-    pub fn taken(&self) -> u64 {
-        self.taken.load(Ordering::Relaxed)
-    }
-}
-
-/// Somebody who waits at a gate, or is on the way to it.
-#[derive(Debug)]
-pub struct Waiting {
-    gate: Arc<Gate>,
-    client: Client,
-}
-
-impl Waiting {
-    /// At this gate for a job of this priority, until it is dropped.
-    #[must_use]
-    pub fn at(gate: Arc<Gate>, job: JobName, priority: u32) -> Self {
-        Self::of(gate, Client { job, priority })
-    }
-
-    fn of(gate: Arc<Gate>, client: Client) -> Self {
-        *lock(&gate.waiting)
-            .entry((client.priority, client.job.clone()))
-            .or_default() += 1;
-        Self { gate, client }
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        {
-            let mut waiting = lock(&self.gate.waiting);
-            let of = (self.client.priority, self.client.job.clone());
-            if let std::collections::btree_map::Entry::Occupied(mut count) = waiting.entry(of) {
-                *count.get_mut() -= 1;
-                if *count.get() == 0 {
-                    count.remove();
-                }
-            }
-        }
-        self.gate.passed.notify_waiters();
-    }
-}
-
-#[async_trait]
-impl Permit for JobPermit {
-    async fn enter(&self) -> Result<InFlight, Stopped> {
-        let _waiting = Waiting::of(Arc::clone(&self.gate), self.client.clone());
-        let turn = self.gate.entrance.enter(self.client.clone());
-        loop {
-            let place = async {
-                if !self.gate.entrance.lock().is_first(turn.ticket) {
-                    turn.told.notified().await;
-                    return Ok(None);
-                }
-                tokio::select! {
-                    // Overtaken: it looks again. A place that was not given yet is not lost.
-                    () = turn.told.notified() => Ok(None),
-                    place = Arc::clone(&self.gate.places).acquire_owned() => place.map(Some),
-                }
-            };
-            let place = self.stop.run_until_cancelled(place).await.ok_or(Stopped)?;
-            let Some(place) = place.map_err(|_| Stopped)? else {
-                continue;
-            };
-            if self.gate.is_surplus() {
-                place.forget();
-            } else {
-                self.gate.entrance.lock().note_served(turn.ticket);
-                return Ok(InFlight(Some(place)));
-            }
-        }
-    }
-
-    async fn pass(&self, tokens: u32) -> Result<(), Stopped> {
-        // One statement after another: whoever asks for the next has had the last one's answer.
-        self.answered();
-        let passing = async {
-            if tokens == 1 && self.use_ready() {
-                return true;
-            }
-            if self.patient {
-                self.gate.take(&self.client, tokens).await;
-                return true;
-            }
-            self.gate.take_while_open(&self.client, tokens).await
-        };
-        let passed = self.stop.run_until_cancelled(passing).await;
-        if passed != Some(true) {
-            return Err(Stopped);
-        }
-        if tokens > 0 {
-            let now = self.gate.clock.now();
-            lock(&self.gate.window).note_sent(now);
-            *lock(&self.unanswered) = Some(now);
-        }
-        let tokens = u64::from(tokens);
-        self.taken.fetch_add(tokens, Ordering::Relaxed);
-        self.gate.queries.fetch_add(tokens, Ordering::Relaxed);
-        Ok(())
-    }
 }
 
 #[cfg(test)]

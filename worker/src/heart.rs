@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::gate::Allowed;
 use crate::job::{JobRun, TaskRun};
 use crate::trouble::Cause;
+use crate::vigil::Keeping;
 use crate::worker::Shared;
 use reading::{Mine, Records};
 use standstill::Standstill;
@@ -53,6 +54,8 @@ pub(crate) struct Heart {
     /// The tasks of planning that it is at.
     tasks: BTreeMap<(JobName, PlanningTask), TaskRun>,
     standstill: Standstill,
+    /// The vigils that it keeps.
+    vigils: BTreeMap<Resource, Keeping>,
 }
 
 impl Heart {
@@ -66,6 +69,7 @@ impl Heart {
             runs: BTreeMap::new(),
             tasks: BTreeMap::new(),
             standstill,
+            vigils: BTreeMap::new(),
         }
     }
 
@@ -74,6 +78,7 @@ impl Heart {
         let mut watched = vec![
             Keys::Prefix(keys::RUNS.to_owned()),
             Keys::Prefix(keys::READS.to_owned()),
+            Keys::Prefix(keys::VIGILS.to_owned()),
         ];
         watched.extend(
             self.shared
@@ -97,6 +102,7 @@ impl Heart {
                 _ = every.tick() => {}
             }
             let beat = self.once().await;
+            self.close_surplus_connections();
             self.note(&beat);
             match beat {
                 Ok(()) => {}
@@ -151,6 +157,7 @@ impl Heart {
             }
         }
         self.shared.health.beat_done(records.is_member);
+        self.watch(&records);
         self.work(records);
         Ok(())
     }
@@ -239,13 +246,10 @@ impl Heart {
                 self.standstill.acked(resource, revision);
                 holder.committed(renewal, self.shared.clock.now());
                 tracing::debug!(%resource, share = ?holder.grant().share, "renewed a grant");
-                let origin_places =
-                    usize::try_from(holder.grant().share.in_flight).unwrap_or(usize::MAX);
                 gate.allow(Allowed {
                     grant: holder.grant().clone(),
                     unlimited: false,
                 });
-                self.keep_idle_connections(resource, origin_places);
                 Ok(true)
             }
             Ok(TxnOutcome::Refused) => Ok(false),
@@ -253,11 +257,14 @@ impl Heart {
         }
     }
 
-    fn keep_idle_connections(&self, resource: &Resource, places: usize) {
-        if let Resource::Origin(name) = resource
-            && let Some(origin) = self.shared.origins.get(name)
-        {
-            origin.set_idle_max(places);
+    /// No more connections than places, and none without a grant: what a worker that is cut off holds idle, others may need.
+    fn close_surplus_connections(&self) {
+        let now = self.shared.clock.now();
+        for origin in self.shared.origins.iter() {
+            let resource = Resource::Origin(origin.name().clone());
+            let grant = self.holders.get(&resource).map(Holder::grant);
+            let places = grant.map_or(0, |grant| grant.at(now).in_flight);
+            origin.set_idle_max(usize::try_from(places).unwrap_or(usize::MAX));
         }
     }
 
@@ -273,6 +280,23 @@ impl Heart {
             *latest = (*latest).max(*deadline);
         }
         permits
+    }
+
+    /// Watches for what the vigils say, and keeps those that are this worker's.
+    fn watch(&mut self, records: &Records) {
+        for (resource, vitals) in &self.shared.vitals {
+            let found = records.resources.get(resource);
+            let vigil = found.and_then(|found| found.vigil.as_ref());
+            vitals.watch_for(vigil);
+            match vigil.filter(|vigil| vigil.keeper == self.shared.name) {
+                Some(vigil) => self
+                    .vigils
+                    .entry(resource.clone())
+                    .or_insert_with(|| Keeping::begin(&self.shared, resource))
+                    .follow(vigil),
+                None => drop(self.vigils.remove(resource)),
+            }
+        }
     }
 
     /// Starts, replaces and stops work as the records say.
@@ -338,6 +362,7 @@ impl Heart {
     }
 
     async fn stop_everything(&mut self) {
+        self.vigils.clear();
         self.tasks.clear();
         for run in self.runs.values() {
             run.leave();

@@ -21,6 +21,8 @@ mod reach;
 pub mod source;
 pub mod trace;
 mod trouble;
+mod vigil;
+mod vitals;
 mod worker;
 
 pub use health::Health;

@@ -87,13 +87,37 @@ impl Link {
     /// # Errors
     /// Where none answers.
     pub async fn any(&self) -> Result<Client, LinkError> {
+        Ok(self.nearest().await?.client)
+    }
+
+    /// As [`Link::any`], with whom it found.
+    ///
+    /// # Errors
+    /// Where none answers.
+    pub(crate) async fn nearest(&self) -> Result<Found, LinkError> {
         let addresses = self.addresses().await?;
         for address in addresses.leader.iter().chain(&addresses.others) {
-            if let Some(client) = connect(&self.dial, address).await {
-                return Ok(client);
+            if let Some(found) = self.find(address).await {
+                return Ok(found);
             }
         }
         Err(LinkError::Nobody)
+    }
+
+    /// Connects to the leader, where that is another than this one, and answers.
+    pub(crate) async fn leader_other_than(&self, address: &str) -> Option<Found> {
+        let leader = self.addresses().await.ok()?.leader?;
+        if leader == address {
+            return None;
+        }
+        self.find(&leader).await
+    }
+
+    async fn find(&self, address: &str) -> Option<Found> {
+        Some(Found {
+            client: connect(&self.dial, address).await?,
+            address: address.to_owned(),
+        })
     }
 
     async fn addresses(&self) -> Result<Addresses, StoreError> {
@@ -118,6 +142,13 @@ impl Link {
             .retain(|address| Some(address) != leader.as_ref());
         Ok(addresses)
     }
+}
+
+/// A coordinator that answers.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) address: String,
+    pub(crate) client: Client,
 }
 
 #[derive(Debug, Default)]

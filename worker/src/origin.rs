@@ -14,6 +14,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use bytes::Bytes;
 use stoke_core::names::OriginName;
@@ -23,16 +24,19 @@ mod error;
 mod idle;
 mod meter;
 mod postgres;
+mod probe;
 pub mod rewrite;
 mod sheet;
 mod sqlite;
 
 pub use error::{Cause, OriginError};
+pub use probe::ProbeFault;
 
 use crate::catalog::{BATCH_KEYS_MAX, Catalog, LoaderSpec, OriginConfig};
 use crate::metrics::OriginMetrics;
 use crate::permit::Permit;
 use crate::source::{Gathered, Rules, SourceRow};
+use crate::vitals::Vitals;
 use meter::{Counters, Meter};
 use rewrite::{Dialect, Rewritten, rewrite};
 
@@ -151,10 +155,13 @@ impl Origin {
         self.counters.rows.load(Relaxed)
     }
 
-    /// From now on its calls are measured.
-    pub(crate) fn measure(&self, metrics: OriginMetrics) {
+    /// From now on its calls are measured, and tell how it is.
+    pub(crate) fn measure(&self, metrics: OriginMetrics, vitals: Option<Arc<Vitals>>) {
         // The first counts: an origin has one worker.
         let _ = self.counters.metrics.set(metrics);
+        if let Some(vitals) = vitals {
+            let _ = self.counters.vitals.set(vitals);
+        }
     }
 
     /// Whether a load sets up a connection or a query: what is loaded meanwhile would need another connection. What
@@ -169,7 +176,8 @@ impl Origin {
         }
     }
 
-    /// Keeps at most `max` connections idle from now on, and closes those beyond: to be set to the places in flight.
+    /// Keeps connections idle, from now on, only while there are at most `max`, those in use included; closes those beyond,
+    /// and those that were idle for long. To be set to the places in flight, again and again.
     pub fn set_idle_max(&self, max: usize) {
         match &self.engine {
             Engine::Postgres(engine) => engine.set_idle_max(max),
@@ -283,6 +291,42 @@ impl Origin {
         };
         meter.ended(&ranked);
         ranked
+    }
+
+    /// Runs a probe's query, and gives its number: it must give exactly one row with one number, `true` and `false` being 1
+    /// and 0. The database ends it after `time`, or after the statement timeout where that is shorter.
+    ///
+    /// # Errors
+    /// [`ProbeFault`], with what it gave instead and what to do.
+    pub async fn probe(
+        &self,
+        permit: &dyn Permit,
+        query: &str,
+        time: Duration,
+    ) -> Result<f64, ProbeFault> {
+        let _place = permit.enter().await.map_err(OriginError::from)?;
+        let mut meter = Meter::new(permit, &self.counters, "probe");
+        let number = match &self.engine {
+            Engine::Postgres(engine) => engine.probe(&mut meter, query, time).await,
+            Engine::Sqlite(engine) => engine.probe(&mut meter, query, time).await,
+        };
+        meter.probed(&number);
+        number
+    }
+
+    /// Runs a query only to see how it is answered; what it gives is thrown away.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn canary(&self, permit: &dyn Permit, query: &str) -> Result<(), OriginError> {
+        let _place = permit.enter().await?;
+        let mut meter = Meter::new(permit, &self.counters, "canary");
+        let sent = match &self.engine {
+            Engine::Postgres(engine) => engine.canary(&mut meter, query).await,
+            Engine::Sqlite(engine) => engine.canary(&mut meter, query).await,
+        };
+        meter.ended(&sent);
+        sent
     }
 
     fn rewritten(&self, loader: &LoaderSpec) -> Result<Rewritten, OriginError> {

@@ -28,6 +28,21 @@ pub trait Permit: Send + Sync {
     /// # Errors
     /// [`Stopped`].
     async fn pass(&self, tokens: u32) -> Result<(), Stopped>;
+
+    /// As [`pass`](Permit::pass), and pays for so many rows: those that the statement is expected to bring, or, without
+    /// a token, those that are about to be read. What is not limited in rows pays for none.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    async fn pass_expecting(&self, tokens: u32, rows: u64) -> Result<(), Stopped> {
+        let _ = rows;
+        self.pass(tokens).await
+    }
+
+    /// Where so many rows were paid for, so many came: the rest is given back, or owed.
+    fn came(&self, paid: u64, rows: u64) {
+        let _ = (paid, rows);
+    }
 }
 
 /// No limit: for tests, and for caches without a budget in code that has no job.

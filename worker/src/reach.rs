@@ -82,7 +82,7 @@ async fn reach_origin(name: &OriginName, origin: &Origin) -> Option<Unreached> {
 async fn reach_cache(name: &CacheName, caches: &Caches) -> Option<Unreached> {
     let reaching = async {
         let unmeasured = Arc::new(Metrics::new(&metrics::none()));
-        match caches.connect(name, &unmeasured).await {
+        match caches.connect(name, &unmeasured, None).await {
             Some(Ok(cache)) => cache.check().await,
             Some(Err(error)) => Err(error),
             None => Ok(()),

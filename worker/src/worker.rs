@@ -15,7 +15,7 @@ use stoke_store::presence::Presence;
 use stoke_store::record::RecordError;
 use stoke_store::{Store, record};
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -29,6 +29,7 @@ use crate::link::{Dial, Link};
 use crate::metrics::{self, CacheMetrics, Metrics, OriginMetrics};
 use crate::origin::{OriginError, Origins};
 use crate::trouble::Troubles;
+use crate::vitals::Vitals;
 
 /// A worker's settings, checked.
 #[derive(Clone, Debug)]
@@ -85,6 +86,8 @@ pub(crate) struct Shared {
     pub(crate) origins: Origins,
     pub(crate) caches: Caches,
     pub(crate) gates: BTreeMap<Resource, Arc<Gate>>,
+    /// How each resource is, as far as this worker's queries show.
+    pub(crate) vitals: BTreeMap<Resource, Arc<Vitals>>,
     pub(crate) link: Link,
     /// What keeps it from going on, for whoever looks.
     pub(crate) troubles: Troubles,
@@ -92,6 +95,14 @@ pub(crate) struct Shared {
     pub(crate) look: Notify,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) health: Arc<Health>,
+}
+
+impl Shared {
+    /// The connected cache of this name; `None` where the catalog has none.
+    pub(crate) async fn cache(&self, name: &CacheName) -> Option<Result<Arc<Cache>, CacheError>> {
+        let vitals = self.vitals.get(&Resource::Cache(name.clone()));
+        self.caches.connect(name, &self.metrics, vitals).await
+    }
 }
 
 impl std::fmt::Debug for Shared {
@@ -141,14 +152,20 @@ impl Caches {
         &self,
         name: &CacheName,
         metrics: &Arc<Metrics>,
+        vitals: Option<&Arc<Vitals>>,
     ) -> Option<Result<Arc<Cache>, CacheError>> {
         let (config, cell) = self.0.get(name)?;
         let connected = cell.get_or_try_init(|| async {
             let cache = Cache::connect(config.clone()).await?;
-            cache.measure(CacheMetrics::new(Arc::clone(metrics), name.as_str()));
+            let metrics = CacheMetrics::new(Arc::clone(metrics), name.as_str());
+            cache.measure(metrics, vitals.cloned());
             Ok(Arc::new(cache))
         });
-        Some(connected.await.cloned())
+        let connected = connected.await.cloned();
+        if let (Err(CacheError::Unreachable { .. }), Some(vitals)) = (&connected, vitals) {
+            vitals.found_ill();
+        }
+        Some(connected)
     }
 }
 
@@ -159,6 +176,8 @@ pub struct Worker {
     cancel: CancellationToken,
     beating: JoinHandle<Result<(), RecordError>>,
     attached: JoinHandle<()>,
+    /// Looks after the resources' vital signs.
+    attending: JoinSet<()>,
     presence: Presence,
 }
 
@@ -184,12 +203,6 @@ impl Worker {
         let catalog = settings.catalog;
         let member = member(&catalog, settings.weight, settings.zone);
         let origins = Origins::new(&catalog)?;
-        for origin in origins.iter() {
-            origin.measure(OriginMetrics::new(
-                Arc::clone(&metrics),
-                origin.name().as_str(),
-            ));
-        }
         let caches = Caches::new(&catalog)?;
         let resources = catalog.origins.keys().cloned().map(Resource::Origin);
         let resources = resources.chain(catalog.caches.keys().cloned().map(Resource::Cache));
@@ -197,6 +210,20 @@ impl Worker {
             .map(|resource| (resource.clone(), Gate::new(resource, Arc::clone(&clock))))
             .collect();
         gates.keys().for_each(|r| metrics.begin_resource(r));
+        let vitals: BTreeMap<Resource, Arc<Vitals>> = gates
+            .iter()
+            .map(|(resource, gate)| {
+                let vitals = Vitals::new(Arc::clone(gate), Arc::clone(&clock));
+                (resource.clone(), vitals)
+            })
+            .collect();
+        for origin in origins.iter() {
+            let name = origin.name().clone();
+            origin.measure(
+                OriginMetrics::new(Arc::clone(&metrics), name.as_str()),
+                vitals.get(&Resource::Origin(name)).cloned(),
+            );
+        }
         metrics::gates(&settings.meter, gates.values().cloned().collect());
         metrics::health(&settings.meter, &health);
         let shared = Arc::new(Shared {
@@ -208,6 +235,7 @@ impl Worker {
             caches,
             catalog,
             gates,
+            vitals,
             link: Link::new(Arc::clone(&store), dial),
             troubles: Troubles::default(),
             look: Notify::new(),
@@ -220,6 +248,13 @@ impl Worker {
         let beating = tokio::spawn(beating.instrument(span.clone()));
         let attached = attach::stay(Arc::clone(&shared), cancel.clone());
         let attached = tokio::spawn(attached.instrument(span.clone()));
+        let mut attending = JoinSet::new();
+        for vitals in shared.vitals.values().cloned() {
+            let cancel = cancel.clone();
+            let attend = async move { vitals.attend().await };
+            let attend = async move { cancel.run_until_cancelled(attend).await.unwrap_or(()) };
+            attending.spawn(attend.instrument(span.clone()));
+        }
         let (_, value) = watch::channel(record::encode(&member));
         let _entered = span.entered();
         let presence = Presence::spawn(
@@ -235,6 +270,7 @@ impl Worker {
             cancel,
             beating,
             attached,
+            attending,
             presence,
         })
     }
@@ -266,6 +302,7 @@ impl Worker {
             let _ = self.beating.await;
         }
         let _ = self.attached.await;
+        self.attending.join_all().await;
         self.presence.stop().await;
     }
 }

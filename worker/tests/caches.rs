@@ -9,6 +9,8 @@ mod connecting;
 mod cut;
 #[path = "caches/faults.rs"]
 mod faults;
+#[path = "caches/looks.rs"]
+mod looks;
 #[path = "caches/permits.rs"]
 mod permits;
 #[path = "caches/standalone.rs"]

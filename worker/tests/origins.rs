@@ -13,6 +13,8 @@ use stoke_worker::origin::rewrite::Dialect;
 use stoke_worker::origin::{Answer, Origin};
 use stoke_worker::permit::{InFlight, Permit, Stopped};
 
+#[path = "origins/connections.rs"]
+mod connections;
 #[path = "origins/cost.rs"]
 mod cost;
 #[path = "origins/failures.rs"]
@@ -23,6 +25,10 @@ mod json;
 mod keys;
 #[path = "origins/prepare.rs"]
 mod prepare;
+#[path = "origins/probes.rs"]
+mod probes;
+#[path = "origins/rows.rs"]
+mod rows;
 #[path = "origins/sources.rs"]
 mod sources;
 #[path = "origins/sqlite.rs"]
@@ -65,6 +71,7 @@ fn postgres_origin(url: &str, statement_timeout: Duration) -> Origin {
         statement_timeout,
         source_timeout: SOURCE_TIMEOUT_DEFAULT,
         tls: stoke_worker::catalog::TlsFiles::default(),
+        vigil: stoke_worker::catalog::OriginVigil::default(),
     })
     .unwrap()
 }

@@ -14,7 +14,8 @@ use stoke_store::clock::BootClock;
 use stoke_store::observed::{Call, Observed, Observer};
 use stoke_store::{Op, Store, Txn, record};
 use stoke_worker::catalog::{
-    Catalog, OriginConfig, SOURCE_TIMEOUT_DEFAULT, STATEMENT_TIMEOUT_DEFAULT, SecretUrl, TlsFiles,
+    Catalog, OriginConfig, OriginVigil, SOURCE_TIMEOUT_DEFAULT, STATEMENT_TIMEOUT_DEFAULT,
+    SecretUrl, TlsFiles,
 };
 use stoke_worker::link::Dial;
 use stoke_worker::origin::rewrite::Dialect;
@@ -225,6 +226,7 @@ fn settings(n: u32, origins: &[OriginName], timing: Timing) -> Result<Settings> 
             statement_timeout: STATEMENT_TIMEOUT_DEFAULT,
             source_timeout: SOURCE_TIMEOUT_DEFAULT,
             tls: TlsFiles::default(),
+            vigil: OriginVigil::default(),
         })
     };
     let origins = origins

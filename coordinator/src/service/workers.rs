@@ -328,24 +328,21 @@ impl WorkerService for Workers {
                 cancel.child_token(),
             );
             let mut attached: Option<WorkerName> = None;
+            // What has not been told yet: at first, whether this coordinator leads.
+            let (mut wake, mut untold) = (false, true);
             let mut leading = shared.leading.subscribe();
-            // At once: whoever has health to report looks for the one that leads.
-            leading.mark_changed();
             loop {
                 tokio::select! {
                     () = cancel.cancelled() => break,
-                    () = async {
-                        tokio::select! {
-                            () = wakeups.changed() => {}
-                            // Its sender is `shared`'s: it does not end before this.
-                            _ = leading.changed() => {}
-                        }
-                    } => {
-                        let hint = v1::AttachResponse { wake: true, leads: shared.leading.borrow().0.is_some() };
-                        // A hint that finds the last one unread says nothing new.
-                        if let Err(mpsc::error::TrySendError::Closed(_)) = send.try_send(Ok(hint)) {
-                            break;
-                        }
+                    () = wakeups.changed() => (wake, untold) = (true, true),
+                    // The sender lives as long as we do.
+                    _ = leading.changed() => untold = true,
+                    // A worker that is slow to read is told how things stand when it does.
+                    slot = send.reserve(), if untold => {
+                        let Ok(slot) = slot else { break };
+                        let leads = leading.borrow_and_update().0.is_some();
+                        slot.send(Ok(v1::AttachResponse { wake, leads }));
+                        (wake, untold) = (false, false);
                     }
                     report = reports.message() => match report {
                         Ok(Some(report)) => match note(&shared, report, attached.as_ref()) {

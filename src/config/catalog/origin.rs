@@ -1,10 +1,13 @@
 //! `[origins.NAME]`: a database.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use stoke_core::names::OriginName;
+use stoke_core::names::{OriginName, ProbeName};
 use stoke_worker::catalog::{
-    OriginConfig, SOURCE_TIMEOUT_DEFAULT, STATEMENT_TIMEOUT_DEFAULT, SecretUrl, TlsFiles,
+    CANARY_DEFAULT, OriginConfig, OriginVigil, PROBE_INTERVAL_DEFAULT, PROBE_INTERVAL_MAX,
+    PROBE_INTERVAL_MIN, ProbeConfig, SOURCE_TIMEOUT_DEFAULT, STATEMENT_TIMEOUT_DEFAULT, SecretUrl,
+    TlsFiles,
 };
 use stoke_worker::origin::Origin;
 use stoke_worker::origin::rewrite::Dialect;
@@ -23,6 +26,7 @@ pub(super) fn origin(entry: &Entry<'_>, table: &Table<'_>) -> Option<OriginConfi
     );
     let statement_timeout = timeout(table, "statement-timeout", STATEMENT_TIMEOUT_DEFAULT);
     let source_timeout = timeout(table, "source-timeout", SOURCE_TIMEOUT_DEFAULT);
+    let vigil = vigil(table);
     let (url, dialect) = url?;
     let (ca, identity) = tls?;
     Some(OriginConfig {
@@ -32,7 +36,36 @@ pub(super) fn origin(entry: &Entry<'_>, table: &Table<'_>) -> Option<OriginConfi
         statement_timeout: statement_timeout?,
         source_timeout: source_timeout?,
         tls: TlsFiles { ca, identity },
+        vigil: vigil?,
     })
+}
+
+/// `canary`, and `[origins.NAME.probes.NAME]`.
+fn vigil(table: &Table<'_>) -> Option<OriginVigil> {
+    let canary = match table.optional("canary") {
+        Some(item) => item.filled().map(str::to_owned),
+        None => Some(CANARY_DEFAULT.to_owned()),
+    };
+    let mut probes = BTreeMap::new();
+    let mut all_fine = true;
+    table.named("probes", |entry, table| match probe(entry, table) {
+        Some((name, probe)) => drop(probes.insert(name, probe)),
+        None => all_fine = false,
+    });
+    let canary = canary?;
+    all_fine.then_some(OriginVigil { canary, probes })
+}
+
+fn probe(entry: &Entry<'_>, table: &Table<'_>) -> Option<(ProbeName, ProbeConfig)> {
+    let name = entry.parsed(table);
+    let query = table.required("query", "query = \"SELECT …\", which gives one number");
+    let query = query.and_then(|item| item.filled().map(str::to_owned));
+    let interval = match table.optional("interval") {
+        Some(item) => item.duration(PROBE_INTERVAL_MIN..=PROBE_INTERVAL_MAX),
+        None => Some(PROBE_INTERVAL_DEFAULT),
+    };
+    let (query, interval) = (query?, interval?);
+    Some((name?, ProbeConfig { query, interval }))
 }
 
 fn origin_url(table: &Table<'_>) -> Option<(SecretUrl, Dialect)> {
@@ -78,6 +111,7 @@ fn usable(item: &Item<'_>, url: &SecretUrl, dialect: Dialect) -> Option<()> {
         statement_timeout: STATEMENT_TIMEOUT_DEFAULT,
         source_timeout: SOURCE_TIMEOUT_DEFAULT,
         tls: TlsFiles::default(),
+        vigil: OriginVigil::default(),
     };
     let opened = Origin::open(&alone);
     let refused = |_| {

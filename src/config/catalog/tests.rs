@@ -1,7 +1,10 @@
 use std::time::Duration;
 
 use stoke_core::job::OnBadLine;
-use stoke_worker::catalog::{Password, STATEMENT_TIMEOUT_DEFAULT, SourceFrom};
+use stoke_worker::catalog::{
+    OriginVigil, PROBE_INTERVAL_DEFAULT, Password, ProbeConfig, STATEMENT_TIMEOUT_DEFAULT,
+    SourceFrom,
+};
 use stoke_worker::origin::rewrite::Dialect;
 
 use super::super::{Faults, Surroundings, read};
@@ -22,6 +25,15 @@ statement-timeout = "2s"
 ca-file = "/ca.pem"
 cert-file = "/cert.pem"
 key-file = "/key.pem"
+
+canary = "SELECT 2"
+
+[origins.shop.probes.lag]
+query = "SELECT 1"
+interval = "30s"
+
+[origins.shop.probes.sessions]
+query = "SELECT count(*) FROM pg_stat_activity"
 
 [origins.archive]
 url-file = "/url"
@@ -271,5 +283,53 @@ fn urls_that_cannot_be_used_are_refused_and_not_shown() {
             !faults.contains("s3cret") && faults.lines().count() == 1,
             "{faults}"
         );
+    }
+}
+
+#[test]
+fn an_origins_canary_and_probes_are_read_with_their_defaults() {
+    let catalog = check(GOOD).unwrap();
+    let vigil = |name: &str| &catalog.origins[&name.parse().unwrap()].vigil;
+    let shop = vigil("shop");
+    assert_eq!(shop.canary, "SELECT 2");
+    let probes: Vec<_> = shop.probes.iter().collect();
+    let told = |(name, probe): &(&stoke_core::names::ProbeName, &ProbeConfig)| {
+        (name.to_string(), probe.query.clone(), probe.interval)
+    };
+    let sessions = "SELECT count(*) FROM pg_stat_activity";
+    let expected = [
+        ("lag", "SELECT 1", Duration::from_secs(30)),
+        ("sessions", sessions, PROBE_INTERVAL_DEFAULT),
+    ];
+    let expected = expected.map(|(name, query, time)| (name.to_owned(), query.to_owned(), time));
+    assert_eq!(probes.iter().map(told).collect::<Vec<_>>(), expected);
+    assert_eq!(*vigil("local"), OriginVigil::default());
+}
+
+#[test]
+fn every_fault_of_a_probe_is_told_with_its_place() {
+    let text = r#"
+[origins.shop]
+url = "sqlite:shop.db"
+canary = " "
+
+[origins.shop.probes.lag]
+query = ""
+interval = "1ms"
+
+[origins.shop.probes."a b"]
+quory = "SELECT 1"
+"#;
+    let faults = check(text).unwrap_err().to_string();
+    for said in [
+        "origins.shop.canary",
+        "origins.shop.probes.lag.query",
+        "origins.shop.probes.lag.interval",
+        "100ms",
+        "its name is none",
+        "did you mean query",
+        "SELECT …",
+    ] {
+        assert!(faults.contains(said), "{said}: {faults}");
     }
 }

@@ -22,8 +22,8 @@ pub(super) fn written(measure: &Measure, items: &[Item], outcomes: &[WriteOutcom
         .zip(outcomes)
         .filter(|(_, outcome)| **outcome == WriteOutcome::Written)
         .map(|(item, _)| item.value.len() as u64);
-    if let Some(metrics) = measure.get() {
-        metrics.written(bytes.sum());
+    if let Some(measures) = measure.get() {
+        measures.metrics.written(bytes.sum());
     }
 }
 
@@ -42,12 +42,14 @@ fn count<T>(
     outcomes: &[T],
     kind: impl Fn(&T) -> &'static str,
 ) {
-    let Some(metrics) = measure.get() else { return };
+    let Some(measures) = measure.get() else {
+        return;
+    };
     let mut counts = std::collections::BTreeMap::new();
     for outcome in outcomes {
         *counts.entry(kind(outcome)).or_insert(0) += 1;
     }
     for (kind, n) in counts {
-        metrics.keys(operation, kind, n);
+        measures.metrics.keys(operation, kind, n);
     }
 }

@@ -16,6 +16,7 @@ use super::diagnosis::diagnose;
 use super::error::{CommandError, FailureKind};
 use super::login;
 use crate::metrics::CacheMetrics;
+use crate::vitals::Vitals;
 
 /// The slowest network that a large flush is given time for.
 const BYTES_PER_SECOND_MIN: usize = 4 * 1024 * 1024;
@@ -54,7 +55,14 @@ pub(crate) struct Node {
 }
 
 /// What a cache's calls are measured with, once somebody measures them.
-pub(crate) type Measure = Arc<OnceLock<CacheMetrics>>;
+pub(crate) type Measure = Arc<OnceLock<Measures>>;
+
+/// What a cache's calls tell.
+#[derive(Debug)]
+pub(crate) struct Measures {
+    pub(crate) metrics: CacheMetrics,
+    pub(crate) vitals: Option<Arc<Vitals>>,
+}
 
 impl Node {
     pub(crate) fn new(addr: NodeAddr, entry: Entry) -> Self {
@@ -96,6 +104,11 @@ impl Node {
             Ok(inner) => inner,
             Err(error) => {
                 self.note_lost();
+                if error.kind == FailureKind::Unreachable
+                    && let Some(vitals) = self.vitals()
+                {
+                    vitals.found_ill();
+                }
                 return Err(self.explained(error).await);
             }
         };
@@ -119,12 +132,16 @@ impl Node {
         bytes: usize,
     ) -> Result<Vec<Value>, CommandError> {
         let begun = Instant::now();
+        let on_its_way = self.vitals().map(Vitals::sent);
         let answers = self.exchange(&mut connection.inner, pipeline, bytes).await;
+        if let Some(pipeline) = on_its_way {
+            pipeline.answered(is_ill(&answers));
+        }
         if answers.is_err() {
             self.discard(&connection);
             self.note_lost();
-        } else if let Some(metrics) = self.metrics.get() {
-            metrics.answered(begun.elapsed());
+        } else if let Some(measures) = self.metrics.get() {
+            measures.metrics.answered(begun.elapsed());
         }
         answers
     }
@@ -139,9 +156,13 @@ impl Node {
     }
 
     fn note_lost(&self) {
-        if let Some(metrics) = self.metrics.get() {
-            metrics.connection_lost();
+        if let Some(measures) = self.metrics.get() {
+            measures.metrics.connection_lost();
         }
+    }
+
+    fn vitals(&self) -> Option<&Arc<Vitals>> {
+        self.metrics.get()?.vitals.as_ref()
     }
 
     /// The error with what is there in place of what was expected, where the error alone does not tell.
@@ -236,6 +257,26 @@ impl Node {
         // Whole at every instant, so a panic elsewhere leaves nothing half done.
         act(&mut self.current.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// Whether a pipeline's answers speak of the node's health: none came, or one of them is that of a node that cannot serve, or
+/// has no memory left.
+fn is_ill(answers: &Result<Vec<Value>, CommandError>) -> bool {
+    /// As the server writes them; a slot that is being moved (`TRYAGAIN`, `MOVED`, `ASK`) is no illness.
+    const ILL: [&str; 7] = [
+        "LOADING",
+        "CLUSTERDOWN",
+        "MASTERDOWN",
+        "NOREPLICAS",
+        "BUSY",
+        "OOM",
+        "MISCONF",
+    ];
+    let Ok(answers) = answers else { return true };
+    answers.iter().any(|answer| match answer {
+        Value::ServerError(error) => ILL.contains(&error.code()),
+        _ => false,
+    })
 }
 
 impl fmt::Debug for Node {

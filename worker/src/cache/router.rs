@@ -80,6 +80,32 @@ impl Router {
         }
     }
 
+    /// Sends one command to each node that owns slots, side by side, once and not again; `permit` is passed for each.
+    ///
+    /// # Errors
+    /// [`Stopped`], once nothing is under way any more.
+    pub(crate) async fn ask_each(
+        &self,
+        permit: &dyn Permit,
+        command: &'static str,
+    ) -> Result<Vec<(NodeAddr, Result<Value, CommandError>)>, Stopped> {
+        let map = self.topology.map();
+        let asking = map.nodes().iter().map(|addr| async move {
+            let answer = ask(permit, &self.nodes.get(addr), command).await?;
+            Ok((addr.clone(), answer))
+        });
+        let asking: Vec<_> = asking.collect();
+        let asked = futures::stream::iter(asking).buffer_unordered(NODES_AT_ONCE_MAX);
+        let answers: Vec<Result<_, Stopped>> = asked.collect().await;
+        let answers = answers.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let is_gone = |answer: &Result<Value, CommandError>| matches!(answer, Err(error) if error.kind == FailureKind::Unreachable);
+        if answers.iter().any(|(_, answer)| is_gone(answer)) {
+            // It may have been replaced.
+            self.topology.refresh(&self.nodes, &map).await;
+        }
+        Ok(answers)
+    }
+
     /// Sends all commands, those of a node in their order, and gives the reply to each or why there is none. `permit`
     /// is passed before each flush.
     ///
@@ -97,9 +123,9 @@ impl Router {
             let map = self.topology.map();
             let round = attempts.next_round();
             if !std::mem::take(&mut is_first)
-                && let Some(metrics) = self.metrics().get()
+                && let Some(measures) = self.metrics().get()
             {
-                metrics.retried(round.len() as u64);
+                measures.metrics.retried(round.len() as u64);
             }
             for (attempt, answer) in self.round(permit, commands, round, &map).await? {
                 attempts.record(attempt, answer);
@@ -159,6 +185,23 @@ impl Router {
         }
         Ok(answers)
     }
+}
+
+/// Sends a node one command.
+async fn ask(
+    permit: &dyn Permit,
+    node: &Node,
+    command: &'static str,
+) -> Result<Result<Value, CommandError>, Stopped> {
+    let connection = match node.connection().await {
+        Ok(connection) => connection,
+        Err(error) => return Ok(Err(error)),
+    };
+    let mut pipeline = redis::pipe();
+    pipeline.cmd(command);
+    permit.pass(1).await?;
+    let answers = node.send(connection, &pipeline, 0).await;
+    Ok(answers.map(|mut answers| answers.remove(0)))
 }
 
 /// Says of which slot it is that nobody serves it.

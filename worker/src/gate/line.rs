@@ -21,9 +21,19 @@ use tokio::sync::Notify;
 const SERVED_MAX: usize = 256;
 
 /// Whom a query is for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Who {
+    /// A job, which needs its permit beside the grant.
+    Job(JobName),
+    /// The vigil over the resource: it needs the grant alone, for it is there to see a resource recover while all jobs stand
+    /// still.
+    Vigil,
+}
+
+/// Whom a query is for, and how soon it is its turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Client {
-    pub(super) job: JobName,
+    pub(super) who: Who,
     /// The job's: higher goes first.
     pub(super) priority: u32,
 }
@@ -46,7 +56,7 @@ pub(super) struct Line {
     /// Who has begun, and not yet got all.
     begun: Option<Ticket>,
     /// When each job was served last, counted in servings.
-    served: BTreeMap<JobName, u64>,
+    served: BTreeMap<Who, u64>,
     servings: u64,
 }
 
@@ -82,11 +92,11 @@ impl Line {
             return;
         };
         self.servings += 1;
-        self.served.insert(waiter.client.job.clone(), self.servings);
+        self.served.insert(waiter.client.who.clone(), self.servings);
         if self.served.len() > SERVED_MAX {
             let waiters = &self.waiters;
             self.served
-                .retain(|job, _| waiters.values().any(|waiter| waiter.client.job == *job));
+                .retain(|who, _| waiters.values().any(|waiter| waiter.client.who == *who));
         }
         self.tell_of_change(before);
     }
@@ -110,7 +120,7 @@ impl Line {
 
     fn first(&self) -> Option<Ticket> {
         let order = |(ticket, waiter): &(&Ticket, &Waiter)| {
-            let served = self.served.get(&waiter.client.job).copied();
+            let served = self.served.get(&waiter.client.who).copied();
             (
                 std::cmp::Reverse(waiter.client.priority),
                 served.unwrap_or(0),
@@ -147,7 +157,7 @@ mod tests {
 
     fn client(job: &str, priority: u32) -> Client {
         Client {
-            job: job.parse().unwrap(),
+            who: Who::Job(job.parse().unwrap()),
             priority,
         }
     }
@@ -156,7 +166,9 @@ mod tests {
     fn serve_all(line: &mut Line) -> String {
         let mut jobs = String::new();
         while let Some(first) = line.first() {
-            jobs.push_str(line.waiters[&first].client.job.as_str());
+            if let Who::Job(job) = &line.waiters[&first].client.who {
+                jobs.push_str(job.as_str());
+            }
             line.note_served(first);
             line.leave(first);
         }

@@ -25,7 +25,7 @@ use stoke_core::units::Moment;
 /// with its own second.
 const HEADROOM_PERCENT: u64 = 4;
 /// How late a timer may fire without anything being lost, in thousandths of a second: tokio's has a grain of one.
-const TIMER_SLACK_MILLIS: u64 = 2;
+pub(super) const TIMER_SLACK_MILLIS: u64 = 2;
 /// A token in governor's cells: what is saved for a late timer is a fraction of a token, at five queries a second a hundredth.
 const TOKEN_CELLS: u32 = 1000;
 /// A cell in virtual time; a token is a virtual second.
@@ -74,29 +74,29 @@ pub(super) struct Pace {
 struct Shape {
     /// How much can be saved, in cells: one token, and what makes up for late timers.
     cells: u32,
-    /// What is gained, in thousandths of a token a second.
-    sustained_milli: u64,
+    /// What is gained, in millionths of a token a second: the least share that there can be is a thousandth.
+    sustained_micro: u64,
 }
 
 impl Shape {
     /// Saves a token, gains nothing.
     const STANDING: Self = Self {
         cells: TOKEN_CELLS,
-        sustained_milli: 0,
+        sustained_micro: 0,
     };
 
     fn of(share: Share) -> Self {
         // Saturating: a share comes out of the store, where an older version put whatever it was told.
-        let usable_milli = share.rate_milli.saturating_mul(100 - HEADROOM_PERCENT) / 100;
-        let slack_milli = usable_milli.saturating_mul(TIMER_SLACK_MILLIS) / 1000;
+        let usable_micro = share.rate_milli.saturating_mul(1000) / 100 * (100 - HEADROOM_PERCENT);
+        let slack_micro = usable_micro / 1000 * TIMER_SLACK_MILLIS;
         // Less than half a token is no query more than a burst of one.
-        let burst_milli = share.burst.saturating_sub(1).saturating_mul(1000);
-        let slack_milli = slack_milli.min(burst_milli.saturating_add(500));
-        let slack_cells = slack_milli.saturating_mul(u64::from(TOKEN_CELLS)) / 1000;
+        let burst_micro = share.burst.saturating_sub(1).saturating_mul(1_000_000);
+        let slack_micro = slack_micro.min(burst_micro.saturating_add(500_000));
+        let slack_cells = slack_micro / (1_000_000 / u64::from(TOKEN_CELLS));
         let slack_cells = u32::try_from(slack_cells).unwrap_or(u32::MAX);
         Self {
             cells: slack_cells.saturating_add(TOKEN_CELLS),
-            sustained_milli: usable_milli - slack_milli.min(usable_milli),
+            sustained_micro: usable_micro - slack_micro.min(usable_micro),
         }
     }
 }
@@ -132,16 +132,28 @@ impl Pace {
             Shape::of(share)
         } else {
             Shape {
-                sustained_milli: 0,
+                sustained_micro: 0,
                 ..self.shape
             }
         };
         if shape.cells != self.shape.cells {
-            // What governor can save is for its life. What is saved is lost at a change: a token or little more.
-            self.limiter = empty_limiter(&self.clock, shape.cells);
+            self.resize(shape.cells);
         }
         self.shape = shape;
         self.deadline = deadline;
+    }
+
+    /// What governor can save is for its life: another one takes over, with what this one has saved.
+    fn resize(&mut self, cells: u32) {
+        let full = NonZeroU32::new(self.shape.cells).unwrap_or(NonZeroU32::MIN);
+        let lacking = match self.limiter.check_n(full) {
+            Ok(Err(not_until)) => not_until.wait_time_from(self.clock.now()),
+            Ok(Ok(())) | Err(_) => Duration::ZERO,
+        };
+        let saved = (CELL * self.shape.cells).saturating_sub(lacking);
+        self.limiter = empty_limiter(&self.clock, cells);
+        // An empty one gains it with virtual time, and no more than it can save.
+        self.pass_time(saved);
     }
 
     /// Takes a token, or says how long to wait for one.
@@ -151,10 +163,10 @@ impl Pace {
         match self.limiter.check_n(token) {
             Ok(Ok(())) => Verdict::Taken,
             Err(_) => Verdict::Never,
-            Ok(Err(_)) if self.shape.sustained_milli == 0 => Verdict::Never,
+            Ok(Err(_)) if self.shape.sustained_micro == 0 => Verdict::Never,
             Ok(Err(not_until)) => {
                 let virtual_wait = not_until.wait_time_from(self.clock.now()).as_nanos();
-                let wait = virtual_wait * 1000 / u128::from(self.shape.sustained_milli);
+                let wait = virtual_wait * 1_000_000 / u128::from(self.shape.sustained_micro);
                 Verdict::Wait(Duration::from_nanos(
                     u64::try_from(wait).unwrap_or(u64::MAX),
                 ))
@@ -166,13 +178,20 @@ impl Pace {
     fn advance(&mut self, now: Moment) {
         let counted = now.min(self.deadline).since(self.advanced).as_nanos();
         self.advanced = self.advanced.max(now);
-        let virtual_nanos = counted.saturating_mul(u128::from(self.shape.sustained_milli)) / 1000;
+        let virtual_nanos =
+            counted.saturating_mul(u128::from(self.shape.sustained_micro)) / 1_000_000;
+        self.pass_time(Duration::from_nanos(
+            u64::try_from(virtual_nanos).unwrap_or(u64::MAX),
+        ));
+    }
+
+    fn pass_time(&mut self, virtual_time: Duration) {
         if self.clock.0.load(Ordering::Acquire) > HORIZON_NANOS {
-            // Time begins anew before it overflows. What is saved is lost, as at a change of the share.
+            // Time begins anew before it overflows. What is saved is lost: a token or little more.
             self.clock.0.store(0, Ordering::Release);
             self.limiter = empty_limiter(&self.clock, self.shape.cells);
         }
-        let step = u64::try_from(virtual_nanos).unwrap_or(u64::MAX);
+        let step = u64::try_from(virtual_time.as_nanos()).unwrap_or(u64::MAX);
         self.clock
             .0
             .fetch_add(step.min(HORIZON_NANOS), Ordering::AcqRel);
@@ -207,5 +226,44 @@ mod tests {
                 );
             }
         }
+    }
+
+    fn share(rate_milli: u64) -> Share {
+        Share {
+            rate_milli,
+            burst: 10,
+            in_flight: 1,
+            rows: Share::ANY_ROWS,
+        }
+    }
+
+    /// The heart renews, and the brake is moved, many times while a token is gained: each with another rate, and so with
+    /// another amount that can be saved. None of what was gained is lost, and none is won.
+    #[test]
+    fn the_level_is_kept_over_any_number_of_changes_of_rate() {
+        let at = |millis: u64| Moment::from_nanos(millis * 1_000_000);
+        let mut pace = Pace::new(at(0));
+        let mut taken = 0.0;
+        for millis in 0..60_000 {
+            let rate = if millis % 2 == 0 { 8_000 } else { 12_000 };
+            pace.set(at(millis), share(rate), at(1_000_000));
+            while pace.take(at(millis)) == Verdict::Taken {
+                taken += 1.0;
+            }
+        }
+        let expected = 60.0 * 10.0 * 0.96;
+        assert!(
+            (expected * 0.99..=expected).contains(&taken),
+            "{taken} of {expected}"
+        );
+    }
+
+    #[test]
+    fn the_least_share_lets_queries_out() {
+        let mut pace = Pace::new(Moment::from_nanos(0));
+        let later = |seconds: u64| Moment::from_nanos(seconds * 1_000_000_000);
+        pace.set(later(0), share(1), later(10_000));
+        assert!(matches!(pace.take(later(1000)), Verdict::Wait(_)));
+        assert_eq!(pace.take(later(1042)), Verdict::Taken);
     }
 }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use stoke_store::clock::TokioClock;
 use tokio::time::Instant;
 
+use crate::permit::{Permit as _, Stopped};
+
 fn job() -> JobName {
     "j".parse().unwrap()
 }
@@ -39,7 +41,7 @@ fn grant(rate: u64, until: Moment) -> Allowed {
 }
 
 /// When each of `count` queries goes out, in seconds from now.
-async fn times(permit: &JobPermit, count: usize) -> Vec<f64> {
+async fn times(permit: &ClientPermit, count: usize) -> Vec<f64> {
     let start = Instant::now();
     let mut times = Vec::new();
     for _ in 0..count {
@@ -340,4 +342,215 @@ async fn a_place_in_flight_goes_to_the_highest_priority_that_waits() {
     drop(taken);
     assert_eq!(told.recv().await, Some("high"));
     assert_eq!(told.recv().await, Some("low"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_permit_that_is_withdrawn_after_the_token_and_before_the_send_stops_it() {
+    let (gate, clock) = gate();
+    let until = clock.now() + Duration::from_secs(1000);
+    gate.allow(grant(10, until));
+    let permit = gate.permit(job(), CancellationToken::new()).impatient();
+    permit.ready(0).await.unwrap();
+    let mut held = grant(10, until);
+    held.grant.permits.clear();
+    gate.allow(held);
+    assert_eq!(permit.pass(1).await, Err(Stopped), "it has a token");
+    gate.allow(grant(10, until));
+    permit.ready(0).await.unwrap();
+    assert_eq!(permit.pass(1).await, Ok(()), "and so has this one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_that_passes_between_the_tokens_and_the_send_stops_it() {
+    let (gate, clock) = gate();
+    // The fifth token comes some two and a half seconds after the share: none of the five is sent with.
+    gate.allow(grant(2, clock.now() + Duration::from_millis(2800)));
+    let permit = gate.permit(job(), CancellationToken::new()).impatient();
+    assert_eq!(permit.pass(5).await, Err(Stopped));
+    assert_eq!((permit.taken(), gate.queries()), (0, 0));
+    let (gate, clock) = self::gate();
+    gate.allow(grant(1, clock.now() + Duration::from_secs(3)));
+    let permit = gate.permit(job(), CancellationToken::new()).impatient();
+    permit.ready(0).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let mut ended = grant(1, clock.now());
+    ended
+        .grant
+        .permits
+        .insert(job(), clock.now() + Duration::from_secs(3));
+    gate.allow(ended);
+    assert_eq!(permit.pass(1).await, Err(Stopped));
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_keeps_its_level_over_changes_of_rate_however_often_they_come() {
+    let (gate, clock) = gate();
+    let until = clock.now() + Duration::from_secs(1000);
+    gate.allow(grant(8, until));
+    let permit = gate.permit(job(), CancellationToken::new());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let changing = {
+        let gate = Arc::clone(&gate);
+        async move {
+            for n in 0u32.. {
+                gate.allow(grant(if n % 2 == 0 { 8 } else { 12 }, until));
+                gate.brake(if n % 3 == 0 { 1000 } else { 999 });
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    };
+    let changing = tokio::spawn(changing);
+    let took = *times(&permit, 80).await.last().unwrap();
+    changing.abort();
+    // In no second more than the least share in it: 8.
+    assert!(
+        (9.0..11.0).contains(&took),
+        "80 at 8 to 12 a second took {took}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn b2_a_brake_lowers_the_rate_at_once_and_no_brake_raises_it_above_the_grant() {
+    let (gate, clock) = gate();
+    gate.allow(grant(100, clock.now() + Duration::from_secs(1000)));
+    let permit = gate.permit(job(), CancellationToken::new());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for (permille, least, most) in [
+        (1000, 920, 1000),
+        (500, 460, 500),
+        (62, 55, 63),
+        (5000, 920, 1000),
+    ] {
+        gate.brake(permille);
+        let (start, mut out) = (Instant::now(), 0);
+        while start.elapsed() < Duration::from_secs(10) {
+            permit.pass(1).await.unwrap();
+            out += 1;
+        }
+        assert!(
+            (least..=most).contains(&out),
+            "{out} at {permille} permille"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_vigil_needs_the_grant_alone_and_goes_before_every_job() {
+    let (gate, clock) = gate();
+    let until = clock.now() + Duration::from_secs(1000);
+    let vigil = gate.vigil();
+    assert_eq!(vigil.pass(1).await, Err(Stopped), "without a grant");
+    let mut held = grant(10, until);
+    held.grant.permits.clear();
+    gate.allow(held);
+    vigil.pass(1).await.unwrap();
+    gate.allow(grant(10, until));
+    let out = Out::default();
+    for _ in 0..5 {
+        send(&gate, "j", u32::MAX - 1, &out);
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    out.lock().unwrap().clear();
+    vigil.pass(1).await.unwrap();
+    assert!(
+        out.lock().unwrap().len() <= 1,
+        "it waited for the next token"
+    );
+    gate.allow(grant(10, clock.now()));
+    assert_eq!(vigil.pass(1).await, Err(Stopped), "after the deadline");
+}
+
+/// As [`grant`], of so many rows a second.
+fn grant_rows(rate: u64, rows: u64, until: Moment) -> Allowed {
+    let mut allowed = grant(rate, until);
+    allowed.grant.share.rows = rows;
+    allowed
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_seconds_rows_are_above_the_share_but_for_one_batch_and_nearly_all_are_used() {
+    let (gate, clock) = gate();
+    gate.allow(grant_rows(
+        100,
+        1000,
+        clock.now() + Duration::from_secs(1000),
+    ));
+    let permit = gate.permit(job(), CancellationToken::new());
+    let (start, mut paid) = (Instant::now(), Vec::new());
+    while start.elapsed() < Duration::from_secs(20) {
+        permit.pass_expecting(1, 200).await.unwrap();
+        // Half of the keys are not there.
+        permit.came(200, 100);
+        paid.push((start.elapsed().as_secs_f64(), 100));
+    }
+    for (n, (first, _)) in paid.iter().enumerate() {
+        let within = paid[n..].iter().take_while(|(t, _)| *t < first + 1.0);
+        let rows: u64 = within.map(|(_, rows)| rows).sum();
+        assert!(rows <= 1200, "{rows} in the second from {first}");
+    }
+    let rows: u64 = paid.iter().map(|(_, rows)| rows).sum();
+    assert!((19_000..=20_200).contains(&rows), "{rows} in 20 seconds");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_share_of_fewer_rows_than_a_batch_goes_on_and_starts_empty() {
+    let (gate, clock) = gate();
+    let until = clock.now() + Duration::from_secs(1000);
+    gate.allow(grant_rows(100, 10, until));
+    let permit = gate.permit(job(), CancellationToken::new());
+    let start = Instant::now();
+    permit.pass_expecting(1, 500).await.unwrap();
+    let first = start.elapsed().as_secs_f64();
+    assert!((50.0..50.6).contains(&first), "{first}");
+    // It brought twice as much: what is owed is worked off before the next.
+    permit.came(500, 1000);
+    permit.pass_expecting(1, 10).await.unwrap();
+    let second = start.elapsed().as_secs_f64() - first;
+    assert!((51.0..51.6).contains(&second), "{second}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_of_a_query_that_is_not_sent_are_given_back() {
+    let (gate, clock) = gate();
+    let until = clock.now() + Duration::from_secs(1000);
+    gate.allow(grant_rows(1, 100, until));
+    let permit = gate.permit(job(), CancellationToken::new());
+    // Its rows are there after a second, and with the first token they are taken; the second token never comes.
+    let _ = tokio::time::timeout(Duration::from_millis(2500), permit.pass_expecting(2, 100)).await;
+    drop(permit);
+    let permit = gate.permit(job(), CancellationToken::new());
+    permit.ready(100).await.unwrap();
+    drop(permit);
+    let permit = gate.permit(job(), CancellationToken::new());
+    let start = Instant::now();
+    permit.pass_expecting(0, 100).await.unwrap();
+    assert!(
+        start.elapsed() < Duration::from_millis(10),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_reads_rows_waits_for_them_and_not_for_tokens() {
+    let (gate, clock) = gate();
+    let until = clock.now() + Duration::from_secs(1000);
+    gate.allow(grant_rows(1, 100, until));
+    let permit = gate.permit(job(), CancellationToken::new());
+    let start = Instant::now();
+    for _ in 0..50 {
+        permit.pass_expecting(0, 100).await.unwrap();
+    }
+    let took = start.elapsed().as_secs_f64();
+    assert!(
+        (50.0..52.0).contains(&took),
+        "5000 rows at 100 a second took {took}"
+    );
+    assert_eq!(permit.taken(), 0);
+    gate.allow(grant(1, until));
+    permit.pass_expecting(0, 1_000_000).await.unwrap();
+    assert!(
+        start.elapsed().as_secs_f64() < took + 0.1,
+        "rows are not limited any more"
+    );
 }

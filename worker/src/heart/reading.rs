@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use stoke_core::job::Life;
 use stoke_core::ledger::{Ack, Cap};
 use stoke_core::names::{JobName, Resource};
-use stoke_core::records::{Assignment, Checkpoint, Job, PlanningTask, SourceTask, keys};
+use stoke_core::records::{Assignment, Checkpoint, Job, PlanningTask, SourceTask, Vigil, keys};
 use stoke_store::record::{self};
 use stoke_store::{KeyValue, Keys, Revision, Snapshot};
 
@@ -30,6 +30,8 @@ pub(super) struct Found {
     pub(super) ack: Option<(Ack, u64)>,
     /// It is a cache, and has no budget.
     pub(super) unlimited: bool,
+    /// Who keeps the vigil over it, and what for.
+    pub(super) vigil: Option<Vigil>,
 }
 
 /// A job, and what of it is this worker's.
@@ -61,7 +63,7 @@ pub(super) struct Records {
     pub(super) jobs: BTreeMap<JobName, Mine>,
 }
 
-/// Reads it: first the lives of all jobs, the tasks of planning and the caps; then, of jobs that are not over, what is
+/// Reads it: first the lives of all jobs, the tasks of planning, the caps and the vigils; then, of jobs that are not over, what is
 /// this worker's.
 pub(super) async fn read(shared: &Shared, resources: &[Resource]) -> Result<Records, BeatError> {
     let mut ranges = vec![
@@ -73,6 +75,7 @@ pub(super) async fn read(shared: &Shared, resources: &[Resource]) -> Result<Reco
         ranges.push(Keys::One(keys::cap(resource, &shared.name)));
         ranges.push(Keys::One(keys::ack(resource, &shared.name)));
         ranges.push(Keys::One(keys::ledger(resource)));
+        ranges.push(Keys::One(keys::vigil(resource)));
     }
     let first = shared.store.read(&ranges).await?;
     let mut records = Records {
@@ -130,10 +133,12 @@ fn found(shared: &Shared, snapshot: &Snapshot, resource: &Resource) -> Result<Fo
     let cap = decode::<Cap>(snapshot, &keys::cap(resource, &shared.name))?;
     let ack = decode::<Ack>(snapshot, &keys::ack(resource, &shared.name))?;
     let has_ledger = entry(snapshot, &keys::ledger(resource)).is_some();
+    let vigil = decode::<Vigil>(snapshot, &keys::vigil(resource))?;
     Ok(Found {
         cap: cap.map(|cap| (cap.value, cap.revision)),
         ack: ack.map(|ack| (ack.value, ack.revision)),
         unlimited: matches!(resource, Resource::Cache(_)) && !has_ledger,
+        vigil: vigil.map(|vigil| vigil.value),
     })
 }
 

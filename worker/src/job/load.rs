@@ -15,7 +15,7 @@ use crate::cache::{
     Cache, CommandError, ExtendOutcome, Item, Presence, WriteMode, WriteOutcome, jittered,
 };
 use crate::catalog::LoaderSpec;
-use crate::gate::{Gate, JobPermit, Waiting};
+use crate::gate::{ClientPermit, Gate, Waiting};
 use crate::origin::{Answer, OriginError};
 use crate::permit::Permit;
 use crate::reach::cache_text;
@@ -174,7 +174,12 @@ impl Goer {
         let permit = permit.with_priority(self.priority).impatient();
         let keys: Vec<String> = tasks.iter().map(|task| task.argument.clone()).collect();
         drop(coming);
-        if permit.ready().await.is_err() {
+        let rows = origin.batch_keys(&loader).unwrap_or(1);
+        if permit
+            .ready(u64::from(rows).min(keys.len() as u64))
+            .await
+            .is_err()
+        {
             return gave;
         }
         let query = debug_span!(target: trace::TARGET, "query", origin = %loader.origin, otel.kind = "client");
@@ -280,7 +285,7 @@ impl Goer {
         self.loaders.get(usize::try_from(task.loader).ok()?)
     }
 
-    fn cache_permit(&self) -> JobPermit {
+    fn cache_permit(&self) -> ClientPermit {
         let resource = Resource::Cache(self.cache.clone());
         // Whoever knows a cache has a gate for it.
         let gate = self.shared.gates.get(&resource).cloned();
@@ -295,11 +300,7 @@ impl Goer {
         loop {
             match self
                 .stop
-                .run_until_cancelled(
-                    self.shared
-                        .caches
-                        .connect(&self.cache, &self.shared.metrics),
-                )
+                .run_until_cancelled(self.shared.cache(&self.cache))
                 .await??
             {
                 Ok(cache) => {

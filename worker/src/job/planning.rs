@@ -21,7 +21,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
 use super::{prepare, sample, source_read};
-use crate::gate::{Gate, JobPermit};
+use crate::gate::{ClientPermit, Gate};
 use crate::origin::OriginError;
 use crate::trace;
 use crate::trouble::{Cause, Troubled};
@@ -119,7 +119,7 @@ pub(super) struct Doing {
 
 impl Doing {
     /// The job's permit to ask what is behind a gate, until the task is dropped.
-    pub(super) fn permit(&self, gate: &Arc<Gate>) -> JobPermit {
+    pub(super) fn permit(&self, gate: &Arc<Gate>) -> ClientPermit {
         let permit = gate.permit(self.job.clone(), CancellationToken::new());
         permit.with_priority(self.record.spec.priority)
     }

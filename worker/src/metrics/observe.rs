@@ -50,6 +50,8 @@ pub(crate) fn gates(meter: &Meter, gates: Vec<Arc<Gate>>) {
     gauge(meter, "stoke.worker.gate.in_flight", in_flight);
     let waiting = of_each(|gate| Some(gate.waiting() as f64));
     gauge(meter, "stoke.worker.gate.waiting", waiting);
+    let brake = of_each(|gate| Some(f64::from(gate.brake_permille()) / 1000.0));
+    gauge(meter, "stoke.worker.gate.brake", brake);
     let tokens = of_each(|gate| Some(gate.queries() as f64));
     let metric = Metric::find(METRICS, "stoke.worker.gate.tokens", Kind::Counter);
     let builder = meter.f64_observable_counter(metric.name);

@@ -51,6 +51,13 @@ pub const METRICS: &[Metric] = &[
         attributes: &["resource"],
     },
     Metric {
+        name: "stoke.worker.gate.brake",
+        kind: Gauge,
+        unit: "1",
+        meaning: "How much of its share of a resource's budget the worker uses: less than 1 while it lowers its own rate, because it sees the resource in trouble",
+        attributes: &["resource"],
+    },
+    Metric {
         name: "stoke.worker.gate.tokens",
         kind: Counter,
         unit: "{query}",
@@ -89,7 +96,7 @@ pub const METRICS: &[Metric] = &[
         name: "stoke.worker.origin.duration",
         kind: Histogram,
         unit: "s",
-        meaning: "How long a query took, from its token to the next query's or the end of the call, by purpose (load, source, prepare)",
+        meaning: "How long a query took, from its token to the next query's or the end of the call, by purpose (load, source, prepare, probe, canary)",
         attributes: &["origin", "purpose"],
     },
     Metric {

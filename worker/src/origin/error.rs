@@ -48,6 +48,12 @@ pub enum OriginError {
 }
 
 impl OriginError {
+    /// Whether nothing was asked, because the permit was withdrawn.
+    #[must_use]
+    pub const fn is_stopped(&self) -> bool {
+        matches!(self, Self::Stopped(_))
+    }
+
     /// Whether another attempt may succeed.
     #[must_use]
     pub fn is_transient(&self) -> bool {
@@ -70,6 +76,33 @@ impl OriginError {
             Some(sqlx::Error::Database(error)) => error
                 .code()
                 .is_some_and(|code| is_outage_in_postgres(&code)),
+            _ => false,
+        }
+    }
+
+    /// Whether it speaks of the database's health: it is out of reach, out of connections or memory, busy, or ended the
+    /// query for its length. An error of the query's own does not, nor does a refused password.
+    #[must_use]
+    pub fn is_ill(&self) -> bool {
+        let source = match self {
+            Self::NoEntry { may_pass, .. } => return *may_pass,
+            Self::Transient { source, .. } | Self::Permanent { source, .. } => source,
+            Self::Stopped(_) => return false,
+        };
+        if source.is::<NoAnswer>() {
+            return true;
+        }
+        match source.downcast_ref::<sqlx::Error>() {
+            Some(sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed) => {
+                true
+            }
+            Some(sqlx::Error::Database(error)) => error.code().is_some_and(|code| {
+                let of_postgres = error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>();
+                match of_postgres {
+                    Some(_) => is_ill_in_postgres(&code),
+                    None => code.parse().is_ok_and(is_ill_in_sqlite),
+                }
+            }),
             _ => false,
         }
     }
@@ -190,6 +223,21 @@ fn is_outage_in_postgres(code: &str) -> bool {
     code.starts_with("08") || code == "53300" || matches!(code, "57P01" | "57P02" | "57P03")
 }
 
+/// Connection exceptions, insufficient resources (memory, disk, connections), a statement timeout, a server that shuts down
+/// or starts, and errors of the system around the database.
+fn is_ill_in_postgres(code: &str) -> bool {
+    ["08", "53", "57", "58"]
+        .iter()
+        .any(|class| code.starts_with(class))
+        && code != "57P04"
+}
+
+/// Busy or locked, out of memory, ended for its length, or a file system that fails or is full.
+fn is_ill_in_sqlite(extended_code: u32) -> bool {
+    const ILL: [u32; 6] = [5, 6, 7, 9, 10, 13];
+    ILL.contains(&(extended_code & 0xff))
+}
+
 /// By primary result code: <https://www.sqlite.org/rescode.html>.
 fn is_transient_in_sqlite(extended_code: u32) -> bool {
     const BUSY: u32 = 5;
@@ -230,6 +278,34 @@ mod tests {
         ] {
             assert_eq!(is_transient_in_sqlite(code), transient, "{code}");
         }
+    }
+
+    #[test]
+    fn errors_that_speak_of_the_databases_health_are_told_from_the_querys_own() {
+        for code in [
+            "08006", "53200", "53300", "57014", "57P01", "57P03", "58030",
+        ] {
+            assert!(is_ill_in_postgres(code), "{code}");
+        }
+        for code in [
+            "42601", "42P01", "40001", "40P01", "55P03", "22012", "28P01", "57P04",
+        ] {
+            assert!(!is_ill_in_postgres(code), "{code}");
+        }
+        for (code, ill) in [
+            (5, true),
+            (517, true),
+            (7, true),
+            (9, true),
+            (266, true),
+            (1, false),
+            (17, false),
+        ] {
+            assert_eq!(is_ill_in_sqlite(code), ill, "{code}");
+        }
+        assert!(OriginError::transient("x", NoAnswer(std::time::Duration::ZERO)).is_ill());
+        assert!(!OriginError::Stopped(Stopped).is_ill());
+        assert!(!OriginError::permanent("x", "no such column").is_ill());
     }
 
     #[test]

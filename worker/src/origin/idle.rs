@@ -1,28 +1,41 @@
 //! Connections that nobody uses at the moment.
 //!
 //! There is no pool: who may open how many connections follows from the places in flight, which the grant sets. What
-//! comes back is kept only while few are idle, and not for long; dropping a connection closes it.
+//! comes back is kept only while there are not more connections than places, those in use included, and not for long;
+//! dropping a connection closes it. Whoever opens one while others are idle makes room first.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How many connections are kept idle unless somebody says otherwise.
-pub(super) const IDLE_MAX_DEFAULT: usize = 32;
+/// How many connections there may be, for idle ones to be kept, unless somebody says otherwise.
+const OPEN_MAX_DEFAULT: usize = 32;
 /// A connection that was idle for longer is closed: the network between may have forgotten it.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(60);
 
-/// Idle connections; the one used last is taken first.
+/// Idle connections; the one used last is taken first. `C` holds its [`Lease`].
 #[derive(Debug)]
 pub(super) struct Idle<C> {
     max: AtomicUsize,
+    open: Arc<AtomicUsize>,
     kept: Mutex<Vec<(Instant, C)>>,
+}
+
+/// Counts a connection, from before it is opened until it is closed.
+#[derive(Debug)]
+pub(super) struct Lease(Arc<AtomicUsize>);
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
 }
 
 impl<C> Default for Idle<C> {
     fn default() -> Self {
         Self {
-            max: AtomicUsize::new(IDLE_MAX_DEFAULT),
+            max: AtomicUsize::new(OPEN_MAX_DEFAULT),
+            open: Arc::default(),
             kept: Mutex::default(),
         }
     }
@@ -31,34 +44,49 @@ impl<C> Default for Idle<C> {
 impl<C> Idle<C> {
     /// A connection that was given back not long ago.
     pub(super) fn take(&self) -> Option<C> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept();
         kept.retain(|(since, _)| since.elapsed() < IDLE_TIME_MAX);
         kept.pop().map(|(_, connection)| connection)
     }
 
-    /// Keeps a connection, or closes it where enough are idle.
+    /// Makes room for a connection that is about to be opened: of idle ones that would be too many, the oldest go.
+    pub(super) fn make_room(&self) -> Lease {
+        let mut kept = self.kept();
+        self.open.fetch_add(1, Relaxed);
+        self.close_surplus(&mut kept);
+        Lease(Arc::clone(&self.open))
+    }
+
+    /// Keeps a connection, or closes it where there are too many.
     pub(super) fn give_back(&self, connection: C) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept();
         kept.retain(|(since, _)| since.elapsed() < IDLE_TIME_MAX);
-        if kept.len() < self.max.load(Relaxed) {
-            kept.push((Instant::now(), connection));
+        kept.push((Instant::now(), connection));
+        self.close_surplus(&mut kept);
+    }
+
+    /// Sets how many connections there may be for idle ones to be kept, and closes those beyond, and those that were idle for
+    /// long.
+    pub(super) fn set_max(&self, max: usize) {
+        self.max.store(max, Relaxed);
+        let mut kept = self.kept();
+        kept.retain(|(since, _)| since.elapsed() < IDLE_TIME_MAX);
+        self.close_surplus(&mut kept);
+    }
+
+    fn close_surplus(&self, kept: &mut Vec<(Instant, C)>) {
+        while !kept.is_empty() && self.open.load(Relaxed) > self.max.load(Relaxed) {
+            kept.remove(0);
         }
     }
 
-    /// Sets how many are kept, and closes those beyond.
-    pub(super) fn set_max(&self, max: usize) {
-        self.max.store(max, Relaxed);
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let beyond = kept.len().saturating_sub(max);
-        kept.drain(..beyond);
+    fn kept(&self) -> MutexGuard<'_, Vec<(Instant, C)>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Closes all of them: one was found dead, so the others probably are.
     pub(super) fn close_all(&self) {
-        self.kept
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+        self.kept().clear();
     }
 }
 
@@ -66,19 +94,42 @@ impl<C> Idle<C> {
 mod tests {
     use super::*;
 
+    /// A connection with a number.
+    fn open(idle: &Idle<(u32, Lease)>, number: u32) -> (u32, Lease) {
+        (number, idle.make_room())
+    }
+
+    fn numbers(idle: &Idle<(u32, Lease)>) -> Vec<u32> {
+        idle.kept().iter().map(|(_, (number, _))| *number).collect()
+    }
+
     #[test]
-    fn no_more_connections_are_kept_than_allowed() {
+    fn there_are_never_more_connections_than_allowed_while_any_is_idle() {
         let idle = Idle::default();
         idle.set_max(2);
-        for connection in 1..=3 {
+        let all = [1, 2, 3].map(|number| open(&idle, number));
+        for connection in all {
             idle.give_back(connection);
         }
-        assert_eq!(
-            (idle.take(), idle.take(), idle.take()),
-            (Some(2), Some(1), None)
-        );
-        idle.give_back(4);
+        assert_eq!(numbers(&idle), [2, 3], "the first made one too many");
+        let busy = open(&idle, 4);
+        assert_eq!(numbers(&idle), [3], "room was made for it");
+        idle.set_max(1);
+        assert_eq!(numbers(&idle), [0; 0]);
+        idle.give_back(busy);
+        assert_eq!(numbers(&idle), [4]);
         idle.set_max(0);
-        assert_eq!(idle.take(), None);
+        assert_eq!(numbers(&idle), [0; 0], "there is no grant any more");
+        assert_eq!(idle.open.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn the_one_used_last_is_taken_first() {
+        let idle = Idle::default();
+        let all = [1, 2].map(|number| open(&idle, number));
+        for connection in all {
+            idle.give_back(connection);
+        }
+        assert_eq!(idle.take().map(|(number, _)| number), Some(2));
     }
 }

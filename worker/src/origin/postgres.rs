@@ -32,6 +32,7 @@ mod kind;
 mod network;
 mod number;
 mod plan;
+mod probe;
 mod session;
 mod time;
 mod value;
@@ -121,7 +122,7 @@ impl Engine {
 
     /// Opens a connection, and closes it again.
     pub(super) async fn reach(&self, meter: &mut Meter<'_>) -> Result<(), OriginError> {
-        let session = self.doors.open(meter, self.statement_timeout).await?;
+        let session = self.open(meter, self.statement_timeout).await?;
         // It was let in: how it takes its leave says nothing.
         let _ = tokio::time::timeout(GRACE, session.connection.close()).await;
         Ok(())
@@ -138,7 +139,7 @@ impl Engine {
             Some(session) if !session.prepared.contains(query.sql.as_str()) => session,
             known => {
                 self.give_back(known);
-                self.doors.open(meter, self.statement_timeout).await?
+                self.open(meter, self.statement_timeout).await?
             }
         };
         let doing = doing_prepare(loader);
@@ -199,7 +200,7 @@ impl Engine {
         const DOING: &str = "run the key source's query";
         let permanent = |error: SourceFault| OriginError::permanent(DOING, error);
         // A connection of its own: its statement timeout is another one.
-        let mut session = self.doors.open(meter, self.source_timeout).await?;
+        let mut session = self.open(meter, self.source_timeout).await?;
         let plan = self.plan(meter, &mut session, query.into(), DOING).await?;
         if !plan.parameters.is_empty() {
             return Err(OriginError::permanent(DOING, ParametersInSource));
@@ -212,6 +213,7 @@ impl Engine {
             sqlx::query(AssertSqlSafe(Arc::clone(&plan.sql))).fetch(&mut session.connection);
         let mut number = 0;
         loop {
+            meter.expect_row().await?;
             let row = match tokio::time::timeout(limit, rows.try_next()).await {
                 Ok(Ok(Some(row))) => row,
                 Ok(Ok(None)) => break,
@@ -219,7 +221,7 @@ impl Engine {
                 Err(_) => return Err(OriginError::transient(DOING, NoAnswer(limit))),
             };
             number += 1;
-            meter.count_row();
+            meter.count_expected_row();
             let at = Whereabouts::Row(number);
             let values = (0..gathering.column_count())
                 .map(|index| plan.text(&row, index).map_err(|fault| fault.to_string()))
@@ -288,11 +290,21 @@ impl Engine {
         };
         let lookups = lookups_of(&statement);
         let unpaid = lookups.saturating_sub(LOOKUPS_AHEAD);
-        meter.pass(unpaid + lookups).await?;
+        meter.pay(unpaid + lookups).await?;
         session.prepared.insert(Arc::clone(&sql));
         let plan =
             Plan::new(sql, &statement).map_err(|error| OriginError::permanent(doing, error))?;
         Ok(Arc::new(plan))
+    }
+
+    /// A new session, for which room is made among the idle ones.
+    async fn open(
+        &self,
+        meter: &mut Meter<'_>,
+        statement_timeout: Duration,
+    ) -> Result<Session, OriginError> {
+        let lease = self.idle.make_room();
+        self.doors.open(meter, statement_timeout, lease).await
     }
 
     /// A session for a load.
@@ -301,7 +313,7 @@ impl Engine {
             Some(session) => Ok(session),
             None => {
                 let _setting_up = SettingUp::begin(&self.setting_up);
-                self.doors.open(meter, self.statement_timeout).await
+                self.open(meter, self.statement_timeout).await
             }
         }
     }

@@ -27,6 +27,7 @@ use self::session::{Doors, Session};
 use super::error::{NoAnswer, OriginError};
 use super::idle::Idle;
 use super::meter::Meter;
+use super::probe::ProbeFault;
 use super::rewrite::{Placeholder, Rewritten};
 use super::sheet::Sheet;
 use super::{key_column, refuse_duplicates};
@@ -83,7 +84,7 @@ impl Engine {
 
     /// Opens the file, and closes it again.
     pub(super) async fn reach(&self, meter: &mut Meter<'_>) -> Result<(), OriginError> {
-        self.doors.open(meter).await.map(drop)
+        self.open(meter).await.map(drop)
     }
 
     pub(super) async fn prepare(
@@ -93,7 +94,7 @@ impl Engine {
         query: &Rewritten,
     ) -> Result<(), OriginError> {
         // A session that has it prepared would not read the file's schema again: a table may have been altered since.
-        let mut session = self.doors.open(meter).await?;
+        let mut session = self.open(meter).await?;
         meter.pass(1).await?;
         self.recipe(&mut session, loader, query).await?;
         self.idle.give_back(session);
@@ -134,7 +135,7 @@ impl Engine {
                 (None, [(slot, _)]) => Answered::Only(*slot),
                 (None, _) => Answered::Nobody,
             };
-            meter.pass(1).await?;
+            meter.pass_expecting(1, batch.len() as u64).await?;
             session.begin(self.statement_timeout);
             let limit = self.statement_timeout + GRACE;
             let rows = receive(
@@ -173,9 +174,13 @@ impl Engine {
         session.begin(self.source_timeout);
         let mut rows = sqlx::query(AssertSqlSafe(query.to_owned())).fetch(&mut session.connection);
         let mut number = 0;
-        while let Some(row) = rows.try_next().await.map_err(driver)? {
+        loop {
+            meter.expect_row().await?;
+            let Some(row) = rows.try_next().await.map_err(driver)? else {
+                break;
+            };
             number += 1;
-            meter.count_row();
+            meter.count_expected_row();
             let at = Whereabouts::Row(number);
             let value = |index: usize| {
                 value::text(&row, index)
@@ -194,6 +199,56 @@ impl Engine {
         session.end();
         self.idle.give_back(session);
         Ok(gathered)
+    }
+
+    /// The number that a probe's query gives, which is ended after `time`, or after the statement timeout where that is
+    /// shorter.
+    pub(super) async fn probe(
+        &self,
+        meter: &mut Meter<'_>,
+        query: &str,
+        time: Duration,
+    ) -> Result<f64, ProbeFault> {
+        let driver = |error| OriginError::from_driver("run the probe's query", error);
+        let mut session = self.session(meter).await?;
+        meter.pass(1).await.map_err(OriginError::from)?;
+        session.begin(self.statement_timeout.min(time));
+        let mut rows = once(query).fetch(&mut session.connection);
+        let Some(row) = rows.try_next().await.map_err(driver)? else {
+            return Err(ProbeFault::NoRow);
+        };
+        meter.count_row();
+        if row.len() != 1 {
+            return Err(ProbeFault::Columns(row.len()));
+        }
+        let number = value::number(&row)?;
+        if rows.try_next().await.map_err(driver)?.is_some() {
+            return Err(ProbeFault::Rows);
+        }
+        drop(rows);
+        session.end();
+        self.idle.give_back(session);
+        Ok(number)
+    }
+
+    /// Sends a canary, and takes whatever comes.
+    pub(super) async fn canary(
+        &self,
+        meter: &mut Meter<'_>,
+        query: &str,
+    ) -> Result<(), OriginError> {
+        let driver = |error| OriginError::from_driver("send a canary", error);
+        let mut session = self.session(meter).await?;
+        meter.pass(1).await?;
+        session.begin(self.statement_timeout);
+        let mut rows = once(query).fetch(&mut session.connection);
+        while let Some(_row) = rows.try_next().await.map_err(driver)? {
+            meter.count_row();
+        }
+        drop(rows);
+        session.end();
+        self.idle.give_back(session);
+        Ok(())
     }
 
     async fn recipe(
@@ -218,12 +273,23 @@ impl Engine {
         })
     }
 
+    /// A new session, for which room is made among the idle ones.
+    async fn open(&self, meter: &mut Meter<'_>) -> Result<Session, OriginError> {
+        let lease = self.idle.make_room();
+        self.doors.open(meter, lease).await
+    }
+
     async fn session(&self, meter: &mut Meter<'_>) -> Result<Session, OriginError> {
         match self.idle.take() {
             Some(session) => Ok(session),
-            None => self.doors.open(meter).await,
+            None => self.open(meter).await,
         }
     }
+}
+
+/// A query that is not kept prepared.
+fn once(query: &str) -> sqlx::query::Query<'static, sqlx::Sqlite, SqliteArguments> {
+    sqlx::query(AssertSqlSafe(query.to_owned())).persistent(false)
 }
 
 /// The names of a query's columns.

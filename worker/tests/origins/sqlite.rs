@@ -47,6 +47,7 @@ fn origin(path: &Path, timeout: Duration) -> Origin {
         statement_timeout: timeout,
         source_timeout: timeout,
         tls: stoke_worker::catalog::TlsFiles::default(),
+        vigil: stoke_worker::catalog::OriginVigil::default(),
     })
     .unwrap()
 }

@@ -34,6 +34,7 @@ fn origin(url: &str, tls: TlsFiles) -> Origin {
         statement_timeout: Duration::from_secs(5),
         source_timeout: Duration::from_secs(5),
         tls,
+        vigil: stoke_worker::catalog::OriginVigil::default(),
     })
     .unwrap()
 }

@@ -44,7 +44,7 @@ impl Engine {
         let known = session.prepared.contains(&recipe.plan.sql);
         let statements = if known { 1 } else { 2 + recipe.plan.lookups };
         meter
-            .pass(statements)
+            .pass_expecting(statements, batch.len() as u64)
             .await
             .map_err(|stopped| Failed::cleanly(stopped.into()))?;
         let limit = self.statement_timeout + GRACE;
@@ -54,7 +54,7 @@ impl Engine {
                 session.prepared.insert(Arc::clone(&recipe.plan.sql));
                 let at_once = if known { 0 } else { recipe.plan.lookups };
                 meter
-                    .pass(at_once)
+                    .pay(at_once)
                     .await
                     .map_err(|stopped| Failed::cleanly(stopped.into()))
             }

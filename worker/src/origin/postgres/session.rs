@@ -12,6 +12,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 
 use crate::catalog::{OriginConfig, TlsFiles};
 use crate::origin::error::{NoAnswer, OriginError};
+use crate::origin::idle::Lease;
 use crate::origin::meter::Meter;
 
 /// What the sessions call themselves in `pg_stat_activity` and in the server's log.
@@ -60,6 +61,7 @@ pub(super) struct Doors {
 pub(super) struct Session {
     pub(super) connection: PgConnection,
     pub(super) prepared: HashSet<Arc<str>>,
+    _lease: Lease,
 }
 
 impl fmt::Debug for Doors {
@@ -105,6 +107,7 @@ impl Doors {
         &self,
         meter: &mut Meter<'_>,
         statement_timeout: Duration,
+        lease: Lease,
     ) -> Result<Session, OriginError> {
         let base = self.options.clone().options([
             (
@@ -127,9 +130,11 @@ impl Doors {
             meter.pass(1).await?;
             match tokio::time::timeout(CONNECT_TIME_MAX, options.connect()).await {
                 Ok(Ok(connection)) => {
+                    meter.connected();
                     return Ok(Session {
                         connection,
                         prepared: HashSet::new(),
+                        _lease: lease,
                     });
                 }
                 Ok(Err(error)) if checks && refuses_setting(&error) => {
@@ -243,6 +248,7 @@ mod tests {
             statement_timeout: Duration::from_secs(5),
             source_timeout: Duration::from_secs(5),
             tls: TlsFiles::default(),
+            vigil: crate::catalog::OriginVigil::default(),
         };
         let error = Doors::new(&config).err().unwrap().to_string();
         assert!(error.contains("%3F") && !error.contains("ter2"), "{error}");

@@ -10,6 +10,7 @@ use sqlx::ConnectOptions as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 
 use crate::origin::error::OriginError;
+use crate::origin::idle::Lease;
 use crate::origin::meter::Meter;
 
 /// How many of SQLite's virtual instructions run between two looks at the brake.
@@ -30,7 +31,11 @@ impl Doors {
         }
     }
 
-    pub(super) async fn open(&self, meter: &mut Meter<'_>) -> Result<Session, OriginError> {
+    pub(super) async fn open(
+        &self,
+        meter: &mut Meter<'_>,
+        lease: Lease,
+    ) -> Result<Session, OriginError> {
         let doing = || format!("open the SQLite file {}", self.path.display());
         let failed = |error: sqlx::Error| OriginError::no_entry(doing(), error);
         let options = SqliteConnectOptions::new()
@@ -40,12 +45,17 @@ impl Doors {
             .disable_statement_logging();
         meter.pass(1).await?;
         let mut connection = options.connect().await.map_err(failed)?;
+        meter.connected();
         let brake = Arc::new(Brake::default());
         let look = Arc::clone(&brake);
         let mut handle = connection.lock_handle().await.map_err(failed)?;
         handle.set_progress_handler(INSTRUCTIONS_BETWEEN_LOOKS, move || look.may_go_on());
         drop(handle);
-        Ok(Session { connection, brake })
+        Ok(Session {
+            connection,
+            brake,
+            _lease: lease,
+        })
     }
 }
 
@@ -54,6 +64,7 @@ impl Doors {
 pub(super) struct Session {
     pub(super) connection: SqliteConnection,
     brake: Arc<Brake>,
+    _lease: Lease,
 }
 
 impl Session {

@@ -3,6 +3,8 @@
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Decode, Row as _, Sqlite, TypeInfo as _, ValueRef as _};
 
+use crate::origin::probe::ProbeFault;
+
 /// Why a value cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Fault {
@@ -61,6 +63,24 @@ pub(super) fn text(row: &SqliteRow, index: usize) -> Result<Option<String>, Faul
         Stored::Text(text) => Some(text.to_owned()),
         Stored::Blob(blob) => Some(hex(blob)),
     })
+}
+
+/// The number in a probe's only column.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a reading is compared with a threshold"
+)]
+pub(super) fn number(row: &SqliteRow) -> Result<f64, ProbeFault> {
+    let other = |ty: &str| Err(ProbeFault::NotANumber(ty.to_owned()));
+    match stored(row, 0) {
+        Ok(Stored::Null) => Err(ProbeFault::Null),
+        Ok(Stored::Integer(integer)) => Ok(integer as f64),
+        Ok(Stored::Real(real)) => Ok(real),
+        Ok(Stored::Text(_)) => other("text"),
+        Ok(Stored::Blob(_)) => other("blob"),
+        Err(Fault::Infinite) => Err(ProbeFault::NotFinite(f64::INFINITY)),
+        Err(Fault::Malformed) => other("unknown"),
+    }
 }
 
 fn hex(blob: &[u8]) -> String {
