@@ -132,9 +132,14 @@ impl Lead {
         let nothing = Vitals::default();
         let said = warden.step(now, vitals.get(resource).unwrap_or(&nothing), around);
         drop(vitals);
-        for Said { guard, what } in said {
+        for Said { guard, what, acts } in said {
             let guard = guard.map(|guard| guard.to_string()).unwrap_or_default();
-            tracing::warn!(%resource, guard, what, "a guard");
+            // A signal may be bad for a moment again and again: only what is done about it is news.
+            if acts {
+                tracing::warn!(%resource, guard, what, "a guard");
+            } else {
+                tracing::debug!(%resource, guard, what, "a guard");
+            }
         }
         let shown = Guarded::of(warden, users.clone(), asked);
         let mut guarded = (self.shared.guarded.lock()).unwrap_or_else(PoisonError::into_inner);

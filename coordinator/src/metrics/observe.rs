@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
+use stoke_core::guard::Stage;
 use stoke_core::metric::{Kind, Metric};
 use stoke_core::progress::Tally;
 use tokio::sync::watch;
@@ -158,13 +159,15 @@ fn budgets(meter: &Meter, board: &Arc<Mutex<Option<Board>>>) {
         "stoke.coordinator.guard.state",
         |board, to| {
             for guard in &board.guards {
-                let of_guard = [
-                    KeyValue::new("resource", guard.resource.clone()),
-                    KeyValue::new("guard", guard.guard.clone()),
-                    KeyValue::new("action", guard.action),
-                    KeyValue::new("state", guard.state),
-                ];
-                to(1.0, &of_guard);
+                for state in Stage::NAMES {
+                    let of_guard = [
+                        KeyValue::new("resource", guard.resource.clone()),
+                        KeyValue::new("guard", guard.guard.clone()),
+                        KeyValue::new("action", guard.action),
+                        KeyValue::new("state", state),
+                    ];
+                    to(f64::from(u8::from(state == guard.state)), &of_guard);
+                }
             }
         },
     );

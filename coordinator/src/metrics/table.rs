@@ -138,7 +138,7 @@ pub const METRICS: &[Metric] = &[
         name: "stoke.coordinator.guard.state",
         kind: Gauge,
         unit: "{guard}",
-        meaning: "1 for the state that a guard is in (calm, bad, looking, acting), by what it does (slow, pause, abort)",
+        meaning: "1 for the state that a guard is in (calm, bad, looking, acting), 0 for the others, by what it does (slow, pause, abort)",
         attributes: &["resource", "guard", "action", "state"],
     },
     Metric {

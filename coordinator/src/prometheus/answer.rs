@@ -16,12 +16,10 @@ struct Answer {
 }
 
 #[derive(Deserialize)]
-#[serde(tag = "resultType", content = "result", rename_all = "lowercase")]
-enum Data {
-    Vector(Vec<Sample>),
-    Scalar(Point),
-    #[serde(other)]
-    Other,
+#[serde(rename_all = "camelCase")]
+struct Data {
+    result_type: String,
+    result: serde_json::Value,
 }
 
 #[derive(Deserialize)]
@@ -48,22 +46,33 @@ pub(super) fn number(status: u16, body: &[u8]) -> Outcome {
     let answer = answer
         .filter(|answer| answer.status == "success")
         .ok_or("its answer is not Prometheus'")?;
-    let point = match answer.data {
-        Some(Data::Scalar(point)) => point,
-        Some(Data::Vector(samples)) => match <[Sample; 1]>::try_from(samples) {
-            Ok([sample]) => sample.value.ok_or("it gives no number but a histogram")?,
-            Err(samples) if samples.is_empty() => return Err("it gives no value".to_owned()),
-            Err(samples) => {
-                let count = samples.len();
-                return Err(format!("it gives {count} values, not one: aggregate them"));
-            }
-        },
+    let data = answer.data.ok_or("its answer has no data")?;
+    let malformed = |_| "its answer is not Prometheus'";
+    let point: Point = match data.result_type.as_str() {
+        "scalar" => serde_json::from_value(data.result).map_err(malformed)?,
+        "vector" => {
+            let samples: Vec<Sample> = serde_json::from_value(data.result).map_err(malformed)?;
+            only(samples)?
+        }
         _ => return Err("it gives no number: ask for one value".to_owned()),
     };
     match point.1.parse::<f64>() {
         Ok(value) if value.is_finite() => Ok(value),
         Ok(value) => Err(format!("its value is {value}")),
         Err(_) => Err("its value is no number".to_owned()),
+    }
+}
+
+fn only(samples: Vec<Sample>) -> Result<Point, String> {
+    match <[Sample; 1]>::try_from(samples) {
+        Ok([sample]) => sample
+            .value
+            .ok_or_else(|| "it gives no number but a histogram".to_owned()),
+        Err(samples) if samples.is_empty() => Err("it gives no value".to_owned()),
+        Err(samples) => {
+            let count = samples.len();
+            Err(format!("it gives {count} values, not one: aggregate them"))
+        }
     }
 }
 

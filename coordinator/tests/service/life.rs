@@ -71,7 +71,7 @@ async fn a_paused_job_goes_on_when_every_holder_has_let_go() {
             reason: "lunch".into()
         }]
     );
-    pause(&leader, &job, "guard/latency").await.unwrap();
+    pause(&leader, &job, "pipeline").await.unwrap();
     let twice = pause(&leader, &job, "operator").await.unwrap();
     assert_eq!(twice.holds.len(), 2, "a holder holds once");
 
@@ -83,7 +83,7 @@ async fn a_paused_job_goes_on_when_every_holder_has_let_go() {
         JobState::Paused,
         "nobody removes another's hold"
     );
-    let whole = resume(&leader, &job, "guard/latency").await.unwrap();
+    let whole = resume(&leader, &job, "pipeline").await.unwrap();
     assert_eq!(whole.state(), JobState::Running);
     assert_eq!(leader.get(&job).await, whole);
 }

@@ -48,6 +48,8 @@ pub struct Said {
     pub guard: Option<GuardName>,
     /// What, and why.
     pub what: String,
+    /// Whether anything is done differently from now on.
+    pub acts: bool,
 }
 
 /// A guard as it stands.
@@ -175,6 +177,7 @@ impl Warden {
                     rate(asked_milli),
                     guard.spec.told(&guard.reading)
                 ),
+                acts: true,
             };
             self.adaptive_milli = Some(lower);
             (self.lowered, self.moved) = (Some(now), Some(now));
@@ -194,6 +197,7 @@ impl Warden {
                 rate(higher.min(asked_milli)),
                 rate(asked_milli)
             ),
+            acts: true,
         })
     }
 
@@ -215,6 +219,7 @@ impl Warden {
             Some(Said {
                 guard: Some(guard.spec.name.clone()),
                 what,
+                acts: matches!(before, Stage::Acting { .. }) || guard.acts(),
             })
         };
         self.guards.iter().zip(before).filter_map(of).collect()

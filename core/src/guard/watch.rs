@@ -35,7 +35,10 @@ pub enum Stage {
 }
 
 impl Stage {
-    /// In one word.
+    /// All names.
+    pub const NAMES: [&str; 4] = ["calm", "bad", "looking", "acting"];
+
+    /// In one word, of [`Stage::NAMES`].
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

@@ -102,6 +102,11 @@ impl Fleet {
             endpoints = ["{etcd}"]
             [budgets."origin/shop"]
             qps = {QPS}
+            [budgets."origin/shop".guards.latency]
+            latency = "p99"
+            above = "1h"
+            stale-after = "1h"
+            action = "slow"
             [budgets."cache/main"]
             qps = 50000
             "#,
