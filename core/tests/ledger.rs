@@ -489,7 +489,7 @@ fn a_dead_workers_queries_keep_their_places_in_flight_until_the_statement_timeou
     observed.caps.clear();
     observed.acks.insert(name, (left, 4));
     assert!(allocator.step(late, &observed, &ledger, &nobody).is_empty());
-    let later = late + timing.statement_timeout;
+    let later = late + timing.drifted(timing.statement_timeout);
     let Some(Change::Reclaim(reclaim)) = allocator.step(later, &observed, &ledger, &nobody).pop()
     else {
         panic!()

@@ -15,12 +15,11 @@ use async_trait::async_trait;
 use tokio::sync::watch as signal;
 use tokio::time::Instant;
 
-use self::state::State;
 use self::watch::MemoryWatch;
 use crate::limits::{check_read, check_txn};
 use crate::{Keys, LeaseId, Revision, Snapshot, Store, StoreError, Txn, TxnOutcome, Watch};
 
-pub use self::state::HISTORY_REVISIONS_MAX;
+pub use self::state::{HISTORY_REVISIONS_MAX, State};
 
 /// A coordination store in memory. A clone is the same store.
 #[derive(Clone, Debug)]

@@ -172,9 +172,10 @@ impl Allocator {
                 ack,
                 since: now,
             });
-            // A cap that is put again and again, or taken away, must not keep a dead worker alive; its first one starts the
-            // clock.
-            if silence.ack != ack || (silence.cap.is_none() && cap.is_some()) {
+            // A cap that is put again and again must not keep a dead worker alive; its first one starts the clock, and
+            // its end changes nothing: what was confirmed is over as soon as it would have been.
+            let first = silence.cap.is_none() && cap.is_some();
+            if silence.ack != ack || first {
                 silence.since = now;
             }
             (silence.cap, silence.ack) = (cap, ack);
@@ -212,7 +213,7 @@ impl Allocator {
             let ack = observed.acks.get(worker).map(|(ack, _)| *ack);
             let lingers = ack.is_some_and(|ack| ack.lingering);
             let needed = if lingers {
-                self.timing.statement_timeout
+                self.timing.drifted(self.timing.statement_timeout)
             } else if Mutant::QuarantineTooShort.is_on() {
                 self.timing.term / 2
             } else if Mutant::CapsOnLeases.is_on() && !claims.contains_key(worker) {

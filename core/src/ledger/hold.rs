@@ -91,6 +91,8 @@ pub enum Renewal {
     Release {
         /// The ack's mod revision.
         expected_ack: u64,
+        /// What stays of it: the places of queries that are in flight. The rate need not wait for those.
+        left: Option<Ack>,
     },
 }
 
@@ -131,13 +133,8 @@ impl Holder {
         self.grant.permits.retain(|job, _| may_query(job));
 
         let Some((cap, expected_cap)) = reading.cap else {
-            // What is in flight holds its places until it has returned.
-            return match reading.ack {
-                Some((_, expected_ack)) if reading.in_flight == 0 => {
-                    Some(Renewal::Release { expected_ack })
-                }
-                _ => None,
-            };
+            let (ack, expected_ack) = reading.ack?;
+            return self.release(ack, expected_ack, reading.in_flight);
         };
         let runs = reading.runs.iter().filter(|(_, run)| run.may_query);
         // What is in flight beyond what is reserved was taken back, and so is certainly over.
@@ -160,6 +157,20 @@ impl Holder {
             term: self.timing.term.min(Duration::from_millis(cap.term_ms)),
             noted: now,
         })
+    }
+
+    /// Gives back all but the places of what is in flight: those are held until it has returned.
+    fn release(&self, ack: Ack, expected_ack: u64, in_flight: u64) -> Option<Renewal> {
+        let share = Share {
+            in_flight: in_flight.min(ack.share.in_flight),
+            ..Share::NONE
+        };
+        let left = (share != Share::NONE).then_some(Ack {
+            share,
+            sequence: self.sequence,
+            lingering: false,
+        });
+        (ack.share != share).then_some(Renewal::Release { expected_ack, left })
     }
 
     /// Takes note that a renewal was confirmed, by an answer that came at `now`. (One that was refused, or of which nothing
@@ -356,7 +367,10 @@ mod tests {
         let mut holder = holding(FULL);
         assert_eq!(
             holder.read(at(2000), &reading(None, true)),
-            Some(Renewal::Release { expected_ack: 9 })
+            Some(Renewal::Release {
+                expected_ack: 9,
+                left: None
+            })
         );
         assert_eq!(holder.grant().at(at(2000)), Share::NONE);
     }
@@ -387,7 +401,23 @@ mod tests {
         assert_eq!((ack.share.in_flight, *share), (3, HALF));
         holder.committed(renewal, at(4000));
         assert_eq!(holder.grant().at(at(2001)), HALF);
-        assert_eq!(holder.read(at(3000), &busy(None)), None);
+        // Without a cap, only they stay: the simulation found that their rate was held as well, for a whole quarantine.
+        let Some(Renewal::Release {
+            left: Some(left), ..
+        }) = holder.read(at(3000), &busy(None))
+        else {
+            panic!()
+        };
+        let places = Share {
+            in_flight: 3,
+            ..Share::NONE
+        };
+        assert_eq!(left.share, places);
+        let confirmed = Reading {
+            ack: Some((left, 10)),
+            ..busy(None)
+        };
+        assert_eq!(holder.read(at(4000), &confirmed), None);
     }
 
     #[test]

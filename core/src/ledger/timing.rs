@@ -78,6 +78,12 @@ impl Timing {
         term * (1000 + drift) / (1000 - drift) + Duration::from_millis(250)
     }
 
+    /// How long `time` may last on another clock than this one.
+    #[must_use]
+    pub fn drifted(&self, time: Duration) -> Duration {
+        time * (1000 + self.drift_permille) / (1000 - self.drift_permille.min(100))
+    }
+
     /// Checks that the times fit together.
     ///
     /// # Errors
@@ -122,6 +128,13 @@ mod tests {
     #[test]
     fn the_defaults_fit_together() {
         assert_eq!(Timing::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn a_statement_may_last_longer_than_its_timeout_on_a_fast_clock() {
+        let timing = Timing::default();
+        let minute = Duration::from_secs(60);
+        assert!(timing.drifted(minute) > minute * 102 / 100);
     }
 
     #[test]

@@ -96,8 +96,13 @@ impl Division {
 
     /// The caps of each transaction that it takes, in order: at least one, which may put the ledger only.
     pub fn parts(&self) -> impl Iterator<Item = &[(WorkerName, Share)]> {
+        self.parts_of(Self::CAPS_MAX)
+    }
+
+    /// The same, with at most `caps_max` caps each, which is at least 1.
+    pub fn parts_of(&self, caps_max: usize) -> impl Iterator<Item = &[(WorkerName, Share)]> {
         let none = self.caps.is_empty().then_some(&self.caps[..]);
-        none.into_iter().chain(self.caps.chunks(Self::CAPS_MAX))
+        none.into_iter().chain(self.caps.chunks(caps_max))
     }
 
     /// The transaction for one of its [`parts`](Self::parts). `expected` is the ledger's revision: [`Division::expected`]
@@ -186,12 +191,12 @@ impl Renewal {
                     puts: vec![Put::Ack(worker.clone(), Some(*ack))],
                 }
             }
-            Self::Release { expected_ack } => LedgerTxn {
+            Self::Release { expected_ack, left } => LedgerTxn {
                 expects: vec![
                     Expect::Cap(worker.clone(), None),
                     Expect::Ack(worker.clone(), Some(*expected_ack)),
                 ],
-                puts: vec![Put::Ack(worker.clone(), None)],
+                puts: vec![Put::Ack(worker.clone(), *left)],
             },
         }
     }

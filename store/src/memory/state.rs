@@ -21,7 +21,7 @@ pub const HISTORY_REVISIONS_MAX: usize = 10_000;
 /// How many revisions a watch yields at once: etcd's number.
 const BATCH_REVISIONS_MAX: usize = 1_000;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Lease {
     ttl: Duration,
     end: Instant,
@@ -37,8 +37,9 @@ pub(super) struct Seen {
     pub(super) until: Revision,
 }
 
-#[derive(Debug)]
-pub(super) struct State {
+/// The store without what waits or shares: for whoever has a clock of its own, as simulations do. A clone is a backup.
+#[derive(Clone, Debug)]
+pub struct State {
     cluster_id: u64,
     /// etcd's first is 1, too.
     revision: u64,
@@ -51,7 +52,9 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(cluster_id: u64) -> Self {
+    /// An empty one.
+    #[must_use]
+    pub fn new(cluster_id: u64) -> Self {
         Self {
             cluster_id,
             revision: 1,
@@ -64,7 +67,9 @@ impl State {
         }
     }
 
-    pub(super) fn read(&self, keys: &[Keys]) -> Snapshot {
+    /// See [`Store::read`](crate::Store::read).
+    #[must_use]
+    pub fn read(&self, keys: &[Keys]) -> Snapshot {
         let wanted: BTreeMap<&String, &KeyValue> =
             keys.iter().flat_map(|k| self.range(k)).collect();
         Snapshot {
@@ -90,9 +95,11 @@ impl State {
             .take(limit)
     }
 
+    /// See [`Store::txn`](crate::Store::txn); how large it is nobody asks here.
+    ///
     /// # Errors
     /// [`StoreError::LeaseGone`] where a put names a lease that is not there; nothing is done then.
-    pub(super) fn txn(&mut self, txn: Txn) -> Result<TxnOutcome, StoreError> {
+    pub fn txn(&mut self, txn: Txn) -> Result<TxnOutcome, StoreError> {
         if !txn.compares.iter().all(|compare| self.holds(compare)) {
             return Ok(TxnOutcome::Refused);
         }
@@ -190,7 +197,8 @@ impl State {
         Revision(self.revision)
     }
 
-    pub(super) fn grant(&mut self, now: Instant, ttl: Duration) -> LeaseId {
+    /// See [`Store::grant_lease`](crate::Store::grant_lease).
+    pub fn grant(&mut self, now: Instant, ttl: Duration) -> LeaseId {
         let ttl = crate::limits::whole_seconds(ttl);
         self.leases_granted += 1;
         let lease = Lease {
@@ -202,14 +210,18 @@ impl State {
         LeaseId(self.leases_granted)
     }
 
-    pub(super) fn keep_alive(&mut self, now: Instant, lease: LeaseId) -> Result<(), StoreError> {
+    /// See [`Store::keep_alive`](crate::Store::keep_alive).
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseGone`].
+    pub fn keep_alive(&mut self, now: Instant, lease: LeaseId) -> Result<(), StoreError> {
         let lease = self.leases.get_mut(&lease.0).ok_or(StoreError::LeaseGone)?;
         lease.end = now + lease.ttl;
         Ok(())
     }
 
     /// Ends a lease and deletes its keys, in one revision.
-    pub(super) fn revoke(&mut self, lease: LeaseId) {
+    pub fn revoke(&mut self, lease: LeaseId) {
         let Some(lease) = self.leases.remove(&lease.0) else {
             return;
         };
@@ -223,7 +235,7 @@ impl State {
     }
 
     /// Ends the leases whose time is over, in that order; whether there were any.
-    pub(super) fn expire(&mut self, now: Instant) -> bool {
+    pub fn expire(&mut self, now: Instant) -> bool {
         let mut over: Vec<(Instant, i64)> = self
             .leases
             .iter()
