@@ -32,7 +32,7 @@ lint: ## formatting, clippy, and buf for the protobuf files: their style, and th
 # Whether a stoke can be built that has faults of its own: without one the campaign's oracles are not checked.
 mutants := $(shell grep -s '^mutants = ' Cargo.toml)
 
-faults: deps ## break what Stoke stands on while it works (25 minutes); FAULTS="NAME ..." for some faults only
+faults: deps ## break what Stoke stands on while it works (half an hour); FAULTS="NAME ..." for some faults only
 	cargo build --locked -p stoke -p stoke-faults
 ifneq ($(FAULTS),)
 	$(target)/debug/stoke-faults $(target)/debug/stoke $(FAULTS) --evidence $(target)/faults

@@ -52,10 +52,10 @@ struct Args {
     #[arg(long, value_name = "STOKE")]
     mutants: Option<PathBuf>,
     /// Which mutant
-    #[arg(long, value_name = "NAME", default_value = "free-before-ack")]
+    #[arg(long, value_name = "NAME", default_value = "drop-ceiling-at-once")]
     mutant: String,
     /// The fault under which it must be found
-    #[arg(long, value_name = "FAULT", default_value = "twenty-workers")]
+    #[arg(long, value_name = "FAULT", default_value = "target-cut")]
     mutant_fault: String,
     /// Where the table is written, with date, commit and machine [default: nowhere]
     #[arg(long, value_name = "FILE")]

@@ -36,6 +36,8 @@ struct Roads {
 
 #[derive(Debug, Default)]
 struct Rules {
+    /// Where clients connect to.
+    port: u16,
     for_all: Line,
     /// By process id; these go before what is for all.
     for_one: BTreeMap<u32, Line>,
@@ -53,6 +55,7 @@ impl Forwarder {
         let port = free_port()?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).context("listening")?;
         let roads = Arc::new(Roads::default());
+        roads.rules().port = port;
         let shared = Arc::clone(&roads);
         thread::spawn(move || accept(listener, port, server, &shared));
         Ok(Self { port, roads })
@@ -117,7 +120,8 @@ impl Roads {
 impl Rules {
     fn line_of(&self, client: SocketAddr) -> Line {
         // Asked only where somebody is treated apart: it reads a good part of /proc.
-        let owned_by = |pid: &u32| owner::owns(*pid, client);
+        let here = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
+        let owned_by = |pid: &u32| owner::owns(*pid, client, here);
         let own = self.for_one.iter().find(|(pid, _)| owned_by(pid));
         own.map_or(self.for_all, |(_, line)| *line)
     }

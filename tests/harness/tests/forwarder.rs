@@ -178,3 +178,28 @@ fn one_process_is_cut_off_alone_with_its_old_connections_and_its_new_ones() {
     arrives(&server, b"ask");
     std::fs::remove_file(&fifo).unwrap();
 }
+
+/// One that slipped through would stay, and its process would not be cut off at all.
+#[test]
+fn of_many_connections_of_a_process_that_is_cut_off_none_slips_through() {
+    let road = Road::new();
+    let fifo = std::env::temp_dir().join(format!("stoke-forwarder-many-{}", std::process::id()));
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+    assert!(made.unwrap().success());
+    let many = format!(
+        "read word <{}; for n in $(seq 200); do exec 3<>/dev/tcp/127.0.0.1/{}; cat <&3; exec 3>&-; done",
+        fifo.display(),
+        road.forwarder.port()
+    );
+    let other = Program::new("bash").unwrap().args(["-c", &many]);
+    let other = other.start().unwrap();
+    road.forwarder.set_for(other.pid(), Line::Refused);
+    std::fs::write(&fifo, "go on\n").unwrap();
+    for _ in 0..200 {
+        let (server, _) = road.listener.accept().unwrap();
+        server.set_read_timeout(Some(SOON)).unwrap();
+        is_closed(&server);
+    }
+    other.wait(SOON).unwrap();
+    std::fs::remove_file(&fifo).unwrap();
+}

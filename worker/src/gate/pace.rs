@@ -266,4 +266,35 @@ mod tests {
         assert!(matches!(pace.take(later(1000)), Verdict::Wait(_)));
         assert_eq!(pace.take(later(1042)), Verdict::Taken);
     }
+
+    /// At five queries a second, what is saved for late timers was once rounded to nothing.
+    #[test]
+    fn timers_that_fire_two_milliseconds_late_leave_95_percent_of_a_rate_to_use_however_low_it_is()
+    {
+        const LATE: Duration = Duration::from_millis(2);
+        for rate in [1, 3, 5, 10, 50] {
+            let share = Share {
+                rate_milli: rate * 1000,
+                burst: rate,
+                in_flight: 1,
+                rows: Share::ANY_ROWS,
+            };
+            let mut pace = Pace::new(Moment::from_nanos(0));
+            let deadline = Moment::from_nanos(u64::MAX);
+            pace.set(Moment::from_nanos(0), share, deadline);
+            let (mut now, mut taken) = (Moment::from_nanos(0), 0);
+            while taken < rate * 100 {
+                match pace.take(now) {
+                    Verdict::Taken => taken += 1,
+                    Verdict::Wait(time) => now = now + time + LATE,
+                    Verdict::Never => panic!("{rate} a second"),
+                }
+            }
+            let took = now.since(Moment::from_nanos(0));
+            assert!(
+                took < Duration::from_secs(100) * 100 / 95,
+                "{rate} a second: {took:?}"
+            );
+        }
+    }
 }
