@@ -26,7 +26,7 @@ const ELECTION: Duration = Duration::from_secs(7);
 /// A ceiling of whose tenth each worker still has a whole query a second: with less, "in any second" holds on average only.
 const TENFOLD_QPS: u64 = 10 * WORKERS as u64;
 /// How long so many processes take to begin; only to know how long a run should be.
-const NINETEEN_START: Duration = Duration::from_secs(5);
+const NINETEEN_START: Duration = Duration::from_secs(8);
 /// How long the target is cut, and the origin slow.
 const FOR_A_WHILE: Duration = Duration::from_secs(6);
 
