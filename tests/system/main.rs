@@ -13,6 +13,7 @@ mod cache_budget;
 mod command_line;
 mod fail_over;
 mod guarded_etcd;
+mod guards;
 mod main_job;
 mod one_liner;
 mod planning;

@@ -34,6 +34,8 @@ pub struct Scene {
     beside: Option<(String, String)>,
     /// Lines of `[etcd]`, beside the endpoints.
     etcd_access: String,
+    /// Tables at the end of the coordinators' configuration, and of the workers'.
+    tables: (String, String),
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -67,6 +69,14 @@ impl Scene {
         scene
     }
 
+    /// One coordinator, with these tables at the end of its configuration, and these at the end of the workers'.
+    pub fn start_configured(qps: u32, coordinators: &str, workers: &str) -> Self {
+        let mut scene = Self::start_as(|| Etcd::start().unwrap(), 0, qps, None, None);
+        scene.tables = (coordinators.to_owned(), workers.to_owned());
+        scene.add_processes(1);
+        scene
+    }
+
     /// One coordinator, with a second origin and a second cache, both called `beside`, and the same budget for the
     /// origin.
     pub fn start_beside(qps: u32, origin: &str, cache: &str) -> Self {
@@ -93,6 +103,7 @@ impl Scene {
             cache_writes,
             beside,
             etcd_access: String::new(),
+            tables: Default::default(),
             _alone: alone,
         };
         if coordinators > 0 {
@@ -121,7 +132,9 @@ impl Scene {
             qps = {qps}
             {cache}
             {beside}
+            {tables}
             "#,
+            tables = self.tables.0,
             beside = self.beside.as_ref().map_or(String::new(), |_| {
                 format!("[budgets.\"origin/beside\"]\nqps = {}", self.qps)
             }),
@@ -165,7 +178,9 @@ impl Scene {
             key = "item:{{key}}"
             ttl = "1h"
             {beside}
+            {tables}
             "#,
+            tables = self.tables.1,
             beside = self.beside.as_ref().map_or(String::new(), |(origin, cache)| {
                 format!(
                     "[origins.beside]\nurl = \"{origin}\"\n[caches.beside]\nurls = [\"{cache}\"]\n[loaders.thing]\n\
@@ -266,16 +281,28 @@ pub async fn watch_until(
     name: &str,
     enough: impl Fn(&v1::Job) -> bool,
 ) -> v1::Job {
-    let request = v1::WatchJobRequest { name: name.into() };
-    let mut watched = jobs.watch_job(request).await.unwrap().into_inner();
     let mut last = None;
     let watching = async {
-        while let Some(message) = watched.message().await.unwrap() {
-            let job = message.job.unwrap();
-            let stop = enough(&job);
-            last = Some(job);
-            if stop {
-                break;
+        let request = || v1::WatchJobRequest { name: name.into() };
+        let mut watched = jobs.watch_job(request()).await.unwrap().into_inner();
+        loop {
+            match watched.message().await {
+                Ok(Some(message)) => {
+                    let job = message.job.unwrap();
+                    let stop = enough(&job);
+                    last = Some(job);
+                    if stop {
+                        break;
+                    }
+                }
+                Ok(None) => break,
+                // As any client: etcd may be out of reach for a moment.
+                Err(status) if status.code() == tonic::Code::Unavailable => {
+                    if let Ok(again) = jobs.watch_job(request()).await {
+                        watched = again.into_inner();
+                    }
+                }
+                Err(status) => panic!("{status:?}"),
             }
         }
     };
