@@ -15,6 +15,7 @@ mod fail_over;
 mod main_job;
 mod one_liner;
 mod planning;
+mod prometheus_answers;
 mod python;
 mod scene;
 mod several_jobs;
