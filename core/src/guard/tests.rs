@@ -473,7 +473,7 @@ fn absurd_reports_neither_panic_nor_grow() {
     let most = Window {
         number: u64::MAX,
         latencies: (0..10_000)
-            .map(|nth| (u64::MAX - nth * (u64::MAX / 10_000), u64::MAX))
+            .map(|nth| (nth * nth * 1000, u64::MAX))
             .collect(),
         errors: u64::MAX,
         overdue: u64::MAX,
