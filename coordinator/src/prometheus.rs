@@ -104,7 +104,10 @@ impl fmt::Debug for Server {
 }
 
 /// Asks once, for as long as there is until the next time.
-pub(crate) async fn ask(query: &Query) -> Outcome {
+///
+/// # Errors
+/// Why there is no number; without the server's user and password.
+pub async fn ask(query: &Query) -> Outcome {
     match tokio::time::timeout(query.every, call(query)).await {
         Ok(answer) => answer,
         Err(_) => Err(format!(

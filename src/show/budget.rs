@@ -143,7 +143,7 @@ fn allowance(allowance: v1::Allowance) -> Allowance {
     }
 }
 
-/// All budgets, one a line.
+/// All budgets, one a line; then why targets are less than what is asked.
 pub fn list(budgets: &[v1::Budget], palette: Palette) -> String {
     let columns = [
         Column::Left("RESOURCE"),
@@ -166,7 +166,13 @@ pub fn list(budgets: &[v1::Budget], palette: Palette) -> String {
         ]
     };
     let rows: Vec<_> = budgets.iter().map(row).collect();
-    table(&columns, &rows, palette)
+    let mut text = table(&columns, &rows, palette);
+    for budget in budgets {
+        for reason in &budget.reasons {
+            text.push_str(&format!("{}: {}\n", plain(&budget.resource), plain(reason)));
+        }
+    }
+    text
 }
 
 /// One budget: what is asked for, what of it is promised, what is reserved, and by whom; and what guards do.
@@ -362,7 +368,8 @@ mod tests {
             list(&[budget(), other], Palette::PLAIN),
             "RESOURCE     TARGET  CEILING  RESERVED  BURST  IN FLIGHT  WORKERS\n\
              origin/shop    20/s    200/s   150.5/s      4         16        2\n\
-             cache/main        -        -         -      -          -        0\n"
+             cache/main        -        -         -      -          -        0\n\
+             origin/shop: guard latency slows: p99 812 ms over 10 s, above 200 ms\n"
         );
     }
 

@@ -251,6 +251,60 @@ fn budgets_are_shown_set_and_watched(at: &str) {
     assert_eq!(ran.code, 130, "{ran:?}");
     ran.lines();
 
+    let for_a_while = [
+        "budget",
+        "set",
+        "origin/shop",
+        "--qps",
+        "3",
+        "--for",
+        "1h",
+        "--rows",
+        "5000/s",
+        "--output",
+        "json",
+    ];
+    let ran = stoke(at, &for_a_while);
+    let set = ran.json();
+    assert_eq!(
+        (ran.code, &set["asked"]["qps"]),
+        (0, &3.0.into()),
+        "{ran:?}"
+    );
+    assert_eq!(set["asked"]["rows"], 5000, "{ran:?}");
+    assert_eq!(
+        (&set["lasts_seconds"], &set["then"]["qps"]),
+        (&3600.into(), &12.0.into())
+    );
+    let ran = stoke(at, &["budget", "get", "origin/shop"]);
+    assert!(ran.out.contains("yet, then 12/s"), "{ran:?}");
+    let absurd = [
+        "budget",
+        "set",
+        "origin/shop",
+        "--qps",
+        "3",
+        "--for",
+        "31days",
+    ];
+    let ran = stoke(at, &absurd);
+    assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{ran:?}");
+    assert!(ran.errors.contains("must be from 1s to 30days"), "{ran:?}");
+    let ran = stoke(
+        at,
+        &[
+            "budget",
+            "set",
+            "origin/shop",
+            "--qps",
+            "12/s",
+            "--rows",
+            "any",
+        ],
+    );
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(!ran.out.contains("yet, then"), "{ran:?}");
+
     let ran = stoke(at, &["budget", "get", "origin/shop"]);
     assert!(
         ran.out.contains("\ntarget") && ran.out.contains("12/s"),

@@ -17,6 +17,7 @@ mod guards;
 mod main_job;
 mod one_liner;
 mod planning;
+mod prometheus_answers;
 mod python;
 mod restored_etcd;
 mod scene;

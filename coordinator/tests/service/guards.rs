@@ -8,7 +8,8 @@ use stoke_coordinator::{Guarding, Settings};
 use stoke_core::guard::{Action, GuardSpec, Policy, Signal, Threshold};
 use stoke_core::ledger::{Cap, Ledger};
 use stoke_core::names::Resource;
-use stoke_core::records::{Guards, Vigil, keys};
+use stoke_core::progress::Tally;
+use stoke_core::records::{Checkpoint, Guards, Vigil, keys};
 use stoke_proto::v1::{self, JobState};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -347,8 +348,14 @@ async fn a_guard_aborts_jobs_after_a_second_look_and_the_next_job_runs() {
     let looking = |budget: &v1::Budget| budget.guards[0].state() == v1::GuardState::Looking;
     worker.say(|says| says.probe = Some(Ok(12.0)));
     until_budget(&leader, "it looks once more", looking).await;
-    let ended = leader.until_it_is(&job, JobState::Aborted).await;
     let reason = "guard/origin/shop/g: probe lag 12, above 10";
+    let aborting = leader.until_it_is(&job, JobState::Aborting).await;
+    assert!(aborting.reason.starts_with(reason), "{aborting:?}");
+    // The worker confirms at once, and the next job comes before the guard looks again.
+    let stopped = Tally::default();
+    let stop = |checkpoint: &mut Checkpoint| checkpoint.stopped = true;
+    cluster.checkpoint(&job, "w1", stopped, stop).await;
+    let ended = leader.until_it_is(&job, JobState::Aborted).await;
     assert_eq!(ended.reason, reason);
     worker.say(|says| says.probe = Some(Ok(1.0)));
     let next = leader.running(&cluster, 10).await;

@@ -164,6 +164,7 @@ impl GuardSpec {
                 };
                 format!("{what} {value}{over}{beyond}")
             }
+            Reading::NoDemand if over.is_empty() => format!("{what}: not in use"),
             Reading::NoDemand => format!("{what}: no queries{over}"),
             Reading::Waiting => format!("{what}: no reading yet"),
             Reading::Missing(why) => format!("{what}: {why}"),

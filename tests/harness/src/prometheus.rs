@@ -71,6 +71,12 @@ impl Prometheus {
         Ok(body)
     }
 
+    /// Where it is asked: `http://HOST:PORT`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
     /// Its process.
     #[must_use]
     pub fn pid(&self) -> u32 {
