@@ -249,10 +249,12 @@ impl Worker {
         let attached = attach::stay(Arc::clone(&shared), cancel.clone());
         let attached = tokio::spawn(attached.instrument(span.clone()));
         let mut attending = JoinSet::new();
-        for vitals in shared.vitals.values().cloned() {
-            let cancel = cancel.clone();
-            let attend = async move { vitals.attend().await };
-            let attend = async move { cancel.run_until_cancelled(attend).await.unwrap_or(()) };
+        for vitals in shared.vitals.values() {
+            let (vitals, cancel) = (Arc::clone(vitals), cancel.clone());
+            let attend = async move {
+                // Never over by itself.
+                let _: Option<()> = cancel.run_until_cancelled(vitals.attend()).await;
+            };
             attending.spawn(attend.instrument(span.clone()));
         }
         let (_, value) = watch::channel(record::encode(&member));

@@ -334,6 +334,18 @@ async fn a_worker_that_is_cut_off_from_its_grant_holds_no_connection() {
         .unwrap();
     };
     open("1");
+    // Nobody uses it any more.
+    put(&store, keys::vigil(&shop()), &vigil(&worker, false)).await;
+    wait_for("the canaries to end", AT_MOST, || {
+        let health = leader.health("origin/shop")?;
+        ensure!(
+            health.windows.iter().all(|w| w.latencies.is_empty()),
+            "{health:?}"
+        );
+        Ok(())
+    })
+    .unwrap();
+    open("1");
     let gone = Txn {
         compares: vec![],
         ops: vec![Op::Delete(keys::cap(&shop(), worker.name()))],

@@ -328,8 +328,8 @@ impl WorkerService for Workers {
                 cancel.child_token(),
             );
             let mut attached: Option<WorkerName> = None;
-            // What has not been told yet: at first, whether this coordinator leads.
-            let (mut wake, mut untold) = (false, true);
+            // What has not been told yet: at first, to look at once, and whether this coordinator leads.
+            let (mut wake, mut untold) = (true, true);
             let mut leading = shared.leading.subscribe();
             loop {
                 tokio::select! {

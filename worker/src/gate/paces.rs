@@ -40,12 +40,12 @@ impl Paces {
 
     /// From `now` on so many thousandths of what is granted are used; more than all of it is all of it.
     pub(super) fn brake(&mut self, now: Moment, permille: u32) {
-        self.brake_permille = permille.min(FULL_PERMILLE);
+        self.brake_permille = permille;
         self.keep(now);
     }
 
     pub(super) fn brake_permille(&self) -> u32 {
-        self.brake_permille
+        self.brake_permille.min(FULL_PERMILLE)
     }
 
     /// Takes a token, where one is wanted, together with so many rows: both or nothing.
@@ -72,8 +72,9 @@ impl Paces {
     }
 }
 
-/// What is left of a share: never nothing of something, for a rate of nothing would see no recovery.
+/// What is left of a share: never more than it, and never nothing of something, for a rate of nothing would see no recovery.
 fn braked(share: Share, permille: u32) -> Share {
+    let permille = permille.min(FULL_PERMILLE);
     let part = |of: u64| {
         let part = u128::from(of) * u128::from(permille) / u128::from(FULL_PERMILLE);
         u64::try_from(part).unwrap_or(u64::MAX).max(of.min(1))
@@ -97,7 +98,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_brake_only_ever_lowers_and_never_to_nothing(
-            rate_milli in any::<u64>(), rows in any::<u64>(), permille in 0u32..=1000,
+            rate_milli in any::<u64>(), rows in any::<u64>(), permille in 0u32..5000,
         ) {
             let share = Share { rate_milli, burst: 3, in_flight: 4, rows };
             let braked = braked(share, permille);

@@ -366,7 +366,8 @@ async fn a_deadline_that_passes_between_the_tokens_and_the_send_stops_it() {
     // The fifth token comes some two and a half seconds after the share: none of the five is sent with.
     gate.allow(grant(2, clock.now() + Duration::from_millis(2800)));
     let permit = gate.permit(job(), CancellationToken::new()).impatient();
-    assert_eq!(permit.pass(5).await, Err(Stopped));
+    let passed = tokio::time::timeout(Duration::from_secs(100), permit.pass(5)).await;
+    assert_eq!(passed, Ok(Err(Stopped)));
     assert_eq!((permit.taken(), gate.queries()), (0, 0));
     let (gate, clock) = self::gate();
     gate.allow(grant(1, clock.now() + Duration::from_secs(3)));
@@ -400,8 +401,9 @@ async fn it_keeps_its_level_over_changes_of_rate_however_often_they_come() {
         }
     };
     let changing = tokio::spawn(changing);
-    let took = *times(&permit, 80).await.last().unwrap();
+    let times = tokio::time::timeout(Duration::from_secs(60), times(&permit, 80)).await;
     changing.abort();
+    let took = *times.unwrap().last().unwrap();
     // In no second more than the least share in it: 8.
     assert!(
         (9.0..11.0).contains(&took),
@@ -515,20 +517,25 @@ async fn rows_of_a_query_that_is_not_sent_are_given_back() {
     let until = clock.now() + Duration::from_secs(1000);
     gate.allow(grant_rows(1, 100, until));
     let permit = gate.permit(job(), CancellationToken::new());
-    // Its rows are there after a second, and with the first token they are taken; the second token never comes.
-    let _ = tokio::time::timeout(Duration::from_millis(2500), permit.pass_expecting(2, 100)).await;
-    drop(permit);
-    let permit = gate.permit(job(), CancellationToken::new());
+    let are_there = async |gate: &Arc<Gate>| {
+        let permit = gate.permit(job(), CancellationToken::new());
+        let start = Instant::now();
+        permit.pass_expecting(0, 100).await.unwrap();
+        assert!(
+            start.elapsed() < Duration::from_millis(10),
+            "{:?}",
+            start.elapsed()
+        );
+    };
+    // Its rows are there after a second, and are taken with the first token; it does not wait for the second.
+    let passing = permit.pass_expecting(2, 100);
+    let passed = tokio::time::timeout(Duration::from_millis(1200), passing).await;
+    assert!(passed.is_err());
+    are_there(&gate).await;
+    // One that had all and never sent.
     permit.ready(100).await.unwrap();
     drop(permit);
-    let permit = gate.permit(job(), CancellationToken::new());
-    let start = Instant::now();
-    permit.pass_expecting(0, 100).await.unwrap();
-    assert!(
-        start.elapsed() < Duration::from_millis(10),
-        "{:?}",
-        start.elapsed()
-    );
+    are_there(&gate).await;
 }
 
 #[tokio::test(start_paused = true)]
