@@ -117,17 +117,20 @@ pub const LARGE: [Scope; 7] = [
         name: "a worker that crashes while work moves",
         crashes: 1,
         claims: 1,
+        depth: Some(26),
         ..QUIET
     },
     Scope {
         name: "queries in flight",
         queries: 1,
         crashes: 1,
+        depth: Some(32),
         ..QUIET
     },
     Scope {
         name: "two coordinators, late messages",
         elections: 1,
+        depth: Some(26),
         ..QUIET
     },
     Scope {
@@ -135,7 +138,7 @@ pub const LARGE: [Scope; 7] = [
         messages: 3,
         repeats: 1,
         claims: 1,
-        depth: Some(15),
+        depth: Some(13),
         ..QUIET
     },
     Scope {
@@ -143,7 +146,7 @@ pub const LARGE: [Scope; 7] = [
         messages: 3,
         elections: 2,
         retargets: 1,
-        depth: Some(13),
+        depth: Some(12),
         ..QUIET
     },
     Scope {
