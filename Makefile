@@ -3,10 +3,10 @@
 target := $(or $(CARGO_TARGET_DIR),target)
 buf := $(CURDIR)/target/tools/buf/node_modules/.bin/buf
 
-.PHONY: help deps quickstart test bench faults lint clean
+.PHONY: help deps quickstart test model-check simulate bench faults lint clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 deps: ## install what building, testing and the quickstart need
 	@deploy/install-dependencies build run
@@ -17,6 +17,13 @@ quickstart: deps ## warm a real Redis Cluster from a real PostgreSQL on this mac
 
 test: deps ## all tests, against real servers that they start themselves
 	cargo test --workspace --locked
+	cargo test --locked -p stoke-simulator --features mutants -- mutants
+
+model-check: ## try every order of events in larger scopes of the budget's protocol: some minutes, some gigabytes
+	cargo run --locked --release -p stoke-simulator -- check
+
+simulate: ## run the budget's control plane through SEEDS (100,000) histories of faults, from STOKE_SEED on
+	SEEDS=$(or $(SEEDS),100000) cargo run --locked --release -p stoke-simulator -- simulate
 
 bench: deps ## measure what sharing a budget costs, and write it to benches/RESULTS.md
 	cargo run --release --locked -p stoke-benches
@@ -29,20 +36,14 @@ lint: ## formatting, clippy, and buf for the protobuf files: their style, and th
 	proto/check-breaking $(buf)
 	proto/test-check-breaking $(buf)
 
-# Whether a stoke can be built that has faults of its own: without one the campaign's oracles are not checked.
-mutants := $(shell grep -s '^mutants = ' Cargo.toml)
-
 faults: deps ## break what Stoke stands on while it works (half an hour); FAULTS="NAME ..." for some faults only
 	cargo build --locked -p stoke -p stoke-faults
 ifneq ($(FAULTS),)
 	$(target)/debug/stoke-faults $(target)/debug/stoke $(FAULTS) --evidence $(target)/faults
-else ifneq ($(mutants),)
+else
 	cargo build --locked -p stoke --features mutants --target-dir $(target)/mutants
 	$(target)/debug/stoke-faults $(target)/debug/stoke --evidence $(target)/faults --results tests/faults/RESULTS.md \
 	  --mutants $(target)/mutants/debug/stoke
-else
-	@echo 'NOT CHECKED: that the oracles find a fault of Stoke itself: the package has no feature "mutants"' >&2
-	$(target)/debug/stoke-faults $(target)/debug/stoke --evidence $(target)/faults --results tests/faults/RESULTS.md
 endif
 
 clean: ## remove what was built

@@ -298,9 +298,12 @@ pub async fn watch_until(
                 Ok(None) => break,
                 // As any client: etcd may be out of reach for a moment.
                 Err(status) if status.code() == tonic::Code::Unavailable => {
-                    if let Ok(again) = jobs.watch_job(request()).await {
-                        watched = again.into_inner();
-                    }
+                    watched = loop {
+                        match jobs.watch_job(request()).await {
+                            Ok(again) => break again.into_inner(),
+                            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+                        }
+                    };
                 }
                 Err(status) => panic!("{status:?}"),
             }

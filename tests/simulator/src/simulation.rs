@@ -1,0 +1,23 @@
+//! The simulation: the budget's whole control plane over the in-memory store, in one thread and by one seed.
+//!
+//! Workers and coordinators do what their drivers do (`worker::heart`, `coordinator::lead`): read, let the shipped types
+//! decide, commit what those say through the shipped translation into the store's records. Around them is what a cluster can
+//! meet: clocks that drift, processes that stop, crash and come back, messages lost, late and repeated, a store that
+//! refuses or is slow, leases that end early and late. For a while; then all is healed, and the budget must be in use again.
+//!
+//! After every event B1 to B4 are checked in true time, and B5 once all has been well for 2·Q.
+
+mod check;
+mod coordinator;
+mod fault;
+mod machine;
+mod network;
+mod query;
+mod seeds;
+mod setup;
+mod store;
+mod worker;
+mod world;
+
+pub use seeds::{Seeds, run};
+pub use world::{Failure, Report, simulate};

@@ -1,0 +1,59 @@
+//! The simulation holds what is promised, and finds each mistake that would break it.
+
+use std::thread::available_parallelism;
+
+use stoke_simulator::simulation::{Seeds, run};
+
+/// How many seeds a run of the tests tries.
+const SEEDS: u64 = 600;
+
+#[test]
+fn b1_to_b5_hold_for_every_seed() {
+    let seeds = Seeds::from_environment(SEEDS).unwrap_or_else(|error| panic!("{error}"));
+    println!("{seeds}");
+    let threads = available_parallelism().map_or(1, usize::from);
+    match run(seeds, threads) {
+        Ok(total) => println!("no violation: {total}"),
+        Err(failure) => panic!("{failure}"),
+    }
+}
+
+#[cfg(feature = "mutants")]
+mod mutants {
+    use stoke_core::ledger::Mutant;
+    use stoke_simulator::simulation::simulate;
+
+    /// How many seeds one may go unfound: less than a minute's.
+    const SEEDS_MAX: u64 = 3000;
+
+    fn finds(mutant: Mutant) {
+        Mutant::on_this_thread(Some(mutant));
+        let found = (0..SEEDS_MAX).find_map(|seed| simulate(seed).err());
+        let Some(failure) = found else {
+            panic!("{mutant} is not found by {SEEDS_MAX} seeds")
+        };
+        println!("{mutant}: found by seed {}: {}", failure.seed, failure.what);
+    }
+
+    macro_rules! finds_mutants {
+        ($($test:ident: $mutant:ident,)*) => {$(
+            #[test]
+            fn $test() {
+                finds(Mutant::$mutant);
+            }
+        )*};
+    }
+
+    finds_mutants! {
+        a_quarantine_that_is_too_short: QuarantineTooShort,
+        a_deadline_that_counts_from_the_response: DeadlineFromResponse,
+        slowing_down_after_the_commit: SlowDownAfterCommit,
+        freeing_before_the_ack: FreeBeforeAck,
+        reclaiming_without_comparing_the_ack: ReclaimWithoutAck,
+        caps_on_leases: CapsOnLeases,
+        renewing_without_comparing_the_cap: RenewWithoutCap,
+        dropping_the_ceiling_at_once: DropCeilingAtOnce,
+        reusing_a_snapshot: ReuseSnapshot,
+        comparing_nothing: NothingCompared,
+    }
+}
