@@ -333,6 +333,17 @@ async fn a_worker_that_is_cut_off_from_its_grant_holds_no_connection() {
         })
         .unwrap();
     };
+    wait_for(
+        "canaries that have given their connection back",
+        AT_MOST,
+        || {
+            let health = leader.health("origin/shop")?;
+            let answered = health.windows.iter().filter(|w| !w.latencies.is_empty());
+            ensure!(answered.count() >= 2, "{health:?}");
+            Ok(())
+        },
+    )
+    .unwrap();
     open("1");
     // Nobody uses it any more.
     put(&store, keys::vigil(&shop()), &vigil(&worker, false)).await;
