@@ -113,7 +113,7 @@ pub const LARGE: [Scope; 8] = [
         name: "queries in flight while the target goes down",
         queries: 2,
         retargets: 1,
-        depth: Some(26),
+        depth: Some(28),
         ..QUIET
     },
     Scope {
