@@ -107,7 +107,15 @@ pub const SMALL: [Scope; 6] = [
 ];
 
 /// What `make model-check` tries.
-pub const LARGE: [Scope; 7] = [
+pub const LARGE: [Scope; 8] = [
+    // It found that places were confirmed again that had been taken back.
+    Scope {
+        name: "queries in flight while the target goes down",
+        queries: 2,
+        retargets: 1,
+        depth: Some(28),
+        ..QUIET
+    },
     Scope {
         name: "a target that goes down and up",
         retargets: 2,
