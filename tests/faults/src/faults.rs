@@ -1,5 +1,4 @@
-//! What is broken, one a run. A new fault is one more line in [`ALL`] and the function that it names; a fault that takes
-//! configuration of its own (as a guard's probe would) gets a field beside [`Fault::workers`] that the scene looks at.
+//! What is broken, one a run. A new fault is one more line in [`ALL`] and the function that it names.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -40,6 +39,8 @@ pub(crate) struct Fault {
     pub(crate) workers: usize,
     /// What all workers together may ask of the database, in queries a second.
     pub(crate) ceiling_qps: u64,
+    /// The guards of the database's budget, as coordinators are told of them.
+    pub(crate) guards: &'static str,
     /// How long it lasts, about: the run is made long enough for it.
     pub(crate) lasts: Duration,
     /// Does it, and undoes it where it does not stay.
@@ -76,6 +77,7 @@ const fn fault(
         what,
         workers: WORKERS,
         ceiling_qps: CEILING_QPS,
+        guards: "",
         lasts,
         act,
     }
@@ -214,7 +216,34 @@ pub(crate) const ALL: &[Fault] = &[
             Ok(Disturbance::now())
         },
     ),
+    Fault {
+        guards: shop::GUARDS,
+        ..fault(
+            "probe-fails",
+            "a guard's probe fails for 6 s: it pauses the job, and lets it go",
+            FOR_A_WHILE,
+            fail_probe,
+        )
+    },
 ];
+
+fn fail_probe(scene: &mut Scene) -> Result<Disturbance> {
+    shop::hide_what_is_probed(&scene.postgres, true)?;
+    // Else the row would say nothing of guards.
+    wait_for("the guard to pause the job", PATIENCE, || {
+        let resource = format!("origin/{}", shop::ORIGIN);
+        let budget = scene.ask(&["budget", "get", &resource])?;
+        let reasons = budget["reasons"].as_array();
+        ensure!(
+            reasons.is_some_and(|reasons| !reasons.is_empty()),
+            "{budget}"
+        );
+        Ok(())
+    })?;
+    sleep(FOR_A_WHILE);
+    shop::hide_what_is_probed(&scene.postgres, false)?;
+    Ok(Disturbance::now())
+}
 
 fn stop_worker(scene: &Scene, time: Duration) -> Result<Disturbance> {
     let worker = &scene.workers[VICTIM];

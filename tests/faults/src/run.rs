@@ -111,7 +111,7 @@ fn play(fault: &Fault, scene: &mut Scene) -> Result<(Disturbance, Value, u64)> {
     let length = planned_length(fault.lasts);
     let items = u64::try_from(length.as_millis())? * fault.ceiling_qps * shop::BATCH_KEYS / 1000;
     shop::fill(&scene.postgres, items)?;
-    scene.staff(fault.workers, fault.ceiling_qps)?;
+    scene.staff(fault)?;
     let name = job::submit(scene)?;
     wait_for("the job to load for a while", PATIENCE, || {
         let loads = loads(&scene.postgres.statements(APPLICATION)?);

@@ -15,6 +15,7 @@ use stoke_harness::{
     EtcdCluster, Forwarder, Line, Postgres, Program, Redis, ServerDir, free_port, wait_for,
 };
 
+use crate::faults::Fault;
 use crate::shop;
 
 /// What all workers together may ask of the database, in queries a second, where the fault does not say: few enough that a
@@ -126,16 +127,16 @@ impl Scene {
         })
     }
 
-    /// Starts two coordinators, who are told of so many queries a second, and so many workers, and waits until they are there.
-    pub(crate) fn staff(&mut self, workers: usize, ceiling_qps: u64) -> Result<()> {
+    /// Starts two coordinators, with the ceiling and the guards of this fault, and its workers, and waits until they are there.
+    pub(crate) fn staff(&mut self, fault: &Fault) -> Result<()> {
         for number in 1..=2 {
-            self.add_coordinator(number, ceiling_qps)?;
+            self.add_coordinator(number, fault)?;
         }
-        self.add_workers(workers)?;
-        self.wait_for_members(workers)
+        self.add_workers(fault.workers)?;
+        self.wait_for_members(fault.workers)
     }
 
-    fn add_coordinator(&mut self, number: usize, ceiling_qps: u64) -> Result<()> {
+    fn add_coordinator(&mut self, number: usize, fault: &Fault) -> Result<()> {
         let port = free_port()?;
         let road = Forwarder::to(port)?;
         let config = format!(
@@ -148,7 +149,10 @@ impl Scene {
             [budgets."origin/{origin}"]
             qps = {ceiling_qps}
             in-flight = {IN_FLIGHT}
+            {guards}
             "#,
+            ceiling_qps = fault.ceiling_qps,
+            guards = fault.guards,
             road = road.port(),
             plans = self.plans.path().display(),
             shared = self.shared_config(),

@@ -19,6 +19,16 @@ const LOADS: &str = "paced()";
 /// How many keys Redis is asked for at once.
 const ASKED_AT_ONCE: usize = 1000;
 
+/// A guard of the budget that pauses while its probe fails: the times are short, so that it acts and lets go soon.
+pub(crate) const GUARDS: &str = r#"
+            [budgets."origin/shop".guards.lag]
+            probe = "lag"
+            above = 10
+            for = "1s"
+            clear-for = "2s"
+            action = "pause"
+"#;
+
 /// Makes so many items. Each query of the loader takes as long as the table `pace` says.
 pub(crate) fn fill(postgres: &Postgres, items: u64) -> Result<()> {
     let sql = format!(
@@ -26,6 +36,8 @@ pub(crate) fn fill(postgres: &Postgres, items: u64) -> Result<()> {
          INSERT INTO items SELECT id, 'item ' || id, id * 1.25, ARRAY['a', 'b' || id] FROM generate_series(1, {items}) AS id;
          CREATE TABLE pace (seconds float8);
          INSERT INTO pace VALUES ({});
+         CREATE TABLE probed (lag int);
+         INSERT INTO probed VALUES (0);
          CREATE FUNCTION {LOADS} RETURNS boolean VOLATILE LANGUAGE plpgsql AS
            $$ BEGIN PERFORM pg_sleep(seconds) FROM pace; RETURN true; END $$;
          ANALYZE;",
@@ -45,6 +57,17 @@ pub(crate) fn slow(postgres: &Postgres, slow: bool) -> Result<()> {
     Ok(())
 }
 
+/// From now on the probe fails, or it gives a number again.
+pub(crate) fn hide_what_is_probed(postgres: &Postgres, hide: bool) -> Result<()> {
+    let (from, to) = if hide {
+        ("probed", "hidden")
+    } else {
+        ("hidden", "probed")
+    };
+    postgres.psql("postgres", &format!("ALTER TABLE {from} RENAME TO {to}"))?;
+    Ok(())
+}
+
 fn seconds(millis: u64) -> String {
     format!("{}.{:03}", millis / 1000, millis % 1000)
 }
@@ -55,6 +78,9 @@ pub(crate) fn catalog(postgres: &Postgres, cache: &Redis) -> String {
         r#"
         [origins.{ORIGIN}]
         url = "{origin}"
+        [origins.{ORIGIN}.probes.lag]
+        query = "SELECT lag FROM probed"
+        interval = "1s"
         [caches.main]
         urls = ["{cache}"]
         [loaders.item]
