@@ -79,11 +79,15 @@ impl Sightings {
     }
 
     /// What may be granted on what was read. A store without any grant is taken for a new one.
-    pub(crate) fn may(&self, now: Moment, view: &View) -> May {
+    pub(crate) fn may(&mut self, now: Moment, view: &View) -> May {
         let mut resources = view.resources.values();
+        let is_new = resources.all(|of| of.workers().is_empty());
+        if is_new {
+            self.known_from = self.known_from.min(now);
+        }
         if self.restored_until.is_some_and(|until| now < until) {
             May::Nothing
-        } else if now < self.known_from && resources.any(|of| !of.workers().is_empty()) {
+        } else if now < self.known_from {
             May::Lower
         } else {
             May::Share
@@ -101,9 +105,12 @@ pub(crate) fn lowering(changes: Vec<Change>, observed: &Observed) -> Vec<Change>
     };
     let lower = |change| match change {
         Change::Divide(mut division) => {
+            for (worker, share) in &mut division.caps {
+                *share = share.min(present(worker));
+            }
             division
                 .caps
-                .retain(|(worker, share)| share.fits(present(worker)));
+                .retain(|(worker, share)| *share != present(worker));
             let says_something = !division.caps.is_empty()
                 || observed.ledger.map(|(ledger, _)| ledger) != Some(division.ledger);
             says_something.then_some(Change::Divide(division))
@@ -205,10 +212,13 @@ mod tests {
 
     #[test]
     fn a_process_that_has_just_started_raises_nothing_unless_the_store_is_new() {
-        let sightings = Sightings::new(at(100), QUARANTINE);
-        assert_eq!(sightings.may(at(100), &View::default()), May::Share);
+        let mut sightings = Sightings::new(at(100), QUARANTINE);
         assert_eq!(sightings.may(at(105), &view(50)), May::Lower);
         assert_eq!(sightings.may(at(106), &view(50)), May::Share);
+        // What it finds there a little later are its own grants.
+        let mut sightings = Sightings::new(at(100), QUARANTINE);
+        assert_eq!(sightings.may(at(100), &View::default()), May::Share);
+        assert_eq!(sightings.may(at(101), &view(50)), May::Share);
     }
 
     #[test]

@@ -169,7 +169,7 @@ const ADVICE: &[(&[&str], &str)] = &[
             "http2 error",
         ],
         // A refused client certificate can look so, too: the alert that says it is lost where we write at that moment.
-        "it closed the connection: where it expects TLS, ask for TLS; where it wants a client certificate, give one with \
+        "it closed the connection: where it expects TLS, ask for TLS; where it is without TLS, do not; where it wants a client certificate, give one with \
          cert-file and key-file, from an authority that it trusts; else see its log",
     ),
 ];

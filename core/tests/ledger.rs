@@ -95,7 +95,7 @@ impl World {
 fn txn(change: &Change, observed: &Observed) -> LedgerTxn {
     match change {
         Change::Divide(division) => division.txn(&division.caps, division.expected, 5000),
-        Change::Reclaim(reclaim) => reclaim.txn(observed),
+        Change::Reclaim(reclaim) => reclaim.txn(observed.ledger),
     }
 }
 
@@ -596,4 +596,41 @@ fn a_cap_that_is_taken_away_does_not_begin_a_dead_workers_quarantine_anew() {
         matches!(&changes[..], [Change::Reclaim(reclaim)] if reclaim.worker == name),
         "{changes:?}"
     );
+}
+
+/// Each put the ledger again, as observed: only the first found it so, and a hundred dead workers took a hundred looks.
+#[test]
+fn all_that_one_look_takes_back_can_be_committed() {
+    let timing = Timing::default();
+    let target = Share {
+        rate_milli: 30_000,
+        burst: 30,
+        in_flight: 30,
+        rows: Share::ANY_ROWS,
+    };
+    let names: Vec<WorkerName> = (0..3).map(|n| format!("w{n}").parse().unwrap()).collect();
+    let mut world = World::default();
+    let mut allocator = Allocator::new(timing);
+    for name in &names {
+        world.holders.insert(name.clone(), Holder::new(timing));
+    }
+    for _ in 0..3 {
+        second(&mut world, &mut allocator, target, &claims(&names));
+    }
+    let observed = world.records.clone();
+    let step = |allocator: &mut Allocator, now| {
+        allocator.step(now, &observed, &Ledger::new(target), &BTreeMap::new())
+    };
+    step(&mut allocator, world.now());
+    let changes = step(&mut allocator, world.now() + timing.quarantine);
+    assert_eq!(changes.len(), 3, "{changes:?}");
+    let mut ledger = observed.ledger;
+    for change in &changes {
+        let Change::Reclaim(reclaim) = change else {
+            panic!("{change:?}")
+        };
+        world.change(&(reclaim.txn(ledger), world.epoch));
+        ledger = ledger.map(|(ledger, _)| (ledger, world.revision));
+    }
+    assert_eq!(world.records.reserved_total().rate_milli, 0);
 }

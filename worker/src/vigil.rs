@@ -122,7 +122,10 @@ async fn send_to_origin(shared: &Shared, name: &OriginName, resource: &Resource)
     let Some(OriginVigil { canary, .. }) = config else {
         return;
     };
-    if let Err(error) = origin.canary(&gate.vigil(), canary).await {
+    let permit = gate.vigil();
+    let sent = origin.canary(&permit, canary).await;
+    permit.answered();
+    if let Err(error) = sent {
         tracing::debug!(%resource, error = error.explain(), "a canary failed");
     }
 }
@@ -165,7 +168,11 @@ async fn read(origin: &Origin, gate: &Arc<Gate>, config: &ProbeConfig) -> Outcom
     let permit = gate.vigil();
     let asking = origin.probe(&permit, &config.query, config.interval);
     let interval = humantime::format_duration(config.interval);
-    match tokio::time::timeout(config.interval, asking).await {
+    let read = tokio::time::timeout(config.interval, asking).await;
+    if read.is_ok() {
+        permit.answered();
+    }
+    match read {
         Ok(Ok(number)) => Ok(number),
         Ok(Err(ProbeFault::Failed(error))) if error.is_stopped() => Err(format!(
             "this worker has no share of the budget of {} in force: nothing is asked without one",

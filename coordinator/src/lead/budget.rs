@@ -25,7 +25,7 @@ impl Lead {
     ) -> Result<(), StoreError> {
         let may = {
             let sightings = self.shared.sightings.lock();
-            let sightings = sightings.unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut sightings = sightings.unwrap_or_else(std::sync::PoisonError::into_inner);
             sightings.may(received, view)
         };
         if may == May::Nothing {
@@ -63,11 +63,17 @@ impl Lead {
                 May::Share => changes,
                 May::Lower | May::Nothing => lowering(changes, observed),
             };
+            let mut ledger = observed.ledger;
             for change in changes {
                 tracing::debug!(%resource, ?change, "shares a budget");
                 match change {
                     Change::Divide(division) => self.divide(resource, division).await?,
-                    Change::Reclaim(reclaim) => self.reclaim(resource, observed, &reclaim).await?,
+                    Change::Reclaim(reclaim) => {
+                        let Some(revision) = self.reclaim(resource, ledger, &reclaim).await? else {
+                            break;
+                        };
+                        ledger = ledger.map(|(ledger, _)| (ledger, revision));
+                    }
                 }
             }
         }
@@ -104,20 +110,20 @@ impl Lead {
         Ok(())
     }
 
-    /// Takes a dead worker's grant back. Several may be taken back after one look: only the first still finds the ledger
-    /// as it was.
+    /// Takes a dead worker's grant back, where the ledger is still this one. Gives the ledger's new revision: of several
+    /// grants that are taken back after one look, each finds what the one before made. `None`: something else has changed.
     async fn reclaim(
         &self,
         resource: &Resource,
-        observed: &Observed,
+        ledger: Option<(Ledger, u64)>,
         reclaim: &Reclaim,
-    ) -> Result<(), StoreError> {
-        match self.commit_on(resource, &reclaim.txn(observed)).await {
-            Ok(TxnOutcome::Committed(_)) => {
+    ) -> Result<Option<u64>, StoreError> {
+        match self.commit_on(resource, &reclaim.txn(ledger)).await {
+            Ok(TxnOutcome::Committed(revision)) => {
                 tracing::info!(%resource, worker = %reclaim.worker, "took back a grant that is certainly over");
-                Ok(())
+                Ok(Some(revision.0))
             }
-            Ok(TxnOutcome::Refused) | Err(StoreError::Unknown { .. }) => Ok(()),
+            Ok(TxnOutcome::Refused) | Err(StoreError::Unknown { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -124,7 +124,8 @@ impl Lead {
         let expected = vigil::sharing(resource, view);
         let around = Around {
             asked_milli: asked.rate_milli,
-            in_use: !users.is_empty(),
+            // Where nothing may be asked, nothing can be seen.
+            in_use: !users.is_empty() && asked.allows_queries(),
             expected: &expected,
         };
         let vitals = self.shared.vitals.lock();

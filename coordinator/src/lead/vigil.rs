@@ -57,7 +57,7 @@ fn used(job: &JobView, view: &View) -> BTreeSet<Resource> {
 }
 
 /// Who looks after a resource: of the members that know it and can do the work of a job that uses it, the first by name, if
-/// it may be of those whom this leader hears of. The first by name is also who has a share where not all can.
+/// it may be of those whom this leader hears of, and of those that have a share: without one nothing can be asked.
 #[must_use]
 pub(super) fn keeper(
     resource: &Resource,
@@ -82,8 +82,11 @@ pub(super) fn keeper(
         let heard = vitals.and_then(|vitals| vitals.heard(worker));
         heard.is_some_and(|heard| now.since(heard) <= HEARD_WITHIN)
     };
-    let heard = fit.iter().find(is_heard).or(fit.first());
-    heard.map(|worker| (*worker).clone())
+    let sharing = sharing(resource, view);
+    let has_share = |worker: &&&WorkerName| sharing.contains(**worker);
+    let mut heard = fit.iter().filter(is_heard);
+    let keeper = heard.clone().find(has_share).or_else(|| heard.next());
+    keeper.or(fit.first()).map(|worker| (*worker).clone())
 }
 
 /// The vigil that a keeper has.
@@ -101,21 +104,23 @@ pub(super) fn vigil(keeper: WorkerName, warden: &Warden) -> Vigil {
     let permille = |part: f64| (part.clamp(0.0, 1.0) * 1000.0).round() as u32;
     Vigil {
         keeper,
-        canaries: warden.holds().next().is_some(),
+        canaries: warden.needs_canaries(),
         latency_max_micros: latency_max
             .map(|latency| u64::try_from(latency.as_micros()).unwrap_or(u64::MAX)),
         errors_max_permille: errors_max.map(permille),
     }
 }
 
-/// The workers that may send queries to a resource.
+/// The members that may send queries to a resource. (One that has died may hold a share for longer than it is waited for.)
 #[must_use]
 pub(super) fn sharing(resource: &Resource, view: &View) -> BTreeSet<WorkerName> {
     let Some(observed) = view.resources.get(resource) else {
         return BTreeSet::new();
     };
     let has_share = |worker: &WorkerName| observed.reserved(worker).rate_milli > 0;
-    observed.workers().into_iter().filter(has_share).collect()
+    let members = observed.workers().into_iter();
+    let members = members.filter(|worker| view.members.contains_key(worker));
+    members.filter(has_share).collect()
 }
 
 /// What a job's life becomes; `None` where it stays as it is. A guard that no job would be held by any more leaves no hold

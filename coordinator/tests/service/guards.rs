@@ -282,12 +282,9 @@ async fn a_guard_that_pauses_holds_jobs_until_it_is_clear_and_operators_hold_for
     );
     let reasons = until_budget(&leader, "the reason is shown", |b| !b.reasons.is_empty()).await;
     assert_eq!(reasons.reasons, ["guard g pauses: probe lag 12, above 10"]);
-    // Whoever looks after it goes on, with canaries and a share for them.
-    until("there are canaries", async || {
-        let (vigil, _) = cluster.read::<Vigil>(&keys::vigil(&shop())).await?;
-        vigil.canaries.then_some(())
-    })
-    .await;
+    // Whoever looks after it goes on with its probes, and has a share for them.
+    let (vigil, _) = cluster.read::<Vigil>(&keys::vigil(&shop())).await.unwrap();
+    assert!(!vigil.canaries, "a probe needs none");
     let cap = keys::cap(&shop(), &super::cluster::worker("w1"));
     let (cap, _) = cluster.read::<Cap>(&cap).await.unwrap();
     assert!(cap.share.allows_queries(), "{cap:?}");
@@ -317,6 +314,22 @@ async fn a_guard_that_pauses_holds_jobs_until_it_is_clear_and_operators_hold_for
     let refused = pause(&leader, &job, holder).await.unwrap_err();
     assert_eq!(fault(&refused), (Code::InvalidArgument, "holder".into()));
     worker.say(|says| says.probe = Some(Ok(1.0)));
+    leader.until_it_is(&job, JobState::Running).await;
+}
+
+#[tokio::test]
+async fn a_guard_of_queries_that_pauses_has_canaries_sent_by_which_it_sees_the_end() {
+    let config = guarded_by("c1", vec![guard(latency(), PAUSE)], None);
+    let (cluster, leader) = Cluster::led_with(config).await;
+    let job = leader.running(&cluster, 10).await.name;
+    let worker = Attached::to(&leader, "w1", slow_queries());
+    leader.until_it_is(&job, JobState::Paused).await;
+    until("there are canaries", async || {
+        let (vigil, _) = cluster.read::<Vigil>(&keys::vigil(&shop())).await?;
+        vigil.canaries.then_some(())
+    })
+    .await;
+    worker.say(|says| says.millis = 50);
     leader.until_it_is(&job, JobState::Running).await;
 }
 

@@ -307,6 +307,48 @@ fn an_abort_comes_after_a_second_look_on_what_came_since() {
     assert_eq!(scene.aborts().len(), 0, "{:?}", scene.said);
 }
 
+/// A leader died between an abort and the next look, or the guard was told to abort only when it was started again.
+#[test]
+fn a_new_leader_looks_once_more_before_it_aborts_for_what_was_bad_before() {
+    let left = Guards {
+        adaptive_milli: None,
+        acting: BTreeMap::from([("latency".parse().unwrap(), "p99 300 ms".into())]),
+    };
+    let aborts = || vec![spec("latency", p99(), Action::Abort)];
+    let mut scene = Scene::after(aborts(), Some(&left));
+    scene.queries(60, 50);
+    assert_eq!(scene.aborts().len(), 0, "{:?}", scene.said);
+    let mut scene = Scene::after(aborts(), Some(&left));
+    scene.queries(30, 300);
+    assert_eq!(scene.aborts().len(), 1, "{:?}", scene.said);
+}
+
+#[test]
+fn a_second_look_ends_where_nobody_asks_and_whoever_asks_again_is_judged_anew() {
+    let mut scene = Scene::new(vec![spec("latency", p99(), Action::Abort)]);
+    scene.queries(4, 300);
+    for _ in 0..60 {
+        scene.second(Vec::new(), None);
+    }
+    scene.queries(3, 300);
+    assert_eq!(scene.aborts().len(), 0, "{:?}", scene.said);
+}
+
+/// At less than a canary in a window's time, most looks find nothing.
+#[test]
+fn a_guard_that_pauses_lets_go_though_canaries_are_further_apart_than_its_window() {
+    let mut scene = Scene::new(vec![spec("latency", p99(), PAUSE)]);
+    scene.queries(4, 300);
+    assert_eq!(scene.holds().len(), 1);
+    for _ in 0..4 {
+        for _ in 0..14 {
+            scene.second(Vec::new(), None);
+        }
+        scene.queries(1, 50);
+    }
+    assert_eq!(scene.holds().len(), 0, "{:?}", scene.said);
+}
+
 #[test]
 fn one_bad_reading_of_a_probe_is_not_looked_at_twice() {
     let mut scene = Scene::new(vec![spec("lag", lag(), Action::Abort)]);

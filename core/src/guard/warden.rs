@@ -283,6 +283,15 @@ impl Warden {
         holding.map(|guard| (&guard.spec.name, guard.reason.as_str()))
     }
 
+    /// Whether some of those look at queries, which nobody sends while all jobs are held.
+    #[must_use]
+    pub fn needs_canaries(&self) -> bool {
+        let of_queries =
+            |signal: &Signal| matches!(signal, Signal::Latency { .. } | Signal::Errors { .. });
+        let mut guards = self.guards.iter();
+        guards.any(|guard| guard.holds() && of_queries(&guard.spec.signal))
+    }
+
     /// The guards that abort all jobs that use the resource, with their reasons.
     pub fn aborts(&self) -> impl Iterator<Item = (&GuardName, &str)> {
         let aborting = self.guards.iter().filter(|guard| guard.aborts());

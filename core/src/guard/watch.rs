@@ -120,6 +120,10 @@ impl Watch {
             }
             Stage::Looking { since } => match self.second_look(since, vitals, scope) {
                 Verdict::Bad => self.act(now),
+                // Whoever asks again after a while is judged anew.
+                Verdict::Neutral if verdict == Verdict::Neutral && self.has_looked(since, now) => {
+                    Stage::Calm
+                }
                 Verdict::Neutral => self.stage,
                 Verdict::Between | Verdict::Clear => Stage::Calm,
             },
@@ -143,8 +147,13 @@ impl Watch {
         }
     }
 
-    /// Goes on with what a leader before began.
+    /// Goes on with what a leader before began. One that aborts looks once more: what that leader did is done, and
+    /// perhaps the guard was told to do something else then.
     pub(super) fn restore(&mut self, now: Moment, reason: &str) {
+        if matches!(self.spec.action, Action::Abort) {
+            self.stage = Stage::Looking { since: now };
+            return;
+        }
         self.stage = Stage::acting(now);
         reason.clone_into(&mut self.reason);
     }
@@ -164,14 +173,18 @@ impl Watch {
         Stage::acting(now)
     }
 
+    /// Whether what came since `since` is enough for a second look: its whole window has passed.
+    fn has_looked(&self, since: Moment, now: Moment) -> bool {
+        now.since(since + self.lag()) >= self.window()
+    }
+
     /// What the signal says when only what came since counts; nothing before its whole window has passed.
     fn second_look(&self, since: Moment, vitals: &Vitals, scope: Scope<'_>) -> Verdict {
-        let fresh = since + self.lag();
-        if scope.now.since(fresh) < self.window() {
+        if !self.has_looked(since, scope.now) {
             return Verdict::Neutral;
         }
         let fresh = Scope {
-            fresh,
+            fresh: since + self.lag(),
             awaited: since,
             ..scope
         };
@@ -207,10 +220,12 @@ impl Watch {
         };
         let clear_since = match verdict {
             Verdict::Clear => Some(clear_since.unwrap_or(now)),
-            // Where nothing is seen, nothing has been seen to be good.
-            Verdict::Bad | Verdict::Between | Verdict::Neutral => None,
+            // Where nothing is seen, nothing has changed: canaries may be further apart than a window is long.
+            Verdict::Neutral => clear_since,
+            Verdict::Bad | Verdict::Between => None,
         };
-        if clear_since.is_some_and(|since| now.since(since) >= self.spec.calm) {
+        let is_calm = clear_since.is_some_and(|since| now.since(since) >= self.spec.calm);
+        if is_calm && verdict == Verdict::Clear {
             return Stage::Calm;
         }
         let looking = match self.spec.action {

@@ -140,10 +140,10 @@ fn fence(ledger: Option<u64>) -> Vec<Expect> {
 }
 
 impl Reclaim {
-    /// The transaction that takes the grant back. The ledger as observed is put again, so that no division of an older
-    /// snapshot passes.
+    /// The transaction that takes the grant back. `ledger` is what was observed, at the revision that it has by now: another
+    /// reclaim of the same look may have put it again. So does this one, so that no division of an older snapshot passes.
     #[must_use]
-    pub fn txn(&self, observed: &Observed) -> LedgerTxn {
+    pub fn txn(&self, ledger: Option<(Ledger, u64)>) -> LedgerTxn {
         let ack = Expect::Ack(self.worker.clone(), self.expected_ack);
         let mut txn = LedgerTxn {
             expects: vec![Expect::Leader, ack],
@@ -152,7 +152,7 @@ impl Reclaim {
                 Put::Ack(self.worker.clone(), self.lingering),
             ],
         };
-        if let Some((ledger, revision)) = observed.ledger {
+        if let Some((ledger, revision)) = ledger {
             txn.expects.push(Expect::Ledger(Some(revision)));
             txn.puts.push(Put::Ledger(ledger));
         }

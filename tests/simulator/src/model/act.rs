@@ -149,7 +149,7 @@ fn look(scope: &Scope, state: &mut State, nth: usize) {
             }
             Change::Reclaim(reclaim) => Some(Message::Change {
                 leads: *leads,
-                txn: reclaim.txn(&state.records),
+                txn: reclaim.txn(state.records.ledger),
                 more: None,
             }),
         };

@@ -180,7 +180,7 @@ impl World {
     ) {
         let first = || match changes.front()? {
             Change::Divide(division) => self.part(division, 0, division.expected),
-            Change::Reclaim(reclaim) => Some(reclaim.txn(&observed)),
+            Change::Reclaim(reclaim) => Some(reclaim.txn(observed.ledger)),
         };
         let Some(txn) = txn.or_else(first) else {
             return;
