@@ -80,7 +80,7 @@ pub(crate) fn catalog(postgres: &Postgres, cache: &Redis) -> String {
         url = "{origin}"
         [origins.{ORIGIN}.probes.lag]
         query = "SELECT lag FROM probed"
-        interval = "1s"
+        interval = "5s"
         [caches.main]
         urls = ["{cache}"]
         [loaders.item]
