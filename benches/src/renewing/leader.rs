@@ -86,9 +86,9 @@ impl Leader {
         Ok(())
     }
 
-    /// Nobody is elected here: what shows that it leads is that nobody else does.
+    /// Nobody is elected here: what stands for the proof that it leads holds always, and is compared all the same.
     async fn divide(&self, resource: &Resource, division: Division) -> Result<()> {
-        let leader = Compare::Absent(keys::LEADER.to_owned());
+        let leader = Compare::Absent(keys::peer("nobody"));
         let term_ms = u64::try_from(self.timing.term.as_millis()).unwrap_or(u64::MAX);
         let mut expected = division.expected;
         for part in division.parts() {
