@@ -256,8 +256,8 @@ pub struct Member {
 pub struct Vigil {
     /// The worker that runs the resource's probes.
     pub keeper: WorkerName,
-    /// The keeper also sends canaries, one a second: the jobs are paused by a guard, which else could not see the
-    /// resource recover.
+    /// The keeper also sends canaries, one a second: the jobs are paused by a guard that looks at queries, which else could
+    /// not see the resource recover.
     #[serde(default)]
     pub canaries: bool,
     /// A worker that sees a query take longer halves its own rate at once. Microseconds.

@@ -34,6 +34,12 @@ impl World {
         Moment::from_nanos(self.now * 1_000_000)
     }
 
+    /// Workers begin, with nothing yet.
+    fn join(&mut self, names: &[WorkerName], timing: Timing) {
+        let holders = names.iter().map(|name| (name.clone(), Holder::new(timing)));
+        self.holders.extend(holders);
+    }
+
     fn reading(&self, worker: &WorkerName) -> Reading {
         Reading {
             cap: self
@@ -354,18 +360,13 @@ fn b5_a_storm_of_two_hundred_workers_shares_what_one_had_within_two_quarantines(
         .map(|n| format!("w{n:03}").parse().unwrap())
         .collect();
     let mut world = World::default();
+    world.join(&names[..1], timing);
     let mut allocator = Allocator::new(timing);
-    let join = |world: &mut World, names: &[WorkerName]| {
-        for name in names {
-            world.holders.insert(name.clone(), Holder::new(timing));
-        }
-    };
-    join(&mut world, &names[..1]);
     for _ in 0..3 {
         second(&mut world, &mut allocator, target, &claims(&names[..1]));
     }
     assert_eq!(granted(&world), target, "one has all");
-    join(&mut world, &names[1..]);
+    world.join(&names[1..], timing);
     for _ in 0..(2 * timing.quarantine).as_secs() {
         second(&mut world, &mut allocator, target, &claims(&names));
     }
@@ -390,9 +391,7 @@ fn a_target_of_nothing_takes_everything_and_gives_it_back_when_it_is_raised() {
     };
     let names: Vec<WorkerName> = (0..5).map(|n| format!("w{n}").parse().unwrap()).collect();
     let mut world = World::default();
-    for name in &names {
-        world.holders.insert(name.clone(), Holder::new(timing));
-    }
+    world.join(&names, timing);
     let mut allocator = Allocator::new(timing);
     for (target, seconds) in [(target, 3), (Share::NONE, 4), (target, 4)] {
         for _ in 0..seconds {
@@ -610,10 +609,8 @@ fn all_that_one_look_takes_back_can_be_committed() {
     };
     let names: Vec<WorkerName> = (0..3).map(|n| format!("w{n}").parse().unwrap()).collect();
     let mut world = World::default();
+    world.join(&names, timing);
     let mut allocator = Allocator::new(timing);
-    for name in &names {
-        world.holders.insert(name.clone(), Holder::new(timing));
-    }
     for _ in 0..3 {
         second(&mut world, &mut allocator, target, &claims(&names));
     }
