@@ -241,6 +241,9 @@ pub struct Member {
     pub caches: BTreeSet<CacheName>,
     /// The loaders it knows, with the origin of each.
     pub loaders: BTreeMap<LoaderName, OriginName>,
+    /// How many keys one query of each of them loads.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub batch_keys: BTreeMap<LoaderName, u32>,
     /// The key sources it knows, with the origin of each that has one.
     pub sources: BTreeMap<SourceName, Option<OriginName>>,
     /// Whether it accepts SQL in jobs.

@@ -21,7 +21,7 @@ use tracing::Instrument;
 
 use crate::attach;
 use crate::cache::{Cache, CacheConfig, CacheError};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, LoaderSpec};
 use crate::gate::Gate;
 use crate::health::Health;
 use crate::heart::Heart;
@@ -201,8 +201,8 @@ impl Worker {
         let store: Arc<dyn Store> = Arc::new(Observed::new(store, observer));
         let health = Arc::new(Health::new(Arc::clone(&clock), settings.timing.term));
         let catalog = settings.catalog;
-        let member = member(&catalog, settings.weight, settings.zone);
         let origins = Origins::new(&catalog)?;
+        let member = member(&catalog, &origins, settings.weight, settings.zone);
         let caches = Caches::new(&catalog)?;
         let resources = catalog.origins.keys().cloned().map(Resource::Origin);
         let resources = resources.chain(catalog.caches.keys().cloned().map(Resource::Cache));
@@ -310,7 +310,9 @@ impl Worker {
 }
 
 /// What the worker tells of itself: names, never secrets.
-fn member(catalog: &Catalog, weight: Weight, zone: String) -> Member {
+fn member(catalog: &Catalog, origins: &Origins, weight: Weight, zone: String) -> Member {
+    // A query that cannot be used is told of when a job wants it.
+    let batch_keys = |loader: &LoaderSpec| origins.get(&loader.origin)?.batch_keys(loader).ok();
     let origin_of = |from: &crate::catalog::SourceFrom| match from {
         crate::catalog::SourceFrom::Sql { origin, .. } => Some(origin.clone()),
         crate::catalog::SourceFrom::File(_) => None,
@@ -324,6 +326,11 @@ fn member(catalog: &Catalog, weight: Weight, zone: String) -> Member {
             .loaders
             .iter()
             .map(|(name, loader)| (name.clone(), loader.origin.clone()))
+            .collect(),
+        batch_keys: catalog
+            .loaders
+            .iter()
+            .filter_map(|(name, loader)| Some((name.clone(), batch_keys(loader)?)))
             .collect(),
         sources: catalog
             .sources

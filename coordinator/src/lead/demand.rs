@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use stoke_core::job::{Loader, Phase, Work};
+use stoke_core::job::{Loader, Phase, Recipe, Work};
 use stoke_core::ledger::Claim;
 use stoke_core::names::{OriginName, Resource, WorkerName};
 use stoke_core::plan::PlanSummary;
@@ -17,8 +17,8 @@ use stoke_core::units::BandId;
 use super::guards::Keepers;
 use crate::view::{JobView, View, source_origin};
 
-/// Keys in one query where only the workers' configuration knows: its default.
-const BATCH_KEYS_USUAL: u64 = 500;
+/// Keys in one query where a worker of an older version does not say: the default of its configuration.
+const BATCH_KEYS_USUAL: u32 = 500;
 
 /// How many queries a keeper has queued: a few probes and canaries within a term.
 const KEEPER_QUERIES: u64 = 5;
@@ -138,20 +138,30 @@ fn loads_queued(
     let mut loads: BTreeMap<OriginName, u64> = BTreeMap::new();
     for (n, loader) in loaders.iter().enumerate() {
         let (origin, batch_keys) = match &loader.recipe {
-            Some(recipe) => (Some(&recipe.origin), u64::from(recipe.batch_keys)),
-            None => (member.loaders.get(&loader.name), BATCH_KEYS_USUAL),
+            Some(recipe) => (Some(&recipe.origin), Some(batch_keys(recipe))),
+            None => (
+                member.loaders.get(&loader.name),
+                member.batch_keys.get(&loader.name).copied(),
+            ),
         };
         let Some(origin) = origin else {
             continue;
         };
+        let batch_keys = u64::from(batch_keys.unwrap_or(BATCH_KEYS_USUAL)).max(1);
         // An older plan does not say.
         let of_plan = plan.entries_by_loader.get(n).copied();
         let of_plan = of_plan.unwrap_or(if n == 0 { plan.entries } else { 0 });
         let part = u128::from(entries) * u128::from(of_plan) / u128::from(plan.entries.max(1));
         let part = u64::try_from(part).unwrap_or(u64::MAX);
-        *loads.entry(origin.clone()).or_default() += part.div_ceil(batch_keys.max(1));
+        *loads.entry(origin.clone()).or_default() += part.div_ceil(batch_keys);
     }
     loads
+}
+
+/// How many keys one query of it loads, as far as can be said without reading SQL as its worker does.
+fn batch_keys(recipe: &Recipe) -> u32 {
+    let takes_many = recipe.query.contains(":keys");
+    if takes_many { recipe.batch_keys } else { 1 }
 }
 
 /// How many entries of a worker's partitions have no outcome yet, up to the end of the band after the horizon. Hash

@@ -1,8 +1,8 @@
 //! How a target is divided among the workers that have work.
 //!
 //! Max-min fair, by weight and by what is queued: nobody gets more than it could use within a term, before shares may
-//! move again, while somebody else could use it; what nobody could use is divided all the same, so that all of the target
-//! is given out while anybody has work. Work of a higher priority goes first; what is of lower ones keeps a twentieth
+//! move again, while somebody else could use it; what nobody could use is divided all the same, by how much is queued, so
+//! that all of the target is given out while anybody has work, and little of it to whoever has but a probe to send. Work of a higher priority goes first; what is of lower ones keeps a twentieth
 //! together, so that nothing ever stands still for another job's sake.
 //!
 //! Max-min fairness by filling: D. Bertsekas, R. Gallager, Data Networks, 2nd ed., §6.5.2.
@@ -135,8 +135,9 @@ fn rates(rate_milli: u64, claims: &[&Claim], term: Duration) -> Vec<u64> {
         let takers = takers(&|claim| usable(claim.queued.get(priority).copied(), unit_milli, term));
         left = kept + fill(left - kept, &takers, &mut parts);
     }
-    // What nobody could use within a term: it may yet turn out that somebody can.
-    fill(left, &takers(&|_| u64::MAX), &mut parts);
+    // What nobody could use within a term: it may yet turn out that somebody can, likeliest whoever has most to do.
+    let by_queued: Vec<Taker> = claims.iter().map(|claim| by_queued(claim)).collect();
+    fill(left, &by_queued, &mut parts);
     at_least_one(&mut parts);
     let mut rates: Vec<u64> = parts.into_iter().map(|part| part * unit_milli).collect();
     if let Some(last) = rates.last_mut() {
@@ -155,6 +156,18 @@ fn usable(queued: Option<u64>, unit_milli: u64, term: Duration) -> u64 {
             let rate_milli = queries.saturating_mul(1_000_000) / term_ms;
             rate_milli.div_ceil(unit_milli)
         }
+    }
+}
+
+/// Takes any part, by all that it has queued.
+fn by_queued(claim: &Claim) -> Taker {
+    let queued = claim
+        .queued
+        .values()
+        .fold(0, |sum: u64, n| sum.saturating_add(*n));
+    Taker {
+        weight: queued.max(1),
+        most: u64::MAX,
     }
 }
 

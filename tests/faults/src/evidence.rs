@@ -36,8 +36,17 @@ pub(crate) fn keep(
     }
     write(&folder.join("history.jsonl"), &lines)?;
     let mut lines = String::new();
-    for Statement { at_ms, text } in statements {
-        let _ = writeln!(lines, "{}", json!({"at_ms": at_ms, "text": text}));
+    for Statement {
+        at_ms,
+        process,
+        text,
+    } in statements
+    {
+        let _ = writeln!(
+            lines,
+            "{}",
+            json!({"at_ms": at_ms, "process": process, "text": text})
+        );
     }
     write(&folder.join("statements.jsonl"), &lines)?;
     write(&folder.join("job.json"), &job.to_string())

@@ -259,7 +259,11 @@ mod tests {
 
     fn load(at_ms: u64) -> Statement {
         let text = "SELECT * FROM items WHERE id = ANY($1) AND (SELECT paced())".to_owned();
-        Statement { at_ms, text }
+        Statement {
+            at_ms,
+            process: 1,
+            text,
+        }
     }
 
     fn judged(spoil: impl FnOnce(&mut Facts)) -> Row {

@@ -199,13 +199,17 @@ fn under_way(bands: u32, owners: &[(&str, u32)]) -> Scene {
 fn what_is_queued_is_what_is_left_in_batches_and_in_writes() {
     let scene = under_way(1, &[("w1", 0), ("w2", 0)]);
     let half = BandId::RANKS / 2;
+    let mut workers = fleet(&["w1", "w2"]);
+    let of_each_query = [("product".parse().unwrap(), 20)].into();
+    workers.get_mut(&worker("w1")).unwrap().batch_keys = of_each_query;
     let expected = [
-        ("w1 on origin/shop".to_owned(), half.div_ceil(500)),
+        ("w1 on origin/shop".to_owned(), half.div_ceil(20)),
+        // Of an older version: it does not say.
         ("w2 on origin/shop".to_owned(), half.div_ceil(500)),
         ("w1 on cache/main".to_owned(), half),
         ("w2 on cache/main".to_owned(), half),
     ];
-    assert_eq!(queued_of(&scene, fleet(&["w1", "w2"])), expected);
+    assert_eq!(queued_of(&scene, workers), expected);
 }
 
 #[test]
@@ -240,4 +244,22 @@ fn what_several_jobs_have_queued_is_told_apart_by_their_priorities() {
 fn whoever_plans_may_have_any_number_of_queries() {
     let queued = queued_of(&planning(vec![named()], &["w1"]), fleet(&["w1"]));
     assert_eq!(queued, [("w1 on origin/shop".to_owned(), Claim::UNKNOWN)]);
+}
+
+#[test]
+fn a_query_of_the_jobs_own_loads_as_many_keys_as_it_takes() {
+    let recipe = |query: &str| Recipe {
+        origin: "shop".parse().unwrap(),
+        query: query.into(),
+        key_template: "product:{key}".parse().unwrap(),
+        key_column: None,
+        ttl: std::time::Duration::from_secs(60),
+        ttl_jitter_permille: 0,
+        batch_keys: 50,
+    };
+    assert_eq!(
+        batch_keys(&recipe("SELECT * FROM t WHERE id IN (:keys)")),
+        50
+    );
+    assert_eq!(batch_keys(&recipe("SELECT * FROM t WHERE id = :key")), 1);
 }

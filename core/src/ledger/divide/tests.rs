@@ -85,11 +85,16 @@ fn nobody_gets_more_than_lasts_a_term_while_another_can_use_it() {
 }
 
 #[test]
-fn what_nobody_could_use_is_divided_all_the_same() {
-    let claims = vec![claim(100, &[(0, 5)]), claim(100, &[(0, 0)])];
-    let rates = rates_of(share(20_000, 9, 9), claims);
-    assert_eq!(rates.iter().sum::<u64>(), 20_000);
-    assert!(rates.iter().all(|rate| *rate >= 9000), "{rates:?}");
+fn what_nobody_could_use_is_divided_all_the_same_by_what_is_queued() {
+    let claims = vec![claim(100, &[(0, 5)]), claim(300, &[(0, 15)])];
+    assert_eq!(rates_of(share(20_000, 9, 9), claims), [5000, 15_000]);
+    // Who has but a probe to send has little of it, who has nothing yet can begin.
+    let claims = vec![
+        claim(100, &[(0, 2)]),
+        claim(100, &[(0, 90)]),
+        claim(100, &[(0, 0)]),
+    ];
+    assert_eq!(rates_of(share(40_000, 9, 9), claims), [2000, 37_000, 1000]);
 }
 
 #[test]

@@ -3,14 +3,16 @@
 
 use std::collections::VecDeque;
 
-/// The server's `log_line_prefix`: epoch with milliseconds, and the application.
-pub(crate) const LINE_PREFIX: &str = "%n [%a] ";
+/// The server's `log_line_prefix`: epoch with milliseconds, the process, and the application.
+pub(crate) const LINE_PREFIX: &str = "%n %p [%a] ";
 
 /// One statement that the server executed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statement {
     /// When the server logged it, which it does before executing it: milliseconds since the Unix epoch.
     pub at_ms: u64,
+    /// The server's process that executed it: each connection has one.
+    pub process: u32,
     /// Its text, as it was sent.
     pub text: String,
 }
@@ -54,7 +56,8 @@ pub(crate) fn of_application(log: &str, application: &str) -> Vec<Statement> {
 
 /// The statement that begins on `line`, which is written as [`LINE_PREFIX`] says.
 fn first_line(line: &str, application: &str) -> Option<Statement> {
-    let (time, rest) = line.split_once(" [")?;
+    let (head, rest) = line.split_once(" [")?;
+    let (time, process) = head.split_once(' ')?;
     let message = rest.strip_prefix(application)?.strip_prefix("] LOG:  ")?;
     let (seconds, millis) = time.split_once('.')?;
     let at_ms = seconds.parse::<u64>().ok()? * 1000 + millis.parse::<u64>().ok()?;
@@ -71,6 +74,7 @@ fn first_line(line: &str, application: &str) -> Option<Statement> {
     };
     Some(Statement {
         at_ms,
+        process: process.parse().ok()?,
         text: text.to_owned(),
     })
 }
@@ -80,27 +84,28 @@ mod tests {
     use super::*;
 
     const LOG: &str = "\
-1700000000.001 [] LOG:  database system is ready to accept connections
-1700000000.010 [psql] LOG:  statement: SELECT 1
-1700000000.020 [loader] LOG:  statement: SELECT a,
+1700000000.001 7 [] LOG:  database system is ready to accept connections
+1700000000.010 7 [psql] LOG:  statement: SELECT 1
+1700000000.020 7 [loader] LOG:  statement: SELECT a,
 \t  b
 \t
 \tFROM t
-1700000000.030 [other] LOG:  execute <unnamed>: SELECT
+1700000000.030 7 [other] LOG:  execute <unnamed>: SELECT
 \t2
-1700000000.040 [loader] LOG:  execute sqlx_s_1/C_1: SELECT c FROM t WHERE id = ANY($1)
-1700000000.040 [loader] DETAIL:  parameters: $1 = '{1,2}'
+1700000000.040 7 [loader] LOG:  execute sqlx_s_1/C_1: SELECT c FROM t WHERE id = ANY($1)
+1700000000.040 7 [loader] DETAIL:  parameters: $1 = '{1,2}'
 \tmore of the detail
-1700000001.005 [loader] LOG:  execute fetch from sqlx_s_1/C_1: SELECT c FROM t WHERE id = ANY($1)
-1700000001.006 [loader] LOG:  duration: 0.1 ms  parse <unnamed>: SELECT 3
-1700000001.007 [loader] ERROR:  relation \"u\" does not exist at character 1
-1700000001.007 [loader] STATEMENT:  SELECT * FROM u
-1700000001.040 [loader] LOG:  execute sqlx_s_1: SELECT 'a: b'
+1700000001.005 7 [loader] LOG:  execute fetch from sqlx_s_1/C_1: SELECT c FROM t WHERE id = ANY($1)
+1700000001.006 7 [loader] LOG:  duration: 0.1 ms  parse <unnamed>: SELECT 3
+1700000001.007 7 [loader] ERROR:  relation \"u\" does not exist at character 1
+1700000001.007 7 [loader] STATEMENT:  SELECT * FROM u
+1700000001.040 7 [loader] LOG:  execute sqlx_s_1: SELECT 'a: b'
 ";
 
     fn at(at_ms: u64, text: &str) -> Statement {
         Statement {
             at_ms,
+            process: 7,
             text: text.to_owned(),
         }
     }
