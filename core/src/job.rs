@@ -215,6 +215,12 @@ impl Phase {
         )
     }
 
+    /// Whether the job has begun or will, and neither is over nor about to end: it can stand still, and go on.
+    #[must_use]
+    pub const fn can_be_held(self) -> bool {
+        matches!(self, Self::Pending | Self::Planning | Self::Running)
+    }
+
     /// Whether nothing will happen to the job any more.
     #[must_use]
     pub const fn is_over(self) -> bool {
@@ -294,7 +300,7 @@ impl Life {
     /// What callers see.
     #[must_use]
     pub fn state(&self) -> State {
-        if self.phase == Phase::Running && !self.holds.is_empty() {
+        if self.phase.can_be_held() && !self.holds.is_empty() {
             State::Paused
         } else {
             State::In(self.phase)
@@ -324,7 +330,7 @@ impl Life {
         }
         self.phase = next;
         self.reason = reason.into();
-        if next != Phase::Running {
+        if !next.can_be_held() {
             self.holds.clear();
         }
         Ok(())
@@ -333,9 +339,9 @@ impl Life {
     /// Adds a hold, or renews the reason of the holder's.
     ///
     /// # Errors
-    /// Where the job is not running, or has [`HOLDS_MAX`] holders.
+    /// Where the job is over or is being aborted, or has [`HOLDS_MAX`] holders.
     pub fn hold(&mut self, hold: Hold) -> Result<(), IllegalMove> {
-        if self.phase != Phase::Running {
+        if !self.phase.can_be_held() {
             return Err(IllegalMove {
                 from: self.state(),
                 verb: "be paused",
@@ -357,9 +363,9 @@ impl Life {
     /// Removes the holder's hold; the job goes on when none is left. No error where there is none.
     ///
     /// # Errors
-    /// Where the job is not running.
+    /// Where the job is over or is being aborted.
     pub fn release(&mut self, holder: &str) -> Result<(), IllegalMove> {
-        if self.phase != Phase::Running {
+        if !self.phase.can_be_held() {
             return Err(IllegalMove {
                 from: self.state(),
                 verb: "be resumed",
@@ -453,8 +459,24 @@ mod tests {
     }
 
     #[test]
-    fn only_running_jobs_can_be_held() {
-        for phase in PHASES.into_iter().filter(|p| *p != Phase::Running) {
+    fn whatever_has_begun_or_will_can_be_held_and_what_is_ending_or_over_cannot() {
+        let held = [Phase::Pending, Phase::Planning, Phase::Running];
+        for phase in held {
+            let mut life = Life {
+                phase,
+                ..Life::new()
+            };
+            life.hold(hold("operator")).unwrap();
+            assert_eq!((life.state(), life.may_query()), (State::Paused, false));
+            for next in held.into_iter().filter(|next| phase.may_become(*next)) {
+                let mut moved = life.clone();
+                moved.become_phase(next, "").unwrap();
+                assert_eq!(moved.state(), State::Paused, "{phase} to {next}");
+            }
+            life.release("operator").unwrap();
+            assert_eq!(life.state(), State::In(phase));
+        }
+        for phase in PHASES.into_iter().filter(|p| !held.contains(p)) {
             let mut life = Life {
                 phase,
                 ..Life::new()

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use stoke_proto::v1::budget_service_client::BudgetServiceClient;
 use stoke_proto::v1::{self, JobState};
 
 use crate::scene::{Scene, assert_w1, done, is_over, watch_until};
@@ -114,4 +115,46 @@ async fn a_paused_job_sends_nothing_and_holds_no_other_up_until_its_hold_is_remo
     assert_eq!(job.state(), JobState::Succeeded, "{}", job.reason);
     assert_w1(&job);
     shop::assert_cache_is_as_seeded(&scene);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_is_paused_while_it_is_planned_asks_nothing_until_it_is_resumed() {
+    // So slow that it is not planned before it is paused.
+    let scene = Scene::start(1, 2);
+    shop::fill(&scene);
+    let name = scene.create(shop::job()).await.name;
+    let mut jobs = scene.jobs().await;
+    watch_until(&mut jobs, &name, |job| job.state() == JobState::Planning).await;
+    let pause = v1::PauseJobRequest {
+        name: name.clone(),
+        ..Default::default()
+    };
+    jobs.pause_job(pause).await.unwrap();
+    let told = now_ms();
+    // What planning asks first is paid for together: several seconds.
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    let statements = scene.postgres.statements("stoke").unwrap();
+    let mut late = statements.iter().filter(|s| s.at_ms > told + 1000);
+    assert_eq!(late.next(), None);
+
+    let mut budgets = BudgetServiceClient::connect(scene.leader()).await.unwrap();
+    let more = v1::SetBudgetRequest {
+        resource: "origin/shop".into(),
+        target: Some(v1::Allowance {
+            qps_milli: 40_000,
+            burst: 40,
+            in_flight: 16,
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    budgets.set_budget(more).await.unwrap();
+    let resume = v1::ResumeJobRequest {
+        name: name.clone(),
+        holder: String::new(),
+    };
+    jobs.resume_job(resume).await.unwrap();
+    let job = watch_until(&mut jobs, &name, is_over).await;
+    assert_eq!(job.state(), JobState::Succeeded, "{}", job.reason);
+    assert_w1(&job);
 }

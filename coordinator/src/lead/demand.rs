@@ -60,7 +60,7 @@ pub(super) fn claims(view: &View, keepers: &Keepers) -> Claims {
 type Queued = (Resource, WorkerName, u64);
 
 fn planning(view: &View, job: &JobView) -> Vec<Queued> {
-    if job.life.value.phase != Phase::Planning {
+    if job.life.value.phase != Phase::Planning || !job.life.value.may_query() {
         return Vec::new();
     }
     let Work::Batch(batch) = &job.record.value.spec.work;

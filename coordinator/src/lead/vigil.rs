@@ -148,9 +148,6 @@ pub(super) fn life(
             return Some(life);
         }
     }
-    if !job.is_running() {
-        return None;
-    }
     let is_held_by = |holder: &String| job.life.value.holds.iter().any(|h| h.holder == *holder);
     let mut wanted = BTreeMap::new();
     for (resource, warden) in wardens {

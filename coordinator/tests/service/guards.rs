@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 
-use super::cluster::{Cluster, Served, fault, impatient, settings, until, worker};
+use super::cluster::{Cluster, Served, fault, impatient, named, settings, spec, until, worker};
 
 const SHOP: &str = "origin/shop";
 /// What the only budget is, in thousandths of a query a second.
@@ -261,6 +261,19 @@ async fn a_slow_origin_gets_less_down_to_the_floor_and_more_again_once_it_is_wel
     })
     .await;
     assert!(leader.get(&job.name).await.slowed.is_empty());
+}
+
+#[tokio::test]
+async fn a_guard_that_pauses_holds_a_job_that_is_being_planned_too() {
+    let config = guarded_by("c1", vec![guard(lag(), PAUSE)], None);
+    let (_cluster, leader) = Cluster::led_with(config).await;
+    let job = leader.create(spec(vec![named()])).await.unwrap().name;
+    leader.until_it_is(&job, JobState::Planning).await;
+    let worker = Attached::to(&leader, "w1", probes(12.0));
+    let held = leader.until_it_is(&job, JobState::Paused).await;
+    assert_eq!(held.holds[0].holder, "guard/origin/shop/g");
+    worker.say(|says| says.probe = Some(Ok(1.0)));
+    leader.until_it_is(&job, JobState::Planning).await;
 }
 
 #[tokio::test]
