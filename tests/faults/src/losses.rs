@@ -13,7 +13,7 @@ use serde_json::Value;
 use stoke_harness::{RedisCluster, wait_for};
 
 use crate::history::now_ms;
-use crate::scene::{PATIENCE, Scene};
+use crate::scene::{CEILING_QPS, PATIENCE, Scene};
 
 /// Who is disturbed, where it is one worker.
 const VICTIM: usize = 0;
@@ -84,8 +84,8 @@ pub(crate) const ALL: &[Loss] = &[
     loss(
         "killed-at-99",
         "a worker is killed (SIGKILL) at 99%",
-        99,
-        kill_worker,
+        95,
+        kill_worker_at_the_end,
     ),
     loss(
         "drained",
@@ -186,6 +186,22 @@ pub(crate) const ALL: &[Loss] = &[
 fn kill_worker(stage: &mut Stage<'_>) -> Result<u64> {
     stage.scene.workers[VICTIM].kill9()?;
     Ok(now_ms())
+}
+
+/// The last percent would be over before anybody has seen it: it is made to last.
+fn kill_worker_at_the_end(stage: &mut Stage<'_>) -> Result<u64> {
+    let set = |qps: u64| {
+        let resource = format!("origin/{}", crate::shop::ORIGIN);
+        stage
+            .scene
+            .ask(&["budget", "set", &resource, "--qps", &qps.to_string()])
+    };
+    set(stage.scene.workers.len() as u64)?;
+    stage.wait_until_done(99)?;
+    stage.scene.workers[VICTIM].kill9()?;
+    let came = now_ms();
+    set(CEILING_QPS)?;
+    Ok(came)
 }
 
 /// Tells a worker to end, and waits until it has: well.
