@@ -126,6 +126,8 @@ impl Track {
     fn release(&mut self, retries_max: usize) {
         while self.open.back().is_some_and(|last| last.verdict.is_none()) {
             self.open.pop_back();
+            // The stream has to bring it again: the position must not go on to the next band.
+            self.completed = None;
         }
         for open in &mut self.open {
             open.verdict.get_or_insert(Verdict::Retry { attempts: 0 });
