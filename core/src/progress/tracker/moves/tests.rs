@@ -67,7 +67,9 @@ fn of_a_partition_that_leaves_nothing_more_is_taken_while_others_go_on() {
     // The band is over for the one, but entries of the other were not taken.
     tracker.band_complete(B);
     (0..6).for_each(|rank| tracker.settle(GOES, Rank(rank), Outcome::Warmed));
-    [6, 7, 8, 11].map(|rank| tracker.settle(STAYS, Rank(rank), Outcome::Warmed));
+    for rank in [6, 7, 8, 11] {
+        tracker.settle(STAYS, Rank(rank), Outcome::Warmed);
+    }
     let states = tracker.states();
     assert_eq!(states[&GOES].position, Position::from((0, 6)));
     assert_eq!(states[&STAYS].position, Position::from((1, 12)));
