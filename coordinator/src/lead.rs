@@ -2,7 +2,8 @@
 //!
 //! Level-triggered: on any change, or after a while, it reads all records at one revision, decides (in [`step`],
 //! `handover`, `demand` and `core::ledger`), and commits, each transaction fenced by its epoch. It keeps nothing that
-//! another leader could not find in the store, but for the quarantine clocks and plans in the making: those begin anew.
+//! another leader could not find in the store, but for clocks (of quarantines, of moves) and plans in the
+//! making: those begin anew.
 
 mod budget;
 mod demand;
@@ -50,7 +51,8 @@ pub(crate) struct Lead {
     allocators: BTreeMap<Resource, Allocator>,
     countdowns: BTreeMap<Resource, Countdown>,
     guards: Guards,
-    aborting: BTreeMap<JobName, Moment>,
+    aborting: BTreeMap<JobName, step::Since>,
+    departures: handover::Departures,
     watcher: Watcher,
     /// What cannot be read, and has been said.
     unreadable: BTreeSet<String>,
@@ -77,6 +79,7 @@ impl Lead {
             countdowns: BTreeMap::new(),
             guards: Guards::default(),
             aborting: BTreeMap::new(),
+            departures: handover::Departures::default(),
             watcher: Watcher::default(),
             unreadable: BTreeSet::new(),
             tasks: TaskTracker::new(),
@@ -154,9 +157,14 @@ impl Lead {
                 .get(job)
                 .is_some_and(|job| job.life.value.phase == Phase::Aborting)
         });
+        self.departures.look(view.jobs.values(), received);
         for job in view.jobs.values() {
             if job.life.value.phase == Phase::Aborting {
-                self.aborting.entry(job.name.clone()).or_insert(received);
+                let since = step::Since {
+                    at: received,
+                    wall_ms: crate::wall_ms(),
+                };
+                self.aborting.entry(job.name.clone()).or_insert(since);
             }
             self.store_complete_plan(job, &view);
             match self.further(job, &view, received).await {
@@ -227,15 +235,21 @@ impl Lead {
         } else {
             Cow::Borrowed(&view.members)
         };
+        let timing = self.shared.settings.timing;
+        let overdue = self.departures.overdue(&job.name, now, timing);
         let around = step::Surroundings {
             members: &members,
+            releasing: handover::Releasing {
+                present: &view.members,
+                overdue: &overdue,
+            },
             sharers: sharing(job, view),
             spent: self.shared.intake.spent(&job.name),
             planning: self.shared.intake.planning(&job.name),
             aborting_since: self.aborting.get(&job.name).copied(),
             now,
             wall_ms: crate::wall_ms(),
-            timing: self.shared.settings.timing,
+            timing,
         };
         let Some(step) = step::next(job, &around) else {
             return Ok(());

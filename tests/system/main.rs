@@ -14,6 +14,7 @@ mod command_line;
 mod fail_over;
 mod guarded_etcd;
 mod guards;
+mod handover;
 mod main_job;
 mod one_liner;
 mod planning;

@@ -225,6 +225,16 @@ impl Scene {
             .collect()
     }
 
+    /// A worker's name with its incarnation, by the name that it was started with: of the one that is a member now.
+    pub fn incarnation(&self, name: &str) -> String {
+        let members = self.records("member/");
+        let found = members.iter().find_map(|(key, _)| {
+            let full = key.rsplit('/').next()?;
+            (full.split('.').next() == Some(name)).then(|| full.to_owned())
+        });
+        found.unwrap()
+    }
+
     /// The address of the coordinator that leads.
     pub fn leader(&self) -> String {
         wait_for("a leader", PATIENCE, || {

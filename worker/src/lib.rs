@@ -26,5 +26,6 @@ mod vitals;
 mod worker;
 
 pub use health::Health;
+pub use heart::Unfinished;
 pub use reach::{ReachError, Unreached, reach};
 pub use worker::{Settings, StartError, Worker};

@@ -133,7 +133,7 @@ fn source_report(report: &records::SourceReport) -> v1::SourceReport {
     }
 }
 
-/// What there is to say about a job's state; of an abort, whom it waits for.
+/// What there is to say about a job's state; of an abort, whom it waits for, and until when at most.
 fn reason(job: &JobView) -> String {
     let life = &job.life.value;
     if let Some((worker, why)) = job.unread.first_key_value() {
@@ -157,7 +157,10 @@ fn reason(job: &JobView) -> String {
     } else {
         format!("{}; ", life.reason)
     };
-    format!("{given}waiting for {}", awaited.join(", "))
+    // To the second, rounded up.
+    let until = |ms: u64| format!(", until {} at most", time(ms.div_ceil(1000) * 1000));
+    let until = life.over_by_ms.map(until).unwrap_or_default();
+    format!("{given}waiting for {}{until}", awaited.join(", "))
 }
 
 fn progress(job: &JobView) -> v1::Progress {
