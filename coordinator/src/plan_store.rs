@@ -10,18 +10,16 @@ mod plans;
 mod uploads;
 
 pub use band_file::{BandFileError, read_segments};
+pub use batch::{BadBatch, BatchRow, SOURCE_BYTES_MAX, bytes_of, check, rows, rows_to_batch};
 pub use plans::WriteError;
-pub use batch::{
-    BadBatch, BatchRow, SOURCE_BYTES_MAX, bytes_of, check, rows, rows_to_batch,
-};
 pub use uploads::{StoredUpload, UploadReader, UploadWriter};
 
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::metrics::{self, Metrics};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
-use crate::metrics::{self, Metrics};
 
 /// Why the plan store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]

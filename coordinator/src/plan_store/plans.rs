@@ -150,7 +150,13 @@ mod tests {
 
     #[tokio::test]
     async fn entries_that_do_not_come_to_their_end_are_no_plan() {
-        let ranked = (0..10).map(|n| if n < 7 { Ok(entry(n, 1)) } else { Err("the disk") });
+        let ranked = (0..10).map(|n| {
+            if n < 7 {
+                Ok(entry(n, 1))
+            } else {
+                Err("the disk")
+            }
+        });
         let failed = stored(ranked).await;
         assert!(matches!(failed, Err(WriteError::Entries("the disk"))));
     }
@@ -161,7 +167,10 @@ mod tests {
         let ranked = (0..u64::MAX / most + 2).map(move |n| Ok::<_, ()>(entry(n, most)));
         let failed = stored(ranked).await;
         let is_told = |error: &WriteError<()>| {
-            matches!(error, WriteError::PlanStore(PlanStoreError::TooMuchPriority))
+            matches!(
+                error,
+                WriteError::PlanStore(PlanStoreError::TooMuchPriority)
+            )
         };
         assert!(failed.as_ref().is_err_and(is_told), "{failed:?}");
     }

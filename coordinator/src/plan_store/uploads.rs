@@ -100,9 +100,14 @@ impl UploadReader {
                     .then_some(None)
                     .ok_or_else(|| self.damaged(BandFileError::Truncated));
             }
-            let piece = self.unread.start..self.unread.end.min(self.unread.start + Self::PIECE_BYTES);
+            let piece =
+                self.unread.start..self.unread.end.min(self.unread.start + Self::PIECE_BYTES);
             let getting = self.store.objects.get_range(&self.path, piece.clone());
-            let bytes = self.store.timed("get", getting).await.map_err(failed(READING))?;
+            let bytes = self
+                .store
+                .timed("get", getting)
+                .await
+                .map_err(failed(READING))?;
             self.unread.start = piece.end;
             self.read.extend_from_slice(&bytes);
         }

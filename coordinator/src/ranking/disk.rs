@@ -158,11 +158,7 @@ impl std::fmt::Debug for Disk {
 }
 
 impl Disk {
-    pub(super) fn new(
-        folder: &Arc<Folder>,
-        memory: &Arc<Memory>,
-        stop: CancellationToken,
-    ) -> Self {
+    pub(super) fn new(folder: &Arc<Folder>, memory: &Arc<Memory>, stop: CancellationToken) -> Self {
         Self {
             folder: Arc::clone(folder),
             lease: Lease::of(memory),
@@ -280,7 +276,8 @@ impl Blocks for StoredRun {
         }
         let mut lengths = [0; HEAD_BYTES];
         self.runs.read_exact_at(&mut lengths, self.at)?;
-        let length = |four: [u8; 4]| usize::try_from(u32::from_le_bytes(four)).unwrap_or(usize::MAX);
+        let length =
+            |four: [u8; 4]| usize::try_from(u32::from_le_bytes(four)).unwrap_or(usize::MAX);
         let [a, b, c, d, e, f, g, h] = lengths;
         let (frame, content) = (length([a, b, c, d]), length([e, f, g, h]));
         let damaged = |what: &str| {
@@ -354,19 +351,25 @@ mod tests {
     }
 
     #[test]
-    fn any_byte_that_changes_is_an_error() {
+    fn what_is_read_again_is_what_was_written_or_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let mut disk = disk(folder.path());
         let length = written(&mut disk, &[b"some keys of people"]).end;
+        let mut told = 0;
         for at in 0..length {
             let run = written(&mut disk, &[b"some keys of people"]);
             let file = run.runs.file.as_ref().unwrap();
             let mut byte = [0];
             file.read_exact_at(&mut byte, run.at + at).unwrap();
             file.write_all_at(&[byte[0] ^ 0x10], run.at + at).unwrap();
-            let damaged = read(run);
-            assert!(matches!(damaged, Err(SpillError::Read { .. })), "byte {at}: {damaged:?}");
+            match read(run) {
+                Err(SpillError::Read { .. }) => told += 1,
+                // zstd has a bit that means nothing.
+                Ok(blocks) => assert_eq!(blocks, [b"some keys of people".to_vec()], "byte {at}"),
+                Err(error) => panic!("byte {at}: {error}"),
+            }
         }
+        assert!(told >= length - 1, "{told} of {length}");
     }
 
     #[test]
@@ -382,7 +385,12 @@ mod tests {
         disk.begin().unwrap();
         let error = disk.block(b"keys").unwrap_err();
         let text = error.to_string();
-        for told in ["is full", "5 MiB", "free some space", &*folder.path().to_string_lossy()] {
+        for told in [
+            "is full",
+            "5 MiB",
+            "free some space",
+            &*folder.path().to_string_lossy(),
+        ] {
             assert!(text.contains(told), "{text}");
         }
     }
@@ -399,7 +407,10 @@ mod tests {
         std::fs::write(&file, "").unwrap();
         let metrics = Arc::new(Metrics::new(&metrics::none()));
         let error = Folder::open(file.join("spill"), metrics).unwrap_err();
-        assert!(error.to_string().contains("/file/spill: make it writable"), "{error}");
+        assert!(
+            error.to_string().contains("/file/spill: make it writable"),
+            "{error}"
+        );
     }
 
     #[test]

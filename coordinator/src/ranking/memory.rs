@@ -86,8 +86,15 @@ mod tests {
     fn each_may_hold_as_much_as_is_free_beside_it() {
         let memory = Memory::new(1000);
         let mut leases = [(); 3].map(|()| Lease::of(&memory));
-        let mut most = |n: usize| (1..=1000).take_while(|bytes| leases[n].may_hold(*bytes)).last();
-        assert_eq!((most(0), most(1), most(2)), (Some(500), Some(250), Some(125)));
+        let mut most = |n: usize| {
+            (1..=1000)
+                .take_while(|bytes| leases[n].may_hold(*bytes))
+                .last()
+        };
+        assert_eq!(
+            (most(0), most(1), most(2)),
+            (Some(500), Some(250), Some(125))
+        );
         assert_eq!(memory.held(), 875);
         // What it has it may keep, whatever others took since.
         assert!(leases[0].may_hold(500));

@@ -97,9 +97,7 @@ impl Workers {
                 }
                 Some(Part::Verdict(verdict)) => {
                     let loaders = batch.loaders.len();
-                    return self
-                        .conclude_source(&sender, rows, verdict, loaders)
-                        .await;
+                    return self.conclude_source(&sender, rows, verdict, loaders).await;
                 }
                 _ => {
                     return Err(invalid(
