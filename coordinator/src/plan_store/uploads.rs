@@ -58,7 +58,7 @@ impl PlanStore {
     pub async fn read_upload(&self, object: &str) -> Result<UploadReader, PlanStoreError> {
         let path = Path::from(object);
         let looking = self.objects.head(&path);
-        let found = self.timed("head", looking).await.map_err(failed(READING))?;
+        let found = self.timed("get", looking).await.map_err(failed(READING))?;
         Ok(UploadReader {
             store: self.clone(),
             path,
