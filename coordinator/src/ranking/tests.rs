@@ -105,6 +105,12 @@ async fn what_is_given_up_leaves_neither_files_nor_memory_behind() {
         "{}",
         ranking.memory.held()
     );
+    let rows = rows.complete().await.unwrap();
+    assert_eq!(
+        ranking.memory.held(),
+        0,
+        "what is spilled as a whole waits on disk"
+    );
     drop(rows);
     let gone = async {
         // Files are closed beside.

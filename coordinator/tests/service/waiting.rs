@@ -191,7 +191,7 @@ async fn a_worker_that_does_not_read_is_waited_for_with_a_few_bands_in_memory() 
 #[test]
 fn a_source_is_read_no_faster_than_what_it_gives_can_be_spilled() {
     const BATCHES: usize = 60;
-    const ROWS_PER_BATCH: usize = 10_000;
+    const ROWS_PER_BATCH: usize = 500;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime
         .worker_threads(2)
@@ -200,7 +200,7 @@ fn a_source_is_read_no_faster_than_what_it_gives_can_be_spilled() {
     runtime.build().unwrap().block_on(async {
         let folder = tempfile::tempdir().unwrap();
         let ranking = RankingSettings {
-            memory_bytes: 4_000_000,
+            memory_bytes: 2_000_000,
             spill_dir: folder.path().to_owned(),
         };
         let little = Settings {
@@ -224,7 +224,10 @@ fn a_source_is_read_no_faster_than_what_it_gives_can_be_spilled() {
             let part = |part| v1::SendSourceRequest { part: Some(part) };
             parts.send(part(header)).await.unwrap();
             for n in 0..BATCHES {
-                let rows = batch(n * ROWS_PER_BATCH..(n + 1) * ROWS_PER_BATCH);
+                let mut rows = batch(n * ROWS_PER_BATCH..(n + 1) * ROWS_PER_BATCH);
+                // Few rows, and many bytes.
+                let long = |argument: &mut String| argument.push_str(&"x".repeat(1000));
+                rows.arguments.iter_mut().for_each(long);
                 parts.send(part(Part::Entries(rows))).await.unwrap();
                 counted.fetch_add(1, Ordering::Relaxed);
             }
@@ -239,6 +242,6 @@ fn a_source_is_read_no_faster_than_what_it_gives_can_be_spilled() {
         sending.await.unwrap();
         reading.await.unwrap().unwrap();
         let running = leader.until_it_is(&job, JobState::Running).await;
-        assert_eq!(running.progress.unwrap().planned, 600_000);
+        assert_eq!(running.progress.unwrap().planned, 30_000);
     });
 }
