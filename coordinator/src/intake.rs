@@ -52,7 +52,7 @@ pub enum Outcome {
     /// The rows of a key source, and what there is to say of its reading.
     Read {
         /// All of them.
-        rows: Collected,
+        rows: Box<Collected>,
         /// Counts and examples.
         report: SourceReport,
     },
@@ -206,7 +206,7 @@ impl Intake {
             let attempt = awaited(&mut attempts, job, task, number)?;
             match (task, outcome) {
                 (PlanningTask::Source(n), Outcome::Read { rows, report }) => {
-                    attempt.sources.insert(n, rows);
+                    attempt.sources.insert(n, *rows);
                     attempt.reports.insert(n, report);
                 }
                 (PlanningTask::Prepare, Outcome::Prepared) => {}

@@ -97,5 +97,6 @@ async fn report(
         anyhow::Ok(())
     };
     let (sent, heard) = tokio::join!(sending, hearing);
-    sent.and(heard)
+    // Where the call broke, what was heard says why.
+    heard.and(sent)
 }

@@ -174,7 +174,10 @@ impl Workers {
             (PlanningTask::Source(_), Some(rows)) => {
                 let report = report(rows.rows(), &verdict);
                 match rows.complete().await {
-                    Ok(rows) => Outcome::Read { rows, report },
+                    Ok(rows) => Outcome::Read {
+                        rows: Box::new(rows),
+                        report,
+                    },
                     Err(error) => return Err(self.fail_for(sender, &error).await),
                 }
             }
