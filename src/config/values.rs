@@ -90,7 +90,7 @@ pub(super) fn parse_size(text: &str) -> Option<u64> {
 
 /// A size as it may be written.
 pub(super) fn show_size(bytes: u64) -> String {
-    let whole = SIZES.iter().find(|(_, unit)| bytes % unit == 0);
+    let whole = SIZES.iter().find(|(_, unit)| bytes.is_multiple_of(*unit));
     match whole {
         Some((name, unit)) if bytes > 0 => format!("{}{name}", bytes / unit),
         _ => format!("{}KiB", bytes.div_ceil(1 << 10)),
