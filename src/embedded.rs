@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use stoke_coordinator::plan_store::PlanStore;
+use stoke_coordinator::ranking::RankingSettings;
 use stoke_coordinator::{Coordinator, Settings};
 use stoke_core::ledger::{Share, Timing};
 use stoke_core::names::Resource;
@@ -56,6 +57,7 @@ impl Embedded {
             guards: BTreeMap::new(),
             timing: Timing::default(),
             leader_ttl: TTL,
+            ranking: RankingSettings::default(),
             // One process, one job: its report says all.
             meter: stoke_coordinator::metrics::none(),
         };

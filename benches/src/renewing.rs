@@ -5,6 +5,8 @@ mod fleet;
 mod leader;
 mod load;
 
+pub(crate) use self::load::connect;
+
 use std::time::Duration;
 
 use anyhow::{Context, Result};

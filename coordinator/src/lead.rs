@@ -14,7 +14,7 @@ mod scene;
 mod step;
 mod vigil;
 
-pub(crate) use step::{Planning, merges, tasks};
+pub(crate) use step::{Planning, tasks};
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -279,7 +279,10 @@ impl Lead {
         let stop = self.stop.clone();
         let storing = async move {
             let intake = &shared.intake;
-            let storing = intake.store(&job, complete, &shared.plans, epoch, workers);
+            let storing = {
+                let stores = (&shared.plans, &shared.ranking);
+                intake.store(&job, complete, stores, epoch, workers)
+            };
             // What a leader that is none any more has stored counts nowhere.
             let _: Option<()> = stop.run_until_cancelled(storing).await;
         };

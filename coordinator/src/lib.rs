@@ -18,6 +18,7 @@ mod lead;
 pub mod metrics;
 pub mod plan_store;
 pub mod prometheus;
+pub mod ranking;
 mod server;
 mod service;
 mod settings;
@@ -44,6 +45,7 @@ use crate::guarded::{Guarded, Use};
 use crate::intake::Intake;
 use crate::metrics::{Board, Metrics};
 use crate::plan_store::PlanStore;
+use crate::ranking::Ranking;
 use crate::sightings::Sightings;
 
 /// Whether this coordinator leads, and what then fences its writes.
@@ -57,6 +59,7 @@ pub(crate) struct Shared {
     pub(crate) plans: PlanStore,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) intake: Intake,
+    pub(crate) ranking: Ranking,
     pub(crate) limits: service::Limits,
     pub(crate) leading: watch::Sender<Leading>,
     pub(crate) sightings: Mutex<Sightings>,

@@ -35,6 +35,7 @@ pub(crate) struct Metrics {
     plan_entries: Counter<u64>,
     plan_store_written: Counter<u64>,
     plan_store: Histogram<f64>,
+    spilled: Counter<u64>,
     rpc: Histogram<f64>,
     uploaded: Counter<u64>,
     store: Histogram<f64>,
@@ -83,6 +84,7 @@ impl Metrics {
             plan_entries: counter(meter, "stoke.coordinator.plan.entries"),
             plan_store_written: counter(meter, "stoke.coordinator.plan_store.written"),
             plan_store: seconds(meter, "stoke.coordinator.plan_store.duration"),
+            spilled: counter(meter, "stoke.coordinator.ranking.spilled"),
             rpc: seconds(meter, "stoke.coordinator.rpc.duration"),
             uploaded: counter(meter, "stoke.coordinator.uploaded"),
             store: seconds(meter, "stoke.coordinator.store.duration"),
@@ -117,6 +119,11 @@ impl Metrics {
 
     pub(crate) fn plan_store_written(&self, bytes: usize) {
         self.plan_store_written.add(bytes as u64, &[]);
+    }
+
+    /// So many bytes of plans in the making were spilled.
+    pub(crate) fn spilled(&self, bytes: usize) {
+        self.spilled.add(bytes as u64, &[]);
     }
 
     /// A call of a method of the API has ended.

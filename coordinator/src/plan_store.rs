@@ -6,23 +6,20 @@
 mod band_file;
 mod batch;
 mod failures;
+mod plans;
 mod uploads;
 
 pub use band_file::{BandFileError, read_segments};
-pub use batch::{BadBatch, SOURCE_BYTES_MAX, bytes_of, entries, rows_to_batch};
-pub use uploads::{StoredUpload, UploadWriter};
+pub use batch::{BadBatch, BatchRow, SOURCE_BYTES_MAX, bytes_of, check, rows, rows_to_batch};
+pub use plans::WriteError;
+pub use uploads::{StoredUpload, UploadReader, UploadWriter};
 
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::metrics::{self, Metrics};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
-use stoke_core::names::JobName;
-use stoke_core::plan::{self, Entry, PlanSummary};
-use stoke_core::slot::Partitioning;
-use stoke_core::units::Epoch;
-
-use crate::metrics::{self, Metrics};
 
 /// Why the plan store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -122,52 +119,6 @@ impl PlanStore {
             .map_err(failed("reading its id"))?;
         let bytes = stored.bytes().await.map_err(failed("reading its id"))?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
-    }
-
-    /// Stores a ranked list as a plan, under a name with the epoch and the attempt: it counts only once a fenced write
-    /// names it.
-    ///
-    /// # Errors
-    /// Where the store fails, or the priorities add up to too much.
-    pub async fn write_plan(
-        &self,
-        job: &JobName,
-        epoch: Epoch,
-        attempt: u64,
-        ranked: Vec<Entry>,
-        partitioning: Partitioning,
-    ) -> Result<PlanSummary, PlanStoreError> {
-        let name = format!("plans/{job}/{epoch}-{attempt}");
-        let priority_milli = ranked
-            .iter()
-            .try_fold(0u64, |sum, entry| {
-                sum.checked_add(entry.priority.as_milli())
-            })
-            .ok_or(PlanStoreError::TooMuchPriority)?;
-        let entries = ranked.len() as u64;
-        let mut entries_by_loader = Vec::new();
-        for entry in &ranked {
-            let loader = usize::try_from(entry.loader).unwrap_or(usize::MAX);
-            if entries_by_loader.len() <= loader {
-                entries_by_loader.resize(loader + 1, 0);
-            }
-            entries_by_loader[loader] += 1;
-        }
-        let mut bands = 0;
-        for band in plan::bands(ranked, partitioning) {
-            let path = Path::from(band_file::name(&name, band.id));
-            self.put(path, band_file::write(&band), "storing a band")
-                .await?;
-            bands += 1;
-        }
-        Ok(PlanSummary {
-            name,
-            entries,
-            priority_milli,
-            bands,
-            partitioning,
-            entries_by_loader,
-        })
     }
 
     async fn put(

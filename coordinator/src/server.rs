@@ -30,6 +30,7 @@ use crate::intake::Intake;
 use crate::lead::{Ended, Lead};
 use crate::metrics::{self, Metrics};
 use crate::plan_store::{PlanStore, PlanStoreError};
+use crate::ranking::{Ranking, SpillError};
 use crate::service::{Budgets, Fleet, Jobs, Limits, Workers};
 use crate::sightings::{Sightings, keep_looking};
 use crate::view::ViewError;
@@ -70,6 +71,9 @@ pub enum StartError {
         /// The cluster's.
         cluster: String,
     },
+    /// Plans cannot be ranked.
+    #[error(transparent)]
+    Spill(#[from] SpillError),
     /// gRPC.
     #[error("cannot serve gRPC")]
     Serve(#[from] tonic::transport::Error),
@@ -111,6 +115,7 @@ impl Coordinator {
         let store = observed(store, &metrics, &health);
         let plans = plans.measured(Arc::clone(&metrics));
         check_plan_store(&*store, &plans).await?;
+        let ranking = Ranking::start(&settings.ranking, Arc::clone(&metrics))?;
         let cancel = CancellationToken::new();
         let (leading, _) = watch::channel(Leading::default());
         let calls = Calls::new(FILE_DESCRIPTOR_SET, Arc::clone(&metrics), span.clone());
@@ -129,6 +134,7 @@ impl Coordinator {
             plans,
             clock,
             intake: Intake::default(),
+            ranking,
             limits: Limits::default(),
             leading,
             sightings: std::sync::Mutex::new(sightings),

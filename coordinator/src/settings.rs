@@ -9,6 +9,7 @@ use stoke_core::ledger::{Share, Timing};
 use stoke_core::names::{GuardName, Resource};
 
 use crate::prometheus::Query;
+use crate::ranking::RankingSettings;
 
 /// A coordinator's settings, checked.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub struct Settings {
     pub timing: Timing,
     /// How long a leader that vanished keeps its place.
     pub leader_ttl: Duration,
+    /// What ranking plans may use.
+    pub ranking: RankingSettings,
     /// What its metrics are made with: [`metrics::none`](crate::metrics::none) where nobody asks for them.
     pub meter: Meter,
 }

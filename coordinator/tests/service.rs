@@ -26,6 +26,8 @@ mod refusing;
 mod several;
 #[path = "service/sources.rs"]
 mod sources;
+#[path = "service/spilling.rs"]
+mod spilling;
 #[path = "service/streaming.rs"]
 mod streaming;
 #[path = "service/troubles.rs"]
@@ -34,3 +36,5 @@ mod troubles;
 mod uploading;
 #[path = "service/versions.rs"]
 mod versions;
+#[path = "service/waiting.rs"]
+mod waiting;

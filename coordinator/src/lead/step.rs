@@ -10,7 +10,7 @@ pub(crate) use planning::tasks;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use stoke_core::job::{IllegalMove, Life, Merge, Phase, Work};
+use stoke_core::job::{IllegalMove, Life, Phase, Work};
 use stoke_core::ledger::Timing;
 use stoke_core::names::WorkerName;
 use stoke_core::plan::PlanSummary;
@@ -298,13 +298,6 @@ fn put<T: serde::Serialize>(key: String, value: &T) -> Op {
         value: record::encode(value),
         lease: None,
     }
-}
-
-/// How each source's duplicates merge, in the order of sources.
-#[must_use]
-pub(crate) fn merges(job: &JobView) -> Vec<Merge> {
-    let Work::Batch(batch) = &job.record.value.spec.work;
-    batch.sources.iter().map(|source| source.merge).collect()
 }
 
 #[cfg(test)]

@@ -170,6 +170,13 @@ pub const METRICS: &[Metric] = &[
         attributes: &["operation", "result"],
     },
     Metric {
+        name: "stoke.coordinator.ranking.spilled",
+        kind: Counter,
+        unit: "By",
+        meaning: "Bytes of plans in the making written to spill-dir, for which ranking-memory has no room",
+        attributes: &[],
+    },
+    Metric {
         name: "stoke.coordinator.rpc.duration",
         kind: Histogram,
         unit: "s",

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stoke_coordinator::plan_store::PlanStore;
+use stoke_coordinator::ranking::RankingSettings;
 use stoke_coordinator::{Coordinator, Settings, StartError};
 use stoke_core::ledger::{Share, Timing};
 use stoke_core::names::{JobName, WorkerName};
@@ -94,6 +95,7 @@ pub(crate) fn settings(name: &str) -> Settings {
         guards: BTreeMap::new(),
         timing: Timing::default(),
         leader_ttl: Duration::from_secs(10),
+        ranking: RankingSettings::default(),
         meter: stoke_coordinator::metrics::none(),
     }
 }

@@ -39,6 +39,33 @@ fn who_listens_everywhere_says_where_others_call() {
 }
 
 #[test]
+fn ranking_has_a_quarter_of_a_gibibyte_and_the_systems_folder_or_what_is_said() {
+    let ranking = parse(FINE).unwrap().settings.ranking;
+    assert_eq!(ranking.memory_bytes, 256 << 20);
+    assert_eq!(ranking.spill_dir, std::env::temp_dir());
+    let said = |memory| {
+        FINE.replace(
+            "[etcd]",
+            &format!("ranking-memory = {memory}\nspill-dir = \"/spill\"\n[etcd]"),
+        )
+    };
+    let ranking = parse(&said("\"2GiB\"")).unwrap().settings.ranking;
+    assert_eq!(ranking.memory_bytes, 2 << 30);
+    assert_eq!(ranking.spill_dir, Path::new("/spill"));
+    for (memory, told) in [
+        ("\"15MiB\"", "out of range; choose from 16MiB to 1TiB"),
+        (
+            "256",
+            "is no size; write a whole number with its unit, as \"256MiB\" or \"2GiB\"",
+        ),
+        ("\"256 MB\"", "is no size"),
+    ] {
+        let faults = faults(&said(memory));
+        assert!(faults.contains(told), "{faults}");
+    }
+}
+
+#[test]
 fn a_rate_has_a_unit_or_is_a_seconds() {
     for (qps, milli) in [
         ("20", 20_000),
