@@ -511,7 +511,7 @@ fn what_nobody_needs_is_kept_for_as_long_as_is_said() {
         faults(&format!("{FINE}{wrong}")),
         "line 12, column 8: retention.jobs: \"never\" is no duration; write a number with its unit, as \"500ms\", \"5s\", \"5m\" or \"1h30m\"\n\
          line 13, column 11: retention.orphans: it is out of range; choose from 1s to 365days\n\
-         line 14, column 1: retention.plans: there is no such setting; There are jobs, orphans\n"
+         line 14, column 1: retention.plans: there is no such setting; There are jobs, orphans"
     );
     let beyond = faults(&format!("{FINE}[retention]\njobs = \"3651d\"\n"));
     assert!(beyond.contains("choose from 1s to 3650days"), "{beyond}");
