@@ -13,8 +13,8 @@ use crate::{Revision, Store, StoreError};
 /// What no store keeps that forgets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// So many revisions, however young they are: 200 workers that renew two budgets each make 1.5 million an hour, and of
-    /// a few million an etcd is full.
+    /// So many revisions, however young they are: 200 workers that renew two budgets each make 1.5 million an hour. An
+    /// ack's takes 230 bytes (measured on etcd 3.4): of nine million, etcd's default quota of 2 GiB is full.
     pub many: u64,
     /// A revision so old, once so many have followed: etcd is told hours, at most a day.
     pub long: Duration,
