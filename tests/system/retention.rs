@@ -34,8 +34,8 @@ fn files(folder: &Path, job: &str) -> BTreeSet<String> {
 /// Runs `stoke jobs prune`; what it printed on standard output, each line parsed, and on standard error.
 fn prune(coordinator: &str, args: &[&str]) -> (Vec<Value>, String) {
     let launch = Program::new(env!("CARGO_BIN_EXE_stoke")).unwrap();
-    let launch = launch.args(&["jobs", "prune", "--coordinator", coordinator]);
-    let launch = launch.args(&["--older-than", "0s", "--output", "json"]);
+    let launch = launch.args(["jobs", "prune", "--coordinator", coordinator]);
+    let launch = launch.args(["--older-than", "0s", "--output", "json"]);
     let program = launch.args(args).start().unwrap();
     let status = program.wait(PATIENCE).unwrap();
     let (out, errors) = (program.stdout().unwrap(), program.log().unwrap());

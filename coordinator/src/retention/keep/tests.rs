@@ -345,7 +345,7 @@ impl InWorld {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(500))]
+    #![proptest_config(ProptestConfig::with_cases(250))]
 
     #[test]
     fn nothing_that_a_record_names_or_will_name_is_removed_whatever_happens_between_looking_and_removing(
