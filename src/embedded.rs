@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use stoke_coordinator::plan_store::PlanStore;
 use stoke_coordinator::ranking::RankingSettings;
-use stoke_coordinator::{Coordinator, Settings};
+use stoke_coordinator::{Coordinator, Retention, Settings};
 use stoke_core::ledger::{Share, Timing};
 use stoke_core::names::Resource;
 use stoke_store::Store;
@@ -56,6 +56,7 @@ impl Embedded {
             // Nobody else uses what a single process is pointed at for an afternoon.
             guards: BTreeMap::new(),
             timing: Timing::default(),
+            retention: Retention::default(),
             leader_ttl: TTL,
             ranking: RankingSettings::default(),
             // One process, one job: its report says all.

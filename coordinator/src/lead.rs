@@ -35,6 +35,7 @@ use tracing::Instrument;
 
 use self::guards::Guards;
 use crate::metrics::{Board, Watcher};
+use crate::retention::Turns;
 use crate::view::{JobView, View, ViewError, source_origin};
 use crate::{Leading, Shared};
 
@@ -99,6 +100,7 @@ impl Lead {
             stop_watching.clone(),
         );
         self.ask_prometheus();
+        self.tidy_up();
         let ended = loop {
             tokio::select! {
                 () = cancel.cancelled() => break Ok(Ended::Stopped),
@@ -287,6 +289,16 @@ impl Lead {
             let _: Option<()> = stop.run_until_cancelled(storing).await;
         };
         self.tasks.spawn(storing.in_current_span());
+    }
+
+    /// Begins to remove what is kept no longer, beside everything else.
+    fn tidy_up(&self) {
+        let turns = Turns::new(Arc::clone(&self.shared), self.leadership.compare());
+        let stop = self.stop.clone();
+        let tidying = async move {
+            let _: Option<()> = stop.run_until_cancelled(turns.run()).await;
+        };
+        self.tasks.spawn(tidying.in_current_span());
     }
 
     /// Commits a transaction under this leader's epoch. Refused: something changed meanwhile; the next look decides

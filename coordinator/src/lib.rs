@@ -13,12 +13,14 @@
 mod calls;
 mod guarded;
 mod health;
+mod history;
 pub mod intake;
 mod lead;
 pub mod metrics;
 pub mod plan_store;
 pub mod prometheus;
 pub mod ranking;
+mod retention;
 mod server;
 mod service;
 mod settings;
@@ -27,6 +29,7 @@ pub mod trace;
 pub mod view;
 
 pub use health::Health;
+pub use retention::Retention;
 pub use server::{Coordinator, StartError};
 pub use settings::{Guarding, Settings};
 
@@ -73,6 +76,8 @@ pub(crate) struct Shared {
     pub(crate) troubles: Mutex<BTreeMap<WorkerName, BTreeMap<JobName, String>>>,
     /// Told whenever what they say keeps them has changed.
     pub(crate) troubles_told: watch::Sender<()>,
+    /// Whether the store's history grows without end.
+    pub(crate) grows: Arc<history::Grows>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) calls: Arc<Calls>,
     /// What the last look showed, while this coordinator leads.

@@ -7,13 +7,16 @@ mod band_file;
 mod batch;
 mod failures;
 mod plans;
+mod sweep;
 mod uploads;
 
 pub use band_file::{BandFileError, read_segments};
 pub use batch::{BadBatch, BatchRow, SOURCE_BYTES_MAX, bytes_of, check, rows, rows_to_batch};
 pub use plans::WriteError;
+pub(crate) use sweep::{Removed, Stored};
 pub use uploads::{StoredUpload, UploadReader, UploadWriter};
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -55,6 +58,8 @@ pub(crate) fn failed(doing: &'static str) -> impl FnOnce(object_store::Error) ->
 #[derive(Clone, Debug)]
 pub struct PlanStore {
     objects: Arc<dyn ObjectStore>,
+    /// Where it is a directory: files that were never completed lie there, and are no objects.
+    directory: Option<PathBuf>,
     metrics: Arc<Metrics>,
 }
 
@@ -63,7 +68,11 @@ impl PlanStore {
     #[must_use]
     pub fn new(objects: Arc<dyn ObjectStore>) -> Self {
         let metrics = Arc::new(Metrics::new(&metrics::none()));
-        Self { objects, metrics }
+        Self {
+            objects,
+            directory: None,
+            metrics,
+        }
     }
 
     /// The same, measured.
@@ -91,8 +100,11 @@ impl PlanStore {
             },
         })?;
         let objects = object_store::local::LocalFileSystem::new_with_prefix(path)
-            .map_err(failed("opening its directory"))?;
-        Ok(Self::new(Arc::new(objects)))
+            .map_err(failed("opening its directory"))?
+            .with_automatic_cleanup(true);
+        let mut store = Self::new(Arc::new(objects));
+        store.directory = Some(path.to_owned());
+        Ok(store)
     }
 
     /// The store's own id, made when there is none: two coordinators with the same id share one plan store.

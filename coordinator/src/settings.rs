@@ -8,6 +8,7 @@ use stoke_core::guard::Policy;
 use stoke_core::ledger::{Share, Timing};
 use stoke_core::names::{GuardName, Resource};
 
+use crate::Retention;
 use crate::prometheus::Query;
 use crate::ranking::RankingSettings;
 
@@ -24,6 +25,8 @@ pub struct Settings {
     pub guards: BTreeMap<Resource, Guarding>,
     /// The protocol's times: the workers' must be the same.
     pub timing: Timing,
+    /// How long what nobody needs any more is kept.
+    pub retention: Retention,
     /// How long a leader that vanished keeps its place.
     pub leader_ttl: Duration,
     /// What ranking plans may use.

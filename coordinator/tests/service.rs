@@ -22,6 +22,8 @@ mod life;
 mod past;
 #[path = "service/refusing.rs"]
 mod refusing;
+#[path = "service/retention.rs"]
+mod retention;
 #[path = "service/several.rs"]
 mod several;
 #[path = "service/sources.rs"]

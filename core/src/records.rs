@@ -70,6 +70,8 @@ pub mod keys {
     pub const CHECKPOINTS: &str = "ckpt/";
     /// All jobs that are over: thousands, so they are read in pages, and never by those who decide.
     pub const PAST: &str = "past/";
+    /// All requests that were accepted: one for each job that was created with an id, so they are read in pages.
+    pub const REQUESTS: &str = "request/";
 
     /// A coordinator's.
     #[must_use]
@@ -124,7 +126,7 @@ pub mod keys {
     #[must_use]
     pub fn request(id: &str) -> String {
         use std::fmt::Write;
-        id.bytes().fold(String::from("request/"), |mut key, byte| {
+        id.bytes().fold(String::from(REQUESTS), |mut key, byte| {
             let _ = write!(key, "{byte:02x}");
             key
         })
@@ -148,6 +150,13 @@ pub mod keys {
     #[must_use]
     pub fn past(job: &JobName) -> String {
         format!("{PAST}{}", turned(job.as_str()))
+    }
+
+    /// The key below [`PAST`] behind which all jobs are that were created at this time (milliseconds since 1970) or before:
+    /// the names of jobs begin with it.
+    #[must_use]
+    pub fn past_created_by(created_ms: u64) -> String {
+        format!("{PAST}{}", turned(&format!("{created_ms:013}-")))
     }
 
     /// The job that a key below [`PAST`] names.
@@ -225,6 +234,10 @@ pub struct Peer {
 pub struct PlanStoreId {
     /// Random, made with the plan store.
     pub id: String,
+    /// Random, made with this record: a plan store that another cluster's records name, too, is told by it. Empty where an
+    /// older version made the record.
+    #[serde(default)]
+    pub cluster: String,
 }
 
 /// A worker, and what it can serve: names, never secrets.
@@ -516,6 +529,9 @@ mod tests {
         keys.reverse();
         assert!(keys.is_sorted(), "{keys:?}");
         assert_eq!(keys::past_job("job/j"), None);
+        let from = keys::past_created_by(1_795_423_882_385);
+        let behind = keys.iter().filter(|key| **key > from).count();
+        assert_eq!(behind, 5, "all but the newest: {keys:?}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A coordinator's configuration.
 
 mod guards;
+mod retention;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -87,6 +88,7 @@ impl CoordinatorConfig {
             etcd.fitting(times, &shared::Ttl { key, said, time })
         });
         let telemetry = shared::telemetry(file);
+        let retention = retention::retention(file);
         let (budgets, guards) = budgets(file).unzip();
         let listen = listen?;
         Some(Self {
@@ -102,6 +104,7 @@ impl CoordinatorConfig {
                 budgets: budgets?,
                 guards: guards?,
                 timing: times?.timing,
+                retention: retention?,
                 leader_ttl: leader_ttl?,
                 ranking: ranking?,
             },

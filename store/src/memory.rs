@@ -93,6 +93,10 @@ impl Store for MemoryStore {
         self.shared.change(|state| state.txn(txn))
     }
 
+    async fn remembers(&self, revision: Revision) -> Result<bool, StoreError> {
+        Ok(self.shared.now().remembers(revision))
+    }
+
     async fn watch(&self, keys: Keys, since: Revision) -> Result<Box<dyn Watch>, StoreError> {
         Ok(Box::new(MemoryWatch::new(self.shared.clone(), keys, since)))
     }

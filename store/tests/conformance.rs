@@ -38,6 +38,8 @@ mod etcd_faults;
 mod etcd_trouble;
 #[path = "conformance/flaky.rs"]
 mod flaky;
+#[path = "conformance/history.rs"]
+mod history;
 #[path = "conformance/leases.rs"]
 mod leases;
 #[path = "conformance/presence.rs"]

@@ -21,6 +21,7 @@ mod planning;
 mod prometheus_answers;
 mod python;
 mod restored_etcd;
+mod retention;
 mod scene;
 mod several_jobs;
 mod shop;

@@ -25,7 +25,7 @@ pub struct Scene {
     pub etcd: Etcd,
     pub postgres: Postgres,
     pub cache: RedisCluster,
-    plans: ServerDir,
+    pub plans: ServerDir,
     pub coordinators: Vec<(String, Program)>,
     pub workers: Vec<Program>,
     qps: u32,

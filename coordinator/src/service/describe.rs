@@ -299,7 +299,7 @@ fn loader(loader: &stoke_core::job::Loader) -> v1::Loader {
     }
 }
 
-fn time(unix_ms: u64) -> prost_types::Timestamp {
+pub(super) fn time(unix_ms: u64) -> prost_types::Timestamp {
     prost_types::Timestamp {
         seconds: i64::try_from(unix_ms / 1000).unwrap_or(i64::MAX),
         nanos: i32::try_from(unix_ms % 1000 * 1_000_000).unwrap_or(0),

@@ -63,6 +63,11 @@ impl<'r> Item<'r> {
         self.value.as_str().or_else(|| self.not("a text in quotes"))
     }
 
+    /// Whether it is this text.
+    pub fn says(&self, text: &str) -> bool {
+        self.value.as_str() == Some(text)
+    }
+
     /// A text of 1 to so many characters.
     pub fn short(&self, chars_max: usize) -> Option<String> {
         let text = self.filled()?;

@@ -261,6 +261,11 @@ impl State {
         self.history.retain(|(at, _)| *at >= compacted);
     }
 
+    /// Whether nothing that came after `revision` is forgotten.
+    pub(super) fn remembers(&self, revision: Revision) -> bool {
+        revision.0 >= self.compacted
+    }
+
     pub(super) fn break_watches(&mut self) {
         self.breaks += 1;
     }
