@@ -51,7 +51,7 @@ async fn an_interrupted_watch_ends_without_a_word_and_can_be_resumed(subject: Su
     assert_eq!(brief(&changes(&mut *watch).await[0]), ("k/a", true, next));
 }
 
-on_both_stores!(alone:
+on_all_stores!(alone:
     a_watch_from_before_a_compaction_is_told_and_ends,
     a_watch_from_a_compaction_on_misses_nothing,
     a_watch_that_is_up_to_date_does_not_mind_a_compaction,
