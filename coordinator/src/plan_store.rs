@@ -95,7 +95,8 @@ impl PlanStore {
         })?;
         let objects = object_store::local::LocalFileSystem::new_with_prefix(path)
             .map_err(failed("opening its directory"))?;
-        Ok(Self::new(Arc::new(objects)))
+        // What the coordination store names must be there after a power failure, too.
+        Ok(Self::new(Arc::new(objects.with_fsync(true))))
     }
 
     /// The store's own id, made when there is none: two coordinators with the same id share one plan store.

@@ -20,6 +20,7 @@ mod planning;
 mod prometheus_answers;
 mod python;
 mod restored_etcd;
+mod resumed;
 mod scene;
 mod several_jobs;
 mod shop;
