@@ -11,6 +11,7 @@
 )]
 
 mod calls;
+pub mod doors;
 mod guarded;
 mod health;
 mod history;

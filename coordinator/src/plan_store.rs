@@ -101,7 +101,9 @@ impl PlanStore {
         })?;
         let objects = object_store::local::LocalFileSystem::new_with_prefix(path)
             .map_err(failed("opening its directory"))?
-            .with_automatic_cleanup(true);
+            .with_automatic_cleanup(true)
+            // What the coordination store names must be there after a power failure, too.
+            .with_fsync(true);
         let mut store = Self::new(Arc::new(objects));
         store.directory = Some(path.to_owned());
         Ok(store)

@@ -21,6 +21,7 @@ mod planning;
 mod prometheus_answers;
 mod python;
 mod restored_etcd;
+mod resumed;
 mod retention;
 mod scene;
 mod several_jobs;

@@ -14,6 +14,7 @@ mod run;
 mod sample;
 mod source_read;
 
+pub(crate) use entries::{Task, merged};
 pub(crate) use planning::{AssignedTask, TaskRun};
 use run::Ended;
 

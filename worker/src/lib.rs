@@ -9,6 +9,7 @@
 mod attach;
 pub mod cache;
 pub mod catalog;
+pub mod doors;
 pub mod gate;
 mod health;
 mod heart;

@@ -152,22 +152,25 @@ pub async fn read_segments(
     let (index, begin) = index(&head).map_err(format)?;
     // A thousand streams would each keep it while they read on.
     drop(head);
-    let wanted: Vec<Range<u64>> = index
-        .places
-        .iter()
-        .filter(|place| {
-            let id = u16::try_from(place.partition).ok().map(PartitionId);
-            id.and_then(|id| starts.get(&id))
-                .is_some_and(|first| *first <= band)
-        })
-        .map(|place| begin + place.offset..begin + place.offset + place.length)
-        .collect();
+    let wanted = index.places.iter().filter(|place| {
+        let id = u16::try_from(place.partition).ok().map(PartitionId);
+        id.and_then(|id| starts.get(&id))
+            .is_some_and(|first| *first <= band)
+    });
+    let wanted: Option<Vec<Range<u64>>> = wanted.map(|place| range(begin, place)).collect();
+    let wanted = wanted.ok_or_else(|| format(BandFileError::Truncated))?;
     let getting = store.objects.get_ranges(&path, &wanted);
     let parts = store.timed("get", getting).await.map_err(failed(doing))?;
     parts
         .into_iter()
         .map(|part| Segment::decode(part).map_err(|source| format(source.into())))
         .collect()
+}
+
+/// Where a segment lies in the file; `None` where no file is so long.
+fn range(begin: u64, place: &SegmentPlace) -> Option<Range<u64>> {
+    let from = begin.checked_add(place.offset)?;
+    Some(from..from.checked_add(place.length)?)
 }
 
 #[cfg(test)]
@@ -241,10 +244,29 @@ mod tests {
             ..BandIndex::default()
         }
         .encode_to_vec();
-        let mut file = u32::try_from(newer.len()).unwrap().to_le_bytes().to_vec();
-        file.extend(newer);
+        let file = |index: Vec<u8>| {
+            let mut file = u32::try_from(index.len()).unwrap().to_le_bytes().to_vec();
+            file.extend(index);
+            file
+        };
+        let beyond = |offset, length| {
+            let place = SegmentPlace {
+                partition: 3,
+                offset,
+                length,
+                entries: 1,
+            };
+            let index = BandIndex {
+                places: vec![place],
+                ..BandIndex::default()
+            };
+            file(index.encode_to_vec())
+        };
         for (bytes, expected) in [
-            (file, "upgrade"),
+            (file(newer), "upgrade"),
+            // Their sums are more than a number holds.
+            (beyond(u64::MAX - 1, 1), "too early"),
+            (beyond(5, u64::MAX - 9), "too early"),
             (vec![1, 2], "too early"),
             (vec![200, 0, 0, 0, 1], "too early"),
         ] {
@@ -252,7 +274,8 @@ mod tests {
                 .put(Path::from("p/band-000000"), bytes, "testing")
                 .await
                 .unwrap();
-            let error = read_segments(&store, "p", BandId(0), &BTreeMap::new())
+            let starts = BTreeMap::from([(PartitionId(3), BandId(0))]);
+            let error = read_segments(&store, "p", BandId(0), &starts)
                 .await
                 .unwrap_err();
             let PlanStoreError::Format { object, source } = error else {

@@ -70,7 +70,7 @@ async fn what_came_before_a_compaction_is_remembered_no_more(subject: Subject) {
     }
 }
 
-on_both_stores!(alone:
+on_all_stores!(alone:
     what_came_before_a_compaction_is_remembered_no_more,
     a_watch_from_before_a_compaction_is_told_and_ends,
     a_watch_from_a_compaction_on_misses_nothing,
