@@ -3,6 +3,10 @@
 //! `make fuzz` calls them with bytes that it thinks out (`tests/fuzz`), `tests/corpora.rs` with those that are kept in
 //! `tests/fuzz/corpus`, and what once broke one stays there. None of them does more than parse: no file is opened, no
 //! variable read.
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")
+)]
 
 mod cluster_slots;
 mod jobs;

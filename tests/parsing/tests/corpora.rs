@@ -1,4 +1,5 @@
 //! The corpora of the fuzzer, and what once broke a parser, hold what must hold.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 use std::collections::BTreeSet;
 use std::fs;
