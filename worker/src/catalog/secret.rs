@@ -60,7 +60,9 @@ impl SecretUrl {
         let rest = self.expose_rest();
         let slashes = if rest.starts_with("//") { "//" } else { "" };
         let rest = rest.strip_prefix("//").unwrap_or(rest);
-        // As in `redacted`. Where only a parameter has an '@', what is before it may be a secret, too.
+        if self.is_ambiguous() {
+            return format!("{}:{slashes}***", self.scheme());
+        }
         let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
         let (host, parameters) = place.split_once('?').unwrap_or((place, ""));
         let is_secret = |name: &str| {
@@ -78,12 +80,24 @@ impl SecretUrl {
         format!("{}:{slashes}{host}{mark}{}", self.scheme(), told.join("&"))
     }
 
+    /// Whether an '@' may belong to a parameter as well as end the password: then nobody can say which part is a secret.
+    fn is_ambiguous(&self) -> bool {
+        let before = self
+            .expose_rest()
+            .rsplit_once('@')
+            .map(|(before, _)| before);
+        before.is_some_and(|before| before.contains('?'))
+    }
+
     /// The URL with `***` for the password and for every parameter: a parameter may carry one too.
     fn redacted(&self) -> String {
         let rest = self.expose_rest();
         let authority = rest.strip_prefix("//").unwrap_or(rest);
         let slashes = if rest.starts_with("//") { "//" } else { "" };
-        // The last '@', not the first: a password that should have been percent-encoded may contain one, or a '/', '?'.
+        if self.is_ambiguous() {
+            return format!("{}:{slashes}***", self.scheme());
+        }
+        // The last '@', not the first: a password that should have been percent-encoded may contain one, or a '/'.
         let (credentials, host) = match authority.rsplit_once('@') {
             Some((credentials, host)) => (Some(credentials), host),
             None => (None, authority),
@@ -161,7 +175,12 @@ mod tests {
                 "postgres://db/shop?user=u&password=s3cret",
                 "postgres://db/shop?***",
             ),
-            ("postgres://u:s3c#r?et@db/shop", "postgres://u:***@db/shop"),
+            ("postgres://u:s3c#ret@db/shop", "postgres://u:***@db/shop"),
+            ("postgres://u:s3c#r?et@db/shop", "postgres://***"),
+            (
+                "postgres://db/shop?user=u&password=s3c@ret",
+                "postgres://***",
+            ),
             ("redis://:s3cret@cache:6379", "redis://:***@cache:6379"),
             ("sqlite:shop.db", "sqlite:shop.db"),
         ] {
@@ -184,12 +203,13 @@ mod tests {
                 "postgres://db:5432/shop",
             ),
             ("postgres://other:s3@cr/et@db/shop", "postgres://db/shop"),
-            ("postgres://u:s3c#r?et@db/shop", "postgres://db/shop"),
+            ("postgres://u:s3c#ret@db/shop", "postgres://db/shop"),
+            ("postgres://u:s3c#r?et@db/shop", "postgres://***"),
             (
                 "postgres:///shop?host=/run/pg&password=s3cret&user=u&sslmode=require",
                 "postgres:///shop?host=/run/pg&sslmode=require",
             ),
-            ("postgres://db/shop?password=s3c@et", "postgres://et"),
+            ("postgres://db/shop?password=s3c@et", "postgres://***"),
             ("postgres://db/shop?s3cret", "postgres://db/shop"),
             ("redis://:s3cret@cache:6379/2", "redis://cache:6379/2"),
             ("sqlite:shop.db", "sqlite:shop.db"),

@@ -220,7 +220,7 @@ impl World {
         }
         coordinator.asked = clock;
         let (request, every) = match &coordinator.tenure {
-            Some(tenure) => (Request::KeepAlive(tenure.lease), ttl / 3),
+            Some(tenure) => (Request::KeepAlive(tenure.lease, None), ttl / 3),
             None => (
                 Request::Take {
                     key: keys::LEADER.to_owned(),

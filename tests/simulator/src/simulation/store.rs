@@ -25,7 +25,9 @@ pub(super) enum Request {
         ttl: Duration,
         vacant: bool,
     },
-    KeepAlive(LeaseId),
+    /// A lease, and the key that must lie on it: a late request of ours may have put it on another one since, as
+    /// `store::presence` looks for.
+    KeepAlive(LeaseId, Option<String>),
 }
 
 /// What it answers.
@@ -35,7 +37,7 @@ pub(super) enum Answer {
     Txn(TxnOutcome),
     /// The key's revision and lease, where it could be taken.
     Taken(Option<(Revision, LeaseId)>),
-    /// Whether the lease was still there.
+    /// Whether the lease was still there, and the key on it.
     Kept(bool),
     /// It said no, or could not be reached: nothing was done.
     Unreachable,
@@ -97,9 +99,10 @@ impl Store {
             Request::Read(keys) => Answer::Read(self.state.read(&keys)),
             Request::Txn(txn) => Answer::Txn(self.txn(txn)),
             Request::Take { key, ttl, vacant } => Answer::Taken(self.take(now, key, ttl, vacant)),
-            Request::KeepAlive(lease) => {
+            Request::KeepAlive(lease, key) => {
                 let instant = self.instant(now);
-                Answer::Kept(self.state.keep_alive(instant, lease).is_ok())
+                let kept = self.state.keep_alive(instant, lease).is_ok();
+                Answer::Kept(kept && key.is_none_or(|key| self.lease_of(&key) == Some(lease)))
             }
         }
     }
@@ -149,10 +152,14 @@ impl Store {
         }
     }
 
+    fn lease_of(&self, key: &str) -> Option<LeaseId> {
+        let found = self.state.read(&[Keys::One(key.to_owned())]);
+        found.entries.first().and_then(|entry| entry.lease)
+    }
+
     /// Ends the lease of a key, whenever it was last kept alive; whether there was one.
     pub(super) fn end_lease_of(&mut self, key: &str) -> bool {
-        let found = self.state.read(&[Keys::One(key.to_owned())]);
-        let lease = found.entries.first().and_then(|entry| entry.lease);
+        let lease = self.lease_of(key);
         self.changed.insert(key.to_owned());
         if let Some(lease) = lease {
             self.state.revoke(lease);

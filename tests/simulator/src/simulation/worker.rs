@@ -187,7 +187,7 @@ impl World {
     fn keep_member(&mut self, nth: usize) {
         let worker = &self.workers[nth];
         let request = match worker.lease {
-            Some(lease) => Request::KeepAlive(lease),
+            Some(lease) => Request::KeepAlive(lease, Some(keys::member(&worker.name))),
             None => Request::Take {
                 key: keys::member(&worker.name),
                 ttl: self.ttl,
