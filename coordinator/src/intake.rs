@@ -3,17 +3,20 @@
 //! It is this process's memory only. A new leader knows nothing of it and starts another attempt; what belongs to an
 //! older attempt is refused.
 
+mod earlier;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Mutex;
 
 use stoke_core::explain::explain;
-use stoke_core::job::Work;
+use stoke_core::job::{From, Work};
 use stoke_core::names::{JobName, WorkerName};
 use stoke_core::plan::{Entry, PlanSummary, Ranker, TooManyEntries};
 use stoke_core::progress::Effort;
 use stoke_core::records::{LoaderSample, PlanningTask, SourceReport};
 use stoke_core::slot::Partitioning;
 use stoke_core::units::Epoch;
+use stoke_store::Store;
 use tokio::sync::Notify;
 use tracing::{Instrument, debug_span};
 
@@ -21,6 +24,7 @@ use crate::lead::Planning;
 use crate::plan_store::{self, PlanStore, PlanStoreError};
 use crate::trace;
 use crate::view::JobView;
+use earlier::{Earlier, EarlierError};
 
 /// A plan's partitions are so much finer than the fewest that share evenly: with 256 a worker, the ring keeps its bound
 /// on what moves when a worker comes or goes, too (as far as there are slots: up to 64 workers).
@@ -263,14 +267,15 @@ impl Intake {
         &self,
         job: &JobView,
         complete: Complete,
-        plans: &PlanStore,
+        stores: (&dyn Store, &PlanStore),
         epoch: Epoch,
         workers: usize,
     ) {
         let (name, number) = (complete.job.clone(), complete.attempt);
-        let stored = store(job, complete, plans, epoch, workers).await;
+        let stored = store(job, complete, stores, epoch, workers).await;
         self.conclude(&name, number, |attempt| match stored {
-            Ok(plan) => {
+            Ok((plan, reports)) => {
+                attempt.reports.extend(reports);
                 let uploads = &job.record.value.uploads;
                 attempt.reports.extend(uploads.iter().map(|(n, upload)| {
                     let report = SourceReport {
@@ -282,10 +287,13 @@ impl Intake {
                 attempt.state = State::Stored(plan);
             }
             Err(error) => {
-                let transient = matches!(
-                    error,
-                    StoringError::PlanStore(PlanStoreError::Object { .. })
-                );
+                let transient = match &error {
+                    StoringError::PlanStore(error) => {
+                        matches!(error, PlanStoreError::Object { .. })
+                    }
+                    StoringError::Earlier(error) => error.may_pass(),
+                    _ => false,
+                };
                 attempt.state = State::Failed {
                     reason: explain(&error),
                     transient,
@@ -304,6 +312,8 @@ enum StoringError {
     Upload(#[from] plan_store::BadBatch),
     #[error(transparent)]
     PlanStore(#[from] PlanStoreError),
+    #[error(transparent)]
+    Earlier(#[from] EarlierError),
     #[error("ranking was cut off")]
     CutOff(#[from] tokio::task::JoinError),
 }
@@ -311,10 +321,10 @@ enum StoringError {
 async fn store(
     job: &JobView,
     complete: Complete,
-    plans: &PlanStore,
+    (records, plans): (&dyn Store, &PlanStore),
     epoch: Epoch,
     workers: usize,
-) -> Result<PlanSummary, StoringError> {
+) -> Result<(PlanSummary, BTreeMap<u32, SourceReport>), StoringError> {
     let Work::Batch(batch) = &job.record.value.spec.work;
     let loaders = batch.loaders.len();
     let mut sources = complete.sources;
@@ -331,6 +341,23 @@ async fn store(
             entries.extend(read);
         }
         sources.insert(*n, entries);
+    }
+    let mut reports = BTreeMap::new();
+    for (n, source) in (0u32..).zip(&batch.sources) {
+        let From::Plan { job, which } = &source.from else {
+            continue;
+        };
+        let mut earlier = Earlier::open(records, plans, job, *which, &batch.loaders).await?;
+        let mut entries = Vec::new();
+        while let Some(more) = earlier.next(plans).await? {
+            entries.extend(more);
+        }
+        let report = SourceReport {
+            entries: entries.len() as u64,
+            ..SourceReport::default()
+        };
+        reports.insert(n, report);
+        sources.insert(n, entries);
     }
     let merges = crate::lead::merges(job);
     let trace = &job.record.value.trace;
@@ -349,10 +376,11 @@ async fn store(
     .await??;
     let partitioning = Partitioning::for_workers(workers.saturating_mul(PARTITIONS_FINER));
     let span = debug_span!(target: trace::TARGET, "store plan", job = %job.name);
-    Ok(plans
+    let plan = plans
         .write_plan(&complete.job, epoch, complete.attempt, ranked, partitioning)
         .instrument(trace::under(trace, span))
-        .await?)
+        .await?;
+    Ok((plan, reports))
 }
 
 /// Who reports on a task, as the stream's header says.

@@ -265,7 +265,8 @@ impl Lead {
         let stop = self.stop.clone();
         let storing = async move {
             let intake = &shared.intake;
-            let storing = intake.store(&job, complete, &shared.plans, epoch, workers);
+            let stores = (&*shared.store, &shared.plans);
+            let storing = intake.store(&job, complete, stores, epoch, workers);
             // What a leader that is none any more has stored counts nowhere.
             let _: Option<()> = stop.run_until_cancelled(storing).await;
         };

@@ -3,8 +3,10 @@
 //! Invariants: ranks run from 0 without a gap, in the order of falling priority; no key comes twice; inside a band
 //! entries lie by partition, then by rank. How bands are stored and streamed is the coordinator's.
 
+mod choice;
 mod rank;
 
+pub use choice::Choice;
 pub use rank::{ENTRIES_MAX, Ranker, TooManyEntries};
 
 use serde::{Deserialize, Serialize};

@@ -3,6 +3,7 @@
 //! [`JobRun`] does what one assignment says, from the entries' stream to checkpoints; another assignment is another
 //! run, which begins where the store says. [`TaskRun`] does one task of planning and sends what it gave up.
 
+mod backoff;
 mod checkpoint;
 mod entries;
 mod load;

@@ -21,6 +21,8 @@ pub(super) fn commands(settings: &RedisConnectionInfo) -> Pipeline {
         .arg("SETINFO")
         .arg("LIB-NAME")
         .arg("stoke");
+    // What we do with a key is no use that should keep it from being evicted. Servers before 7.2 do not know it either.
+    pipeline.cmd("CLIENT").arg("NO-TOUCH").arg("ON");
     pipeline
 }
 

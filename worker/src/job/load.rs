@@ -1,4 +1,7 @@
-//! What is done with entries: ask the cache which are there, load the others from the origin, write them.
+//! What is done with entries: ask the cache which are there, load the others from the origin, write them; or, of a job that
+//! only looks, compare (see [`verify`]).
+
+mod verify;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,6 +86,10 @@ impl Goer {
     /// Asks the cache which entries are there. Once stopped, it gives nothing.
     pub(super) async fn probe(self, tasks: Vec<Task>) -> Gave {
         let mut gave = Gave::default();
+        if self.mode.is_verify() {
+            self.look(tasks, &mut gave).await;
+            return gave;
+        }
         let Some(cache) = self.connected().await else {
             return gave;
         };
@@ -228,6 +235,12 @@ impl Goer {
         answers: Vec<Answer>,
         gave: &mut Gave,
     ) {
+        let mode = match self.mode {
+            Mode::Add => WriteMode::Add,
+            Mode::Refresh => WriteMode::Refresh,
+            Mode::Overwrite => WriteMode::Overwrite,
+            Mode::Verify | Mode::VerifyValues => return self.compare(tasks, answers, gave).await,
+        };
         let mut to_write = Vec::new();
         let mut items = Vec::new();
         for (task, answer) in tasks.into_iter().zip(answers) {
@@ -249,11 +262,6 @@ impl Goer {
         }
         let Some(cache) = self.connected().await else {
             return;
-        };
-        let mode = match self.mode {
-            Mode::Add => WriteMode::Add,
-            Mode::Refresh => WriteMode::Refresh,
-            Mode::Overwrite => WriteMode::Overwrite,
         };
         let permit = self.cache_permit();
         let Ok(_place) = permit.enter().await else {

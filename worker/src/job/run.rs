@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
+use super::backoff::{FIRST_AFTER, after};
 use super::checkpoint::{CheckpointError, Keeper};
 use super::entries::{self, Brought, Task};
 use super::load::{Gave, Goer, Verdict};
@@ -43,14 +44,13 @@ const LOADS_MAX: usize = 64;
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 /// As many failed entries are listed at once, without waiting for the next checkpoint's time.
 const FAILURES_MAX: usize = 2_000;
-/// How long until an entry is tried again: this, doubled with each attempt.
-const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// With so many failed entries that are not listed yet, nothing new is taken or loaded: lists cannot be stored, and memory must
+/// not hold them all. What is under way then, at most [`OPEN_MAX`] and a chunk, may still join them.
+const FAILURES_HELD_MAX: usize = 3 * FAILURES_MAX;
 /// How long between two loads at most while the origin is out of reach.
 const OUTAGE_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How many entries to retry ask the cache in one go.
 const RETRIES_PER_GO: usize = 2_000;
-/// How long until an entry is tried again at most.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
 
 /// What a run can get into.
 const TROUBLES: [Cause; 5] = [
@@ -192,8 +192,11 @@ impl Run {
         let mut checkpoint = tokio::time::interval(CHECKPOINT_EVERY);
         checkpoint.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let may_take =
-                !self.exhausted && self.probes < PROBES_MAX && self.tracker.held() < OPEN_MAX;
+            let may_go_on = self.keeper.failures_waiting() < FAILURES_HELD_MAX;
+            let may_take = may_go_on
+                && !self.exhausted
+                && self.probes < PROBES_MAX
+                && self.tracker.held() < OPEN_MAX;
             // Told from here on, so that nothing is missed between the look and the wait.
             let mut passed: Vec<_> = entrances
                 .values()
@@ -202,7 +205,9 @@ impl Run {
             for passed in &mut passed {
                 passed.as_mut().enable();
             }
-            self.start_load(&goer, &entrances, may_take);
+            if may_go_on {
+                self.start_load(&goer, &entrances, may_take);
+            }
             let due = self.retries.first_key_value().map(|((when, _), _)| *when);
             let resumes = self
                 .outage
@@ -212,7 +217,7 @@ impl Run {
                 () = self.stop.token.cancelled() => return Ok(()),
                 Some((kind, gave)) = self.goes.next() => self.settle(kind, gave),
                 brought = incoming.recv(), if may_take => self.take(brought, &goer),
-                () = until(due), if due.is_some() && self.probes < PROBES_MAX => self.retry_due(&goer),
+                () = until(due), if due.is_some() && may_go_on && self.probes < PROBES_MAX => self.retry_due(&goer),
                 () = until(resumes), if resumes.is_some() => {}
                 _ = select_all(passed) => {}
                 _ = checkpoint.tick() => self.checkpoint().await?,
@@ -343,7 +348,7 @@ impl Run {
     /// While the origin is out of reach, loads are tried again less and less often, until one gets an answer.
     fn note_outage(&mut self, outage: bool, answered: bool) {
         if outage {
-            let longer = self.outage.map_or(RETRY_AFTER, |(_, before)| before * 2);
+            let longer = self.outage.map_or(FIRST_AFTER, |(_, before)| before * 2);
             let pause = longer.min(OUTAGE_PAUSE_MAX);
             self.outage = Some((Instant::now() + pause, pause));
         } else if answered {
@@ -375,9 +380,7 @@ impl Run {
         self.shared.metrics.retried();
         task.attempts += 1;
         self.tracker.retry(task.partition, task.rank, task.attempts);
-        let doubled = RETRY_AFTER * 2u32.saturating_pow(task.attempts - 1);
-        let jitter = rand::random_range(0.5..1.0);
-        let when = Instant::now() + doubled.min(RETRY_AFTER_MAX).mul_f64(jitter);
+        let when = Instant::now() + after(task.attempts, rand::random_range(0.0..1.0));
         self.retries.insert((when, task.rank.0), task);
     }
 
