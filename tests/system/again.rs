@@ -55,7 +55,7 @@ fn whole(scene: &Scene) -> BTreeMap<String, (Vec<u8>, i64)> {
     let nodes = Nodes::connect(scene);
     let mut all = BTreeMap::new();
     for port in scene.cache.ports() {
-        let mut node = nodes.connection(*port);
+        let mut node = nodes.connection(port);
         let keys: Vec<String> = redis::cmd("KEYS").arg("*").query(&mut node).unwrap();
         for key in keys {
             let mut both = redis::pipe();
