@@ -3,7 +3,7 @@
 target := $(or $(CARGO_TARGET_DIR),target)
 buf := $(CURDIR)/target/tools/buf/node_modules/.bin/buf
 
-.PHONY: help deps quickstart test model-check simulate bench faults lint clean
+.PHONY: help deps quickstart test model-check simulate fuzz bench faults lint clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -24,6 +24,10 @@ model-check: ## try every order of events in larger scopes of the budget's proto
 
 simulate: ## run the budget's control plane through SEEDS (100,000) histories of faults, from STOKE_SEED on
 	SEEDS=$(or $(SEEDS),100000) cargo run --locked --release -p stoke-simulator -- simulate
+
+fuzz: ## fuzz what parses bytes from outside, each for FUZZ_SECONDS (60); FUZZ="TARGET ..." for some only
+	@deploy/install-dependencies build fuzz
+	tests/fuzz/run $(FUZZ)
 
 bench: deps ## measure what sharing a budget costs, and write it to benches/RESULTS.md
 	cargo run --release --locked -p stoke-benches

@@ -14,8 +14,9 @@ use clap_complete::Shell;
 pub use budget::{BudgetArgs, BudgetCommand, BudgetSetArgs, ResourceArgs};
 pub use cluster::{ClusterArgs, OutputArgs};
 pub use jobs::{
-    AbortArgs, ExportFormat, FailuresArgs, FailuresFormat, JobArgs, JobsArgs, PauseArgs, PlanArgs,
-    PlanCommand, ResumeArgs, RetryArgs, SubmitArgs, VerifyArgs, VerifyFormat,
+    AbortArgs, ExportFormat, FailuresArgs, FailuresFormat, JobArgs, JobsArgs, JobsCommand,
+    PauseArgs, PlanArgs, PlanCommand, PruneArgs, ResumeArgs, RetryArgs, SubmitArgs, VerifyArgs,
+    VerifyFormat,
 };
 pub use warm::{ModeArg, OnBadLineArg, WarmArgs};
 
@@ -45,7 +46,7 @@ pub enum Command {
     Warm(Box<WarmArgs>),
     /// Creates a job from a job file
     Submit(SubmitArgs),
-    /// Lists a cluster's jobs, newest first
+    /// Lists a cluster's jobs, newest first, and forgets those that are over
     Jobs(JobsArgs),
     /// Says how a job stands
     Status(JobArgs),

@@ -1,5 +1,6 @@
 //! The embedded mode: a coordinator and workers in this process over the in-memory store, through the same code as a
-//! cluster's. Their connections are pipes in memory: no port is opened.
+//! cluster's. Their connections are pipes in memory: no port is opened. What the stores hold may outlive the process
+//! (`state`); what an earlier process was granted is taken back as any dead worker's is.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,7 +8,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use stoke_coordinator::plan_store::PlanStore;
-use stoke_coordinator::{Coordinator, Settings};
+use stoke_coordinator::ranking::RankingSettings;
+use stoke_coordinator::{Coordinator, Retention, Settings};
 use stoke_core::ledger::{Share, Timing};
 use stoke_core::names::Resource;
 use stoke_store::Store;
@@ -38,13 +40,14 @@ pub struct Embedded {
 }
 
 impl Embedded {
-    /// Starts a coordinator with these budgets, and so many workers with this catalog.
+    /// Starts a coordinator with these budgets, and so many workers with this catalog, over these stores.
     pub async fn start(
         budgets: BTreeMap<Resource, Share>,
         catalog: &Catalog,
         workers: u32,
+        (store, plans): (MemoryStore, PlanStore),
     ) -> anyhow::Result<Self> {
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let store: Arc<dyn Store> = Arc::new(store);
         let clock: Arc<dyn Clock> = Arc::new(BootClock);
         let (doorstep, callers) = mpsc::channel(16);
         let dial = Dial::InProcess(doorstep);
@@ -55,12 +58,13 @@ impl Embedded {
             // Nobody else uses what a single process is pointed at for an afternoon.
             guards: BTreeMap::new(),
             timing: Timing::default(),
+            retention: Retention::default(),
             leader_ttl: TTL,
+            ranking: RankingSettings::default(),
             // One process, one job: its report says all.
             meter: stoke_coordinator::metrics::none(),
         };
         let incoming = ReceiverStream::new(callers).map(Ok::<_, std::io::Error>);
-        let plans = PlanStore::in_memory();
         let coordinator = Coordinator::start(
             settings,
             Arc::clone(&store),

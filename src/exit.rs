@@ -16,7 +16,7 @@ pub enum Exit {
     /// Something could not be reached, or did not let us in: whatever shows on contact only, be it a host that is down, a
     /// refused password, or a database that is not there. What is wrong without any contact is [`Exit::Usage`].
     Unreachable = 4,
-    /// Stopped by Ctrl-C while only looking on.
+    /// Stopped by Ctrl-C while only looking on; or a worker that was told twice to stop.
     Interrupted = 130,
 }
 
@@ -30,7 +30,8 @@ Exit codes:
        or the job FAILED before its first entry: its sources or loaders are wrong
   3    the job was aborted: while it was followed, or before its keys were uploaded
   4    something could not be reached, or not in time: the same may succeed later
-  130  stopped by Ctrl-C while only watching: the job goes on";
+  130  stopped by Ctrl-C while only watching: the job goes on;
+       or a worker was told twice to stop, and left without handing over";
 
 /// An error that ends a command, and the exit code for it.
 pub type Failure = (Exit, anyhow::Error);

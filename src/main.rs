@@ -19,6 +19,7 @@ mod job_file;
 mod print;
 mod run;
 mod show;
+mod state;
 mod telemetry;
 mod warm;
 

@@ -9,9 +9,9 @@ use stoke_coordinator::plan_store::PlanStore;
 use stoke_store::Store;
 use stoke_store::clock::BootClock;
 use stoke_store::etcd::{EtcdConfig, EtcdStore};
-use stoke_worker::Worker;
 use stoke_worker::link::Dial;
-use tokio::signal::unix::{SignalKind, signal};
+use stoke_worker::{Unfinished, Worker};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::server::TcpIncoming;
 
@@ -56,7 +56,7 @@ pub async fn coordinator(args: &ProcessArgs) -> Outcome {
     Ok(Exit::Succeeded)
 }
 
-/// Runs a worker until SIGTERM or Ctrl-C.
+/// Runs a worker until SIGTERM or Ctrl-C. It then hands over what it has; told once more, it leaves at once.
 pub async fn worker(args: &ProcessArgs) -> Outcome {
     let mut config = WorkerConfig::read(args.file()).or_exit(Exit::Usage)?;
     if args.only_checks() {
@@ -72,12 +72,31 @@ pub async fn worker(args: &ProcessArgs) -> Outcome {
     let health = worker.health();
     let ready: http::Ready = Arc::new(move || health.check());
     let _http = http(config.http_listen, telemetry, ready).await?;
+    let mut told = ToldToStop::listen().or_exit(Exit::Usage)?;
     tokio::select! {
         ended = worker.ended() => ended.or_exit(Exit::Unreachable)?,
-        () = told_to_stop() => tracing::info!("stopping"),
+        () = told.again() => tracing::info!("stopping"),
     }
-    worker.stop().await;
-    Ok(Exit::Succeeded)
+    tokio::select! {
+        unfinished = worker.stop() => left(&unfinished),
+        () = told.again() => {
+            tracing::warn!("told to stop once more: leaves at once, without handing over");
+            Ok(Exit::Interrupted)
+        }
+    }
+}
+
+/// How a worker ends that has taken its leave.
+fn left(unfinished: &[Unfinished]) -> Outcome {
+    if unfinished.is_empty() {
+        return Ok(Exit::Succeeded);
+    }
+    let said: Vec<String> = unfinished.iter().map(ToString::to_string).collect();
+    Err(anyhow::anyhow!(
+        "left in time, but not cleanly: {}",
+        said.join("; ")
+    ))
+    .or_exit(Exit::Unreachable)
 }
 
 /// Says that there is nothing wrong with a configuration.
@@ -108,14 +127,31 @@ async fn connect(config: EtcdConfig) -> Result<Arc<dyn Store>, (Exit, anyhow::Er
 
 /// Waits for SIGTERM or Ctrl-C.
 async fn told_to_stop() {
-    let terminated = async {
-        match signal(SignalKind::terminate()) {
-            Ok(mut signal) => signal.recv().await,
-            Err(_) => std::future::pending().await,
+    match ToldToStop::listen() {
+        Ok(mut told) => told.again().await,
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// SIGTERM and Ctrl-C, each time.
+struct ToldToStop {
+    terminated: Signal,
+    interrupted: Signal,
+}
+
+impl ToldToStop {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminated: signal(SignalKind::terminate())?,
+            interrupted: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for the next.
+    async fn again(&mut self) {
+        tokio::select! {
+            _ = self.terminated.recv() => {}
+            _ = self.interrupted.recv() => {}
         }
-    };
-    tokio::select! {
-        _ = terminated => {}
-        _ = tokio::signal::ctrl_c() => {}
     }
 }

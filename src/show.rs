@@ -12,6 +12,7 @@ pub mod jobs;
 pub mod number;
 pub mod pace;
 pub mod progress;
+pub mod pruned;
 pub mod status;
 pub mod style;
 pub mod table;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context;
-use stoke_core::names::Resource;
+use stoke_core::names::{JobName, Resource};
 use stoke_proto::v1;
 use stoke_worker::ReachError;
 use stoke_worker::catalog::{
@@ -17,7 +17,7 @@ use tonic::Code;
 
 use crate::Outcome;
 use crate::args::{ModeArg, OnBadLineArg, WarmArgs};
-use crate::client::refusal;
+use crate::client::{job_of, refusal};
 use crate::commands::print_job;
 use crate::config::share;
 use crate::embedded::Embedded;
@@ -25,6 +25,7 @@ use crate::exit::{self, Exit, Failure, OrExit};
 use crate::print::say;
 use crate::show::progress::Progress;
 use crate::show::style::Palette;
+use crate::state::{self, Asked, State};
 
 /// What the origin and the cache are called in here.
 const ORIGIN: &str = "origin";
@@ -54,26 +55,43 @@ pub async fn warm(args: &WarmArgs, palette: Palette) -> Outcome {
         origin,
         share(qps, args.in_flight.max(u64::from(args.workers)), None),
     )]);
+    let state = match &args.state {
+        Some(folder) => State::in_folder(folder, &asked(args, &catalog)).await?,
+        None => State::in_memory(),
+    };
     stoke_worker::reach(&catalog)
         .await
         .map_err(|error| match error {
             ReachError::Configuration(error) => (Exit::Usage, error.into()),
             ReachError::Unreachable(_) => (Exit::Unreachable, error.into()),
         })?;
-    let mut embedded = Embedded::start(budgets, &catalog, args.workers)
+    let stores = (state.store.clone(), state.plans.clone());
+    let mut embedded = Embedded::start(budgets, &catalog, args.workers, stores)
         .await
         .or_exit(Exit::Unreachable)?;
-    let ended = follow(&mut embedded, spec).await;
+    let ended = tokio::select! {
+        ended = follow(&mut embedded, spec, &state) => ended,
+        // Nobody would be answered any more.
+        failed = state.store.failed() => return Err(anyhow::Error::from(failed)).or_exit(Exit::Unreachable),
+    };
     embedded.stop().await;
     let job = ended?;
     print_job(&job, args.output, palette)?;
     Ok(exit::of_job(&job))
 }
 
-/// Creates the job and follows it to its end; Ctrl-C (or SIGTERM) aborts it, and a second one leaves at once.
-async fn follow(embedded: &mut Embedded, spec: v1::JobSpec) -> Result<v1::Job, Failure> {
+/// Creates the job, or finds the one that an earlier process left, and follows it to its end; Ctrl-C (or SIGTERM) aborts it,
+/// and a second one leaves at once.
+async fn follow(
+    embedded: &mut Embedded,
+    spec: v1::JobSpec,
+    state: &State,
+) -> Result<v1::Job, Failure> {
     let mut told = Told::new().or_exit(Exit::Unreachable)?;
-    let created = create(embedded, spec).await?;
+    let created = match &state.unfinished {
+        Some(job) => found(embedded, job).await?,
+        None => create(embedded, spec).await?,
+    };
     let request = v1::WatchJobRequest {
         name: created.name.clone(),
     };
@@ -137,13 +155,33 @@ impl Told {
     }
 }
 
+/// The job that an earlier process left; says how far that one has come with it.
+async fn found(embedded: &mut Embedded, job: &JobName) -> Result<v1::Job, Failure> {
+    let name = job.to_string();
+    let found = embedded.jobs.get_job(v1::GetJobRequest { name }).await;
+    let job = job_of(
+        found
+            .map_err(|status| refusal::failure(&status))?
+            .into_inner()
+            .job,
+    )?;
+    let progress = job.progress.unwrap_or_default();
+    say(format!(
+        "going on with job {}, which was interrupted: {} of {} entries have an outcome already",
+        job.name,
+        progress.planned - progress.pending,
+        progress.planned
+    ));
+    Ok(job)
+}
+
 /// Creates the job, as soon as somebody leads and somebody can do it.
 async fn create(embedded: &mut Embedded, spec: v1::JobSpec) -> Result<v1::Job, Failure> {
     let mut attempts = 0;
     loop {
         attempts += 1;
         let request = v1::CreateJobRequest {
-            request_id: "warm".into(),
+            request_id: state::REQUEST_ID.into(),
             spec: Some(spec.clone()),
         };
         match embedded.jobs.create_job(request).await {
@@ -163,6 +201,46 @@ async fn create(embedded: &mut Embedded, spec: v1::JobSpec) -> Result<v1::Job, F
             Err(status) => return Err(refusal::failure(&status)),
         }
     }
+}
+
+/// What the command line asks for, flag by flag, as far as it says what is warmed: how fast, and with what password, may
+/// differ from run to run.
+fn asked(args: &WarmArgs, catalog: &Catalog) -> Asked {
+    let caches = catalog.caches.values().flat_map(|cache| &cache.urls);
+    let caches: Vec<String> = caches.map(SecretUrl::without_secrets).collect();
+    let origins = catalog.origins.values();
+    let origins: Vec<String> = origins.map(|origin| origin.url.without_secrets()).collect();
+    let seconds = |time: Duration| humantime::format_duration(time).to_string();
+    let labels = args
+        .labels
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"));
+    let labels: Vec<String> = labels.collect();
+    let flags = [
+        ("origin", Some(origins.join(","))),
+        ("cache", Some(caches.join(","))),
+        ("rank", args.rank.clone()),
+        (
+            "keys",
+            args.keys.as_ref().map(|path| path.display().to_string()),
+        ),
+        ("load", Some(args.load.clone())),
+        ("key", Some(args.key.clone())),
+        ("key-column", args.key_column.clone()),
+        ("ttl", Some(seconds(args.ttl))),
+        ("ttl-jitter", Some(args.ttl_jitter.to_string())),
+        ("mode", Some(format!("{:?}", args.mode).to_lowercase())),
+        ("batch-keys", Some(args.batch_keys.to_string())),
+        ("allowed-failures", Some(args.allowed_failures.to_string())),
+        (
+            "on-bad-line",
+            Some(format!("{:?}", args.on_bad_line).to_lowercase()),
+        ),
+        ("label", (!labels.is_empty()).then(|| labels.join(","))),
+        ("dry-run", args.dry_run.then(|| "true".to_owned())),
+    ];
+    let given = flags.into_iter();
+    Asked::new(given.filter_map(|(flag, value)| Some((flag.to_owned(), value?))))
 }
 
 /// What the workers in this process know: one origin and one cache.

@@ -1,7 +1,8 @@
-//! What sharing a budget costs: dividing it among a thousand workers, and renewing their shares in a real etcd.
+//! What sharing a budget costs: dividing it among a thousand workers, and renewing their shares in a real etcd. And what
+//! big plans cost: ranking, banding and streaming them.
 //!
 //! Without arguments it measures everything, prints the tables and writes them to `benches/RESULTS.md`; with the names of
-//! parts (`dividing`, `renewing`) only those, and writes nothing. Build it with `--release`.
+//! parts (`dividing`, `renewing`, `planning`) only those, and writes nothing. Build it with `--release`.
 #![cfg_attr(
     test,
     allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")
@@ -9,6 +10,7 @@
 
 mod dividing;
 mod machine;
+mod planning;
 mod renewing;
 mod rule;
 mod table;
@@ -17,10 +19,15 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-const PARTS: [&str; 2] = ["dividing", "renewing"];
+const PARTS: [&str; 3] = ["dividing", "renewing", "planning"];
 
 fn main() -> Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
+    if let [first, rest @ ..] = &wanted[..]
+        && first == planning::SERVE
+    {
+        return planning::serve(rest);
+    }
     if let Some(unknown) = wanted.iter().find(|part| !PARTS.contains(&part.as_str())) {
         bail!(
             "there is no part {unknown:?}: there are {}",
@@ -40,6 +47,11 @@ fn main() -> Result<()> {
     if is_wanted("renewing") {
         let part = renewing::run()?;
         println!("{part}");
+        report += &part;
+    }
+    if is_wanted("planning") {
+        let part = planning::run()?;
+        report += "\n";
         report += &part;
     }
     if wanted.is_empty() {

@@ -5,6 +5,8 @@ mod fleet;
 mod leader;
 mod load;
 
+pub(crate) use self::load::connect;
+
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -46,6 +48,7 @@ pub(crate) fn run() -> Result<String> {
         "CPU of etcd",
         "CPU of the workers",
     ]);
+    let mut unmeasured = String::new();
     for members in [1, 3] {
         let etcd = EtcdCluster::start(members)?;
         let (told, sustained) = runtime.block_on(load::sustained(&etcd, members))?;
@@ -55,10 +58,21 @@ pub(crate) fn run() -> Result<String> {
             let timing = rule::timing(workers, resources, sustained);
             // Each has an etcd of its own, so that none inherits another's history.
             let etcd = EtcdCluster::start(members)?;
-            let measured = runtime.block_on(fleet::measure(&etcd, workers, resources, timing))?;
-            let row = row(members, workers, resources, &timing, &measured);
-            println!("{}", row.join(", "));
-            table.row(row);
+            match runtime.block_on(fleet::measure(&etcd, workers, resources, timing)) {
+                Ok(measured) => {
+                    let row = row(members, workers, resources, &timing, &measured);
+                    println!("{}", row.join(", "));
+                    table.row(row);
+                }
+                // Too much for this machine is a result, too.
+                Err(error) => {
+                    let why = format!(
+                        "{workers} workers with {resources} resources on {members} member(s) were not measured: {error:#}\n\n"
+                    );
+                    println!("{why}");
+                    unmeasured += &why;
+                }
+            }
         }
     }
     report += &format!(
@@ -66,7 +80,7 @@ pub(crate) fn run() -> Result<String> {
          So many workers as they are shipped (each with its own connection, its watches, its membership and its heart), and \
          a leader that reads all records whenever one has changed, as the coordinator's does, and shares with the shipped \
          allocator. Measured once all hold their shares, for at least {} s. An answer after more than {} is late. CPU: 100 % is \
-         one core; etcd and all workers have the same ones.\n\n{table}\n\
+         one core; etcd and all workers have the same ones.\n\n{table}\n{unmeasured}\
          How T is chosen: renewals a second = workers × resources ÷ renew-every; they may be half of the writes that etcd \
          sustains (the other half is for checkpoints, divisions, and catching up). So renew-every = workers × resources ÷ \
          (sustained ÷ 2), rounded up to half seconds and at least 1 s; T = 5 × renew-every; Q follows from T. The price is T: \

@@ -1,17 +1,18 @@
 //! What this leader holds of plans in the making: what workers report of the tasks of planning.
 //!
-//! It is this process's memory only. A new leader knows nothing of it and starts another attempt; what belongs to an
-//! older attempt is refused.
+//! It is this process's only: in memory and, as far as `ranking` spills, in files without names. A new leader knows
+//! nothing of it and starts another attempt; what belongs to an older attempt is refused, and what it had spilled is gone.
 
 mod earlier;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use stoke_core::explain::explain;
-use stoke_core::job::{From, Work};
+use stoke_core::job::{Merge, Work};
 use stoke_core::names::{JobName, WorkerName};
-use stoke_core::plan::{Entry, PlanSummary, Ranker, TooManyEntries};
+use stoke_core::plan::{PlanSummary, RankError};
 use stoke_core::progress::Effort;
 use stoke_core::records::{LoaderSample, PlanningTask, SourceReport};
 use stoke_core::slot::Partitioning;
@@ -21,14 +22,22 @@ use tokio::sync::Notify;
 use tracing::{Instrument, debug_span};
 
 use crate::lead::Planning;
-use crate::plan_store::{self, PlanStore, PlanStoreError};
+use crate::plan_store::{PlanStore, PlanStoreError, WriteError};
+use crate::ranking::{Collected, Loaders, Ranking, RankingError, SpillError};
 use crate::trace;
 use crate::view::JobView;
-use earlier::{Earlier, EarlierError};
+use earlier::EarlierError;
 
 /// A plan's partitions are so much finer than the fewest that share evenly: with 256 a worker, the ring keeps its bound
 /// on what moves when a worker comes or goes, too (as far as there are slots: up to 64 workers).
 const PARTITIONS_FINER: usize = 4;
+/// How long until planning is tried again after the first failure that may pass; doubled with each attempt.
+const PLAN_AGAIN: Duration = Duration::from_millis(250);
+
+/// How long until planning is tried again, so that its attempts outlast a short outage.
+pub(crate) fn retry_after(attempt: u64) -> Duration {
+    PLAN_AGAIN * (1 << attempt.min(5))
+}
 
 /// Why a worker's report is not wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,10 +53,10 @@ pub enum Unwanted {
 /// What a task of planning gave when it came to its end.
 #[derive(Debug)]
 pub enum Outcome {
-    /// The entries of a key source, and what there is to say of its reading.
+    /// The rows of a key source, and what there is to say of its reading.
     Read {
-        /// In the order in which they came.
-        entries: Vec<Entry>,
+        /// All of them.
+        rows: Box<Collected>,
         /// Counts and examples.
         report: SourceReport,
     },
@@ -62,7 +71,7 @@ struct Attempt {
     number: u64,
     /// The tasks that have not been done yet.
     awaited: BTreeSet<PlanningTask>,
-    sources: HashMap<u32, Vec<Entry>>,
+    sources: BTreeMap<u32, Collected>,
     reports: BTreeMap<u32, SourceReport>,
     effort: Effort,
     state: State,
@@ -107,12 +116,23 @@ fn awaited<'a>(
     }
 }
 
+/// What a plan is made with.
+#[derive(Clone, Copy)]
+pub(crate) struct Stores<'a> {
+    /// Where other jobs' records are.
+    pub(crate) records: &'a dyn Store,
+    /// Where uploads and plans are.
+    pub(crate) plans: &'a PlanStore,
+    /// What ranks it.
+    pub(crate) ranking: &'a Ranking,
+}
+
 /// All that a complete attempt takes to become a plan.
 #[derive(Debug)]
 pub struct Complete {
     job: JobName,
     attempt: u64,
-    sources: HashMap<u32, Vec<Entry>>,
+    sources: BTreeMap<u32, Collected>,
 }
 
 impl Intake {
@@ -162,7 +182,7 @@ impl Intake {
         let attempt = Attempt {
             number,
             awaited: crate::lead::tasks(job),
-            sources: HashMap::new(),
+            sources: BTreeMap::new(),
             reports: BTreeMap::new(),
             effort: Effort::default(),
             state: State::Underway,
@@ -200,8 +220,8 @@ impl Intake {
             let mut attempts = self.lock();
             let attempt = awaited(&mut attempts, job, task, number)?;
             match (task, outcome) {
-                (PlanningTask::Source(n), Outcome::Read { entries, report }) => {
-                    attempt.sources.insert(n, entries);
+                (PlanningTask::Source(n), Outcome::Read { rows, report }) => {
+                    attempt.sources.insert(n, *rows);
                     attempt.reports.insert(n, report);
                 }
                 (PlanningTask::Prepare, Outcome::Prepared) => {}
@@ -263,16 +283,27 @@ impl Intake {
     }
 
     /// Ranks a complete attempt's entries and stores the plan; the result shows in [`Intake::planning`].
-    pub async fn store(
+    pub(crate) async fn store(
         &self,
         job: &JobView,
         complete: Complete,
-        stores: (&dyn Store, &PlanStore),
+        stores: Stores<'_>,
         epoch: Epoch,
         workers: usize,
     ) {
         let (name, number) = (complete.job.clone(), complete.attempt);
-        let stored = store(job, complete, stores, epoch, workers).await;
+        let partitioning = Partitioning::for_workers(workers.saturating_mul(PARTITIONS_FINER));
+        let stored = store(job, complete, stores, epoch, partitioning).await;
+        let stored = match stored {
+            Ok(stored) => Ok(stored),
+            Err(error) => {
+                let transient = error.is_transient();
+                if transient {
+                    tokio::time::sleep(retry_after(number)).await;
+                }
+                Err((explain(&error), transient))
+            }
+        };
         self.conclude(&name, number, |attempt| match stored {
             Ok((plan, reports)) => {
                 attempt.reports.extend(reports);
@@ -286,19 +317,7 @@ impl Intake {
                 }));
                 attempt.state = State::Stored(plan);
             }
-            Err(error) => {
-                let transient = match &error {
-                    StoringError::PlanStore(error) => {
-                        matches!(error, PlanStoreError::Object { .. })
-                    }
-                    StoringError::Earlier(error) => error.may_pass(),
-                    _ => false,
-                };
-                attempt.state = State::Failed {
-                    reason: explain(&error),
-                    transient,
-                };
-            }
+            Err((reason, transient)) => attempt.state = State::Failed { reason, transient },
         });
     }
 }
@@ -307,80 +326,102 @@ impl Intake {
 #[derive(Debug, thiserror::Error)]
 enum StoringError {
     #[error(transparent)]
-    TooMany(#[from] TooManyEntries),
-    #[error("an uploaded batch is damaged")]
-    Upload(#[from] plan_store::BadBatch),
-    #[error(transparent)]
     PlanStore(#[from] PlanStoreError),
     #[error(transparent)]
     Earlier(#[from] EarlierError),
-    #[error("ranking was cut off")]
-    CutOff(#[from] tokio::task::JoinError),
+    #[error(transparent)]
+    Ranking(#[from] RankingError),
+    #[error("an uploaded batch is damaged")]
+    Upload(#[source] RankingError),
+}
+
+impl StoringError {
+    fn is_transient(&self) -> bool {
+        match self {
+            Self::PlanStore(error) => matches!(error, PlanStoreError::Object { .. }),
+            Self::Earlier(error) => error.is_transient(),
+            Self::Ranking(error) => error.is_transient(),
+            Self::Upload(_) => false,
+        }
+    }
+}
+
+impl From<WriteError<RankError<SpillError>>> for StoringError {
+    fn from(error: WriteError<RankError<SpillError>>) -> Self {
+        match error {
+            WriteError::Entries(error) => Self::Ranking(error.into()),
+            WriteError::PlanStore(error) => Self::PlanStore(error),
+            WriteError::CutOff(error) => Self::Ranking(error.into()),
+        }
+    }
 }
 
 async fn store(
     job: &JobView,
     complete: Complete,
-    (records, plans): (&dyn Store, &PlanStore),
+    stores: Stores<'_>,
     epoch: Epoch,
-    workers: usize,
+    partitioning: Partitioning,
 ) -> Result<(PlanSummary, BTreeMap<u32, SourceReport>), StoringError> {
-    let Work::Batch(batch) = &job.record.value.spec.work;
-    let loaders = batch.loaders.len();
-    let mut sources = complete.sources;
-    for (n, upload) in &job.record.value.uploads {
-        let mut entries = Vec::new();
-        let source = usize::try_from(*n).ok().and_then(|n| batch.sources.get(n));
-        let loader = source.map_or(0, |source| source.loader);
-        for batch in plans.read_upload(&upload.object).await? {
-            let names_none = batch.loaders.is_empty();
-            let mut read = plan_store::entries(batch, loaders)?;
-            if names_none {
-                read.iter_mut().for_each(|entry| entry.loader = loader);
-            }
-            entries.extend(read);
-        }
-        sources.insert(*n, entries);
-    }
-    let mut reports = BTreeMap::new();
-    for (n, source) in (0u32..).zip(&batch.sources) {
-        let From::Plan { job, which } = &source.from else {
-            continue;
-        };
-        let mut earlier = Earlier::open(records, plans, job, *which, &batch.loaders).await?;
-        let mut entries = Vec::new();
-        while let Some(more) = earlier.next(plans).await? {
-            entries.extend(more);
-        }
-        let report = SourceReport {
-            entries: entries.len() as u64,
-            ..SourceReport::default()
-        };
-        reports.insert(n, report);
-        sources.insert(n, entries);
-    }
-    let merges = crate::lead::merges(job);
+    let Stores { plans, ranking, .. } = stores;
     let trace = &job.record.value.trace;
     let span = debug_span!(target: trace::TARGET, "rank", job = %job.name);
-    let ranked = tokio::task::spawn_blocking(move || {
-        let mut ranker = Ranker::new();
-        // In the order of sources, so that the same sources give the same plan.
-        for (n, merge) in (0u32..).zip(merges) {
-            for entry in sources.remove(&n).unwrap_or_default() {
-                ranker.offer(entry, merge)?;
-            }
+    let ranked = async {
+        let mut sources: Vec<Collected> = complete.sources.into_values().collect();
+        for (n, upload) in &job.record.value.uploads {
+            sources.push(collect_upload(job, *n, &upload.object, plans, ranking).await?);
         }
-        Ok::<_, TooManyEntries>(ranker.finish())
-    })
-    .instrument(trace::under(trace, span))
-    .await??;
-    let partitioning = Partitioning::for_workers(workers.saturating_mul(PARTITIONS_FINER));
+        let mut reports = BTreeMap::new();
+        for (n, rows) in earlier::collect_all(job, stores).await? {
+            let report = SourceReport {
+                entries: rows.rows(),
+                ..SourceReport::default()
+            };
+            reports.insert(n, report);
+            sources.push(rows);
+        }
+        let turn = ranking.turn(&sources).await;
+        Ok::<_, StoringError>((ranking.rank(sources).await?, turn, reports))
+    };
+    let (ranked, _turn, reports) = ranked.instrument(trace::under(trace, span)).await?;
     let span = debug_span!(target: trace::TARGET, "store plan", job = %job.name);
-    let plan = plans
-        .write_plan(&complete.job, epoch, complete.attempt, ranked, partitioning)
-        .instrument(trace::under(trace, span))
-        .await?;
+    let attempt = complete.attempt;
+    let storing = plans.write_plan(&complete.job, epoch, attempt, ranked, partitioning);
+    let plan = storing.instrument(trace::under(trace, span)).await?;
     Ok((plan, reports))
+}
+
+/// Collects the rows of an upload as if they came from a worker.
+async fn collect_upload(
+    job: &JobView,
+    source: u32,
+    object: &str,
+    plans: &PlanStore,
+    ranking: &Ranking,
+) -> Result<Collected, StoringError> {
+    let mut rows = begin_source(job, source, ranking);
+    let mut upload = plans.read_upload(object).await?;
+    while let Some(batch) = upload.next().await? {
+        rows = rows.add(&batch).await.map_err(|error| match error {
+            RankingError::Batch(_) => StoringError::Upload(error),
+            error => error.into(),
+        })?;
+    }
+    Ok(rows.complete().await?)
+}
+
+/// Begins to collect the rows of one of a job's sources.
+pub(crate) fn begin_source(job: &JobView, source: u32, ranking: &Ranking) -> Collected {
+    let Work::Batch(batch) = &job.record.value.spec.work;
+    let spec = usize::try_from(source)
+        .ok()
+        .and_then(|n| batch.sources.get(n));
+    let loaders = Loaders {
+        count: batch.loaders.len(),
+        default: spec.map_or(0, |source| source.loader),
+    };
+    let merge = spec.map_or_else(Merge::default, |source| source.merge);
+    ranking.collect(source, merge, loaders)
 }
 
 /// Who reports on a task, as the stream's header says.

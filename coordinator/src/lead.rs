@@ -2,7 +2,8 @@
 //!
 //! Level-triggered: on any change, or after a while, it reads all records at one revision, decides (in [`step`],
 //! `handover`, `demand` and `core::ledger`), and commits, each transaction fenced by its epoch. It keeps nothing that
-//! another leader could not find in the store, but for the quarantine clocks and plans in the making: those begin anew.
+//! another leader could not find in the store, but for clocks (of quarantines, of moves) and plans in the
+//! making: those begin anew.
 
 mod budget;
 mod demand;
@@ -13,7 +14,7 @@ mod scene;
 mod step;
 mod vigil;
 
-pub(crate) use step::{Planning, merges, tasks};
+pub(crate) use step::{Planning, tasks};
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,7 +34,9 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use self::guards::Guards;
+use crate::intake::Stores;
 use crate::metrics::{Board, Watcher};
+use crate::retention::Turns;
 use crate::view::{JobView, View, ViewError, source_origin};
 use crate::{Leading, Shared};
 
@@ -50,7 +53,8 @@ pub(crate) struct Lead {
     allocators: BTreeMap<Resource, Allocator>,
     countdowns: BTreeMap<Resource, Countdown>,
     guards: Guards,
-    aborting: BTreeMap<JobName, Moment>,
+    aborting: BTreeMap<JobName, step::Since>,
+    departures: handover::Departures,
     watcher: Watcher,
     /// What cannot be read, and has been said.
     unreadable: BTreeSet<String>,
@@ -77,6 +81,7 @@ impl Lead {
             countdowns: BTreeMap::new(),
             guards: Guards::default(),
             aborting: BTreeMap::new(),
+            departures: handover::Departures::default(),
             watcher: Watcher::default(),
             unreadable: BTreeSet::new(),
             tasks: TaskTracker::new(),
@@ -96,6 +101,7 @@ impl Lead {
             stop_watching.clone(),
         );
         self.ask_prometheus();
+        self.tidy_up();
         let ended = loop {
             tokio::select! {
                 () = cancel.cancelled() => break Ok(Ended::Stopped),
@@ -154,9 +160,14 @@ impl Lead {
                 .get(job)
                 .is_some_and(|job| job.life.value.phase == Phase::Aborting)
         });
+        self.departures.look(view.jobs.values(), received);
         for job in view.jobs.values() {
             if job.life.value.phase == Phase::Aborting {
-                self.aborting.entry(job.name.clone()).or_insert(received);
+                let since = step::Since {
+                    at: received,
+                    wall_ms: crate::wall_ms(),
+                };
+                self.aborting.entry(job.name.clone()).or_insert(since);
             }
             self.store_complete_plan(job, &view);
             match self.further(job, &view, received).await {
@@ -227,15 +238,21 @@ impl Lead {
         } else {
             Cow::Borrowed(&view.members)
         };
+        let timing = self.shared.settings.timing;
+        let overdue = self.departures.overdue(&job.name, now, timing);
         let around = step::Surroundings {
             members: &members,
+            releasing: handover::Releasing {
+                present: &view.members,
+                overdue: &overdue,
+            },
             sharers: sharing(job, view),
             spent: self.shared.intake.spent(&job.name),
             planning: self.shared.intake.planning(&job.name),
             aborting_since: self.aborting.get(&job.name).copied(),
             now,
             wall_ms: crate::wall_ms(),
-            timing: self.shared.settings.timing,
+            timing,
         };
         let Some(step) = step::next(job, &around) else {
             return Ok(());
@@ -265,12 +282,26 @@ impl Lead {
         let stop = self.stop.clone();
         let storing = async move {
             let intake = &shared.intake;
-            let stores = (&*shared.store, &shared.plans);
+            let stores = Stores {
+                records: &*shared.store,
+                plans: &shared.plans,
+                ranking: &shared.ranking,
+            };
             let storing = intake.store(&job, complete, stores, epoch, workers);
             // What a leader that is none any more has stored counts nowhere.
             let _: Option<()> = stop.run_until_cancelled(storing).await;
         };
         self.tasks.spawn(storing.in_current_span());
+    }
+
+    /// Begins to remove what is kept no longer, beside everything else.
+    fn tidy_up(&self) {
+        let turns = Turns::new(Arc::clone(&self.shared), self.leadership.compare());
+        let stop = self.stop.clone();
+        let tidying = async move {
+            let _: Option<()> = stop.run_until_cancelled(turns.run()).await;
+        };
+        self.tasks.spawn(tidying.in_current_span());
     }
 
     /// Commits a transaction under this leader's epoch. Refused: something changed meanwhile; the next look decides

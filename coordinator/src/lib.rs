@@ -11,13 +11,17 @@
 )]
 
 mod calls;
+pub mod doors;
 mod guarded;
 mod health;
+mod history;
 pub mod intake;
 mod lead;
 pub mod metrics;
 pub mod plan_store;
 pub mod prometheus;
+pub mod ranking;
+mod retention;
 mod server;
 mod service;
 mod settings;
@@ -26,6 +30,7 @@ pub mod trace;
 pub mod view;
 
 pub use health::Health;
+pub use retention::Retention;
 pub use server::{Coordinator, StartError};
 pub use settings::{Guarding, Settings};
 
@@ -44,6 +49,7 @@ use crate::guarded::{Guarded, Use};
 use crate::intake::Intake;
 use crate::metrics::{Board, Metrics};
 use crate::plan_store::PlanStore;
+use crate::ranking::Ranking;
 use crate::sightings::Sightings;
 
 /// Whether this coordinator leads, and what then fences its writes.
@@ -57,6 +63,7 @@ pub(crate) struct Shared {
     pub(crate) plans: PlanStore,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) intake: Intake,
+    pub(crate) ranking: Ranking,
     pub(crate) limits: service::Limits,
     pub(crate) leading: watch::Sender<Leading>,
     pub(crate) sightings: Mutex<Sightings>,
@@ -70,6 +77,8 @@ pub(crate) struct Shared {
     pub(crate) troubles: Mutex<BTreeMap<WorkerName, BTreeMap<JobName, String>>>,
     /// Told whenever what they say keeps them has changed.
     pub(crate) troubles_told: watch::Sender<()>,
+    /// Whether the store's history grows without end.
+    pub(crate) grows: Arc<history::Grows>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) calls: Arc<Calls>,
     /// What the last look showed, while this coordinator leads.

@@ -34,7 +34,10 @@ pub(crate) struct Metrics {
     planning: Histogram<f64>,
     plan_entries: Counter<u64>,
     plan_store_written: Counter<u64>,
+    plan_store_removed: Counter<u64>,
     plan_store: Histogram<f64>,
+    spilled: Counter<u64>,
+    retired: Counter<u64>,
     rpc: Histogram<f64>,
     uploaded: Counter<u64>,
     store: Histogram<f64>,
@@ -62,6 +65,37 @@ fn jobs_ended(meter: &Meter) -> Counter<u64> {
     counter
 }
 
+/// What is kept no longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Retired {
+    /// A job that was over.
+    Job,
+    /// A record of the coordination store that no job named.
+    Record,
+    /// An object of the plan store: a forgotten job's, or one that no job named.
+    Object,
+}
+
+impl Retired {
+    const ALL: [Self; 3] = [Self::Job, Self::Record, Self::Object];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Job => "job",
+            Self::Record => "record",
+            Self::Object => "object",
+        }
+    }
+}
+
+fn retired(meter: &Meter) -> Counter<u64> {
+    let counter = counter_by(meter, "stoke.coordinator.retired");
+    for what in Retired::ALL {
+        counter.add(0, &[KeyValue::new("what", what.name())]);
+    }
+    counter
+}
+
 fn seconds(meter: &Meter, name: &'static str) -> Histogram<f64> {
     let metric = Metric::find(METRICS, name, Kind::Histogram);
     let builder = meter.f64_histogram(metric.name).with_unit(metric.unit);
@@ -82,7 +116,10 @@ impl Metrics {
             planning: seconds(meter, "stoke.coordinator.planning.duration"),
             plan_entries: counter(meter, "stoke.coordinator.plan.entries"),
             plan_store_written: counter(meter, "stoke.coordinator.plan_store.written"),
+            plan_store_removed: counter(meter, "stoke.coordinator.plan_store.removed"),
+            retired: retired(meter),
             plan_store: seconds(meter, "stoke.coordinator.plan_store.duration"),
+            spilled: counter(meter, "stoke.coordinator.ranking.spilled"),
             rpc: seconds(meter, "stoke.coordinator.rpc.duration"),
             uploaded: counter(meter, "stoke.coordinator.uploaded"),
             store: seconds(meter, "stoke.coordinator.store.duration"),
@@ -115,8 +152,24 @@ impl Metrics {
         self.plan_store.record(took.as_secs_f64(), &attributes);
     }
 
+    /// The plan store was relieved of so many bytes.
+    pub(crate) fn plan_store_removed(&self, bytes: u64) {
+        self.plan_store_removed.add(bytes, &[]);
+    }
+
+    /// So many of these are kept no longer.
+    pub(crate) fn retired(&self, what: Retired, count: u64) {
+        self.retired
+            .add(count, &[KeyValue::new("what", what.name())]);
+    }
+
     pub(crate) fn plan_store_written(&self, bytes: usize) {
         self.plan_store_written.add(bytes as u64, &[]);
+    }
+
+    /// So many bytes of plans in the making were spilled.
+    pub(crate) fn spilled(&self, bytes: usize) {
+        self.spilled.add(bytes as u64, &[]);
     }
 
     /// A call of a method of the API has ended.

@@ -6,24 +6,24 @@
 mod band_file;
 mod batch;
 mod failures;
+mod plans;
+mod sweep;
 mod uploads;
 
 pub(crate) use band_file::unpack;
 pub use band_file::{BandFileError, read_segments};
-pub use batch::{BadBatch, SOURCE_BYTES_MAX, bytes_of, entries, rows_to_batch};
-pub use uploads::{StoredUpload, UploadWriter};
+pub use batch::{BadBatch, BatchRow, SOURCE_BYTES_MAX, bytes_of, check, rows, rows_to_batch};
+pub use plans::WriteError;
+pub(crate) use sweep::{Removed, Stored};
+pub use uploads::{StoredUpload, UploadReader, UploadWriter};
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::metrics::{self, Metrics};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
-use stoke_core::names::JobName;
-use stoke_core::plan::{self, Entry, PlanSummary};
-use stoke_core::slot::Partitioning;
-use stoke_core::units::Epoch;
-
-use crate::metrics::{self, Metrics};
 
 /// Why the plan store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +72,8 @@ pub(crate) fn failed(doing: &'static str) -> impl FnOnce(object_store::Error) ->
 #[derive(Clone, Debug)]
 pub struct PlanStore {
     objects: Arc<dyn ObjectStore>,
+    /// Where it is a directory: files that were never completed lie there, and are no objects.
+    directory: Option<PathBuf>,
     metrics: Arc<Metrics>,
 }
 
@@ -80,7 +82,11 @@ impl PlanStore {
     #[must_use]
     pub fn new(objects: Arc<dyn ObjectStore>) -> Self {
         let metrics = Arc::new(Metrics::new(&metrics::none()));
-        Self { objects, metrics }
+        Self {
+            objects,
+            directory: None,
+            metrics,
+        }
     }
 
     /// The same, measured.
@@ -108,8 +114,13 @@ impl PlanStore {
             },
         })?;
         let objects = object_store::local::LocalFileSystem::new_with_prefix(path)
-            .map_err(failed("opening its directory"))?;
-        Ok(Self::new(Arc::new(objects)))
+            .map_err(failed("opening its directory"))?
+            .with_automatic_cleanup(true)
+            // What the coordination store names must be there after a power failure, too.
+            .with_fsync(true);
+        let mut store = Self::new(Arc::new(objects));
+        store.directory = Some(path.to_owned());
+        Ok(store)
     }
 
     /// The store's own id, made when there is none: two coordinators with the same id share one plan store.
@@ -136,52 +147,6 @@ impl PlanStore {
             .map_err(failed("reading its id"))?;
         let bytes = stored.bytes().await.map_err(failed("reading its id"))?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
-    }
-
-    /// Stores a ranked list as a plan, under a name with the epoch and the attempt: it counts only once a fenced write
-    /// names it.
-    ///
-    /// # Errors
-    /// Where the store fails, or the priorities add up to too much.
-    pub async fn write_plan(
-        &self,
-        job: &JobName,
-        epoch: Epoch,
-        attempt: u64,
-        ranked: Vec<Entry>,
-        partitioning: Partitioning,
-    ) -> Result<PlanSummary, PlanStoreError> {
-        let name = format!("plans/{job}/{epoch}-{attempt}");
-        let priority_milli = ranked
-            .iter()
-            .try_fold(0u64, |sum, entry| {
-                sum.checked_add(entry.priority.as_milli())
-            })
-            .ok_or(PlanStoreError::TooMuchPriority)?;
-        let entries = ranked.len() as u64;
-        let mut entries_by_loader = Vec::new();
-        for entry in &ranked {
-            let loader = usize::try_from(entry.loader).unwrap_or(usize::MAX);
-            if entries_by_loader.len() <= loader {
-                entries_by_loader.resize(loader + 1, 0);
-            }
-            entries_by_loader[loader] += 1;
-        }
-        let mut bands = 0;
-        for band in plan::bands(ranked, partitioning) {
-            let path = Path::from(band_file::name(&name, band.id));
-            self.put(path, band_file::write(&band), "storing a band")
-                .await?;
-            bands += 1;
-        }
-        Ok(PlanSummary {
-            name,
-            entries,
-            priority_milli,
-            bands,
-            partitioning,
-            entries_by_loader,
-        })
     }
 
     async fn put(

@@ -26,10 +26,12 @@ use tracing::Instrument;
 use crate::calls::Calls;
 use crate::guarded;
 use crate::health::Health;
+use crate::history;
 use crate::intake::Intake;
 use crate::lead::{Ended, Lead};
 use crate::metrics::{self, Metrics};
 use crate::plan_store::{PlanStore, PlanStoreError};
+use crate::ranking::{Ranking, SpillError};
 use crate::service::{Budgets, Fleet, Jobs, Limits, Workers};
 use crate::sightings::{Sightings, keep_looking};
 use crate::view::ViewError;
@@ -70,6 +72,9 @@ pub enum StartError {
         /// The cluster's.
         cluster: String,
     },
+    /// Plans cannot be ranked.
+    #[error(transparent)]
+    Spill(#[from] SpillError),
     /// gRPC.
     #[error("cannot serve gRPC")]
     Serve(#[from] tonic::transport::Error),
@@ -111,16 +116,19 @@ impl Coordinator {
         let store = observed(store, &metrics, &health);
         let plans = plans.measured(Arc::clone(&metrics));
         check_plan_store(&*store, &plans).await?;
+        let ranking = Ranking::start(&settings.ranking, Arc::clone(&metrics))?;
         let cancel = CancellationToken::new();
         let (leading, _) = watch::channel(Leading::default());
         let calls = Calls::new(FILE_DESCRIPTOR_SET, Arc::clone(&metrics), span.clone());
         let calls = Arc::new(calls);
         let board = Arc::default();
+        let grows = Arc::default();
         metrics::observe(
             &settings.meter,
             &board,
             &leading.subscribe(),
             &health,
+            &grows,
             &calls,
         );
         let sightings = Sightings::new(clock.now(), settings.timing.quarantine);
@@ -129,6 +137,7 @@ impl Coordinator {
             plans,
             clock,
             intake: Intake::default(),
+            ranking,
             limits: Limits::default(),
             leading,
             sightings: std::sync::Mutex::new(sightings),
@@ -137,6 +146,7 @@ impl Coordinator {
             guarded: std::sync::Mutex::default(),
             troubles: std::sync::Mutex::default(),
             troubles_told: watch::channel(()).0,
+            grows,
             metrics,
             calls,
             board,
@@ -157,7 +167,14 @@ impl Coordinator {
             &cancel,
         );
         drop(entered);
-        let leading = tokio::spawn(lead(shared, cancel.clone()).instrument(span));
+        let cancel_leading = cancel.clone();
+        let leading = async move {
+            tokio::select! {
+                ended = lead(&shared, cancel_leading) => ended,
+                never = history::watch(&shared) => match never {},
+            }
+        };
+        let leading = tokio::spawn(leading.instrument(span));
         Ok(Self {
             cancel,
             leading,
@@ -211,7 +228,10 @@ fn observed(store: Arc<dyn Store>, metrics: &Arc<Metrics>, health: &Arc<Health>)
 async fn check_plan_store(store: &dyn Store, plans: &PlanStore) -> Result<(), StartError> {
     let here = plans.id().await?;
     let key = keys::PLAN_STORE.to_owned();
-    let value = record::encode(&PlanStoreId { id: here.clone() });
+    let value = record::encode(&PlanStoreId {
+        id: here.clone(),
+        cluster: fresh_id(),
+    });
     let claim = Txn {
         compares: vec![Compare::Absent(key.clone())],
         ops: vec![Op::Put {
@@ -231,6 +251,11 @@ async fn check_plan_store(store: &dyn Store, plans: &PlanStore) -> Result<(), St
         }),
         _ => Ok(()),
     }
+}
+
+/// A text that nobody else has.
+pub(crate) fn fresh_id() -> String {
+    format!("{:016x}", rand::random::<u64>())
 }
 
 fn serve<I, C, E>(
@@ -286,7 +311,7 @@ where
 }
 
 /// Stands for election again and again, and leads whenever it wins.
-async fn lead(shared: Arc<Shared>, cancel: CancellationToken) -> Result<(), StartError> {
+async fn lead(shared: &Arc<Shared>, cancel: CancellationToken) -> Result<(), StartError> {
     let settings = &shared.settings;
     let leader = Leader {
         name: settings.name.clone(),
@@ -302,15 +327,13 @@ async fn lead(shared: Arc<Shared>, cancel: CancellationToken) -> Result<(), Star
     loop {
         let won = tokio::select! {
             won = election.win(&cancel) => won,
-            never = keep_looking(&shared) => match never {},
+            never = keep_looking(shared) => match never {},
         };
         let Some(leadership) = won else { break };
         tracing::info!(epoch = leadership.epoch.0, "leads");
         let fence = (leadership.epoch, leadership.compare());
         shared.leading.send_replace(Leading(Some(fence)));
-        let ended = Lead::new(Arc::clone(&shared), leadership)
-            .run(&cancel)
-            .await;
+        let ended = Lead::new(Arc::clone(shared), leadership).run(&cancel).await;
         shared.leading.send_replace(Leading(None));
         match ended {
             Ok(Ended::Stopped) => break,

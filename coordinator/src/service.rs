@@ -18,7 +18,9 @@ pub(crate) use jobs::Jobs;
 pub(crate) use limits::Limits;
 pub(crate) use workers::Workers;
 
+use stoke_core::job::Spec;
 use stoke_core::records::{Leader, keys};
+use stoke_proto::v1;
 use stoke_store::{Compare, Keys, Txn, TxnOutcome, record};
 
 use crate::Shared;
@@ -26,6 +28,16 @@ use refusal::Refusal;
 
 /// How often a mutation is decided anew when a record it read changed before it was committed.
 const COMMIT_ATTEMPTS_MAX: usize = 16;
+
+/// A job's spec, checked; what is answered where it is wrong.
+pub(crate) fn job_spec(spec: v1::JobSpec) -> Result<Spec, tonic::Status> {
+    let request = v1::CreateJobRequest {
+        request_id: String::new(),
+        spec: Some(spec),
+    };
+    let (_, spec) = parse::create(request)?;
+    Ok(spec)
+}
 
 impl Shared {
     /// This leader's fence.

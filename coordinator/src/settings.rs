@@ -8,7 +8,9 @@ use stoke_core::guard::Policy;
 use stoke_core::ledger::{Share, Timing};
 use stoke_core::names::{GuardName, Resource};
 
+use crate::Retention;
 use crate::prometheus::Query;
+use crate::ranking::RankingSettings;
 
 /// A coordinator's settings, checked.
 #[derive(Clone, Debug)]
@@ -23,8 +25,12 @@ pub struct Settings {
     pub guards: BTreeMap<Resource, Guarding>,
     /// The protocol's times: the workers' must be the same.
     pub timing: Timing,
+    /// How long what nobody needs any more is kept.
+    pub retention: Retention,
     /// How long a leader that vanished keeps its place.
     pub leader_ttl: Duration,
+    /// What ranking plans may use.
+    pub ranking: RankingSettings,
     /// What its metrics are made with: [`metrics::none`](crate::metrics::none) where nobody asks for them.
     pub meter: Meter,
 }

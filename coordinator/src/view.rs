@@ -23,6 +23,7 @@ use stoke_core::progress::{Effort, Tally};
 use stoke_core::records::{
     self, Assignment, Checkpoint, FailureLog, Member, PlanningTask, SourceTask, keys,
 };
+use stoke_core::units::PartitionId;
 use stoke_store::record::{self, RecordError};
 use stoke_store::{KeyValue, Keys, Revision, Snapshot, Store, StoreError};
 
@@ -66,7 +67,15 @@ impl Owner {
             .folded(self.checkpoint.as_ref().map(|checkpoint| &checkpoint.value))
     }
 
-    /// Whether it has confirmed that nothing of its is in flight for a job that was told to stop.
+    /// Whether it has confirmed that nothing of its is in flight on this partition any more.
+    #[must_use]
+    pub fn has_released(&self, partition: PartitionId) -> bool {
+        self.checkpoint
+            .as_ref()
+            .is_some_and(|checkpoint| checkpoint.value.has_released(partition))
+    }
+
+    /// Whether it has confirmed that nothing of its is in flight for the job any more.
     #[must_use]
     pub fn has_stopped(&self) -> bool {
         self.checkpoint

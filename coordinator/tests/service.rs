@@ -24,10 +24,14 @@ mod life;
 mod past;
 #[path = "service/refusing.rs"]
 mod refusing;
+#[path = "service/retention.rs"]
+mod retention;
 #[path = "service/several.rs"]
 mod several;
 #[path = "service/sources.rs"]
 mod sources;
+#[path = "service/spilling.rs"]
+mod spilling;
 #[path = "service/streaming.rs"]
 mod streaming;
 #[path = "service/troubles.rs"]
@@ -36,3 +40,5 @@ mod troubles;
 mod uploading;
 #[path = "service/versions.rs"]
 mod versions;
+#[path = "service/waiting.rs"]
+mod waiting;

@@ -323,6 +323,10 @@ pub struct Life {
     /// What there is to say about the phase.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
+    /// While it is being aborted: when that is over at the latest, whoever confirms. For people: wall clocks decide nothing.
+    /// Milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over_by_ms: Option<u64>,
 }
 
 /// How many holders may hold one job at a time: more than there are kinds of guards and hands.
@@ -336,6 +340,7 @@ impl Life {
             phase: Phase::Pending,
             holds: Vec::new(),
             reason: String::new(),
+            over_by_ms: None,
         }
     }
 
@@ -372,6 +377,7 @@ impl Life {
         }
         self.phase = next;
         self.reason = reason.into();
+        self.over_by_ms = None;
         if !next.can_be_held() {
             self.holds.clear();
         }

@@ -3,11 +3,15 @@
 //! Invariants: ranks run from 0 without a gap, in the order of falling priority; no key comes twice; inside a band
 //! entries lie by partition, then by rank. How bands are stored and streamed is the coordinator's.
 
+mod buffer;
 mod choice;
+mod merge;
 mod rank;
+mod row;
 
 pub use choice::Choice;
-pub use rank::{ENTRIES_MAX, Ranker, TooManyEntries};
+pub use merge::Blocks;
+pub use rank::{ENTRIES_MAX, RankError, Ranked, SourceRows, Spill, TooManyEntries};
 
 use serde::{Deserialize, Serialize};
 
@@ -58,26 +62,20 @@ pub struct Band {
     pub segments: Vec<(PartitionId, Vec<(Rank, Entry)>)>,
 }
 
-/// Cuts ranked entries into bands.
-pub fn bands(ranked: Vec<Entry>, partitioning: Partitioning) -> impl Iterator<Item = Band> {
-    let mut entries = ranked.into_iter().enumerate().peekable();
-    let mut next = 0;
-    std::iter::from_fn(move || {
-        entries.peek()?;
-        let id = BandId(next);
-        next += 1;
-        let mut placed: Vec<(PartitionId, Rank, Entry)> = Vec::new();
-        for (rank, entry) in entries
-            .by_ref()
-            .take(usize::try_from(BandId::RANKS).unwrap_or(usize::MAX))
-        {
-            placed.push((
-                partitioning.partition(Slot::of(&entry.key)),
-                Rank(rank as u64),
-                entry,
-            ));
-        }
-        placed.sort_by_key(|(partition, rank, _)| (*partition, *rank));
+impl Band {
+    /// The band with this number, of its entries in the order of their ranks: [`BandId::RANKS`] of them, or fewer in a
+    /// plan's last.
+    #[must_use]
+    pub fn of(id: BandId, ranked: Vec<Entry>, partitioning: Partitioning) -> Self {
+        let first = u64::from(id.0) * BandId::RANKS;
+        let mut placed: Vec<(PartitionId, Rank, Entry)> = (first..)
+            .zip(ranked)
+            .map(|(rank, entry)| {
+                let partition = partitioning.partition(Slot::of(&entry.key));
+                (partition, Rank(rank), entry)
+            })
+            .collect();
+        placed.sort_unstable_by_key(|(partition, rank, _)| (*partition, *rank));
         let mut segments: Vec<(PartitionId, Vec<(Rank, Entry)>)> = Vec::new();
         for (partition, rank, entry) in placed {
             match segments.last_mut() {
@@ -85,8 +83,8 @@ pub fn bands(ranked: Vec<Entry>, partitioning: Partitioning) -> impl Iterator<It
                 _ => segments.push((partition, vec![(rank, entry)])),
             }
         }
-        Some(Band { id, segments })
-    })
+        Self { id, segments }
+    }
 }
 
 #[cfg(test)]
@@ -106,13 +104,16 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_of_one_more_than_a_band_has_two() {
+    fn ranks_go_on_where_the_band_before_ends() {
         let partitioning = Partitioning::new(256).unwrap();
-        let sizes: Vec<usize> = bands(entries(BandId::RANKS + 1), partitioning)
-            .map(|band| band.segments.iter().map(|(_, entries)| entries.len()).sum())
+        let band = Band::of(BandId(2), entries(300), partitioning);
+        let mut ranks: Vec<u64> = band
+            .segments
+            .iter()
+            .flat_map(|(_, entries)| entries.iter().map(|(rank, _)| rank.0))
             .collect();
-        assert_eq!(sizes, [131_072, 1]);
-        assert_eq!(bands(Vec::new(), partitioning).count(), 0);
+        ranks.sort_unstable();
+        assert!(ranks.into_iter().eq(262_144..262_444));
     }
 
     proptest! {
@@ -120,7 +121,7 @@ mod tests {
         fn a_band_holds_every_entry_once_under_its_own_partition_in_rank_order(count in 1u64..2000) {
             let partitioning = Partitioning::new(256).unwrap();
             let all = entries(count);
-            let band = bands(all.clone(), partitioning).next().unwrap();
+            let band = Band::of(BandId(0), all.clone(), partitioning);
             let mut seen = vec![false; all.len()];
             let mut last = None;
             for (partition, segment) in band.segments {

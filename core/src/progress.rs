@@ -5,7 +5,7 @@
 
 mod tracker;
 
-pub use tracker::{RETRIES_MAX, Tracker, Uptake};
+pub use tracker::{Followed, RETRIES_MAX, RETRIES_TOTAL_MAX, Tracker, Uptake, retries_max};
 
 use std::ops::{Add, AddAssign};
 
@@ -151,6 +151,18 @@ pub struct Effort {
     pub origin_rows: u64,
     /// Bytes of the values written.
     pub cache_bytes: u64,
+}
+
+impl Effort {
+    /// What this is more than another.
+    #[must_use]
+    pub const fn beyond(self, other: Self) -> Self {
+        Self {
+            origin_queries: self.origin_queries.saturating_sub(other.origin_queries),
+            origin_rows: self.origin_rows.saturating_sub(other.origin_rows),
+            cache_bytes: self.cache_bytes.saturating_sub(other.cache_bytes),
+        }
+    }
 }
 
 impl Add for Effort {

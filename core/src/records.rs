@@ -18,6 +18,7 @@
 //! | `assign/J/W` | coordinator | [`Assignment`] |
 //! | `ckpt/J/W` | worker | [`Checkpoint`] |
 
+mod packed;
 mod planning;
 
 pub use planning::{NotATask, PlanningTask};
@@ -69,6 +70,8 @@ pub mod keys {
     pub const CHECKPOINTS: &str = "ckpt/";
     /// All jobs that are over: thousands, so they are read in pages, and never by those who decide.
     pub const PAST: &str = "past/";
+    /// All requests that were accepted: one for each job that was created with an id, so they are read in pages.
+    pub const REQUESTS: &str = "request/";
 
     /// A coordinator's.
     #[must_use]
@@ -123,7 +126,7 @@ pub mod keys {
     #[must_use]
     pub fn request(id: &str) -> String {
         use std::fmt::Write;
-        id.bytes().fold(String::from("request/"), |mut key, byte| {
+        id.bytes().fold(String::from(REQUESTS), |mut key, byte| {
             let _ = write!(key, "{byte:02x}");
             key
         })
@@ -147,6 +150,13 @@ pub mod keys {
     #[must_use]
     pub fn past(job: &JobName) -> String {
         format!("{PAST}{}", turned(job.as_str()))
+    }
+
+    /// The key below [`PAST`] behind which all jobs are that were created at this time (milliseconds since 1970) or before:
+    /// the names of jobs begin with it.
+    #[must_use]
+    pub fn past_created_by(created_ms: u64) -> String {
+        format!("{PAST}{}", turned(&format!("{created_ms:013}-")))
     }
 
     /// The job that a key below [`PAST`] names.
@@ -224,6 +234,10 @@ pub struct Peer {
 pub struct PlanStoreId {
     /// Random, made with the plan store.
     pub id: String,
+    /// Random, made with this record: a plan store that another cluster's records name, too, is told by it. Empty where an
+    /// older version made the record.
+    #[serde(default)]
+    pub cluster: String,
 }
 
 /// A worker, and what it can serve: names, never secrets.
@@ -415,7 +429,11 @@ pub struct SourceTask {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assignment {
     /// The partitions.
+    #[serde(with = "packed")]
     pub partitions: BTreeMap<PartitionId, PartitionState>,
+    /// Those of them that shall go to another worker: the owner stops working on them, and releases them in a checkpoint.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub leaving: BTreeSet<PartitionId>,
     /// What was spent on them before.
     #[serde(default)]
     pub effort: Effort,
@@ -428,6 +446,7 @@ pub struct Assignment {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {
     /// All partitions of the assignment.
+    #[serde(with = "packed")]
     pub partitions: BTreeMap<PartitionId, PartitionState>,
     /// What was spent, the assignment's included.
     #[serde(default)]
@@ -435,9 +454,21 @@ pub struct Checkpoint {
     /// The entries that failed under this assignment.
     #[serde(default)]
     pub failures: Option<FailureLog>,
-    /// The job was told to stop, and nothing of this worker's is in flight for it any more.
+    /// Nothing of this worker's is in flight for the job any more, nor will be under this assignment: the job was told to
+    /// stop, or the worker leaves.
     #[serde(default)]
     pub stopped: bool,
+    /// The same for some of the partitions only: those that shall go to another worker, and may now.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub released: BTreeSet<PartitionId>,
+}
+
+impl Checkpoint {
+    /// Whether nothing of the worker's is in flight for this partition any more, nor will be under the assignment.
+    #[must_use]
+    pub fn has_released(&self, partition: PartitionId) -> bool {
+        self.stopped || self.released.contains(&partition)
+    }
 }
 
 impl Assignment {
@@ -451,6 +482,7 @@ impl Assignment {
         failures.extend(checkpoint.failures.clone());
         Self {
             partitions: checkpoint.partitions.clone(),
+            leaving: self.leaving.clone(),
             effort: checkpoint.effort,
             failures,
         }
@@ -497,6 +529,35 @@ mod tests {
         keys.reverse();
         assert!(keys.is_sorted(), "{keys:?}");
         assert_eq!(keys::past_job("job/j"), None);
+        let from = keys::past_created_by(1_795_423_882_385);
+        let behind = keys.iter().filter(|key| **key > from).count();
+        assert_eq!(behind, 5, "all but the newest: {keys:?}");
+    }
+
+    #[test]
+    fn records_from_before_partitions_could_leave_or_be_released_are_read() {
+        let assignment: Assignment =
+            serde_json::from_str(r#"{"partitions":{"3":{"at":[0,7],"n":[7,0,0,0,0,0,0,0]}}}"#)
+                .unwrap();
+        assert!(assignment.leaving.is_empty());
+        let checkpoint: Checkpoint =
+            serde_json::from_str(r#"{"partitions":{},"stopped":false}"#).unwrap();
+        assert!(!checkpoint.has_released(PartitionId(3)));
+        let plain = serde_json::to_string(&checkpoint).unwrap();
+        assert!(!plain.contains("released"), "{plain}");
+    }
+
+    #[test]
+    fn a_checkpoint_releases_what_it_names_and_one_of_a_worker_that_stopped_releases_all() {
+        let mut checkpoint = Checkpoint {
+            released: [PartitionId(3)].into(),
+            ..Checkpoint::default()
+        };
+        let released =
+            |checkpoint: &Checkpoint| [3, 4].map(|p| checkpoint.has_released(PartitionId(p)));
+        assert_eq!(released(&checkpoint), [true, false]);
+        checkpoint.stopped = true;
+        assert_eq!(released(&checkpoint), [true, true]);
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! The flags of the commands about jobs.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 use stoke_proto::v1::JobState;
 
 use super::OutputArgs;
-use super::values::label;
+use super::values::{label, older_than};
 
 /// Which job of which cluster.
 #[derive(Debug, ClapArgs)]
@@ -46,9 +47,13 @@ pub struct SubmitArgs {
     pub output: OutputArgs,
 }
 
-/// Which jobs.
+/// Which jobs, or what is done with them.
 #[derive(Debug, ClapArgs)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct JobsArgs {
+    /// What is done with them; by itself, they are listed.
+    #[command(subcommand)]
+    pub command: Option<JobsCommand>,
     /// Only jobs with this label; several must all be there
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     pub labels: Vec<(String, String)>,
@@ -66,6 +71,36 @@ pub struct JobsArgs {
     /// All of them, however many there are
     #[arg(long, conflicts_with = "limit")]
     pub all: bool,
+    /// Where the cluster is, and how its answer is printed.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// What is done with jobs.
+#[derive(Debug, Subcommand)]
+pub enum JobsCommand {
+    /// Forgets jobs that are over, with their plans, uploads and lists of failures
+    Prune(PruneArgs),
+}
+
+/// Which jobs are forgotten.
+#[derive(Debug, ClapArgs)]
+pub struct PruneArgs {
+    /// Only jobs that are over for so long: 0s to 3650days [default: as long as coordinators keep them]
+    #[arg(long, value_name = "DURATION", value_parser = older_than)]
+    pub older_than: Option<Duration>,
+    /// Only jobs that ended in this state, or in one of these: succeeded, failed, aborted
+    #[arg(
+        long = "state",
+        value_enum,
+        value_name = "STATE",
+        value_delimiter = ',',
+        hide_possible_values = true
+    )]
+    pub states: Vec<StateArg>,
+    /// Removes nothing, and lists what would be
+    #[arg(long)]
+    pub dry_run: bool,
     /// Where the cluster is, and how its answer is printed.
     #[command(flatten)]
     pub output: OutputArgs,

@@ -48,6 +48,19 @@ pub(super) fn lasts(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// For how long jobs must be over: within the bounds that requests have.
+pub(super) fn older_than(text: &str) -> Result<Duration, String> {
+    let older_than = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if older_than <= OLDER_THAN_MAX {
+        Ok(older_than)
+    } else {
+        Err("must be from 0s to 3650days".into())
+    }
+}
+
+/// The longest time that jobs can be asked to be over.
+const OLDER_THAN_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
+
 /// For how long at least a budget can be set.
 const LASTS_MIN: Duration = Duration::from_secs(1);
 /// For how long at most.
@@ -91,6 +104,16 @@ mod tests {
         assert_eq!(lasts("30days"), Ok(LASTS_MAX));
         for wrong in ["0s", "999ms", "31days", "10", "-1m", "for ever"] {
             assert!(lasts(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn jobs_are_over_for_no_time_to_ten_years() {
+        assert_eq!(older_than("0s"), Ok(Duration::ZERO));
+        assert_eq!(older_than("7d"), Ok(Duration::from_secs(7 * 86_400)));
+        assert_eq!(older_than("3650days"), Ok(OLDER_THAN_MAX));
+        for wrong in ["3651days", "7", "-1d", "forever"] {
+            assert!(older_than(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -72,6 +72,9 @@ pub struct WarmArgs {
     /// Reads the keys, tries the query on a small sample, writes nothing, and says what would be done
     #[arg(long)]
     pub dry_run: bool,
+    /// Keeps how far it has come in this folder: killed, and started again with the same flags, it goes on from there
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
     /// What is printed on standard output in the end
     #[arg(long, value_enum, default_value_t = OutputArg::Text)]
     pub output: OutputArg,

@@ -1,4 +1,6 @@
-//! `stoke jobs`: the newest, page after page.
+//! `stoke jobs`: the newest, page after page; and those that are over are forgotten.
+
+mod prune;
 
 use std::time::SystemTime;
 
@@ -6,7 +8,7 @@ use stoke_proto::v1;
 
 use super::printed;
 use crate::Outcome;
-use crate::args::{JobsArgs, OutputArg};
+use crate::args::{JobsArgs, JobsCommand, OutputArg};
 use crate::client::{Cluster, jobs as api, unary};
 use crate::exit::{Exit, Failure};
 use crate::print::{self, Reader};
@@ -17,8 +19,15 @@ use crate::show::style::Palette;
 /// How many jobs are asked for at once.
 const PAGE: u32 = 100;
 
-/// Lists jobs.
+/// Lists jobs, or does what is said with them.
 pub async fn jobs(args: &JobsArgs, palette: Palette) -> Outcome {
+    match &args.command {
+        None => list(args, palette).await,
+        Some(JobsCommand::Prune(args)) => prune::prune(args, palette).await,
+    }
+}
+
+async fn list(args: &JobsArgs, palette: Palette) -> Outcome {
     let mut pages = Pages::new(args)?;
     if args.output.output == OutputArg::Json {
         // Each page as it comes: there may be thousands.

@@ -1,12 +1,14 @@
 //! A coordinator's configuration.
 
 mod guards;
+mod retention;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use stoke_coordinator::ranking::RankingSettings;
 use stoke_coordinator::{Guarding, Settings};
 use stoke_core::ledger::Share;
 use stoke_core::names::{Resource, WorkerName};
@@ -29,6 +31,10 @@ const FRACTION: f64 = 0.2;
 const FRACTION_MIN: f64 = 0.001;
 /// The most queries that may be unanswered at one time: more than any database has connections.
 pub const IN_FLIGHT_MAX: u64 = 100_000;
+/// The least memory that ranking may have: a few messages' worth of entries.
+const RANKING_MEMORY_MIN: u64 = 16 << 20;
+/// The most.
+const RANKING_MEMORY_MAX: u64 = 1 << 40;
 /// The largest burst.
 pub const BURST_MAX: u64 = 1_000_000;
 
@@ -70,6 +76,7 @@ impl CoordinatorConfig {
         let plan_store = file
             .required("plan-store", "plan-store = \"DIRECTORY\"")
             .and_then(|item| item.path());
+        let ranking = ranking(file);
         let said_ttl = file.optional("leader-ttl");
         let leader_ttl =
             shared::whole_seconds(said_ttl.as_ref()).map(|ttl| ttl.unwrap_or(LEADER_TTL));
@@ -81,6 +88,7 @@ impl CoordinatorConfig {
             etcd.fitting(times, &shared::Ttl { key, said, time })
         });
         let telemetry = shared::telemetry(file);
+        let retention = retention::retention(file);
         let (budgets, guards) = budgets(file).unzip();
         let listen = listen?;
         Some(Self {
@@ -96,10 +104,29 @@ impl CoordinatorConfig {
                 budgets: budgets?,
                 guards: guards?,
                 timing: times?.timing,
+                retention: retention?,
                 leader_ttl: leader_ttl?,
+                ranking: ranking?,
             },
         })
     }
+}
+
+/// `ranking-memory` and `spill-dir`.
+fn ranking(file: &Table<'_>) -> Option<RankingSettings> {
+    let default = RankingSettings::default();
+    let memory = file
+        .optional("ranking-memory")
+        .map(|item| item.size(RANKING_MEMORY_MIN..=RANKING_MEMORY_MAX));
+    let spill_dir = file.optional("spill-dir").map(|item| item.path());
+    let memory_bytes = match shared::all_or_none(memory)? {
+        Some(bytes) => usize::try_from(bytes).unwrap_or(usize::MAX),
+        None => default.memory_bytes,
+    };
+    Some(RankingSettings {
+        memory_bytes,
+        spill_dir: shared::all_or_none(spill_dir)?.unwrap_or(default.spill_dir),
+    })
 }
 
 /// Where others call the coordinator: by default where it listens.

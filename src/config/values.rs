@@ -1,4 +1,4 @@
-//! Texts with units: durations and rates.
+//! Texts with units: durations, rates and sizes.
 
 use std::time::Duration;
 
@@ -69,6 +69,34 @@ pub(super) fn show_duration(duration: Duration) -> String {
         .replace(' ', "")
 }
 
+/// The units of sizes, the largest first.
+const SIZES: [(&str, u64); 4] = [
+    ("TiB", 1 << 40),
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+];
+
+/// Reads a size with its unit: `256MiB`, `2GiB`. None where it is none.
+pub(super) fn parse_size(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let (number, unit) = SIZES
+        .iter()
+        .find_map(|(name, bytes)| Some((text.strip_suffix(name)?, *bytes)))?;
+    let number = number.trim_end();
+    let plain = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| number.parse::<u64>().ok()?.checked_mul(unit))?
+}
+
+/// A size as it may be written.
+pub(super) fn show_size(bytes: u64) -> String {
+    let whole = SIZES.iter().find(|(_, unit)| bytes.is_multiple_of(*unit));
+    match whole {
+        Some((name, unit)) if bytes > 0 => format!("{}{name}", bytes / unit),
+        _ => format!("{}KiB", bytes.div_ceil(1 << 10)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,6 +128,31 @@ mod tests {
         }
         for text in ["", "5", "soon", "-5s"] {
             assert_eq!(parse_duration(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        for (text, bytes) in [
+            ("256MiB", 256 << 20),
+            (" 2 GiB ", 2 << 30),
+            ("1TiB", 1 << 40),
+        ] {
+            assert_eq!(parse_size(text), Some(bytes), "{text}");
+            let shown = show_size(bytes);
+            assert_eq!(parse_size(&shown), Some(bytes), "{shown}");
+        }
+        for text in [
+            "",
+            "256",
+            "MiB",
+            "256MB",
+            "-1MiB",
+            "1.5GiB",
+            "+1GiB",
+            "99999999TiB",
+        ] {
+            assert_eq!(parse_size(text), None, "{text}");
         }
     }
 }

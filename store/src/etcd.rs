@@ -189,6 +189,22 @@ impl Store for EtcdStore {
         Ok(TxnOutcome::Committed(convert::revision(header.revision())))
     }
 
+    async fn remembers(&self, revision: Revision) -> Result<bool, StoreError> {
+        let (key, options) = self.names.glance(revision);
+        self.calls
+            .call("asking how far back it remembers", Call::Read, || {
+                let (mut kv, key, options) = (self.kv.clone(), key.clone(), options.clone());
+                async move {
+                    match kv.get(key, Some(options)).await {
+                        Ok(_) => Ok(true),
+                        Err(error) if failure::is_compacted(&error) => Ok(false),
+                        Err(error) => Err(error),
+                    }
+                }
+            })
+            .await
+    }
+
     async fn watch(&self, keys: Keys, since: Revision) -> Result<Box<dyn Watch>, StoreError> {
         let options = self.names.watch_options(&keys, since);
         let key = self.names.full(keys_text(&keys));

@@ -18,6 +18,7 @@ pub mod clock;
 pub mod continuity;
 pub mod election;
 pub mod etcd;
+pub mod history;
 pub mod ledger;
 mod limits;
 pub mod memory;
@@ -210,6 +211,13 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::Unknown`] where it may or may not have been applied.
     async fn txn(&self, txn: Txn) -> Result<TxnOutcome, StoreError>;
+
+    /// Whether the store still keeps what stood at this revision, which is not above the present one. A store that never
+    /// forgets grows until it is full.
+    ///
+    /// # Errors
+    /// [`StoreError::Unreachable`].
+    async fn remembers(&self, revision: Revision) -> Result<bool, StoreError>;
 
     /// Watches keys for what changed *after* `since`.
     ///

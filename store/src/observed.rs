@@ -84,6 +84,13 @@ impl Store for Observed {
         ended
     }
 
+    async fn remembers(&self, revision: Revision) -> Result<bool, StoreError> {
+        let begun = Instant::now();
+        let ended = self.store.remembers(revision).await;
+        self.tell("read", begun, &ended);
+        ended
+    }
+
     async fn watch(&self, keys: Keys, since: Revision) -> Result<Box<dyn Watch>, StoreError> {
         let begun = Instant::now();
         let ended = self.store.watch(keys, since).await;

@@ -158,3 +158,43 @@ async fn a_job_that_is_paused_while_it_is_planned_asks_nothing_until_it_is_resum
     assert_eq!(job.state(), JobState::Succeeded, "{}", job.reason);
     assert_w1(&job);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b4_an_abort_names_the_dead_and_the_stopped_that_it_waits_for_and_until_when_and_ends_without_them()
+ {
+    let scene = Scene::start(1, QPS);
+    shop::fill(&scene);
+    let job = scene.create(shop::job()).await;
+    let mut jobs = scene.jobs().await;
+    watch_until(&mut jobs, &job.name, |job| done(job) > 5_000).await;
+    let (dead, stopped) = (scene.incarnation("w1"), scene.incarnation("w2"));
+    scene.workers[0].kill9().unwrap();
+    scene.workers[1].stop().unwrap();
+    let request = v1::AbortJobRequest {
+        name: job.name.clone(),
+        reason: "enough".into(),
+    };
+    jobs.abort_job(request).await.unwrap();
+    let awaited = format!("enough; waiting for {dead}, {stopped}, until 20");
+    let told = watch_until(&mut jobs, &job.name, |job| {
+        is_over(job) || job.reason.starts_with(&awaited)
+    })
+    .await;
+    assert_eq!(told.state(), JobState::Aborting, "{}", told.reason);
+    assert!(told.reason.ends_with("Z at most"), "{}", told.reason);
+    let job = watch_until(&mut jobs, &job.name, is_over).await;
+    assert_eq!(
+        (job.state(), job.reason.as_str()),
+        (JobState::Aborted, "enough")
+    );
+    assert_w1(&job);
+    // Whoever comes back finds nothing to do.
+    let told = now_ms();
+    scene.workers[1].cont().unwrap();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let statements = scene.postgres.statements("stoke").unwrap();
+    let late = statements
+        .iter()
+        .filter(|statement| statement.at_ms > told + 1000);
+    assert_eq!(late.count(), 0);
+}

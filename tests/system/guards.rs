@@ -161,6 +161,57 @@ async fn guards_slow_down_before_a_slow_database_pause_for_a_probe_and_let_go_ag
     );
 }
 
+/// Enough that a coordinator can die and come back before it ends.
+const ABORTS_IN_TIME: &str = r#"
+    [budgets."origin/shop".guards.failing]
+    errors = true
+    above = 0.3
+    window = "3s"
+    for = "1s"
+    clear-for = "1s"
+    action = "pause"
+    abort-after = "25s"
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_guard_pauses_while_the_database_is_down_through_a_change_of_leader_and_aborts_in_the_end_where_it_is_told_to()
+ {
+    let scene = Scene::start_configured(QPS, ABORTS_IN_TIME, "");
+    shop::fill(&scene);
+    let table = "CREATE TABLE trouble (seconds float8, lag int); INSERT INTO trouble VALUES (0, 0)";
+    scene.postgres.psql("postgres", table).unwrap();
+    let job = scene.create(long_job()).await;
+    let mut jobs = scene.jobs().await;
+    watch_until(&mut jobs, &job.name, |job| done(job) > 500).await;
+
+    scene.postgres.kill().unwrap();
+    let held = watch_until(&mut jobs, &job.name, |job| !job.holds.is_empty()).await;
+    assert_eq!(held.holds[0].holder, "guard/origin/shop/failing");
+    // Whoever leads next knows what the guard does.
+    let coordinator = &scene.coordinators[0].1;
+    coordinator.kill9().unwrap();
+    coordinator.restart().unwrap();
+    let held = watch_until(&mut jobs, &job.name, |_| true).await;
+    assert_eq!(held.holds[0].holder, "guard/origin/shop/failing");
+    // No job asks anything now: that it is well again only canaries can tell.
+    scene.postgres.restart().unwrap();
+    let on = watch_until(&mut jobs, &job.name, |job| job.holds.is_empty()).await;
+    assert_eq!(on.state(), JobState::Running, "{}", on.reason);
+    let before = done(&on);
+    watch_until(&mut jobs, &job.name, |job| done(job) > before).await;
+
+    scene.postgres.kill().unwrap();
+    watch_until(&mut jobs, &job.name, |job| !job.holds.is_empty()).await;
+    let over = watch_until(&mut jobs, &job.name, is_over).await;
+    assert_eq!(over.state(), JobState::Aborted);
+    assert!(
+        over.reason.contains("guard/origin/shop/failing"),
+        "{}",
+        over.reason
+    );
+    assert_w1(&over);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn what_is_asked_for_a_while_ends_by_itself() {
     let scene = Scene::start(1, QPS);

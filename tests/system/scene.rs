@@ -25,7 +25,7 @@ pub struct Scene {
     pub etcd: Etcd,
     pub postgres: Postgres,
     pub cache: RedisCluster,
-    plans: ServerDir,
+    pub plans: ServerDir,
     pub coordinators: Vec<(String, Program)>,
     pub workers: Vec<Program>,
     qps: u32,
@@ -230,6 +230,16 @@ impl Scene {
             .collect()
     }
 
+    /// A worker's name with its incarnation, by the name that it was started with: of the one that is a member now.
+    pub fn incarnation(&self, name: &str) -> String {
+        let members = self.records("member/");
+        let found = members.iter().find_map(|(key, _)| {
+            let full = key.rsplit('/').next()?;
+            (full.split('.').next() == Some(name)).then(|| full.to_owned())
+        });
+        found.unwrap()
+    }
+
     /// The address of the coordinator that leads.
     pub fn leader(&self) -> String {
         wait_for("a leader", PATIENCE, || {
@@ -288,8 +298,7 @@ pub async fn watch_until(
 ) -> v1::Job {
     let mut last = None;
     let watching = async {
-        let request = || v1::WatchJobRequest { name: name.into() };
-        let mut watched = jobs.watch_job(request()).await.unwrap().into_inner();
+        let mut watched = watch(jobs, name).await;
         loop {
             match watched.message().await {
                 Ok(Some(message)) => {
@@ -301,14 +310,8 @@ pub async fn watch_until(
                     }
                 }
                 Ok(None) => break,
-                // As any client: etcd may be out of reach for a moment.
                 Err(status) if status.code() == tonic::Code::Unavailable => {
-                    watched = loop {
-                        match jobs.watch_job(request()).await {
-                            Ok(again) => break again.into_inner(),
-                            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
-                        }
-                    };
+                    watched = watch(jobs, name).await;
                 }
                 Err(status) => panic!("{status:?}"),
             }
@@ -318,6 +321,23 @@ pub async fn watch_until(
         .await
         .expect("the job should have come that far");
     last.unwrap()
+}
+
+/// Watches again where it ends, as any client: a coordinator, or etcd, may be out of reach for a moment.
+async fn watch(
+    jobs: &mut JobServiceClient<Channel>,
+    name: &str,
+) -> tonic::Streaming<v1::WatchJobResponse> {
+    loop {
+        let request = v1::WatchJobRequest { name: name.into() };
+        match jobs.watch_job(request).await {
+            Ok(watched) => break watched.into_inner(),
+            Err(status) if status.code() == tonic::Code::Unavailable => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            Err(status) => panic!("{status:?}"),
+        }
+    }
 }
 
 /// How many entries have an outcome.

@@ -35,7 +35,7 @@ mod login;
 mod measure;
 mod node;
 mod router;
-mod slot_map;
+pub(crate) mod slot_map;
 mod topology;
 mod ttl;
 

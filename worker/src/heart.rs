@@ -4,12 +4,14 @@
 //! Everything it acts on it reads from the store; a hint only makes it look earlier. What may be used is decided by
 //! `core::ledger::Holder`, what is worked on by the assignments; the heart only carries both out.
 
+mod leaving;
 mod reading;
 mod standstill;
 
+pub use leaving::Unfinished;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use stoke_core::explain::explain;
 use stoke_core::job::Phase;
@@ -17,9 +19,10 @@ use stoke_core::ledger::{Holder, Reading, RunSeen};
 use stoke_core::names::{JobName, Resource};
 use stoke_core::records::{PlanningTask, keys};
 use stoke_store::continuity::Restored;
+use stoke_store::presence::Presence;
 use stoke_store::record::RecordError;
 use stoke_store::wake::Wakeups;
-use stoke_store::{Keys, Op, StoreError, Txn, TxnOutcome};
+use stoke_store::{Keys, StoreError, TxnOutcome};
 use tokio_util::sync::CancellationToken;
 
 use crate::gate::Allowed;
@@ -30,8 +33,6 @@ use crate::worker::Shared;
 use reading::{Mine, Records};
 use standstill::Standstill;
 
-/// How long a run may take to end what is in flight and to write its last checkpoint when the worker stops.
-const LEAVE_MAX: Duration = Duration::from_secs(10);
 /// How often in a row a refused renewal is decided anew before the next beat.
 const RENEWALS_MAX: usize = 3;
 
@@ -56,6 +57,10 @@ pub(crate) struct Heart {
     standstill: Standstill,
     /// The vigils that it keeps.
     vigils: BTreeMap<Resource, Keeping>,
+    /// It takes its leave: nothing new is begun.
+    leaves: bool,
+    /// Some work was not waited for: its statements may still run.
+    cut_short: bool,
 }
 
 impl Heart {
@@ -70,11 +75,18 @@ impl Heart {
             tasks: BTreeMap::new(),
             standstill,
             vigils: BTreeMap::new(),
+            leaves: false,
+            cut_short: false,
         }
     }
 
-    /// Beats until `cancel` is cancelled; then stops all work, and gives the grants back.
-    pub(crate) async fn beat(mut self, cancel: CancellationToken) -> Result<(), RecordError> {
+    /// Beats until `cancel` is cancelled; then brings all work to its end, and gives membership and grants back. Says what of
+    /// that it could not do.
+    pub(crate) async fn beat(
+        mut self,
+        cancel: CancellationToken,
+        presence: Presence,
+    ) -> Result<Vec<Unfinished>, RecordError> {
         let mut watched = vec![
             Keys::Prefix(keys::RUNS.to_owned()),
             Keys::Prefix(keys::READS.to_owned()),
@@ -90,42 +102,58 @@ impl Heart {
         let mut wakeups = Wakeups::spawn(
             Arc::clone(&self.shared.store),
             watched,
-            cancel.child_token(),
+            // As long as this: what happens while it takes its leave concerns it, too.
+            CancellationToken::new(),
         );
         let mut every = tokio::time::interval(self.shared.timing.renew_every);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
+        let mut flushed_by = None;
+        while !(self.leaves && self.runs.values().all(JobRun::is_over)) {
             tokio::select! {
-                () = cancel.cancelled() => break,
+                () = cancel.cancelled(), if !self.leaves => {
+                    self.take_leave();
+                    flushed_by = Some(Box::pin(tokio::time::sleep(leaving::FLUSH_MAX)));
+                }
+                () = leaving::over(&mut flushed_by) => break,
                 () = wakeups.changed() => {}
                 () = self.shared.look.notified() => {}
                 _ = every.tick() => {}
             }
-            let beat = self.once().await;
-            self.close_surplus_connections();
-            self.note(&beat);
-            match beat {
-                Ok(()) => {}
-                Err(BeatError::Record(error)) => {
-                    self.stop_everything().await;
-                    return Err(error);
-                }
-                Err(BeatError::Restored(restored)) => {
-                    let quarantine = self.shared.timing.quarantine;
-                    tracing::error!(
-                        why = %restored,
-                        ?quarantine,
-                        "the store was restored from a backup: all queries stop until old grants are certainly over"
-                    );
-                    self.forget_grants();
-                }
-                Err(BeatError::Store(error)) => {
-                    tracing::warn!(error = explain(&error), "could not renew");
-                }
+            if let Err(error) = self.beat_once().await {
+                // What is in flight is not waited for: a newer worker's records may say anything.
+                self.take_leave();
+                self.end_work().await;
+                return Err(error);
             }
         }
-        self.stop_everything().await;
-        self.release_grants().await;
+        let mut unfinished = self.end_work().await;
+        // Before the grants, or they would be given anew; and not before the last checkpoint, or its work would be done again.
+        presence.stop().await;
+        unfinished.extend(self.release_grants().await);
+        Ok(unfinished)
+    }
+
+    /// One beat, of which whoever asks is told how it went. Fails where a record cannot be read.
+    async fn beat_once(&mut self) -> Result<(), RecordError> {
+        let beat = self.once().await;
+        self.close_surplus_connections();
+        self.note(&beat);
+        match beat {
+            Ok(()) => {}
+            Err(BeatError::Record(error)) => return Err(error),
+            Err(BeatError::Restored(restored)) => {
+                let quarantine = self.shared.timing.quarantine;
+                tracing::error!(
+                    why = %restored,
+                    ?quarantine,
+                    "the store was restored from a backup: all queries stop until old grants are certainly over"
+                );
+                self.forget_grants();
+            }
+            Err(BeatError::Store(error)) => {
+                tracing::warn!(error = explain(&error), "could not renew");
+            }
+        }
         Ok(())
     }
 
@@ -326,7 +354,7 @@ impl Heart {
             let phase = mine.life.value.phase;
             for given in &mine.tasks {
                 let key = (job.clone(), given.task);
-                if phase == Phase::Planning {
+                if phase == Phase::Planning && !self.leaves {
                     self.tasks.entry(key).or_insert_with(|| {
                         TaskRun::start(
                             Arc::clone(&self.shared),
@@ -345,7 +373,8 @@ impl Heart {
             };
             let before = self.runs.remove(&job);
             let run = match before {
-                Some(run) if run.is_for(assignment.revision) => run,
+                Some(run) if run.follow(&assignment) || self.leaves => run,
+                None if self.leaves => continue,
                 before => JobRun::start(
                     Arc::clone(&self.shared),
                     job.clone(),
@@ -361,38 +390,12 @@ impl Heart {
         }
     }
 
-    async fn stop_everything(&mut self) {
-        self.vigils.clear();
-        self.tasks.clear();
-        for run in self.runs.values() {
-            run.leave();
-        }
-        for run in std::mem::take(&mut self.runs).into_values() {
-            run.join_within(LEAVE_MAX).await;
-        }
-    }
-
     fn forget_grants(&mut self) {
         for (resource, holder) in &mut self.holders {
             holder.stop();
             if let Some(gate) = self.shared.gates.get(resource) {
                 gate.allow(Allowed::default());
             }
-        }
-    }
-
-    /// Gives back what nobody uses any more, so that nobody has to wait for its certain end.
-    async fn release_grants(&mut self) {
-        self.forget_grants();
-        let mut txn = Txn::default();
-        for resource in self.holders.keys() {
-            txn.ops
-                .push(Op::Delete(keys::ack(resource, &self.shared.name)));
-            txn.ops
-                .push(Op::Delete(keys::cap(resource, &self.shared.name)));
-        }
-        if let Err(error) = self.shared.store.txn(txn).await {
-            tracing::debug!(error = explain(&error), "left the grants to expire");
         }
     }
 }

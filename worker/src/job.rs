@@ -1,7 +1,7 @@
 //! A worker's part of one job: the tasks of its planning, and working on its partitions.
 //!
-//! [`JobRun`] does what one assignment says, from the entries' stream to checkpoints; another assignment is another
-//! run, which begins where the store says. [`TaskRun`] does one task of planning and sends what it gave up.
+//! [`JobRun`] does what the assignment says, from the entries' stream to checkpoints. Where another assignment goes on from
+//! what it did, it goes on too; else it begins anew where the store says. [`TaskRun`] does one task of planning and sends what it gave up.
 
 mod backoff;
 mod checkpoint;
@@ -15,14 +15,16 @@ mod run;
 mod sample;
 mod source_read;
 
+pub(crate) use entries::{Task, merged};
 pub(crate) use planning::{AssignedTask, TaskRun};
+use run::Ended;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use stoke_core::names::JobName;
 use stoke_core::records::{Assignment, Checkpoint, Job};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -39,10 +41,13 @@ pub(crate) struct Assigned {
     pub(crate) checkpoint: Option<(Checkpoint, u64)>,
 }
 
-/// Tells a run to stop sending, and why.
+/// Tells a run to stop, and how.
 #[derive(Clone, Debug, Default)]
 struct Stop {
+    /// Nothing more is sent.
     token: CancellationToken,
+    /// Nothing more is begun: what has been sent is brought to its end.
+    leave: CancellationToken,
     aborted: Arc<AtomicBool>,
 }
 
@@ -52,14 +57,15 @@ impl Stop {
     }
 }
 
-/// A run of one assignment.
+/// The run of a job's partitions that are this worker's.
 #[derive(Debug)]
 pub(crate) struct JobRun {
-    revision: u64,
+    /// The assignment that the store has.
+    given: watch::Sender<Assigned>,
     stop: Stop,
     /// Ends at once: what it would write counts nowhere any more.
     dismiss: CancellationToken,
-    task: JoinHandle<()>,
+    task: JoinHandle<Ended>,
 }
 
 impl JobRun {
@@ -72,7 +78,7 @@ impl JobRun {
         before: Option<Self>,
     ) -> Self {
         let (stop, dismiss) = (Stop::default(), CancellationToken::new());
-        let revision = assigned.revision;
+        let (given, seen) = watch::channel(assigned);
         let (stopped, dismissed) = (stop.clone(), dismiss.clone());
         let span = tracing::info_span!("job", %job);
         let working = async move {
@@ -80,21 +86,47 @@ impl JobRun {
                 before.dismiss();
                 before.join().await;
             }
-            let running = run::Run::new(shared, job, &record, assigned, stopped);
-            let _: Option<()> = dismissed.run_until_cancelled(running.work()).await;
+            let working = async {
+                loop {
+                    let (shared, job) = (Arc::clone(&shared), job.clone());
+                    let run = run::Run::new(shared, job, &record, seen.clone(), stopped.clone());
+                    let ended = run.work().await;
+                    if ended != Ended::Anew {
+                        break ended;
+                    }
+                }
+            };
+            let ended = dismissed.run_until_cancelled(working).await;
+            if stopped.leave.is_cancelled() {
+                // The heart waits for it.
+                shared.look.notify_one();
+            }
+            ended.unwrap_or(Ended::Broken)
         };
         let task = tokio::spawn(working.instrument(span));
         Self {
-            revision,
+            given,
             stop,
             dismiss,
             task,
         }
     }
 
-    /// Whether it carries out the assignment with this mod revision, and is still at it.
-    pub(crate) fn is_for(&self, revision: u64) -> bool {
-        self.revision == revision && !self.task.is_finished()
+    /// Goes on under this assignment. `false`: it has ended.
+    pub(crate) fn follow(&self, assigned: &Assigned) -> bool {
+        self.given.send_if_modified(|given| {
+            let is_newer = assigned.revision > given.revision;
+            if is_newer {
+                *given = assigned.clone();
+            }
+            is_newer
+        });
+        !self.is_over()
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn is_over(&self) -> bool {
+        self.task.is_finished()
     }
 
     /// The job is aborted: it stops sending, ends what is in flight, counts what is left as cancelled, and confirms.
@@ -103,9 +135,9 @@ impl JobRun {
         self.stop.token.cancel();
     }
 
-    /// The worker leaves: it stops sending, ends what is in flight, and says how far it has come.
+    /// The worker leaves: it begins nothing more, ends what is in flight, and says how far it has come.
     pub(crate) fn leave(&self) {
-        self.stop.token.cancel();
+        self.stop.leave.cancel();
     }
 
     /// Tells it to end at once.
@@ -113,16 +145,8 @@ impl JobRun {
         self.dismiss.cancel();
     }
 
-    /// Waits until it has ended, or tells it to end at once after this time.
-    pub(crate) async fn join_within(mut self, time: Duration) {
-        if tokio::time::timeout(time, &mut self.task).await.is_err() {
-            self.dismiss();
-            self.join().await;
-        }
-    }
-
-    /// Waits until it has ended.
-    pub(crate) async fn join(self) {
-        let _ = self.task.await;
+    /// Waits until it has ended; says whether its last checkpoint says all that it did.
+    pub(crate) async fn join(self) -> bool {
+        matches!(self.task.await, Ok(Ended::Complete))
     }
 }

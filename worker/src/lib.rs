@@ -9,6 +9,7 @@
 mod attach;
 pub mod cache;
 pub mod catalog;
+pub mod doors;
 pub mod gate;
 mod health;
 mod heart;
@@ -26,5 +27,6 @@ mod vitals;
 mod worker;
 
 pub use health::Health;
+pub use heart::Unfinished;
 pub use reach::{ReachError, Unreached, reach};
 pub use worker::{Settings, StartError, Worker};

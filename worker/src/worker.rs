@@ -24,7 +24,7 @@ use crate::cache::{Cache, CacheConfig, CacheError};
 use crate::catalog::{Catalog, LoaderSpec};
 use crate::gate::Gate;
 use crate::health::Health;
-use crate::heart::Heart;
+use crate::heart::{Heart, Unfinished};
 use crate::link::{Dial, Link};
 use crate::metrics::{self, CacheMetrics, Metrics, OriginMetrics};
 use crate::origin::{OriginError, Origins};
@@ -174,11 +174,10 @@ impl Caches {
 pub struct Worker {
     shared: Arc<Shared>,
     cancel: CancellationToken,
-    beating: JoinHandle<Result<(), RecordError>>,
+    beating: JoinHandle<Result<Vec<Unfinished>, RecordError>>,
     attached: JoinHandle<()>,
     /// Looks after the resources' vital signs.
     attending: JoinSet<()>,
-    presence: Presence,
 }
 
 impl Worker {
@@ -244,7 +243,14 @@ impl Worker {
         });
         let cancel = CancellationToken::new();
         // Whatever the worker's tasks log says whose it is.
-        let beating = Heart::new(Arc::clone(&shared)).beat(cancel.clone());
+        let (_, value) = watch::channel(record::encode(&member));
+        let presence = span.in_scope(|| {
+            // It stays a member until it has taken its leave: before that, nobody may take its partitions.
+            let stays = CancellationToken::new();
+            let key = keys::member(&name);
+            Presence::spawn(store, &key, value, settings.member_ttl, &stays)
+        });
+        let beating = Heart::new(Arc::clone(&shared)).beat(cancel.clone(), presence);
         let beating = tokio::spawn(beating.instrument(span.clone()));
         let attached = attach::stay(Arc::clone(&shared), cancel.clone());
         let attached = tokio::spawn(attached.instrument(span.clone()));
@@ -257,15 +263,7 @@ impl Worker {
             };
             attending.spawn(attend.instrument(span.clone()));
         }
-        let (_, value) = watch::channel(record::encode(&member));
         let _entered = span.entered();
-        let presence = Presence::spawn(
-            store,
-            &keys::member(&name),
-            value,
-            settings.member_ttl,
-            &cancel,
-        );
         tracing::info!("works");
         Ok(Self {
             shared,
@@ -273,7 +271,6 @@ impl Worker {
             beating,
             attached,
             attending,
-            presence,
         })
     }
 
@@ -294,18 +291,23 @@ impl Worker {
     /// # Errors
     /// Why it could not.
     pub async fn ended(&mut self) -> Result<(), StartError> {
-        Ok((&mut self.beating).await??)
+        (&mut self.beating).await??;
+        Ok(())
     }
 
-    /// Stops: ends what is in flight, writes the last checkpoints, gives its grants back, and takes its leave.
-    pub async fn stop(self) {
+    /// Stops: begins nothing more, brings what is in flight to its end, writes the last checkpoints, gives its grants back,
+    /// and takes its leave, within seconds. Gives what of that it could not do.
+    pub async fn stop(self) -> Vec<Unfinished> {
+        let has_ended = self.beating.is_finished();
         self.cancel.cancel();
-        if !self.beating.is_finished() {
-            let _ = self.beating.await;
-        }
+        let unfinished = match self.beating {
+            beating if !has_ended => beating.await.ok().and_then(Result::ok),
+            // It has said why.
+            _ => None,
+        };
         let _ = self.attached.await;
         self.attending.join_all().await;
-        self.presence.stop().await;
+        unfinished.unwrap_or_default()
     }
 }
 

@@ -73,7 +73,7 @@ pub(super) async fn sustained(etcd: &EtcdCluster, members: usize) -> Result<(Str
 }
 
 /// A connection to any member.
-pub(super) async fn connect(etcd: &EtcdCluster) -> Result<Arc<dyn Store>> {
+pub(crate) async fn connect(etcd: &EtcdCluster) -> Result<Arc<dyn Store>> {
     let config = EtcdConfig::new(etcd.endpoints());
     let store = EtcdStore::connect(config).await;
     Ok(Arc::new(store.context("connecting to etcd")?))

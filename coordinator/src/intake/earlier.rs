@@ -1,15 +1,20 @@
 //! Another job's plan as a key source: its entries, a band at a time, read from the plan store by the leader itself.
 //!
-//! In memory are one band, the ranks of those that failed there (8 bytes each), and a sample where one is asked for.
+//! In memory are one band, the ranks of those that failed there (8 bytes each), and a sample where one is asked for; what is
+//! chosen goes to the ranking, which spills.
 
-use stoke_core::job::{Loader, Which, Work};
+use stoke_core::job::{From, Loader, Which, Work};
 use stoke_core::names::{JobName, LoaderName};
 use stoke_core::plan::{Choice, Entry, PlanSummary};
 use stoke_core::units::BandId;
-use stoke_store::Store;
 
+use super::{Stores, begin_source};
 use crate::plan_store::{PlanStore, PlanStoreError};
+use crate::ranking::{Collected, RankingError};
 use crate::view::{JobView, View, ViewError};
+
+/// How many entries the ranking is given at once.
+const ENTRIES_AT_ONCE: usize = 5000;
 
 /// Why another job's entries could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -24,21 +29,43 @@ pub(super) enum EarlierError {
     Records(#[from] ViewError),
     #[error(transparent)]
     PlanStore(#[from] PlanStoreError),
+    #[error(transparent)]
+    Ranking(#[from] RankingError),
 }
 
 impl EarlierError {
     /// Whether another attempt may succeed.
-    pub(super) const fn may_pass(&self) -> bool {
-        matches!(
-            self,
-            Self::Records(ViewError::Store(_)) | Self::PlanStore(PlanStoreError::Object { .. })
-        )
+    pub(super) const fn is_transient(&self) -> bool {
+        match self {
+            Self::Records(ViewError::Store(_)) | Self::PlanStore(PlanStoreError::Object { .. }) => {
+                true
+            }
+            Self::Ranking(error) => error.is_transient(),
+            _ => false,
+        }
     }
+}
+
+/// Collects the entries of those of a job's sources, by number, that are plans of other jobs.
+pub(super) async fn collect_all(
+    job: &JobView,
+    stores: Stores<'_>,
+) -> Result<Vec<(u32, Collected)>, EarlierError> {
+    let Work::Batch(batch) = &job.record.value.spec.work;
+    let mut all = Vec::new();
+    for (n, source) in (0u32..).zip(&batch.sources) {
+        if let From::Plan { job: of, which } = &source.from {
+            let earlier = Earlier::open(stores, of, *which, &batch.loaders).await?;
+            let rows = begin_source(job, n, stores.ranking);
+            all.push((n, earlier.collect(rows, stores.plans).await?));
+        }
+    }
+    Ok(all)
 }
 
 /// Another job's entries.
 #[derive(Debug)]
-pub(super) struct Earlier {
+struct Earlier {
     job: JobName,
     plan: PlanSummary,
     /// Which of this job's loaders each of the other's is, and the other's name.
@@ -50,9 +77,8 @@ pub(super) struct Earlier {
 
 impl Earlier {
     /// Of `job`, for a job with these loaders.
-    pub(super) async fn open(
-        records: &dyn Store,
-        plans: &PlanStore,
+    async fn open(
+        Stores { records, plans, .. }: Stores<'_>,
         job: &JobName,
         which: Which,
         loaders: &[Loader],
@@ -78,11 +104,24 @@ impl Earlier {
         })
     }
 
-    /// The next of its entries, in the order of their ranks; `None` after the last.
-    pub(super) async fn next(
-        &mut self,
+    /// Adds all of them to these rows.
+    async fn collect(
+        mut self,
+        mut rows: Collected,
         plans: &PlanStore,
-    ) -> Result<Option<Vec<Entry>>, EarlierError> {
+    ) -> Result<Collected, EarlierError> {
+        while let Some(entries) = self.next(plans).await? {
+            for few in entries.chunks(ENTRIES_AT_ONCE) {
+                rows = rows.add_entries(few).await?;
+                // A band's take a while, and nothing waits in between where memory holds them.
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(rows.complete().await?)
+    }
+
+    /// The next of its entries, in the order of their ranks; `None` after the last.
+    async fn next(&mut self, plans: &PlanStore) -> Result<Option<Vec<Entry>>, EarlierError> {
         let Some(choice) = &mut self.choice else {
             return Ok(None);
         };

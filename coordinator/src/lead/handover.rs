@@ -1,16 +1,22 @@
 //! Who owns what: from a job's present owners to those that the ring wants, in fenced steps.
 //!
+//! A planned move is cooperative: a step marks what shall go as leaving, its owner releases it in a checkpoint, and a step
+//! moves it; so no entry is done twice. What does not come in time, or whose owner is gone, is taken as it stands.
+//!
 //! Each step is one transaction that compares the assignment and the checkpoint of everyone it touches, moves
 //! positions and counts, and deletes the checkpoints (they are folded into the assignments): what an old owner does
 //! later counts nowhere (W2, W3). A partition is in exactly one assignment before and after each step; one that is in none
 //! was never given out. Each step also puts the job's record and compares it: of two steps that were decided on the same
 //! records only one passes, however late the other arrives.
 
+mod departures;
+
+pub(super) use departures::Departures;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use stoke_core::names::WorkerName;
-use stoke_core::progress::PartitionState;
-use stoke_core::records::{Assignment, keys};
+use stoke_core::records::{Assignment, Member, keys};
 use stoke_core::ring::Table;
 use stoke_core::units::PartitionId;
 use stoke_store::{Compare, Op, Revision, TXN_BYTES_MAX, Txn, record};
@@ -26,53 +32,97 @@ const TOUCHED_BYTES_MAX: usize = TXN_BYTES_MAX / 8 * 5;
 const TOUCHED_LEAST: usize = 2;
 /// How many bytes a partition that nobody has begun takes in an assignment, at most.
 const FRESH_BYTES: usize = 64;
+/// How many bytes the mark takes that a partition shall leave, at most.
+const MARK_BYTES: usize = 8;
 
-/// A partition that changes hands: from whom, where somebody has it, and to whom.
-type Move<'a> = (PartitionId, Option<&'a WorkerName>, &'a WorkerName);
+/// Who is there to release what shall move, and what is not waited for any longer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Releasing<'a> {
+    /// The workers that are members.
+    pub(super) present: &'a BTreeMap<WorkerName, Member>,
+    /// The partitions that were marked so long ago that their owners are not waited for.
+    pub(super) overdue: &'a BTreeSet<PartitionId>,
+}
 
-/// The next step towards `wanted`; `None` where everybody owns what it should.
+/// What a step does with a partition.
+#[derive(Clone, Copy, Debug)]
+struct Change<'a> {
+    partition: PartitionId,
+    /// Who has it, where somebody does.
+    from: Option<&'a WorkerName>,
+    /// Who gets it, be it the same without the mark; `None`: it is marked as leaving.
+    to: Option<&'a WorkerName>,
+}
+
+impl<'a> Change<'a> {
+    fn touches(&self) -> impl Iterator<Item = &'a WorkerName> {
+        self.from.into_iter().chain(self.to)
+    }
+}
+
+/// The next step towards `wanted`; `None` where everybody owns what it should, or must be waited for.
 #[must_use]
-pub(super) fn next_step(job: &JobView, partitions: u16, wanted: &Table) -> Option<Txn> {
+pub(super) fn next_step(
+    job: &JobView,
+    partitions: u16,
+    wanted: &Table,
+    releasing: Releasing<'_>,
+) -> Option<Txn> {
     let holder = holders(&job.owners);
-    let moves = moves_that_fit(job, partitions, &holder, wanted);
-    if moves.is_empty() {
+    let due = (0..partitions).map(PartitionId);
+    let due = due.filter_map(|partition| {
+        let from = holder.get(&partition);
+        due_change(job, partition, from, wanted.owner(partition)?, releasing)
+    });
+    let changes = as_many_as_fit(job, due);
+    if changes.is_empty() {
         return None;
     }
-    let touched = moves
-        .iter()
-        .flat_map(|(_, from, to)| from.iter().chain([to]));
-    let touched: BTreeSet<&WorkerName> = touched.copied().collect();
+    let touched: BTreeSet<&WorkerName> = changes.iter().flat_map(Change::touches).collect();
     let mut folded: BTreeMap<WorkerName, Assignment> = touched
         .into_iter()
         .map(|worker| (worker.clone(), standing(job, worker)))
         .collect();
-    for (partition, from, to) in &moves {
-        let state = match from {
-            Some(from) => folded
-                .get_mut(*from)
-                .and_then(|a| a.partitions.remove(partition))
-                .unwrap_or_default(),
-            None => PartitionState::default(),
-        };
-        if let Some(to) = folded.get_mut(*to) {
-            to.partitions.insert(*partition, state);
-        }
+    for change in &changes {
+        carry_out(change, &mut folded);
     }
-    for (_, from, to) in &moves {
-        if let Some(from) = from {
+    for change in &changes {
+        if let (Some(from), Some(to)) = (change.from, change.to) {
             bequeath(&mut folded, from, to);
         }
     }
     Some(transaction(job, folded))
 }
 
-/// As many of the moves towards `wanted` as one step may make, at least one where there is any.
-fn moves_that_fit<'a>(
+/// What is to be done with a partition now; `None` where it is where it belongs, or its owner must be waited for.
+fn due_change<'a>(
     job: &JobView,
-    partitions: u16,
-    holder: &'a BTreeMap<PartitionId, WorkerName>,
-    wanted: &'a Table,
-) -> Vec<Move<'a>> {
+    partition: PartitionId,
+    from: Option<&'a WorkerName>,
+    to: &'a WorkerName,
+    releasing: Releasing<'_>,
+) -> Option<Change<'a>> {
+    let change = |to| Change {
+        partition,
+        from,
+        to,
+    };
+    let Some((holder, owner)) = from.and_then(|from| Some((from, job.owners.get(from)?))) else {
+        return Some(change(Some(to)));
+    };
+    let is_marked = owner.assignment.value.leaving.contains(&partition);
+    let may_go = !releasing.present.contains_key(holder)
+        || (is_marked && (owner.has_released(partition) || releasing.overdue.contains(&partition)));
+    match (may_go, is_marked) {
+        (_, false) if holder == to => None,
+        (true, _) => Some(change(Some(to))),
+        (false, false) => Some(change(None)),
+        (false, true) => None,
+    }
+}
+
+/// As many of the changes that are due as one step may make, at least one where there is any.
+fn as_many_as_fit<'a>(job: &JobView, due: impl Iterator<Item = Change<'a>>) -> Vec<Change<'a>> {
     let mut touched: BTreeSet<&WorkerName> = BTreeSet::new();
     let mut bytes = 0;
     let mut sizes = BTreeMap::new();
@@ -81,28 +131,51 @@ fn moves_that_fit<'a>(
             .entry(worker)
             .or_insert_with(|| record::encode(&standing(job, worker)).len())
     };
-    let mut moves = Vec::new();
-    for partition in (0..partitions).map(PartitionId) {
-        let Some(to) = wanted.owner(partition) else {
-            continue;
+    let mut changes = Vec::new();
+    for change in due {
+        let new: BTreeSet<&WorkerName> = change
+            .touches()
+            .filter(|worker| !touched.contains(worker))
+            .collect();
+        let more = match (change.from, change.to) {
+            (None, _) => FRESH_BYTES,
+            (Some(_), None) => MARK_BYTES,
+            (Some(_), Some(_)) => 0,
         };
-        let from = holder.get(&partition);
-        if from == Some(to) {
-            continue;
-        }
-        let new = [Some(to), from].into_iter().flatten();
-        let new: Vec<&WorkerName> = new.filter(|worker| !touched.contains(worker)).collect();
-        let fresh = if from.is_none() { FRESH_BYTES } else { 0 };
-        let grown = bytes + fresh + new.iter().map(|worker| size(*worker)).sum::<usize>();
+        let grown = bytes + more + new.iter().map(|worker| size(*worker)).sum::<usize>();
         let count = touched.len() + new.len();
         let fits = count <= TOUCHED_MAX && grown <= TOUCHED_BYTES_MAX;
         if fits || count <= TOUCHED_LEAST {
             bytes = grown;
             touched.extend(new);
-            moves.push((partition, from, to));
+            changes.push(change);
         }
     }
-    moves
+    changes
+}
+
+/// Moves or marks a partition in the assignments of those touched.
+fn carry_out(change: &Change<'_>, folded: &mut BTreeMap<WorkerName, Assignment>) {
+    let Change {
+        partition,
+        from,
+        to,
+    } = *change;
+    let Some(to) = to else {
+        if let Some(owner) = from.and_then(|from| folded.get_mut(from)) {
+            owner.leaving.insert(partition);
+        }
+        return;
+    };
+    let state = from
+        .and_then(|from| folded.get_mut(from))
+        .and_then(|owner| {
+            owner.leaving.remove(&partition);
+            owner.partitions.remove(&partition)
+        });
+    if let Some(to) = folded.get_mut(to) {
+        to.partitions.insert(partition, state.unwrap_or_default());
+    }
 }
 
 /// How things stand with a worker: what its checkpoint says, or else its assignment.

@@ -10,7 +10,7 @@ pub(crate) use planning::tasks;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use stoke_core::job::{IllegalMove, Life, Merge, Phase, Work};
+use stoke_core::job::{IllegalMove, Life, Phase, Work};
 use stoke_core::ledger::Timing;
 use stoke_core::names::WorkerName;
 use stoke_core::plan::PlanSummary;
@@ -22,7 +22,7 @@ use stoke_core::ring::{self, Table};
 use stoke_core::units::Moment;
 use stoke_store::{Compare, Op, Revision, TXN_OPS_MAX, Txn, record};
 
-use super::handover;
+use super::handover::{self, Releasing};
 use crate::view::JobView;
 
 /// What this leader knows of a job's planning.
@@ -65,8 +65,10 @@ pub enum Planning {
 /// What surrounds a job.
 #[derive(Debug)]
 pub(super) struct Surroundings<'a> {
-    /// The workers that are there.
+    /// The workers that are there, and can have a share of what the job needs.
     pub(super) members: &'a BTreeMap<WorkerName, Member>,
+    /// Who is there to release what shall move.
+    pub(super) releasing: Releasing<'a>,
     /// How many of the fit ones, by name, can have a share of each budget that planning takes: with one query in flight
     /// in all, whoever else were given a task would wait for all other jobs to end.
     pub(super) sharers: usize,
@@ -75,13 +77,21 @@ pub(super) struct Surroundings<'a> {
     /// What the tasks of its present attempt have cost that have come back.
     pub(super) spent: Effort,
     /// Since when this leader has seen the job aborting.
-    pub(super) aborting_since: Option<Moment>,
+    pub(super) aborting_since: Option<Since>,
     /// Now.
     pub(super) now: Moment,
     /// The wall clock, in milliseconds since 1970: for people.
     pub(super) wall_ms: u64,
     /// The protocol's times.
     pub(super) timing: Timing,
+}
+
+/// When something began, on the clock that decides, and on the one for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Since {
+    pub(super) at: Moment,
+    /// Milliseconds since 1970.
+    pub(super) wall_ms: u64,
 }
 
 /// A job's next step.
@@ -133,7 +143,8 @@ fn running(job: &JobView, around: &Surroundings<'_>) -> Option<Step> {
         };
     }
     let wanted = wanted_table(job, plan, around.members);
-    handover::next_step(job, plan.partitioning.count(), &wanted).map(|mut txn| {
+    let partitions = plan.partitioning.count();
+    handover::next_step(job, partitions, &wanted, around.releasing).map(|mut txn| {
         txn.compares.push(unchanged_life(job));
         txn.into()
     })
@@ -159,15 +170,24 @@ fn wanted_table(
 fn aborting(job: &JobView, around: &Surroundings<'_>) -> Option<Step> {
     let confirmed =
         job.owners.values().all(crate::view::Owner::has_stopped) && job.reads.is_empty();
-    if confirmed
-        || around
-            .aborting_since
-            .is_some_and(|since| around.now.since(since) >= certainly_over(around.timing))
-    {
-        end(job, around, Phase::Aborted, job.life.value.reason.clone())
-    } else {
-        None
+    let bound = certainly_over(around.timing);
+    let since = around.aborting_since;
+    if confirmed || since.is_some_and(|since| around.now.since(since.at) >= bound) {
+        return end(job, around, Phase::Aborted, job.life.value.reason.clone());
     }
+    // Each leader's clock begins anew: so it says for itself until when it waits.
+    let bound_ms = u64::try_from(bound.as_millis()).unwrap_or(u64::MAX);
+    let over_by_ms = Some(since?.wall_ms.saturating_add(bound_ms));
+    if job.life.value.over_by_ms == over_by_ms {
+        return None;
+    }
+    let life = Life {
+        over_by_ms,
+        ..job.life.value.clone()
+    };
+    let mut txn = Txn::default();
+    put_life(job, &life, &mut txn);
+    Some(txn.into())
 }
 
 /// How long after a stop was committed the last permit is certainly over, and the last statement sent under it.
@@ -278,13 +298,6 @@ fn put<T: serde::Serialize>(key: String, value: &T) -> Op {
         value: record::encode(value),
         lease: None,
     }
-}
-
-/// How each source's duplicates merge, in the order of sources.
-#[must_use]
-pub(crate) fn merges(job: &JobView) -> Vec<Merge> {
-    let Work::Batch(batch) = &job.record.value.spec.work;
-    batch.sources.iter().map(|source| source.merge).collect()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What is read when somebody asks: the leader's last look, and how the coordinator stands.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use opentelemetry::KeyValue;
@@ -13,6 +14,7 @@ use super::{Board, METRICS};
 use crate::Leading;
 use crate::calls::Calls;
 use crate::health::Health;
+use crate::history::Grows;
 
 /// The attribute that names a job: `job` is what Prometheus calls a group of targets.
 const JOB: &str = "stoke.job";
@@ -37,11 +39,16 @@ pub(crate) fn observe(
     board: &Arc<Mutex<Option<Board>>>,
     leading: &watch::Receiver<Leading>,
     health: &Arc<Health>,
+    grows: &Arc<Grows>,
     calls: &Arc<Calls>,
 ) {
     let health = Arc::clone(health);
     gauge(meter, "stoke.coordinator.ready", move |to| {
         to(f64::from(u8::from(health.check().is_ok())), &[]);
+    });
+    let grows = Arc::clone(grows);
+    gauge(meter, "stoke.coordinator.store.grows", move |to| {
+        to(f64::from(u8::from(grows.load(Ordering::Relaxed))), &[]);
     });
     let leads = leading.clone();
     gauge(meter, "stoke.coordinator.leads", move |to| {

@@ -163,11 +163,32 @@ pub const METRICS: &[Metric] = &[
         attributes: &[],
     },
     Metric {
+        name: "stoke.coordinator.plan_store.removed",
+        kind: Counter,
+        unit: "By",
+        meaning: "Bytes removed from the plan store, of jobs that were forgotten and of what no job named",
+        attributes: &[],
+    },
+    Metric {
+        name: "stoke.coordinator.retired",
+        kind: Counter,
+        unit: "{thing}",
+        meaning: "What was removed because it is kept no longer (job), or because no job named it (record, object); object counts those of forgotten jobs, too",
+        attributes: &["what"],
+    },
+    Metric {
         name: "stoke.coordinator.plan_store.duration",
         kind: Histogram,
         unit: "s",
-        meaning: "How long the plan store took, by operation (put, get) and result (ok, failed)",
+        meaning: "How long the plan store took, by operation (put, get, delete) and result (ok, failed)",
         attributes: &["operation", "result"],
+    },
+    Metric {
+        name: "stoke.coordinator.ranking.spilled",
+        kind: Counter,
+        unit: "By",
+        meaning: "Bytes of plans in the making written to spill-dir, for which ranking-memory has no room",
+        attributes: &[],
     },
     Metric {
         name: "stoke.coordinator.rpc.duration",
@@ -188,6 +209,13 @@ pub const METRICS: &[Metric] = &[
         kind: Counter,
         unit: "{entry}",
         meaning: "Entries that callers uploaded",
+        attributes: &[],
+    },
+    Metric {
+        name: "stoke.coordinator.store.grows",
+        kind: Gauge,
+        unit: "{store}",
+        meaning: "1 while the coordination store keeps history that it should have forgotten, and will be full some day (etcd without auto-compaction), else 0",
         attributes: &[],
     },
     Metric {

@@ -150,16 +150,15 @@ pub async fn read_segments(
     let heading = store.objects.get_range(&path, 0..HEAD_BYTES);
     let head = store.timed("get", heading).await.map_err(failed(doing))?;
     let (index, begin) = index(&head).map_err(format)?;
-    let wanted: Vec<Range<u64>> = index
-        .places
-        .iter()
-        .filter(|place| {
-            let id = u16::try_from(place.partition).ok().map(PartitionId);
-            id.and_then(|id| starts.get(&id))
-                .is_some_and(|first| *first <= band)
-        })
-        .map(|place| begin + place.offset..begin + place.offset + place.length)
-        .collect();
+    // A thousand streams would each keep it while they read on.
+    drop(head);
+    let wanted = index.places.iter().filter(|place| {
+        let id = u16::try_from(place.partition).ok().map(PartitionId);
+        id.and_then(|id| starts.get(&id))
+            .is_some_and(|first| *first <= band)
+    });
+    let wanted: Option<Vec<Range<u64>>> = wanted.map(|place| range(begin, place)).collect();
+    let wanted = wanted.ok_or_else(|| format(BandFileError::Truncated))?;
     let getting = store.objects.get_ranges(&path, &wanted);
     let parts = store.timed("get", getting).await.map_err(failed(doing))?;
     parts
@@ -217,7 +216,8 @@ impl PlanStore {
     /// Where the store fails.
     pub(crate) async fn has_plan(&self, plan: &PlanSummary) -> Result<bool, PlanStoreError> {
         let path = Path::from(name(&plan.name, BandId(0)));
-        match self.objects.head(&path).await {
+        let looking = self.objects.head(&path);
+        match self.timed("get", looking).await {
             Ok(_) => Ok(true),
             Err(object_store::Error::NotFound { .. }) => Ok(false),
             Err(error) => Err(failed("looking for a plan")(error)),
@@ -248,10 +248,15 @@ fn by_rank(segments: Vec<Segment>) -> Result<Vec<(Rank, Entry)>, BandFileError> 
     Ok(all)
 }
 
+/// Where a segment lies in the file; `None` where no file is so long.
+fn range(begin: u64, place: &SegmentPlace) -> Option<Range<u64>> {
+    let from = begin.checked_add(place.offset)?;
+    Some(from..from.checked_add(place.length)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use stoke_core::plan::bands;
     use stoke_core::slot::Partitioning;
 
     fn entry(n: u64) -> Entry {
@@ -271,7 +276,13 @@ mod tests {
         let job = "j".parse().unwrap();
         let epoch = stoke_core::units::Epoch(3);
         let plan = store
-            .write_plan(&job, epoch, 1, ranked.clone(), partitioning)
+            .write_plan(
+                &job,
+                epoch,
+                1,
+                ranked.clone().into_iter().map(Ok::<_, ()>),
+                partitioning,
+            )
             .await
             .unwrap();
         assert_eq!(
@@ -287,7 +298,7 @@ mod tests {
         let segments = read_segments(&store, &plan.name, BandId(0), &starts)
             .await
             .unwrap();
-        let band = bands(ranked.clone(), partitioning).next().unwrap();
+        let band = Band::of(BandId(0), ranked.clone(), partitioning);
         let expected: Vec<_> = band
             .segments
             .iter()
@@ -331,10 +342,29 @@ mod tests {
             ..BandIndex::default()
         }
         .encode_to_vec();
-        let mut file = u32::try_from(newer.len()).unwrap().to_le_bytes().to_vec();
-        file.extend(newer);
+        let file = |index: Vec<u8>| {
+            let mut file = u32::try_from(index.len()).unwrap().to_le_bytes().to_vec();
+            file.extend(index);
+            file
+        };
+        let beyond = |offset, length| {
+            let place = SegmentPlace {
+                partition: 3,
+                offset,
+                length,
+                entries: 1,
+            };
+            let index = BandIndex {
+                places: vec![place],
+                ..BandIndex::default()
+            };
+            file(index.encode_to_vec())
+        };
         for (bytes, expected) in [
-            (file, "upgrade"),
+            (file(newer), "upgrade"),
+            // Their sums are more than a number holds.
+            (beyond(u64::MAX - 1, 1), "too early"),
+            (beyond(5, u64::MAX - 9), "too early"),
             (vec![1, 2], "too early"),
             (vec![200, 0, 0, 0, 1], "too early"),
         ] {
@@ -342,7 +372,8 @@ mod tests {
                 .put(Path::from("p/band-000000"), bytes, "testing")
                 .await
                 .unwrap();
-            let error = read_segments(&store, "p", BandId(0), &BTreeMap::new())
+            let starts = BTreeMap::from([(PartitionId(3), BandId(0))]);
+            let error = read_segments(&store, "p", BandId(0), &starts)
                 .await
                 .unwrap_err();
             let PlanStoreError::Format { object, source } = error else {

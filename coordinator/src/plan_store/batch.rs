@@ -54,8 +54,8 @@ pub(super) use stoke_core::plan::KEY_BYTES_MAX;
 /// The longest argument, in bytes: as a key's.
 const ARGUMENT_BYTES_MAX: usize = KEY_BYTES_MAX;
 
-/// How many bytes the keys and arguments of one source may have together: they are held in memory while a plan is made.
-pub const SOURCE_BYTES_MAX: usize = 2 << 30;
+/// How many bytes the keys and arguments of one source may have together: 256 for each of the most entries.
+pub const SOURCE_BYTES_MAX: u64 = 256 << 30;
 
 /// How many bytes a batch takes in memory, about.
 #[must_use]
@@ -66,11 +66,45 @@ pub fn bytes_of(batch: &EntryBatch) -> usize {
     keys + arguments + 8 * (batch.ranks.len() + batch.priorities.len() + batch.loaders.len()) + 64
 }
 
-/// Takes a batch apart, checking each column.
+/// A row of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchRow<'a> {
+    /// The cache key.
+    pub key: &'a [u8],
+    /// What the loader's query is asked with.
+    pub argument: &'a str,
+    /// Which of the job's loaders loads it; `None`: the source's.
+    pub loader: Option<u32>,
+    /// How many requests it is expected to get.
+    pub priority: Priority,
+}
+
+/// The rows of a batch, all of whose columns were checked first.
 ///
 /// # Errors
 /// Where a column does not fit.
-pub fn entries(batch: EntryBatch, loaders: usize) -> Result<Vec<Entry>, BadBatch> {
+pub fn rows(
+    batch: &EntryBatch,
+    loaders: usize,
+) -> Result<impl Iterator<Item = BatchRow<'_>>, BadBatch> {
+    check(batch, loaders)?;
+    let columns = batch.keys.iter().zip(&batch.arguments).enumerate();
+    Ok(columns.map(|(n, (key, argument))| BatchRow {
+        key,
+        argument,
+        loader: batch.loaders.get(n).copied(),
+        priority: batch
+            .priorities
+            .get(n)
+            .map_or(Priority::ONE, |milli| Priority::from_milli(*milli)),
+    }))
+}
+
+/// Checks each column of a batch.
+///
+/// # Errors
+/// Where one does not fit.
+pub fn check(batch: &EntryBatch, loaders: usize) -> Result<(), BadBatch> {
     let keys = batch.keys.len();
     let check = |column, found, may_be_empty: bool| {
         if found == keys || (may_be_empty && found == 0) {
@@ -86,40 +120,25 @@ pub fn entries(batch: EntryBatch, loaders: usize) -> Result<Vec<Entry>, BadBatch
     check("priorities", batch.priorities.len(), true)?;
     check("loaders", batch.loaders.len(), true)?;
     check("arguments", batch.arguments.len(), false)?;
-    let mut entries = Vec::with_capacity(keys);
-    for (n, (key, argument)) in batch.keys.into_iter().zip(batch.arguments).enumerate() {
+    for (entry, (key, argument)) in batch.keys.iter().zip(&batch.arguments).enumerate() {
         if key.is_empty() || key.len() > KEY_BYTES_MAX {
-            return Err(BadBatch::Key {
-                entry: n,
-                bytes: key.len(),
-            });
+            let bytes = key.len();
+            return Err(BadBatch::Key { entry, bytes });
         }
         if argument.len() > ARGUMENT_BYTES_MAX {
-            return Err(BadBatch::Argument {
-                entry: n,
-                bytes: argument.len(),
-            });
+            let bytes = argument.len();
+            return Err(BadBatch::Argument { entry, bytes });
         }
-        let loader = batch.loaders.get(n).copied().unwrap_or(0);
-        if usize::try_from(loader).is_ok_and(|loader| loader >= loaders) {
-            return Err(BadBatch::Loader {
-                entry: n,
-                loader,
-                loaders,
-            });
-        }
-        let priority = batch
-            .priorities
-            .get(n)
-            .map_or(Priority::ONE, |milli| Priority::from_milli(*milli));
-        entries.push(Entry {
-            key: key.to_vec().into(),
-            loader,
-            argument: argument.into(),
-            priority,
-        });
     }
-    Ok(entries)
+    let stray = |loader: &u32| usize::try_from(*loader).is_ok_and(|loader| loader >= loaders);
+    match batch.loaders.iter().position(stray) {
+        None => Ok(()),
+        Some(entry) => Err(BadBatch::Loader {
+            entry,
+            loader: batch.loaders[entry],
+            loaders,
+        }),
+    }
 }
 
 /// Puts ranked entries into columns.
@@ -165,10 +184,11 @@ mod tests {
 
     #[test]
     fn columns_that_may_be_left_out_have_defaults() {
-        let entries = entries(batch(&["a", "b"]), 1).unwrap();
+        let batch = batch(&["a", "b"]);
+        let rows: Vec<BatchRow<'_>> = rows(&batch, 1).unwrap().collect();
         assert_eq!(
-            (entries.len(), entries[0].loader, entries[0].priority),
-            (2, 0, Priority::ONE)
+            (rows.len(), rows[0].loader, rows[0].priority),
+            (2, None, Priority::ONE)
         );
     }
 
@@ -179,7 +199,7 @@ mod tests {
             ..batch(&["a", "b"])
         };
         assert_eq!(
-            entries(short, 1),
+            check(&short, 1),
             Err(BadBatch::Length {
                 column: "priorities",
                 found: 1,
@@ -191,7 +211,7 @@ mod tests {
             ..batch(&["a", "b"])
         };
         assert_eq!(
-            entries(stray, 2),
+            check(&stray, 2),
             Err(BadBatch::Loader {
                 entry: 1,
                 loader: 3,
@@ -199,7 +219,7 @@ mod tests {
             })
         );
         assert_eq!(
-            entries(batch(&["a", ""]), 1),
+            check(&batch(&["a", ""]), 1),
             Err(BadBatch::Key { entry: 1, bytes: 0 })
         );
         let long = EntryBatch {
@@ -207,7 +227,7 @@ mod tests {
             ..batch(&["a"])
         };
         assert_eq!(
-            entries(long, 1),
+            check(&long, 1),
             Err(BadBatch::Argument {
                 entry: 0,
                 bytes: ARGUMENT_BYTES_MAX + 1

@@ -135,7 +135,7 @@ fn source_report(report: &records::SourceReport) -> v1::SourceReport {
     }
 }
 
-/// What there is to say about a job's state; of an abort, whom it waits for.
+/// What there is to say about a job's state; of an abort, whom it waits for, and until when at most.
 fn reason(job: &JobView) -> String {
     let life = &job.life.value;
     if let Some((worker, why)) = job.unread.first_key_value() {
@@ -159,7 +159,10 @@ fn reason(job: &JobView) -> String {
     } else {
         format!("{}; ", life.reason)
     };
-    format!("{given}waiting for {}", awaited.join(", "))
+    // To the second, rounded up.
+    let until = |ms: u64| format!(", until {} at most", time(ms.div_ceil(1000) * 1000));
+    let until = life.over_by_ms.map(until).unwrap_or_default();
+    format!("{given}waiting for {}{until}", awaited.join(", "))
 }
 
 fn progress(job: &JobView) -> v1::Progress {
@@ -313,7 +316,7 @@ fn loader(loader: &stoke_core::job::Loader) -> v1::Loader {
     }
 }
 
-fn time(unix_ms: u64) -> prost_types::Timestamp {
+pub(super) fn time(unix_ms: u64) -> prost_types::Timestamp {
     prost_types::Timestamp {
         seconds: i64::try_from(unix_ms / 1000).unwrap_or(i64::MAX),
         nanos: i32::try_from(unix_ms % 1000 * 1_000_000).unwrap_or(0),

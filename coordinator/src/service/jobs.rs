@@ -3,6 +3,7 @@
 mod again;
 mod create;
 mod export;
+mod prune;
 mod show;
 mod upload;
 
@@ -238,6 +239,13 @@ impl JobService for Jobs {
         let shared = Arc::clone(&self.shared);
         let export = |send| async move { export::export(&shared, &plan, &send).await };
         Ok(answer(LIST_QUEUE, open, until, &self.cancel, export))
+    }
+
+    async fn prune_jobs(
+        &self,
+        call: Call<v1::PruneJobsRequest>,
+    ) -> Result<Response<v1::PruneJobsResponse>, Status> {
+        Ok(Response::new(self.prune(call.into_inner()).await?))
     }
 }
 

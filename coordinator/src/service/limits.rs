@@ -20,7 +20,7 @@ pub(crate) const LISTS_MAX: usize = 8;
 pub(crate) const ATTACHED_MAX: usize = 1024;
 /// Streams of entries to workers: each has a band and some messages in memory. A worker has one of each job it works on.
 pub(crate) const STREAMS_MAX: usize = 1024;
-/// Tasks of planning that workers send the results of: each may keep a source's entries in memory. A stream that is silent
+/// Tasks of planning that workers send the results of: each has a message in memory, and what `ranking` lets it hold. A stream that is silent
 /// has no limit of its own, as uploads have: a query that ranks keys may take longer than any idle time (`source-timeout` is
 /// the worker's), and what became of its worker is seen by its lease.
 pub(crate) const SOURCES_MAX: usize = 256;

@@ -2,8 +2,10 @@
 
 mod faults;
 mod filter;
+mod prune;
 
 pub(super) use filter::{Filter, filter};
+pub(super) use prune::prune;
 
 use std::time::Duration;
 

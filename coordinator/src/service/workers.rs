@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::Stream;
+use stoke_core::explain::explain;
 use stoke_core::job::Work;
 use stoke_core::names::{JobName, Resource, WorkerName};
 use stoke_core::progress::Effort;
@@ -25,16 +25,15 @@ use super::parse;
 use super::refusal::{Refusal, invalid};
 use crate::Shared;
 use crate::guarded::Use;
-use crate::intake::{Outcome, Sender};
-use crate::plan_store::{self, read_segments};
+use crate::intake::{Outcome, Sender, begin_source, retry_after};
+use crate::plan_store::read_segments;
+use crate::ranking::{Collected, RankingError};
 use crate::view::{JobView, View};
 
 mod health;
 
 /// How many bytes of segments one message carries, so that it stays well below the limit.
 const SEGMENT_BYTES_PER_MESSAGE: usize = MESSAGE_BYTES_MAX / 4;
-/// How long until planning is tried again after the first failure that may pass; doubled with each attempt.
-const PLAN_AGAIN: Duration = Duration::from_millis(250);
 /// The longest example of a bad line, in characters: workers shorten them, with what is said about them, to fewer.
 const EXAMPLE_CHARS_MAX: usize = 500;
 /// How many messages of entries wait for a slow worker.
@@ -85,31 +84,20 @@ impl Workers {
             return Err(Refusal::NoSuchJob(sender.job.to_string()));
         };
         let Work::Batch(batch) = &job.record.value.spec.work;
-        let mut entries = Vec::new();
-        let mut bytes = 0;
+        let mut rows = match task {
+            PlanningTask::Source(n) => Some(begin_source(&job, n, &self.shared.ranking)),
+            PlanningTask::Prepare | PlanningTask::Sample => None,
+        };
         while let Some(message) = parts.message().await? {
             match message.part {
-                Some(Part::Entries(columns)) if matches!(task, PlanningTask::Source(_)) => {
+                Some(Part::Entries(columns)) if rows.is_some() => {
                     // Another task may have failed the attempt: nobody needs to read on then.
                     intake.awaits(&sender.job, task, sender.attempt)?;
-                    bytes += plan_store::bytes_of(&columns);
-                    let checked = plan_store::entries(columns, batch.loaders.len());
-                    entries.extend(checked.map_err(|error| invalid("entries", error.to_string()))?);
-                    if entries.len() > stoke_core::plan::ENTRIES_MAX
-                        || bytes > plan_store::SOURCE_BYTES_MAX
-                    {
-                        let reason = stoke_core::plan::TooManyEntries.to_string();
-                        let told = reason.clone();
-                        // What it has cost is in the verdict, which will not be heard.
-                        intake.fail(&sender.job, sender.attempt, told, false, Effort::default());
-                        return Err(invalid("entries", reason));
-                    }
+                    rows = self.collect(&sender, rows, &columns).await?;
                 }
                 Some(Part::Verdict(verdict)) => {
                     let loaders = batch.loaders.len();
-                    return self
-                        .conclude_source(&sender, entries, verdict, loaders)
-                        .await;
+                    return self.conclude_source(&sender, rows, verdict, loaders).await;
                 }
                 _ => {
                     return Err(invalid(
@@ -125,10 +113,40 @@ impl Workers {
         ))
     }
 
+    /// Adds a batch to a source's rows, waiting while there is no room for it. What cannot be kept fails the attempt.
+    async fn collect(
+        &self,
+        sender: &Sender,
+        rows: Option<Collected>,
+        columns: &v1::EntryBatch,
+    ) -> Result<Option<Collected>, Refusal> {
+        let Some(rows) = rows else { return Ok(None) };
+        match rows.add(columns).await {
+            Ok(rows) => Ok(Some(rows)),
+            // The worker's own, who is told: what is wrong with it counts nowhere.
+            Err(RankingError::Batch(error)) => Err(invalid("entries", error.to_string())),
+            Err(error) => Err(self.fail_for(sender, &error).await),
+        }
+    }
+
+    /// Fails the attempt, for its rows cannot be kept.
+    async fn fail_for(&self, sender: &Sender, error: &RankingError) -> Refusal {
+        let (reason, transient) = (explain(error), error.is_transient());
+        tracing::warn!(job = %sender.job, task = %sender.task, reason, "cannot keep what a key source gives");
+        if transient {
+            tokio::time::sleep(retry_after(sender.attempt)).await;
+        }
+        let (job, attempt, told) = (&sender.job, sender.attempt, reason.clone());
+        // What it has cost is in the verdict, which will not be heard.
+        let spent = Effort::default();
+        (self.shared.intake).fail(job, attempt, told, transient, spent);
+        invalid("entries", reason)
+    }
+
     async fn conclude_source(
         &self,
         sender: &Sender,
-        entries: Vec<stoke_core::plan::Entry>,
+        rows: Option<Collected>,
         verdict: v1::SourceVerdict,
         loaders: usize,
     ) -> Result<(), Refusal> {
@@ -151,13 +169,19 @@ impl Workers {
             intake.fail(&sender.job, sender.attempt, reason, transient, effort);
             return Ok(());
         }
-        let outcome = match sender.task {
-            PlanningTask::Source(_) => Outcome::Read {
-                report: report(entries.len() as u64, &verdict),
-                entries,
-            },
-            PlanningTask::Prepare => Outcome::Prepared,
-            PlanningTask::Sample => Outcome::Sampled(samples(verdict.samples, loaders)?),
+        let outcome = match (sender.task, rows) {
+            (PlanningTask::Sample, _) => Outcome::Sampled(samples(verdict.samples, loaders)?),
+            (PlanningTask::Source(_), Some(rows)) => {
+                let report = report(rows.rows(), &verdict);
+                match rows.complete().await {
+                    Ok(rows) => Outcome::Read {
+                        rows: Box::new(rows),
+                        report,
+                    },
+                    Err(error) => return Err(self.fail_for(sender, &error).await),
+                }
+            }
+            _ => Outcome::Prepared,
         };
         intake.accept(&sender.job, sender.task, sender.attempt, outcome, effort)?;
         Ok(())
@@ -258,11 +282,6 @@ fn samples(told: Vec<v1::LoaderSample>, loaders: usize) -> Result<Vec<LoaderSamp
         samples.insert(sample.loader, checked);
     }
     Ok(samples.into_values().collect())
-}
-
-/// How long until planning is tried again, so that its attempts outlast a short outage.
-fn retry_after(attempt: u64) -> Duration {
-    PLAN_AGAIN * (1 << attempt.min(5))
 }
 
 /// Nobody listens to a stream any more.

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stoke_coordinator::plan_store::PlanStore;
-use stoke_coordinator::{Coordinator, Settings, StartError};
+use stoke_coordinator::ranking::RankingSettings;
+use stoke_coordinator::{Coordinator, Retention, Settings, StartError};
 use stoke_core::ledger::{Share, Timing};
 use stoke_core::names::{JobName, WorkerName};
 use stoke_core::progress::{PartitionState, Tally};
@@ -93,7 +94,9 @@ pub(crate) fn settings(name: &str) -> Settings {
         budgets: [("origin/shop".parse().unwrap(), share(20))].into(),
         guards: BTreeMap::new(),
         timing: Timing::default(),
+        retention: Retention::default(),
         leader_ttl: Duration::from_secs(10),
+        ranking: RankingSettings::default(),
         meter: stoke_coordinator::metrics::none(),
     }
 }

@@ -48,7 +48,7 @@ async fn finished(cluster: &Cluster, leader: &Served) -> Job {
 }
 
 /// A job that was made over the API, and has succeeded.
-async fn done(cluster: &Cluster, leader: &Served, request_id: &str) -> v1::Job {
+pub(crate) async fn done(cluster: &Cluster, leader: &Served, request_id: &str) -> v1::Job {
     let job = leader
         .create_as(request_id, spec(vec![uploaded()]))
         .await

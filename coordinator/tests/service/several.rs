@@ -56,6 +56,12 @@ async fn mutations(served: &Served, job: &str) -> Vec<(&'static str, Status)> {
         ("resume", jobs.resume_job(resume).await.unwrap_err()),
         ("abort", jobs.abort_job(abort).await.unwrap_err()),
         (
+            "prune",
+            jobs.prune_jobs(v1::PruneJobsRequest::default())
+                .await
+                .unwrap_err(),
+        ),
+        (
             "set budget",
             served.budgets.clone().set_budget(budget).await.unwrap_err(),
         ),

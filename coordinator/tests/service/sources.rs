@@ -14,7 +14,7 @@ use super::cluster::{
     outcomes, settings, share, spec, until, uploaded, worker,
 };
 
-fn source(job: &str, source: u32, attempt: u64) -> Part {
+pub(crate) fn source(job: &str, source: u32, attempt: u64) -> Part {
     Part::Header(v1::SourceHeader {
         job: job.into(),
         task: Some(v1::source_header::Task::Source(source)),
@@ -23,7 +23,7 @@ fn source(job: &str, source: u32, attempt: u64) -> Part {
     })
 }
 
-fn read_to_its_end() -> Part {
+pub(crate) fn read_to_its_end() -> Part {
     Part::Verdict(v1::SourceVerdict {
         origin_queries: 1,
         origin_rows: 30,
@@ -31,7 +31,7 @@ fn read_to_its_end() -> Part {
     })
 }
 
-fn failed(error: &str, transient: bool) -> Part {
+pub(crate) fn failed(error: &str, transient: bool) -> Part {
     Part::Verdict(v1::SourceVerdict {
         error: error.into(),
         transient,
@@ -39,7 +39,7 @@ fn failed(error: &str, transient: bool) -> Part {
     })
 }
 
-async fn send(served: &Served, parts: Vec<Part>) -> Result<(), Status> {
+pub(crate) async fn send(served: &Served, parts: Vec<Part>) -> Result<(), Status> {
     let parts = parts
         .into_iter()
         .map(|part| v1::SendSourceRequest { part: Some(part) });
@@ -52,7 +52,13 @@ async fn send(served: &Served, parts: Vec<Part>) -> Result<(), Status> {
 }
 
 /// Waits until the store gives a source to somebody under this attempt, and the leader waits for it.
-async fn until_given(cluster: &Cluster, served: &Served, job: &str, n: u32, attempt: u64) {
+pub(crate) async fn until_given(
+    cluster: &Cluster,
+    served: &Served,
+    job: &str,
+    n: u32,
+    attempt: u64,
+) {
     until("the source is given to a worker", async || {
         let (task, _) = cluster
             .read::<SourceTask>(&keys::read(&job_name(job), n))

@@ -1,133 +1,307 @@
 //! Ranking: entries in any order become a list without duplicates, the most requested first.
+//!
+//! Order: falling priority; among equals, the one offered first comes first, where sources are in their order. So the
+//! same sources read in the same order give the same plan.
+//!
+//! What memory does not hold is spilled, so this is a merge sort in two passes: each source's rows are sorted by key in
+//! runs as they come ([`SourceRows`]); all runs are merged, the rows of one key into one, and what comes out is sorted
+//! by rank in the same way ([`Ranked`]). Where runs are kept, and how much memory there is, a [`Spill`] says: nothing
+//! here does I/O. What nobody has to spill never leaves memory.
 
-use std::collections::HashMap;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
 
 use super::Entry;
+use super::buffer::{Buffer, Order};
+use super::merge::{Blocks, Folded, Merged, Run};
+use super::row::{Place, Row};
 use crate::job::Merge;
+use crate::units::Priority;
 
-/// The largest plan that is ranked in memory: about 2 GB at 100-byte keys.
-pub const ENTRIES_MAX: usize = 10_000_000;
+/// The largest plan, in entries, and the most rows that one key source may give: more than any cache holds, and what
+/// the names of bands are made for.
+pub const ENTRIES_MAX: u64 = 1_000_000_000;
+
+/// How many runs are merged at once: each has a block in memory.
+const FAN_IN_MAX: usize = 64;
 
 /// A plan would be too large.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the key sources have more than {ENTRIES_MAX} different keys: lower their number, or split the job"
-)]
+#[error("the key sources have more than {ENTRIES_MAX} keys: lower their number, or split the job")]
 pub struct TooManyEntries;
 
-/// Collects entries and ranks them.
-///
-/// Order: falling priority; among equals, the one offered first comes first. So the same sources read in the same
-/// order give the same plan.
-#[derive(Debug, Default)]
-pub struct Ranker {
-    entries: Vec<Entry>,
-    places: HashMap<Box<[u8]>, usize>,
+/// Why entries could not be ranked.
+#[derive(Debug, thiserror::Error)]
+pub enum RankError<E> {
+    /// There are too many.
+    #[error(transparent)]
+    TooMany(#[from] TooManyEntries),
+    /// Rows could not be spilled, or not be read again.
+    #[error(transparent)]
+    Spill(E),
+    /// What was read again is not what was spilled.
+    #[error("a row of a plan in the making is damaged")]
+    Damaged,
 }
 
-impl Ranker {
-    /// An empty one.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
+/// Where sorted rows are kept that memory does not hold, run by run; and how much memory holds.
+pub trait Spill {
+    /// Why it cannot be done.
+    type Error;
+    /// A run that was spilled, to be read once.
+    type Run: Blocks<Error = Self::Error>;
+    /// How many bytes a block has, about: at most two of the longest rows more.
+    const BLOCK_BYTES: usize;
 
-    /// Adds an entry, or merges it with the one that has the same key. With [`Merge::Max`] the loader and argument of
-    /// the higher priority stay, with [`Merge::Sum`] those of the first.
+    /// Whether rows may take so many bytes of memory in all, rather than be spilled; if so, they count as held.
+    fn may_hold(&mut self, bytes: usize) -> bool;
+
+    /// Takes note that rows take so many bytes of memory in all, be it more than they may.
+    fn hold(&mut self, bytes: usize);
+
+    /// Begins a run.
     ///
     /// # Errors
-    /// Where it would be one too many.
-    pub fn offer(&mut self, entry: Entry, merge: Merge) -> Result<(), TooManyEntries> {
-        if let Some(&place) = self.places.get(&entry.key) {
-            let known = &mut self.entries[place];
-            match merge {
-                Merge::Max if entry.priority > known.priority => *known = entry,
-                Merge::Max => {}
-                Merge::Sum => known.priority = known.priority.saturating_add(entry.priority),
-            }
-            return Ok(());
+    /// Where it cannot be spilled.
+    fn begin(&mut self) -> Result<(), Self::Error>;
+
+    /// Adds a block to the run that was begun.
+    ///
+    /// # Errors
+    /// Where it cannot be spilled.
+    fn block(&mut self, block: &[u8]) -> Result<(), Self::Error>;
+
+    /// Ends the run.
+    ///
+    /// # Errors
+    /// Where it cannot be spilled.
+    fn end(&mut self) -> Result<Self::Run, Self::Error>;
+}
+
+/// The rows of one key source: offered one after another, sorted by key in runs.
+#[derive(Debug)]
+pub struct SourceRows<S: Spill> {
+    source: u32,
+    merge: Merge,
+    rows: u64,
+    buffer: Buffer,
+    runs: Vec<S::Run>,
+    spill: S,
+}
+
+impl<S: Spill> SourceRows<S> {
+    /// None yet, of the source with this number; its duplicates, and those it has in common with the sources before it,
+    /// are merged in this way.
+    #[must_use]
+    pub fn new(source: u32, merge: Merge, spill: S) -> Self {
+        Self {
+            source,
+            merge,
+            rows: 0,
+            buffer: Buffer::new(Order::ByKey),
+            runs: Vec::new(),
+            spill,
         }
-        if self.entries.len() == ENTRIES_MAX {
+    }
+
+    /// How many were offered.
+    #[must_use]
+    pub const fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Whether some of them were spilled.
+    #[must_use]
+    pub const fn is_spilled(&self) -> bool {
+        !self.runs.is_empty()
+    }
+
+    /// Whether so many more rows with so many bytes of keys and arguments may be held in memory. If not, those held
+    /// should be spilled first; then it makes room in any case.
+    pub fn make_room(&mut self, rows: usize, bytes: usize) -> bool {
+        let more = rows * Buffer::bytes_of(Row::HEAD_BYTES) + bytes;
+        let all = self.buffer.bytes() + more;
+        let may = self.spill.may_hold(all);
+        if !may && self.buffer.is_empty() {
+            self.spill.hold(all);
+            return true;
+        }
+        may
+    }
+
+    /// Adds an entry.
+    ///
+    /// # Errors
+    /// Where it is one too many.
+    pub fn offer(
+        &mut self,
+        key: &[u8],
+        argument: &str,
+        loader: u32,
+        priority: Priority,
+    ) -> Result<(), TooManyEntries> {
+        if self.rows == ENTRIES_MAX {
             return Err(TooManyEntries);
         }
-        self.places.insert(entry.key.clone(), self.entries.len());
-        self.entries.push(entry);
+        self.buffer.push(&Row {
+            key,
+            argument: argument.as_bytes(),
+            loader,
+            priority,
+            place: Place::new(self.source, self.rows),
+        });
+        self.rows += 1;
         Ok(())
     }
 
-    /// How many different keys there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
-    /// The ranked list: an entry's index is its rank.
-    #[must_use]
-    pub fn finish(self) -> Vec<Entry> {
-        let mut entries = self.entries;
-        drop(self.places);
-        entries.sort_by_key(|entry| std::cmp::Reverse(entry.priority));
-        entries
+    /// Spills what is in memory.
+    ///
+    /// # Errors
+    /// Where it cannot be spilled.
+    pub fn spill(&mut self) -> Result<(), RankError<S::Error>> {
+        let merge = self.merge;
+        let rows = std::mem::replace(&mut self.buffer, Buffer::new(Order::ByKey));
+        // Of a key that comes again and again, one row is spilled. Runs of one source follow each other, so merging
+        // what they hold of a key comes to the same as merging all its rows one by one.
+        let mut folded = Folded::<S::Run>::new(vec![Run::InMemory(rows.sorted())])
+            .map_err(|_| RankError::Damaged)?;
+        let run = write_run(&mut self.spill, |block| {
+            let row = folded.next(|_| merge)?;
+            Ok(row.map(|row| row.write(block)).is_some())
+        })?;
+        self.runs.push(run);
+        self.spill.hold(0);
+        Ok(())
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::units::Priority;
-    use proptest::prelude::*;
-
-    fn entry(key: &str, priority: u64) -> Entry {
-        Entry {
-            key: key.as_bytes().into(),
-            loader: u32::try_from(priority).unwrap(),
-            argument: "".into(),
-            priority: Priority::from_milli(priority),
+/// Spills the rows that `next_row` adds to a block one after another, until it adds none.
+fn write_run<S: Spill>(
+    spill: &mut S,
+    mut next_row: impl FnMut(&mut Vec<u8>) -> Result<bool, RankError<S::Error>>,
+) -> Result<S::Run, RankError<S::Error>> {
+    spill.begin().map_err(RankError::Spill)?;
+    let mut block = Vec::with_capacity(S::BLOCK_BYTES);
+    while next_row(&mut block)? {
+        if block.len() >= S::BLOCK_BYTES {
+            spill.block(&block).map_err(RankError::Spill)?;
+            block.clear();
         }
     }
+    if !block.is_empty() {
+        spill.block(&block).map_err(RankError::Spill)?;
+    }
+    spill.end().map_err(RankError::Spill)
+}
 
-    fn ranked(offers: &[(&str, u64)], merge: Merge) -> Vec<(String, u64, u32)> {
-        let mut ranker = Ranker::new();
-        for (key, priority) in offers {
-            ranker.offer(entry(key, *priority), merge).unwrap();
-        }
-        let text = |key: &[u8]| String::from_utf8(key.to_vec()).unwrap();
-        ranker
-            .finish()
-            .iter()
-            .map(|e| (text(&e.key), e.priority.as_milli(), e.loader))
-            .collect()
+/// Merges runs, some after others, until they are few enough to be merged at once.
+fn few<S: Spill>(
+    mut runs: Vec<Run<S::Run>>,
+    order: Order,
+    spill: &mut S,
+) -> Result<Vec<Run<S::Run>>, RankError<S::Error>> {
+    while runs.len() > FAN_IN_MAX {
+        let rest = runs.split_off(FAN_IN_MAX);
+        // As they are: rows of one key must be merged in the order of all their places.
+        let mut merged = Merged::new(std::mem::replace(&mut runs, rest), order)?;
+        let run = write_run(spill, |block| {
+            let Some(row) = merged.row() else {
+                return Ok(false);
+            };
+            row.write(block);
+            merged.advance()?;
+            Ok(true)
+        })?;
+        runs.push(Run::Spilled(run));
+    }
+    Ok(runs)
+}
+
+/// Entries in the order of their ranks, without duplicates: the `n`th has rank `n`.
+#[derive(Debug)]
+pub struct Ranked<S: Spill> {
+    merged: Merged<S::Run>,
+    /// Keeps what is held in memory counted.
+    _spill: S,
+}
+
+impl<S: Spill> Ranked<S> {
+    /// Ranks the rows of all sources.
+    ///
+    /// # Errors
+    /// Where there are too many different keys, or they cannot be spilled or read again.
+    pub fn of(sources: Vec<SourceRows<S>>, spill: S) -> Result<Self, RankError<S::Error>> {
+        Self::at_most(ENTRIES_MAX, sources, spill)
     }
 
-    #[test]
-    fn the_highest_priority_of_a_key_wins_with_its_loader() {
-        let got = ranked(&[("a", 1), ("b", 2), ("a", 3), ("a", 2)], Merge::Max);
-        assert_eq!(got, [("a".into(), 3, 3), ("b".into(), 2, 2)]);
-    }
-
-    #[test]
-    fn priorities_add_up_where_the_source_says_so() {
-        let got = ranked(&[("a", 1), ("b", 3), ("a", 3)], Merge::Sum);
-        assert_eq!(got, [("a".into(), 4, 1), ("b".into(), 3, 3)]);
-    }
-
-    proptest! {
-        #[test]
-        fn ranks_fall_by_priority_and_ties_keep_their_order(priorities in prop::collection::vec(0u64..5, 0..200)) {
-            let offers: Vec<(String, u64)> = priorities.iter().enumerate().map(|(n, p)| (n.to_string(), *p)).collect();
-            let offers: Vec<(&str, u64)> = offers.iter().map(|(k, p)| (k.as_str(), *p)).collect();
-            let got = ranked(&offers, Merge::Max);
-            prop_assert_eq!(got.len(), offers.len());
-            for pair in got.windows(2) {
-                let order = |e: &(String, u64, u32)| (std::cmp::Reverse(e.1), e.0.parse::<usize>().unwrap());
-                prop_assert!(order(&pair[0]) < order(&pair[1]));
+    fn at_most(
+        entries_max: u64,
+        sources: Vec<SourceRows<S>>,
+        mut spill: S,
+    ) -> Result<Self, RankError<S::Error>> {
+        let mut runs = Vec::new();
+        let mut merges = BTreeMap::new();
+        let mut held = Vec::new();
+        for source in sources {
+            merges.insert(source.source, source.merge);
+            runs.extend(source.runs.into_iter().map(Run::Spilled));
+            if !source.buffer.is_empty() {
+                runs.push(Run::InMemory(source.buffer.sorted()));
             }
+            held.push(source.spill);
+        }
+        let mut folded = Folded::new(few(runs, Order::ByKey, &mut spill)?)?;
+        let mut buffer = Buffer::new(Order::ByRank);
+        let mut runs = Vec::new();
+        let mut entries = 0;
+        let merge = |source| merges.get(&source).copied().unwrap_or_default();
+        while let Some(row) = folded.next(merge)? {
+            entries += 1;
+            if entries > entries_max {
+                return Err(TooManyEntries.into());
+            }
+            let more = Buffer::bytes_of(row.bytes());
+            if !spill.may_hold(buffer.bytes() + more) {
+                if !buffer.is_empty() {
+                    let full = std::mem::replace(&mut buffer, Buffer::new(Order::ByRank));
+                    runs.push(Run::Spilled(spill_sorted(full, &mut spill)?));
+                }
+                spill.hold(more);
+            }
+            buffer.push(&row);
+        }
+        drop((folded, held));
+        runs.push(Run::InMemory(buffer.sorted()));
+        let merged = Merged::new(few(runs, Order::ByRank, &mut spill)?, Order::ByRank)?;
+        Ok(Self {
+            merged,
+            _spill: spill,
+        })
+    }
+}
+
+fn spill_sorted<S: Spill>(rows: Buffer, spill: &mut S) -> Result<S::Run, RankError<S::Error>> {
+    let mut sorted = rows.sorted();
+    write_run(spill, |block| {
+        let Some((_, row)) = sorted.peek() else {
+            return Ok(false);
+        };
+        row.write(block);
+        sorted.advance();
+        Ok(true)
+    })
+}
+
+impl<S: Spill> Iterator for Ranked<S> {
+    type Item = Result<Entry, RankError<S::Error>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let entry = self.merged.row()?.entry().ok_or(RankError::Damaged);
+        match self.merged.advance() {
+            Ok(()) => Some(entry),
+            Err(error) => Some(Err(error)),
         }
     }
 }

@@ -3,15 +3,29 @@
 //! A worker owns one for each job. Entries of a partition are taken in the order of their ranks, and settled whenever
 //! they are done. The partition's position moves past the settled ones at its front; an entry beyond a gap is not
 //! counted before the gap is closed, so a checkpoint never names more than what it would not repeat.
+//!
+//! How partitions come and go while others are worked on is in `tracker/moves.rs`.
+
+mod moves;
+
+pub use moves::Followed;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use super::{Effort, Outcome, PartitionState, Position, Retry};
 use crate::units::{BandId, PartitionId, Priority, Rank};
 
-/// How many entries to retry a partition may carry before it stands still until one of them is settled: they
-/// travel with each checkpoint.
+/// How many entries to retry a partition may carry at most before it stands still until one of them is settled: they travel
+/// with each checkpoint.
 pub const RETRIES_MAX: usize = 64;
+/// How many all partitions of a plan may carry together: one owner may be left, and its records must fit into the store.
+pub const RETRIES_TOTAL_MAX: usize = 65_536;
+
+/// How many entries to retry each partition of a plan may carry that has so many.
+#[must_use]
+pub fn retries_max(partitions: u16) -> usize {
+    (RETRIES_TOTAL_MAX / usize::from(partitions).max(1)).clamp(1, RETRIES_MAX)
+}
 
 /// What to do with an entry that the stream brings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,36 +60,43 @@ struct Track {
     open: VecDeque<Open>,
     /// The priorities of the entries to retry that this owner has seen.
     retrying: BTreeMap<Rank, Priority>,
+    /// The last band of which the stream has brought everything.
+    completed: Option<BandId>,
+    standing: Standing,
+}
+
+/// Whether a partition is worked on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Active,
+    /// It shall go to another: nothing new is begun, and what is in flight ends.
+    Leaving,
+    /// It may go.
+    Released,
 }
 
 /// Follows the entries of the partitions that a worker owns in one job.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Tracker {
     tracks: BTreeMap<PartitionId, Track>,
     effort: Effort,
-    /// The last band of which the stream has brought everything.
-    completed: Option<BandId>,
+    /// How many entries to retry each partition may carry.
+    retries_max: usize,
 }
 
 impl Tracker {
-    /// Takes over partitions where they stand.
+    /// Takes over partitions, of so many that the plan has, where they stand.
     #[must_use]
     pub fn new(
         states: impl IntoIterator<Item = (PartitionId, PartitionState)>,
         effort: Effort,
+        partitions: u16,
     ) -> Self {
-        let track = |state| Track {
-            state,
-            open: VecDeque::new(),
-            retrying: BTreeMap::new(),
-        };
+        let track = |(id, state)| (id, Track::new(state));
         Self {
-            tracks: states
-                .into_iter()
-                .map(|(id, state)| (id, track(state)))
-                .collect(),
+            tracks: states.into_iter().map(track).collect(),
             effort,
-            completed: None,
+            retries_max: retries_max(partitions),
         }
     }
 
@@ -87,7 +108,8 @@ impl Tracker {
         rank: Rank,
         priority: Priority,
     ) -> Uptake {
-        let Some(track) = self.tracks.get_mut(&partition) else {
+        let track = self.tracks.get_mut(&partition);
+        let Some(track) = track.filter(|track| track.standing == Standing::Active) else {
             return Uptake::Leave;
         };
         if rank < track.state.position.rank {
@@ -131,7 +153,7 @@ impl Tracker {
             if !matches!(open.verdict, Some(Verdict::Settled(_))) {
                 open.verdict = Some(verdict);
             }
-            track.advance(self.completed);
+            track.advance(self.retries_max);
         } else if let Some(at) = track
             .state
             .retries
@@ -146,7 +168,7 @@ impl Tracker {
                     };
                     track.state.retries.swap_remove(at);
                     track.state.tally.count(outcome, priority);
-                    track.advance(self.completed);
+                    track.advance(self.retries_max);
                 }
             }
         }
@@ -154,9 +176,11 @@ impl Tracker {
 
     /// Notes that the stream has brought all that `band` has: partitions go on behind it once nothing is open.
     pub fn band_complete(&mut self, band: BandId) {
-        self.completed = Some(band);
-        for track in self.tracks.values_mut() {
-            track.advance(self.completed);
+        let active = |track: &&mut Track| track.standing == Standing::Active;
+        // Of one that is leaving, what the stream brings is not taken: another goes on where it stands.
+        for track in self.tracks.values_mut().filter(active) {
+            track.completed = track.completed.max(Some(band));
+            track.advance(self.retries_max);
         }
     }
 
@@ -168,7 +192,7 @@ impl Tracker {
                     open.verdict = Some(Verdict::Settled(outcome));
                 }
             }
-            track.advance(self.completed);
+            track.advance(self.retries_max);
         }
     }
 
@@ -199,25 +223,37 @@ impl Tracker {
         self.tracks.values().map(of).sum()
     }
 
-    /// How many entries are not settled: taken ones, and those to retry that were not taken yet.
+    /// How many entries of partitions that do not leave are not settled: taken ones, and those to retry that were not taken
+    /// yet.
     #[must_use]
     pub fn unsettled(&self) -> usize {
         let of = |track: &Track| {
             track.open.iter().filter(|o| o.verdict.is_none()).count() + track.state.retries.len()
         };
-        self.tracks.values().map(of).sum()
+        let stays = |track: &&Track| track.standing == Standing::Active;
+        self.tracks.values().filter(stays).map(of).sum()
     }
 }
 
 impl Track {
+    fn new(state: PartitionState) -> Self {
+        Self {
+            state,
+            open: VecDeque::new(),
+            retrying: BTreeMap::new(),
+            completed: None,
+            standing: Standing::Active,
+        }
+    }
+
     /// Moves the position past what is concluded at the front, and past the completed band where nothing is open.
-    fn advance(&mut self, completed: Option<BandId>) {
+    fn advance(&mut self, retries_max: usize) {
         while let Some(first) = self.open.front() {
             match first.verdict {
                 None => break,
                 Some(Verdict::Settled(outcome)) => self.state.tally.count(outcome, first.priority),
                 Some(Verdict::Retry { attempts }) => {
-                    if self.state.retries.len() >= RETRIES_MAX {
+                    if self.state.retries.len() >= retries_max {
                         break;
                     }
                     self.state.retries.push(Retry {
@@ -234,7 +270,7 @@ impl Track {
             };
             self.open.pop_front();
         }
-        let behind = completed.map_or(BandId(0), |band| BandId(band.0 + 1));
+        let behind = self.completed.map_or(BandId(0), |band| BandId(band.0 + 1));
         if self.open.is_empty() && self.state.position.band < behind {
             self.state.position.band = behind;
         }
@@ -251,7 +287,7 @@ mod tests {
     const B: BandId = BandId(0);
 
     fn tracker() -> Tracker {
-        Tracker::new([(P, PartitionState::default())], Effort::default())
+        Tracker::new([(P, PartitionState::default())], Effort::default(), 256)
     }
 
     fn take(tracker: &mut Tracker, ranks: impl IntoIterator<Item = u64>) {
@@ -321,7 +357,7 @@ mod tests {
             retries: vec![(0, 2, 3).into()],
             ..PartitionState::default()
         };
-        let mut t = Tracker::new([(P, at)], Effort::default());
+        let mut t = Tracker::new([(P, at)], Effort::default(), 256);
         assert_eq!(t.take(P, B, Rank(1), Priority::ONE), Uptake::Leave);
         assert_eq!(
             t.take(P, B, Rank(2), Priority::ONE),
@@ -346,6 +382,7 @@ mod tests {
                 (PartitionId(8), PartitionState::default()),
             ],
             Effort::default(),
+            256,
         );
         take(&mut t, [4]);
         t.band_complete(B);
@@ -364,6 +401,14 @@ mod tests {
         assert_eq!(state(&t).retries.len(), RETRIES_MAX);
         (0..many).for_each(|rank| t.settle(P, Rank(rank), Outcome::Warmed));
         assert_eq!((state(&t).tally.warmed, t.unsettled()), (many, 0));
+    }
+
+    #[test]
+    fn all_partitions_together_carry_no_more_retries_than_the_bound() {
+        for partitions in [256, 1024, 4096, 16_384] {
+            assert!(usize::from(partitions) * retries_max(partitions) <= RETRIES_TOTAL_MAX);
+        }
+        assert_eq!([256, 1024, 16_384].map(retries_max), [64, 64, 4]);
     }
 
     /// What happens to an entry in a random run.
@@ -408,7 +453,7 @@ mod tests {
                 let at = state(&first);
                 prop_assert_eq!(at.tally.settled() + at.retries.len() as u64, at.position.rank.0, "W1");
             }
-            let mut second = Tracker::new(first.states(), first.effort());
+            let mut second = Tracker::new(first.states(), first.effort(), 256);
             for rank in (0..total).map(Rank) {
                 if matches!(second.take(P, B, rank, Priority::ONE), Uptake::Do { .. }) {
                     second.settle(P, rank, Outcome::Warmed);

@@ -39,6 +39,33 @@ fn who_listens_everywhere_says_where_others_call() {
 }
 
 #[test]
+fn ranking_has_a_quarter_of_a_gibibyte_and_the_systems_folder_or_what_is_said() {
+    let ranking = parse(FINE).unwrap().settings.ranking;
+    assert_eq!(ranking.memory_bytes, 256 << 20);
+    assert_eq!(ranking.spill_dir, std::env::temp_dir());
+    let said = |memory| {
+        FINE.replace(
+            "[etcd]",
+            &format!("ranking-memory = {memory}\nspill-dir = \"/spill\"\n[etcd]"),
+        )
+    };
+    let ranking = parse(&said("\"2GiB\"")).unwrap().settings.ranking;
+    assert_eq!(ranking.memory_bytes, 2 << 30);
+    assert_eq!(ranking.spill_dir, Path::new("/spill"));
+    for (memory, told) in [
+        ("\"15MiB\"", "out of range; choose from 16MiB to 1TiB"),
+        (
+            "256",
+            "is no size; write a whole number with its unit, as \"256MiB\" or \"2GiB\"",
+        ),
+        ("\"256 MB\"", "is no size"),
+    ] {
+        let faults = faults(&said(memory));
+        assert!(faults.contains(told), "{faults}");
+    }
+}
+
+#[test]
 fn a_rate_has_a_unit_or_is_a_seconds() {
     for (qps, milli) in [
         ("20", 20_000),
@@ -489,4 +516,30 @@ fn a_budget_may_limit_rows() {
     let rows = |name: &str| config.settings.budgets[&name.parse::<Resource>().unwrap()].rows;
     let expected = (50_000, Share::ANY_ROWS);
     assert_eq!((rows("origin/shop"), rows("origin/big")), expected);
+}
+
+#[test]
+fn what_nobody_needs_is_kept_for_as_long_as_is_said() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let kept = |text: &str| {
+        let config = parse(&format!("{FINE}[retention]\n{text}")).unwrap();
+        let kept = config.settings.retention;
+        (kept.jobs, kept.orphans)
+    };
+    let hour = DAY / 24;
+    assert_eq!(kept(""), (Some(DAY * 30), hour));
+    assert_eq!(
+        kept("jobs = \"7d\"\norphans = \"2d\""),
+        (Some(DAY * 7), DAY * 2)
+    );
+    assert_eq!(kept("jobs = \"forever\""), (None, hour));
+    let wrong = "[retention]\njobs = \"never\"\norphans = \"0s\"\nplans = \"1h\"\n";
+    assert_eq!(
+        faults(&format!("{FINE}{wrong}")),
+        "line 12, column 8: retention.jobs: \"never\" is no duration; write a number with its unit, as \"500ms\", \"5s\", \"5m\" or \"1h30m\"\n\
+         line 13, column 11: retention.orphans: it is out of range; choose from 1s to 365days\n\
+         line 14, column 1: retention.plans: there is no such setting; There are jobs, orphans"
+    );
+    let beyond = faults(&format!("{FINE}[retention]\njobs = \"3651d\"\n"));
+    assert!(beyond.contains("choose from 1s to 3650days"), "{beyond}");
 }

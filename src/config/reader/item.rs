@@ -11,7 +11,9 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::super::fault::quoted;
-use super::super::values::{check_rate, parse_duration, parse_rate, show_duration};
+use super::super::values::{
+    check_rate, parse_duration, parse_rate, parse_size, show_duration, show_size,
+};
 use super::entry::shown;
 use super::suggest::nearest;
 use super::{Reader, Spot};
@@ -20,6 +22,7 @@ use super::{Reader, Spot};
 pub(super) const NAME: &str =
     "use 1 to 63 letters, digits, '-', '_' and '.', beginning with a letter or digit";
 const DURATION: &str = "write a number with its unit, as \"500ms\", \"5s\", \"5m\" or \"1h30m\"";
+const SIZE: &str = "write a whole number with its unit, as \"256MiB\" or \"2GiB\"";
 const RATE: &str = "write a number with its unit, as \"200/s\", \"12000/min\" or \"0.5/h\"";
 
 /// A value of the file, with its place.
@@ -58,6 +61,11 @@ impl<'r> Item<'r> {
     /// A text.
     pub fn text(&self) -> Option<&'r str> {
         self.value.as_str().or_else(|| self.not("a text in quotes"))
+    }
+
+    /// Whether it is this text.
+    pub fn says(&self, text: &str) -> bool {
+        self.value.as_str() == Some(text)
     }
 
     /// A text of 1 to so many characters.
@@ -133,6 +141,20 @@ impl<'r> Item<'r> {
             let (least, most) = (show_duration(*range.start()), show_duration(*range.end()));
             self.beyond(least, most)
         })
+    }
+
+    /// A number of bytes.
+    pub fn size(&self, range: RangeInclusive<u64>) -> Option<u64> {
+        let Some(text) = self.value.as_str() else {
+            self.fault(format!("{} is no size", self.kind()), SIZE);
+            return None;
+        };
+        let Some(size) = parse_size(text) else {
+            self.fault(format!("{} is no size", quoted(text)), SIZE);
+            return None;
+        };
+        let found = Some(size).filter(|size| range.contains(size));
+        found.or_else(|| self.beyond(show_size(*range.start()), show_size(*range.end())))
     }
 
     /// A rate per second.

@@ -68,6 +68,13 @@ impl Namespace {
             .and_then([TxnOp::put(self.full(""), "", None)])
     }
 
+    /// A look at no key of Stoke's, as it stood at a revision; etcd has none below 1, and takes 0 for the present one.
+    pub(super) fn glance(&self, revision: Revision) -> (String, GetOptions) {
+        let revision = number(revision).max(1);
+        let options = GetOptions::new().with_revision(revision);
+        (self.full(""), options.with_count_only())
+    }
+
     pub(super) fn get(&self, keys: &Keys) -> TxnOp {
         match keys {
             Keys::One(key) => TxnOp::get(self.full(key), None),

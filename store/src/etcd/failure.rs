@@ -98,6 +98,12 @@ impl UnusableAnswer {
     }
 }
 
+/// Whether etcd has forgotten the revision that was asked for. It tells one that is yet to come with the same code.
+pub(super) fn is_compacted(error: &Error) -> bool {
+    matches!(error, Error::GRpcStatus(status)
+        if status.code() == Code::OutOfRange && status.message().contains("compacted"))
+}
+
 impl Failure {
     pub(super) fn of(error: &Error) -> Self {
         match error {

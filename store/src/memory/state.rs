@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::journal::log::Contents;
 use crate::{
     Change, Compare, KeyValue, Keys, LeaseId, Op, Revision, Snapshot, StoreError, Txn, TxnOutcome,
     WatchEvent,
@@ -65,6 +66,44 @@ impl State {
             history: VecDeque::new(),
             breaks: 0,
         }
+    }
+
+    /// What another process left. Its leases have ended with it, and their keys with them; watches of before find what
+    /// they have missed compacted.
+    pub(super) fn restored(contents: Contents) -> Self {
+        let mut entries = contents.entries;
+        let count = entries.len();
+        entries.retain(|_, entry| entry.lease.is_none());
+        let revision = contents.revision.0 + u64::from(entries.len() < count);
+        Self {
+            revision,
+            compacted: revision + 1,
+            entries,
+            ..Self::new(contents.cluster_id)
+        }
+    }
+
+    /// All that it holds.
+    pub(super) fn contents(&self) -> Contents {
+        Contents {
+            cluster_id: self.cluster_id,
+            revision: self.revision(),
+            entries: self.entries.clone(),
+        }
+    }
+
+    pub(super) fn revision(&self) -> Revision {
+        Revision(self.revision)
+    }
+
+    /// The changes after `since`, as far as they are remembered.
+    pub(super) fn history_after(
+        &self,
+        since: Revision,
+    ) -> impl Iterator<Item = (Revision, &[Change])> {
+        let first = self.history.partition_point(|(at, _)| *at <= since);
+        let later = self.history.range(first..);
+        later.map(|(at, changes)| (*at, changes.as_slice()))
     }
 
     /// See [`Store::read`](crate::Store::read).
@@ -261,6 +300,11 @@ impl State {
         self.history.retain(|(at, _)| *at >= compacted);
     }
 
+    /// Whether nothing that came after `revision` is forgotten.
+    pub(super) fn remembers(&self, revision: Revision) -> bool {
+        revision.0 >= self.compacted
+    }
+
     pub(super) fn break_watches(&mut self) {
         self.breaks += 1;
     }
@@ -278,10 +322,9 @@ impl State {
                 until: since,
             };
         }
-        let first = self.history.partition_point(|(at, _)| *at <= since);
         let mut changes = Vec::new();
         let mut revisions = 0;
-        for (at, all) in self.history.range(first..) {
+        for (at, all) in self.history_after(since) {
             let before = changes.len();
             changes.extend(
                 all.iter()
@@ -292,7 +335,7 @@ impl State {
             if revisions == BATCH_REVISIONS_MAX {
                 return Seen {
                     event: Some(WatchEvent::Changes(changes)),
-                    until: *at,
+                    until: at,
                 };
             }
         }

@@ -22,7 +22,8 @@ pub(super) struct MemoryWatch {
 
 /// What a look at the store came to.
 enum Look {
-    Tell(WatchEvent),
+    /// This, and the watch has come so far with it.
+    Tell(WatchEvent, Revision),
     Broken,
     /// Nothing yet; look again when touched, or when the next lease ends.
     Wait(Option<Instant>),
@@ -47,10 +48,12 @@ impl MemoryWatch {
             return Look::Broken;
         }
         let seen = state.changes(&self.keys, self.since);
-        self.since = seen.until;
         match seen.event {
-            Some(event) => Look::Tell(event),
-            None => Look::Wait(state.next_expiry()),
+            Some(event) => Look::Tell(event, seen.until),
+            None => {
+                self.since = seen.until;
+                Look::Wait(state.next_expiry())
+            }
         }
     }
 }
@@ -62,7 +65,13 @@ impl Watch for MemoryWatch {
             // Before the look, so that what comes after it wakes the wait.
             self.touched.mark_unchanged();
             match self.look() {
-                Look::Tell(event) => {
+                Look::Tell(event, until) => {
+                    // Dropped here, it looks again.
+                    if self.shared.durable(until).await.is_err() {
+                        self.ended = true;
+                        break;
+                    }
+                    self.since = until;
                     self.ended = event == WatchEvent::Compacted;
                     return Some(event);
                 }

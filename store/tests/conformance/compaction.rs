@@ -51,7 +51,27 @@ async fn an_interrupted_watch_ends_without_a_word_and_can_be_resumed(subject: Su
     assert_eq!(brief(&changes(&mut *watch).await[0]), ("k/a", true, next));
 }
 
-on_both_stores!(alone:
+async fn what_came_before_a_compaction_is_remembered_no_more(subject: Subject) {
+    let revisions = five_puts(&subject).await;
+    let remembers = |at: Revision| subject.store.remembers(at);
+    assert!(remembers(Revision(1)).await.unwrap());
+    subject.compact(revisions[2]).await;
+    for (revision, remembered) in [
+        (Revision(1), false),
+        (revisions[1], false),
+        (revisions[2], true),
+        (revisions[4], true),
+    ] {
+        assert_eq!(
+            remembers(revision).await.unwrap(),
+            remembered,
+            "{revision:?}"
+        );
+    }
+}
+
+on_all_stores!(alone:
+    what_came_before_a_compaction_is_remembered_no_more,
     a_watch_from_before_a_compaction_is_told_and_ends,
     a_watch_from_a_compaction_on_misses_nothing,
     a_watch_that_is_up_to_date_does_not_mind_a_compaction,

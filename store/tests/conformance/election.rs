@@ -157,7 +157,7 @@ async fn a_candidate_that_is_cancelled_leaves_the_leader_alone(subject: Subject)
     assert_eq!(epoch, leadership.epoch);
 }
 
-on_both_stores!(shared:
+on_all_stores!(shared:
     of_several_candidates_one_leads_at_a_time_and_each_in_its_turn,
     the_epoch_is_the_create_revision_of_the_leaders_key,
     a_later_leader_has_a_later_epoch_and_fences_the_earlier,

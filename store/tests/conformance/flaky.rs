@@ -75,6 +75,10 @@ impl Store for Flaky {
         Err(lost("applying a transaction"))
     }
 
+    async fn remembers(&self, revision: Revision) -> Result<bool, StoreError> {
+        self.inner.remembers(revision).await
+    }
+
     async fn watch(&self, keys: Keys, since: Revision) -> Result<Box<dyn Watch>, StoreError> {
         self.inner.watch(keys, since).await
     }

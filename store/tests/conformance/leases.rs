@@ -112,7 +112,7 @@ async fn a_put_on_a_lease_that_is_gone_does_nothing_and_says_so(subject: Subject
     assert_eq!(subject.get("free").await, None);
 }
 
-on_both_stores!(shared:
+on_all_stores!(shared:
     keys_die_with_their_lease_in_one_revision,
     a_lease_that_is_kept_alive_outlives_one_that_is_not,
     keeping_a_lease_alive_that_has_ended_says_so,

@@ -102,7 +102,7 @@ async fn a_member_that_is_cancelled_is_gone_once_it_has_stopped(subject: Subject
     soon(member.presence.stop()).await;
 }
 
-on_both_stores!(shared:
+on_all_stores!(shared:
     a_member_is_present_on_a_lease_past_its_first_term,
     a_new_value_is_put_on_the_same_lease,
     a_key_that_was_deleted_comes_back,

@@ -135,7 +135,7 @@ async fn an_excess_of_ranges_is_refused(subject: Subject) {
     );
 }
 
-on_both_stores!(shared:
+on_all_stores!(shared:
     each_commit_takes_a_later_revision,
     putting_again_keeps_the_create_revision,
     a_key_put_after_its_deletion_is_created_anew,

@@ -27,6 +27,11 @@ pub(crate) struct Subject {
 
 enum Server {
     Memory(MemoryStore),
+    Journal {
+        store: MemoryStore,
+        /// What it lies in, for as long as it is used.
+        _folder: tempfile::TempDir,
+    },
     Shared,
     Alone(Arc<Etcd>),
 }
@@ -37,6 +42,18 @@ impl Subject {
         Self {
             store: Arc::new(store.clone()),
             server: Server::Memory(store),
+        }
+    }
+
+    pub(crate) fn journal() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, _) = MemoryStore::open(folder.path()).unwrap();
+        Self {
+            store: Arc::new(store.clone()),
+            server: Server::Journal {
+                store,
+                _folder: folder,
+            },
         }
     }
 
@@ -62,7 +79,7 @@ impl Subject {
 
     pub(crate) async fn compact(&self, revision: Revision) {
         match &self.server {
-            Server::Memory(store) => store.compact(revision),
+            Server::Memory(store) | Server::Journal { store, .. } => store.compact(revision),
             Server::Shared => panic!("others use this etcd"),
             Server::Alone(etcd) => {
                 let etcd = etcd.clone();
@@ -75,7 +92,7 @@ impl Subject {
     /// Ends all watches without a word; where it is etcd's, by killing and restarting it.
     pub(crate) async fn interrupt(&self) {
         match &self.server {
-            Server::Memory(store) => store.break_watches(),
+            Server::Memory(store) | Server::Journal { store, .. } => store.break_watches(),
             Server::Shared => panic!("others use this etcd"),
             Server::Alone(etcd) => {
                 let etcd = etcd.clone();

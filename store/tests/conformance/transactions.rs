@@ -118,7 +118,7 @@ async fn a_transaction_beyond_the_limits_is_rejected(subject: Subject) {
     assert_eq!(subject.get("a").await, None);
 }
 
-on_both_stores!(shared:
+on_all_stores!(shared:
     each_compare_holds_when_it_is_so_and_refuses_when_it_is_not,
     one_compare_that_does_not_hold_refuses_everything,
     when_all_compares_hold_everything_is_done,

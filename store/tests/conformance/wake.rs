@@ -58,7 +58,7 @@ async fn once_stopped_it_holds_nothing_of_the_store(subject: Subject) {
     assert_eq!(Arc::strong_count(&subject.store), 1);
 }
 
-on_both_stores!(shared:
+on_all_stores!(shared:
     it_wakes_at_once_though_nothing_happens,
     it_wakes_for_a_change_under_any_of_its_keys,
     once_stopped_it_holds_nothing_of_the_store,
@@ -79,7 +79,7 @@ mod interrupted {
         }
     }
 
-    on_both_stores!(alone: it_goes_on_after_its_watches_ended_silently);
+    on_all_stores!(alone: it_goes_on_after_its_watches_ended_silently);
 }
 
 /// A store in memory and its wake-ups, which have caught up.

@@ -122,7 +122,7 @@ async fn a_cancelled_wait_loses_nothing(subject: Subject) {
     }
 }
 
-on_both_stores!(shared:
+on_all_stores!(shared:
     changes_come_in_order_with_a_transactions_together,
     a_put_is_told_with_all_of_its_entry,
     a_watch_begins_right_after_the_revision_it_names,

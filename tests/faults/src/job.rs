@@ -11,10 +11,12 @@ use crate::scene::{PATIENCE, Scene};
 /// How long to let go by between two questions: each is a process.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 
-/// Has everything in the shop warmed; returns the job's name.
-pub(crate) fn submit(scene: &Scene) -> Result<String> {
+/// Has everything in the shop warmed, of which so many entries may fail; returns the job's name.
+pub(crate) fn submit(scene: &Scene, allowed_failures: u64) -> Result<String> {
     let path = scene.folder().join("job.toml");
-    let text = "cache = \"main\"\n[[sources]]\nnamed = \"popular\"\n[[loaders]]\nname = \"item\"\n";
+    let text = format!(
+        "cache = \"main\"\nallowed-failures = {allowed_failures}\n[[sources]]\nnamed = \"popular\"\n[[loaders]]\nname = \"item\"\n"
+    );
     std::fs::write(&path, text).context("writing the job file")?;
     let path = path.to_string_lossy().into_owned();
     // A coordinator that has just begun may have no leader yet; the id keeps it one job.

@@ -7,19 +7,25 @@
 //! - **B5** the same log: how much of the ceiling was used from 2·Q after the fault, and how soon ([`oracle::usage`])
 //! - **W1** Redis beside PostgreSQL: each key that the job had to warm is there with the right value ([`shop`])
 //!
-//! One more run has a fault built into Stoke itself: it passes only where an oracle finds it. The result is a table, a row a
-//! fault, on standard output and in `tests/faults/RESULTS.md`; what is said on the way goes to standard error. The status is 0
-//! only where every run passed.
+//! One more run has a fault built into Stoke itself: it passes only where an oracle finds it.
+//!
+//! Then come [`losses`]: what a job must survive without losing a key or counting one twice, by a full comparison of a Redis
+//! Cluster with PostgreSQL, and by PostgreSQL's log for what was asked for more than once.
+//!
+//! The result is a table of each, a row a run, on standard output and in `tests/faults/RESULTS.md`; what is said on the way goes
+//! to standard error. The status is 0 only where every run passed.
 #![cfg_attr(
     test,
     allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")
 )]
 
+mod disk;
 mod evidence;
 mod faults;
 mod history;
 mod job;
 mod lateness;
+mod losses;
 mod machine;
 mod oracle;
 mod run;
@@ -34,6 +40,7 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 
 use faults::Fault;
+use losses::Loss;
 use run::Row;
 use scene::Binary;
 
@@ -71,6 +78,9 @@ fn main() -> ExitCode {
         for fault in faults::ALL {
             println!("{:<24} {}", fault.name, fault.what);
         }
+        for loss in losses::ALL {
+            println!("{:<24} {}", loss.name, loss.what);
+        }
         return ExitCode::SUCCESS;
     }
     match campaign(&args) {
@@ -85,7 +95,7 @@ fn main() -> ExitCode {
 
 /// Runs it all; whether everything was as promised.
 fn campaign(args: &Args) -> Result<bool> {
-    let chosen = chosen(&args.faults)?;
+    let (faults, losses) = chosen(&args.faults)?;
     let stoke = args.stoke.clone().context("no stoke was named")?;
     let stoke = Binary::new(stoke, None)?;
     let mutant = match &args.mutants {
@@ -93,32 +103,52 @@ fn campaign(args: &Args) -> Result<bool> {
         None => None,
     };
     let mut rows = Vec::new();
-    for fault in chosen {
+    for fault in faults {
         let row = run::run(fault, &stoke, &args.evidence)
             .unwrap_or_else(|error| Row::broken(fault, &error));
-        report(&row);
+        report(&row.failures);
         rows.push(row);
     }
     let caught = match &mutant {
         Some(mutant) => Some(catch(args, mutant)?),
         None => None,
     };
-    let text = table::text(&rows, caught.as_ref());
+    let mut lost = Vec::new();
+    for loss in losses {
+        let row = losses::run::run(loss, &stoke, &args.evidence)
+            .unwrap_or_else(|error| losses::run::Row::broken(loss, &error));
+        report(&row.failures);
+        lost.push(row);
+    }
+    let text = format!(
+        "{}\n{}",
+        table::text(&rows, caught.as_ref()),
+        losses::table::text(&lost)
+    );
     print!("{text}");
     if let Some(path) = &args.results {
         let page = table::page(&text, &machine::describe());
         std::fs::write(path, page).with_context(|| format!("writing {}", path.display()))?;
     }
-    let passed = rows.iter().all(|row| row.failures.is_empty());
+    let failures = rows.iter().map(|row| &row.failures);
+    let mut failures = failures.chain(lost.iter().map(|row| &row.failures));
+    let passed = failures.all(Vec::is_empty);
     Ok(passed && caught.is_none_or(|caught| caught.is_ok()))
 }
 
 /// Those that are named; all where none is.
-fn chosen(names: &[String]) -> Result<Vec<&'static Fault>> {
+fn chosen(names: &[String]) -> Result<(Vec<&'static Fault>, Vec<&'static Loss>)> {
     if names.is_empty() {
-        return Ok(faults::ALL.iter().collect());
+        return Ok((faults::ALL.iter().collect(), losses::ALL.iter().collect()));
     }
-    names.iter().map(|name| named(name)).collect()
+    let (mut chosen, mut lost) = (Vec::new(), Vec::new());
+    for name in names {
+        match losses::ALL.iter().find(|loss| loss.name == name) {
+            Some(loss) => lost.push(loss),
+            None => chosen.push(named(name)?),
+        }
+    }
+    Ok((chosen, lost))
 }
 
 fn named(name: &str) -> Result<&'static Fault> {
@@ -144,11 +174,11 @@ fn catch(args: &Args, mutant: &Binary) -> Result<Caught> {
 /// What the run with a mutant showed.
 type Caught = std::result::Result<String, String>;
 
-fn report(row: &Row) {
-    match row.failures.as_slice() {
-        [] => eprintln!("  passed"),
-        failures => failures
-            .iter()
-            .for_each(|failure| eprintln!("  FAILED: {failure}")),
+fn report(failures: &[String]) {
+    if failures.is_empty() {
+        eprintln!("  passed");
     }
+    failures
+        .iter()
+        .for_each(|failure| eprintln!("  FAILED: {failure}"));
 }

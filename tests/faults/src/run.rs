@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use stoke_harness::{Statement, wait_for};
+use stoke_harness::{Redis, Statement, wait_for};
 
 use crate::evidence;
 use crate::faults::{Disturbance, Fault};
 use crate::history::{Change, Recorder};
 use crate::oracle::{ceilings, reserved, usage, windows};
-use crate::scene::{Binary, PATIENCE, QUARANTINE, Scene};
+use crate::scene::{Binary, PATIENCE, QUARANTINE, Scene, Staff};
 use crate::{job, lateness, shop};
 
 /// How Stoke's connections to PostgreSQL call themselves.
@@ -82,17 +82,19 @@ struct Facts {
 pub(crate) fn run(fault: &'static Fault, stoke: &Binary, evidence: &Path) -> Result<Row> {
     eprintln!("{}: {}", fault.name, fault.what);
     let mut scene = Scene::start(stoke)?;
+    let cache = Redis::start()?;
     let recorder = Recorder::start(scene.etcd.endpoints())?;
     let folder = evidence.join(fault.name);
     let timers = lateness::Watch::start();
-    let outcome = play(fault, &mut scene).and_then(|played| Ok((played, recorder.finish()?)));
+    let outcome =
+        play(fault, &mut scene, &cache).and_then(|played| Ok((played, recorder.finish()?)));
     let late = timers.finish();
     evidence::keep_logs(&folder, &scene)?;
     let ((disturbance, job, items), history) =
         outcome.with_context(|| format!("see {}", folder.display()))?;
     let statements = scene.postgres.statements(APPLICATION)?;
     evidence::keep(&folder, &history, &statements, &job)?;
-    let lost = shop::lost(&scene.postgres, &scene.cache)?;
+    let lost = shop::lost(&scene.postgres, &cache)?;
     Ok(judge(
         fault,
         &Facts {
@@ -107,12 +109,19 @@ pub(crate) fn run(fault: &'static Fault, stoke: &Binary, evidence: &Path) -> Res
     ))
 }
 
-fn play(fault: &Fault, scene: &mut Scene) -> Result<(Disturbance, Value, u64)> {
+fn play(fault: &Fault, scene: &mut Scene, cache: &Redis) -> Result<(Disturbance, Value, u64)> {
     let length = planned_length(fault.lasts);
     let items = u64::try_from(length.as_millis())? * fault.ceiling_qps * shop::BATCH_KEYS / 1000;
     shop::fill(&scene.postgres, items)?;
-    scene.staff(fault)?;
-    let name = job::submit(scene)?;
+    scene.staff(&Staff {
+        coordinators: 2,
+        workers: fault.workers,
+        ceiling_qps: fault.ceiling_qps,
+        guards: fault.guards,
+        catalog: shop::catalog(&scene.postgres, cache),
+        plan_mebibytes: None,
+    })?;
+    let name = job::submit(scene, 0)?;
     wait_for("the job to load for a while", PATIENCE, || {
         let loads = loads(&scene.postgres.statements(APPLICATION)?);
         let (first, last) = loads.first().zip(loads.last()).context("no load yet")?;

@@ -12,10 +12,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use stoke_harness::{
-    EtcdCluster, Forwarder, Line, Postgres, Program, Redis, ServerDir, free_port, wait_for,
+    EtcdCluster, Forwarder, Launch, Line, Postgres, Program, ServerDir, free_port, wait_for,
 };
 
-use crate::faults::Fault;
+use crate::disk::SmallDisk;
 use crate::shop;
 
 /// What all workers together may ask of the database, in queries a second, where the fault does not say: few enough that a
@@ -54,8 +54,11 @@ impl Binary {
         Ok(Self { path, mutant })
     }
 
-    fn launch(&self) -> Result<stoke_harness::Launch> {
-        let launch = Program::new(&self.path)?;
+    fn launch(&self, disk: Option<&SmallDisk>) -> Result<Launch> {
+        let launch = match disk {
+            Some(disk) => disk.launch(&self.path)?,
+            None => Program::new(&self.path)?,
+        };
         Ok(match &self.mutant {
             Some(mutant) => launch.env("STOKE_MUTANT", mutant),
             None => launch,
@@ -64,7 +67,7 @@ impl Binary {
 
     /// Runs a command of it to its end and returns what it says in JSON.
     fn ask(&self, coordinators: &str, args: &[&str]) -> Result<Value> {
-        let launch = self.launch()?.env("STOKE_COORDINATOR", coordinators);
+        let launch = self.launch(None)?.env("STOKE_COORDINATOR", coordinators);
         let program = launch.args(args).args(["--output", "json"]).start()?;
         let status = program.wait(PATIENCE)?;
         ensure!(
@@ -76,6 +79,21 @@ impl Binary {
         serde_json::from_str(&program.stdout()?)
             .with_context(|| format!("reading what stoke {} says", args.join(" ")))
     }
+}
+
+/// Who is there when a run begins, and what they are told.
+#[derive(Clone, Debug)]
+pub(crate) struct Staff {
+    pub(crate) coordinators: usize,
+    pub(crate) workers: usize,
+    /// What all workers together may ask of the database, in queries a second.
+    pub(crate) ceiling_qps: u64,
+    /// The guards of the database's budget, as coordinators are told of them.
+    pub(crate) guards: &'static str,
+    /// What workers are told of database, cache and loader.
+    pub(crate) catalog: String,
+    /// How much room plans have, in MiB; `None`: all of the disk.
+    pub(crate) plan_mebibytes: Option<u32>,
 }
 
 /// A coordinator.
@@ -94,9 +112,10 @@ pub(crate) struct Coordinator {
 pub(crate) struct Scene {
     pub(crate) etcd: EtcdCluster,
     pub(crate) postgres: Postgres,
-    pub(crate) cache: Redis,
     plans: ServerDir,
+    plan_disk: Option<SmallDisk>,
     stoke: Binary,
+    catalog: String,
     roads_to_etcd: Vec<Forwarder>,
     pub(crate) coordinators: Vec<Coordinator>,
     pub(crate) workers: Vec<Program>,
@@ -118,25 +137,31 @@ impl Scene {
         Ok(Self {
             etcd,
             postgres: Postgres::start()?,
-            cache: Redis::start()?,
             plans: ServerDir::new("plans")?,
+            plan_disk: None,
             stoke: stoke.clone(),
+            catalog: String::new(),
             roads_to_etcd,
             coordinators: Vec::new(),
             workers: Vec::new(),
         })
     }
 
-    /// Starts two coordinators, with the ceiling and the guards of this fault, and its workers, and waits until they are there.
-    pub(crate) fn staff(&mut self, fault: &Fault) -> Result<()> {
-        for number in 1..=2 {
-            self.add_coordinator(number, fault)?;
+    /// Starts coordinators and workers, and waits until they are there.
+    pub(crate) fn staff(&mut self, staff: &Staff) -> Result<()> {
+        self.catalog.clone_from(&staff.catalog);
+        self.plan_disk = match staff.plan_mebibytes {
+            Some(mebibytes) => Some(SmallDisk::mount(self.plans.path(), mebibytes)?),
+            None => None,
+        };
+        for number in 1..=staff.coordinators {
+            self.add_coordinator(number, staff)?;
         }
-        self.add_workers(fault.workers)?;
-        self.wait_for_members(fault.workers)
+        self.add_workers(staff.workers)?;
+        self.wait_for_members(staff.workers)
     }
 
-    fn add_coordinator(&mut self, number: usize, fault: &Fault) -> Result<()> {
+    fn add_coordinator(&mut self, number: usize, staff: &Staff) -> Result<()> {
         let port = free_port()?;
         let road = Forwarder::to(port)?;
         let config = format!(
@@ -151,14 +176,14 @@ impl Scene {
             in-flight = {IN_FLIGHT}
             {guards}
             "#,
-            ceiling_qps = fault.ceiling_qps,
-            guards = fault.guards,
+            ceiling_qps = staff.ceiling_qps,
+            guards = staff.guards,
             road = road.port(),
             plans = self.plans.path().display(),
             shared = self.shared_config(),
             origin = shop::ORIGIN,
         );
-        let program = self.begin("coordinator", &config)?;
+        let program = self.begin("coordinator", self.plan_disk.as_ref(), &config)?;
         program.wait_for_output("listens", PATIENCE)?;
         self.coordinators.push(Coordinator {
             name: format!("c{number}"),
@@ -176,13 +201,13 @@ impl Scene {
                 r#"
                 name = "w{number}"
                 {shared}
-                {data}
+                {catalog}
                 "#,
                 number = self.workers.len() + 1,
                 shared = self.shared_config(),
-                data = shop::catalog(&self.postgres, &self.cache),
+                catalog = self.catalog,
             );
-            self.workers.push(self.begin("worker", &config)?);
+            self.workers.push(self.begin("worker", None, &config)?);
         }
         Ok(())
     }
@@ -200,13 +225,13 @@ impl Scene {
         )
     }
 
-    fn begin(&self, command: &str, config: &str) -> Result<Program> {
-        let launch = self.stoke.launch()?.arg(command);
+    fn begin(&self, command: &str, disk: Option<&SmallDisk>, config: &str) -> Result<Program> {
+        let launch = self.stoke.launch(disk)?.arg(command);
         launch.config("--config", "stoke.toml", config)?.start()
     }
 
     /// Waits until so many workers are members.
-    fn wait_for_members(&self, count: usize) -> Result<()> {
+    pub(crate) fn wait_for_members(&self, count: usize) -> Result<()> {
         wait_for("the workers to be members", PATIENCE, || {
             let prefix = format!("{PREFIX}member/");
             let keys = self
@@ -270,7 +295,14 @@ impl Scene {
         coordinators.chain(workers)
     }
 
-    /// Where the plans of jobs are.
+    /// The disk that plans are on, where it is one of their own.
+    pub(crate) fn plan_disk(&self) -> Result<&SmallDisk> {
+        self.plan_disk
+            .as_ref()
+            .context("plans have no disk of their own")
+    }
+
+    /// A folder of this run's; where plans have no disk of their own, theirs.
     pub(crate) fn folder(&self) -> &Path {
         self.plans.path()
     }

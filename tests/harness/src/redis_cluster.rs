@@ -1,4 +1,4 @@
-//! Redis Cluster: several masters without replicas.
+//! Redis Cluster: several masters, without replicas but for those that are added.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ const OPTIONS: &[(&str, &str)] = &[
 /// Beside them, where the nodes speak TLS with each other.
 const TLS_OPTIONS: &[(&str, &str)] = &[("tls-cluster", "yes"), ("tls-replication", "yes")];
 
-/// A Redis Cluster of masters only, each with an equal run of slots. Its nodes are named by their ports.
+/// A Redis Cluster of masters, each with an equal run of slots. Its nodes are named by their ports.
 #[derive(Debug)]
 pub struct RedisCluster {
     nodes: Vec<Node>,
@@ -80,6 +80,36 @@ impl RedisCluster {
         cluster.join()?;
         cluster.wait_until_agreed()?;
         Ok(cluster)
+    }
+
+    /// Starts a replica of a master, and waits until it has all that its master has. Returns its port.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start); there is no such master.
+    pub fn add_replica(&mut self, master: u16) -> Result<u16> {
+        let replica = on_free_ports(|| {
+            let node = Node::start_on(free_port_with_bus()?, None, OPTIONS)?;
+            node.wait_until_ready()?;
+            Ok(node)
+        })?;
+        let port = replica.port;
+        let id = self.cli(master, &["CLUSTER", "MYID"])?;
+        expect_ok(
+            &replica,
+            &["CLUSTER", "MEET", "127.0.0.1", &master.to_string()],
+        )?;
+        self.nodes.push(replica);
+        let replica = self.node(port)?;
+        wait_for("the replica to know its master", AGREED_WITHIN, || {
+            expect_ok(replica, &["CLUSTER", "REPLICATE", &id])
+        })?;
+        wait_for("the replica to follow its master", AGREED_WITHIN, || {
+            let info = replica.cli(&["INFO", "replication"])?;
+            ensure!(info.contains("master_link_status:up"), "{info}");
+            Ok(())
+        })?;
+        self.wait_until_agreed()?;
+        Ok(port)
     }
 
     /// How clients reach the nodes, with the password if they have one.

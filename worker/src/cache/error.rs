@@ -116,8 +116,8 @@ pub enum CacheError {
 /// What kind of failure a command met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FailureKind {
-    /// The node is at `maxmemory` and evicts nothing (`OOM`). Sending again does not help the entry: memory has to be
-    /// found first, which is for a guard to decide.
+    /// The node is at `maxmemory` and evicts nothing (`OOM`). Sending again at once does not help: memory has to be found
+    /// first, be it that keys expire, or that somebody looks after it.
     Memory,
     /// No permission (`NOAUTH`, `WRONGPASS`, `NOPERM`).
     Denied,
@@ -133,10 +133,10 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
-    /// Whether the same command may well succeed later, without anybody doing anything for it.
+    /// Whether the same command may well succeed later, without a change to the job or its data.
     #[must_use]
     pub const fn is_transient(self) -> bool {
-        matches!(self, Self::Unavailable | Self::Unreachable)
+        matches!(self, Self::Memory | Self::Unavailable | Self::Unreachable)
     }
 }
 

@@ -53,6 +53,31 @@ impl SecretUrl {
         &self.text
     }
 
+    /// What the URL points to, without user and password: those of its parameters that name a secret are left out. Two
+    /// URLs that differ only in how one logs in give the same text.
+    #[must_use]
+    pub fn without_secrets(&self) -> String {
+        let rest = self.expose_rest();
+        let slashes = if rest.starts_with("//") { "//" } else { "" };
+        let rest = rest.strip_prefix("//").unwrap_or(rest);
+        // As in `redacted`. Where only a parameter has an '@', what is before it may be a secret, too.
+        let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
+        let (host, parameters) = place.split_once('?').unwrap_or((place, ""));
+        let is_secret = |name: &str| {
+            let name = name.to_ascii_lowercase();
+            ["pass", "secret", "token", "user"]
+                .iter()
+                .any(|part| name.contains(part))
+        };
+        let told = parameters.split('&').filter(|parameter| {
+            let name = parameter.split_once('=').map(|(name, _)| name);
+            name.is_some_and(|name| !is_secret(name))
+        });
+        let told: Vec<&str> = told.collect();
+        let mark = if told.is_empty() { "" } else { "?" };
+        format!("{}:{slashes}{host}{mark}{}", self.scheme(), told.join("&"))
+    }
+
     /// The URL with `***` for the password and for every parameter: a parameter may carry one too.
     fn redacted(&self) -> String {
         let rest = self.expose_rest();
@@ -149,6 +174,29 @@ mod tests {
             format!("{:?}", Password::new("s3cret".into())),
             "Password(***)"
         );
+    }
+
+    #[test]
+    fn where_a_url_points_to_is_told_without_how_one_logs_in() {
+        for (url, told) in [
+            (
+                "postgres://stoke:s3cret@db:5432/shop",
+                "postgres://db:5432/shop",
+            ),
+            ("postgres://other:s3@cr/et@db/shop", "postgres://db/shop"),
+            ("postgres://u:s3c#r?et@db/shop", "postgres://db/shop"),
+            (
+                "postgres:///shop?host=/run/pg&password=s3cret&user=u&sslmode=require",
+                "postgres:///shop?host=/run/pg&sslmode=require",
+            ),
+            ("postgres://db/shop?password=s3c@et", "postgres://et"),
+            ("postgres://db/shop?s3cret", "postgres://db/shop"),
+            ("redis://:s3cret@cache:6379/2", "redis://cache:6379/2"),
+            ("sqlite:shop.db", "sqlite:shop.db"),
+        ] {
+            let url = SecretUrl::new(url).unwrap();
+            assert_eq!(url.without_secrets(), told);
+        }
     }
 
     #[test]

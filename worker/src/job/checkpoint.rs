@@ -3,14 +3,18 @@
 //! Failed entries are listed with a coordinator before the checkpoint that counts them. A checkpoint of which nothing is
 //! known is looked up before the next one is written, so that an old one that arrives late cannot replace a newer one.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use stoke_core::names::JobName;
-use stoke_core::records::{Checkpoint, FailureLog, keys};
+use stoke_core::progress::{Effort, PartitionState};
+use stoke_core::records::{Assignment, Checkpoint, FailureLog, keys};
+use stoke_core::units::PartitionId;
 use stoke_proto::v1::{FailedEntry, RecordFailuresRequest};
 use stoke_store::{Compare, Keys, Op, Revision, StoreError, Txn, TxnOutcome, record};
 
+use super::Assigned;
 use crate::link::LinkError;
 use crate::worker::Shared;
 
@@ -49,13 +53,28 @@ enum Stored {
     Uncertain,
 }
 
-/// Writes the checkpoints of one assignment.
+/// How the store has a worker's part, as far as that is known.
+pub(super) struct Known<'a> {
+    pub(super) partitions: &'a BTreeMap<PartitionId, PartitionState>,
+    pub(super) effort: Effort,
+}
+
+/// The log of failures under an assignment: each incarnation has its own.
+fn log(shared: &Shared, assignment: u64) -> String {
+    let name = shared.name.as_str();
+    let incarnation = name.rsplit('.').next().unwrap_or_default();
+    format!("{incarnation}-{assignment}")
+}
+
+/// Writes the checkpoints of one assignment, and of those that follow it.
 pub(super) struct Keeper {
     shared: Arc<Shared>,
     job: JobName,
     assignment: u64,
     stored: Stored,
     written: Option<Checkpoint>,
+    /// What the assignment said, before there was a checkpoint.
+    given: Assignment,
     /// How many chunks of failures the checkpoint in the store counts.
     chunks: u64,
     log: String,
@@ -63,25 +82,13 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    /// For the assignment with this mod revision, and the checkpoint that was made under it.
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        job: JobName,
-        assignment: u64,
-        checkpoint: Option<(Checkpoint, u64)>,
-    ) -> Self {
-        let incarnation = shared
-            .name
-            .as_str()
-            .rsplit('.')
-            .next()
-            .unwrap_or_default()
-            .to_owned();
-        let (written, stored) = match checkpoint {
+    /// For an assignment, and the checkpoint that was made under it.
+    pub(super) fn new(shared: Arc<Shared>, job: JobName, assigned: Assigned) -> Self {
+        let (written, stored) = match assigned.checkpoint {
             Some((checkpoint, revision)) => (Some(checkpoint), Stored::At(revision)),
             None => (None, Stored::None),
         };
-        let log = format!("{incarnation}-{assignment}");
+        let log = log(&shared, assigned.revision);
         let chunks = written
             .as_ref()
             .and_then(|c| c.failures.as_ref())
@@ -89,13 +96,41 @@ impl Keeper {
         Self {
             shared,
             job,
-            assignment,
+            assignment: assigned.revision,
             stored,
             written,
+            given: assigned.assignment,
             chunks,
             log,
             failures: Vec::new(),
         }
+    }
+
+    /// How the store had this worker's part when that was last known; `None` where a write of which nothing is known may
+    /// have changed it.
+    pub(super) fn known(&self) -> Option<Known<'_>> {
+        match (&self.stored, &self.written) {
+            (Stored::At(_), Some(written)) => Some(Known {
+                partitions: &written.partitions,
+                effort: written.effort,
+            }),
+            (Stored::None, _) => Some(Known {
+                partitions: &self.given.partitions,
+                effort: self.given.effort,
+            }),
+            (Stored::At(_) | Stored::Uncertain, _) => None,
+        }
+    }
+
+    /// Goes on under an assignment into which the last checkpoint was folded. Failed entries that were not counted yet are
+    /// listed under the new one.
+    pub(super) fn follow(&mut self, revision: u64, given: Assignment) {
+        self.assignment = revision;
+        self.stored = Stored::None;
+        self.written = None;
+        self.given = given;
+        self.chunks = 0;
+        self.log = log(&self.shared, revision);
     }
 
     /// Lists a failed entry with the next checkpoint.

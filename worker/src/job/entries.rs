@@ -11,6 +11,7 @@ use prost::Message;
 use stoke_core::names::JobName;
 use stoke_core::plan::PlanSummary;
 use stoke_core::units::{BandId, PartitionId, Priority, Rank};
+use stoke_proto::MESSAGE_BYTES_MAX;
 use stoke_proto::v1::{Encoding, EntryBatch, PartitionStart, Segment, StreamEntriesRequest};
 use tokio::sync::mpsc;
 
@@ -22,21 +23,21 @@ use stoke_core::explain::explain;
 const ENTRIES_PER_CHUNK: usize = 2_000;
 /// How long until a stream that broke is opened again.
 const OPEN_AGAIN: Duration = Duration::from_millis(500);
-/// A segment may not unpack to more than this: a band of the longest keys.
-const SEGMENT_BYTES_MAX: u64 = 1 << 30;
+/// A segment may not unpack to more than this: coordinators cut segments so that they fit into messages unpacked, too.
+const SEGMENT_BYTES_MAX: u64 = MESSAGE_BYTES_MAX as u64;
 
 /// An entry to work on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Task {
-    pub(super) partition: PartitionId,
-    pub(super) band: BandId,
-    pub(super) rank: Rank,
-    pub(super) key: Bytes,
-    pub(super) loader: u32,
-    pub(super) argument: String,
-    pub(super) priority: Priority,
+pub(crate) struct Task {
+    pub(crate) partition: PartitionId,
+    pub(crate) band: BandId,
+    pub(crate) rank: Rank,
+    pub(crate) key: Bytes,
+    pub(crate) loader: u32,
+    pub(crate) argument: String,
+    pub(crate) priority: Priority,
     /// How often it was tried before.
-    pub(super) attempts: u32,
+    pub(crate) attempts: u32,
 }
 
 /// What the stream brings.
@@ -50,7 +51,7 @@ pub(super) enum Brought {
 
 /// Why a stream broke.
 #[derive(Debug, thiserror::Error)]
-enum BrokenStream {
+pub(crate) enum BrokenStream {
     #[error(transparent)]
     Link(#[from] crate::link::LinkError),
     #[error("the coordinator ended the stream: {}", .0.message())]
@@ -135,7 +136,7 @@ async fn bring_from(
 }
 
 /// A band's segments as one list by rank, in chunks.
-fn merged(segments: Vec<Segment>, band: BandId) -> Result<Vec<Vec<Task>>, BrokenStream> {
+pub(crate) fn merged(segments: Vec<Segment>, band: BandId) -> Result<Vec<Vec<Task>>, BrokenStream> {
     let mut tasks = Vec::new();
     for segment in segments {
         unpack(&segment, band, &mut tasks)?;

@@ -63,6 +63,8 @@ pub(super) struct Goer {
     pub(super) mode: Mode,
     pub(super) loaders: Vec<Arc<LoaderSpec>>,
     pub(super) stop: CancellationToken,
+    /// The worker leaves: what has not been sent yet is not, and what has been is brought to its end.
+    pub(super) leave: CancellationToken,
     /// The trace that the job belongs to.
     pub(super) trace: Arc<str>,
 }
@@ -83,18 +85,30 @@ impl Goer {
         trace::under(&self.trace, span)
     }
 
-    /// Asks the cache which entries are there. Once stopped, it gives nothing.
+    /// Asks the cache which entries are there. Once stopped, it gives nothing; where the worker leaves before it has asked,
+    /// it gives them back as missing.
     pub(super) async fn probe(self, tasks: Vec<Task>) -> Gave {
         let mut gave = Gave::default();
-        if self.mode.is_verify() {
-            self.look(tasks, &mut gave).await;
-            return gave;
-        }
-        let Some(cache) = self.connected().await else {
-            return gave;
+        let cache = match self.leave.run_until_cancelled(self.connected()).await {
+            Some(Some(cache)) => cache,
+            Some(None) => return gave,
+            None => {
+                gave.missing = tasks;
+                return gave;
+            }
         };
         // A job that stands still asks nothing either.
-        if self.cache_permit().pass(0).await.is_err() {
+        let permit = self.cache_permit();
+        match self.leave.run_until_cancelled(permit.pass(0)).await {
+            Some(Ok(())) => {}
+            Some(Err(_)) => return gave,
+            None => {
+                gave.missing = tasks;
+                return gave;
+            }
+        }
+        if self.mode.is_verify() {
+            self.look(&cache, tasks, &mut gave).await;
             return gave;
         }
         let keys: Vec<&[u8]> = tasks.iter().map(|task| &task.key[..]).collect();
@@ -158,7 +172,8 @@ impl Goer {
         }
     }
 
-    /// Loads a batch of one loader, and writes what it gave. Once stopped, it gives nothing.
+    /// Loads a batch of one loader, and writes what it gave. Once stopped, it gives nothing; where the worker leaves before
+    /// the load has its token, it gives them back as missing.
     /// `coming` announces it at its origin's gate from before it is first polled.
     pub(super) async fn load(self, tasks: Vec<Task>, coming: Option<Waiting>) -> Gave {
         let mut gave = Gave::default();
@@ -182,12 +197,14 @@ impl Goer {
         let keys: Vec<String> = tasks.iter().map(|task| task.argument.clone()).collect();
         drop(coming);
         let rows = origin.batch_keys(&loader).unwrap_or(1);
-        if permit
-            .ready(u64::from(rows).min(keys.len() as u64))
-            .await
-            .is_err()
-        {
-            return gave;
+        let rows = u64::from(rows).min(keys.len() as u64);
+        match self.leave.run_until_cancelled(permit.ready(rows)).await {
+            Some(Ok(())) => {}
+            Some(Err(_)) => return gave,
+            None => {
+                gave.missing = tasks;
+                return gave;
+            }
         }
         let query = debug_span!(target: trace::TARGET, "query", origin = %loader.origin, otel.kind = "client");
         let loading = origin.load(&permit, &loader, &keys);

@@ -48,6 +48,13 @@ impl Lookahead {
         }
     }
 
+    /// Gives up the entries for which this says so.
+    pub(super) fn give_up(&mut self, which: impl Fn(&Task) -> bool) {
+        for waiting in &mut self.loaders {
+            waiting.tasks.retain(|task| !which(task));
+        }
+    }
+
     /// Takes the next batch that should go out: a full one; one that has waited for long; or, where nothing more is to
     /// come for now, any. Only of loaders that may load now.
     pub(super) fn next_batch(
@@ -121,6 +128,15 @@ mod tests {
         ahead.push(task(0, 0));
         ahead.push(task(1, 1));
         assert_eq!(ranks(ahead.next_batch(false, |loader| loader == 1)), [1]);
+    }
+
+    #[test]
+    fn what_is_given_up_is_in_no_batch() {
+        let mut ahead = Lookahead::new([3, 3]);
+        (0..6).for_each(|rank| ahead.push(task(rank, u32::from(rank % 2 == 0))));
+        ahead.give_up(|task| task.rank.0 < 4);
+        assert_eq!(ranks(ahead.next_batch(true, |_| true)), [4]);
+        assert_eq!(ranks(ahead.next_batch(true, |_| true)), [5]);
     }
 
     #[test]

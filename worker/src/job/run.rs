@@ -1,7 +1,9 @@
 //! The loop of one run: takes entries from the stream, keeps goes in flight, and writes checkpoints.
 //!
-//! One task owns everything here. Bounds: entries taken and not settled ([`OPEN_MAX`]), goes that ask the cache
+//! One task owns everything here. How it follows changes of its assignment is in `run/moves.rs`. Bounds: entries taken and not settled ([`OPEN_MAX`]), goes that ask the cache
 //! ([`PROBES_MAX`]), goes that load ([`LOADS_MAX`], and the grant's queries in flight), entries to retry (the tracker's).
+
+mod moves;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,11 +15,11 @@ use futures::stream::FuturesUnordered;
 use stoke_core::job::{Mode, Work};
 use stoke_core::names::{JobName, OriginName, Resource};
 use stoke_core::plan::PlanSummary;
-use stoke_core::progress::{Outcome, Tracker, Uptake};
+use stoke_core::progress::{Followed, Outcome, Tracker, Uptake};
 use stoke_core::records::{Checkpoint, Job};
 use stoke_core::units::{BandId, PartitionId};
 use stoke_proto::v1::FailedEntry;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
@@ -42,6 +44,8 @@ const PROBES_MAX: usize = 4;
 const LOADS_MAX: usize = 64;
 /// How often a checkpoint is written, where there is anything new.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
+/// How long until the last checkpoint, which could not be written, is tried again.
+const LAST_CHECKPOINT_AGAIN: Duration = Duration::from_millis(250);
 /// As many failed entries are listed at once, without waiting for the next checkpoint's time.
 const FAILURES_MAX: usize = 2_000;
 /// With so many failed entries that are not listed yet, nothing new is taken or loaded: lists cannot be stored, and memory must
@@ -70,7 +74,24 @@ enum Kind {
     Load,
 }
 
-/// One run of an assignment.
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// The present assignment does not go on from what it did: begin anew where that says.
+    Anew,
+    /// It was told to stop, and its last checkpoint says all that it did.
+    Complete,
+    /// It cannot go on.
+    Broken,
+}
+
+/// Entries on their way, and the task that brings them.
+struct Stream {
+    incoming: mpsc::Receiver<Brought>,
+    _bringing: AbortOnDropHandle<()>,
+}
+
+/// One run: of an assignment, and of those that follow it.
 pub(super) struct Run {
     shared: Arc<Shared>,
     job: JobName,
@@ -79,13 +100,18 @@ pub(super) struct Run {
     attempts_max: u32,
     goer: Option<Goer>,
     stop: Stop,
-    starts: BTreeMap<PartitionId, BandId>,
+    /// The assignment that the store has.
+    given: watch::Receiver<Assigned>,
+    /// The store has another assignment, which has not been seen yet.
+    superseded: bool,
     tracker: Tracker,
     keeper: Keeper,
     ahead: Lookahead,
     goes: FuturesUnordered<Go>,
     probes: usize,
     loads: usize,
+    /// How many entries of each partition the goes have.
+    in_goes: BTreeMap<PartitionId, usize>,
     retries: BTreeMap<(Instant, u64), Task>,
     exhausted: bool,
     /// All is done, and a checkpoint says so.
@@ -104,15 +130,21 @@ impl Run {
         shared: Arc<Shared>,
         job: JobName,
         record: &Job,
-        assigned: Assigned,
+        mut given: watch::Receiver<Assigned>,
         stop: Stop,
     ) -> Self {
         let Work::Batch(batch) = &record.spec.work;
+        let assigned = given.borrow_and_update().clone();
         let checkpoint = assigned
             .checkpoint
             .as_ref()
             .map(|(checkpoint, _)| checkpoint);
         let folded = assigned.assignment.folded(checkpoint);
+        // Without a plan nothing is done.
+        let partitions = record.plan.as_ref();
+        let partitions = partitions.map_or(1, |plan| plan.partitioning.count());
+        let mut tracker = Tracker::new(folded.partitions, folded.effort, partitions);
+        tracker.leave(&folded.leaving);
         let loaders = recipe::loaders(batch, &shared.catalog);
         let batch_keys: Vec<usize> = loaders
             .iter()
@@ -127,17 +159,13 @@ impl Run {
             mode: batch.mode,
             loaders,
             stop: stop.token.clone(),
+            leave: stop.leave.clone(),
             trace: record.trace.as_str().into(),
         });
         Self {
             _troubled: Troubled::by(&shared, &job, TROUBLES),
             retrying: BTreeSet::new(),
-            keeper: Keeper::new(
-                Arc::clone(&shared),
-                job.clone(),
-                assigned.revision,
-                assigned.checkpoint,
-            ),
+            keeper: Keeper::new(Arc::clone(&shared), job.clone(), assigned),
             shared,
             job,
             priority: record.spec.priority,
@@ -145,16 +173,14 @@ impl Run {
             attempts_max: batch.attempts_max,
             goer,
             stop,
-            starts: folded
-                .partitions
-                .iter()
-                .map(|(id, state)| (*id, state.first_band()))
-                .collect(),
-            tracker: Tracker::new(folded.partitions, folded.effort),
+            given,
+            superseded: false,
+            tracker,
             ahead: Lookahead::new(batch_keys),
             goes: FuturesUnordered::new(),
             probes: 0,
             loads: 0,
+            in_goes: BTreeMap::new(),
             retries: BTreeMap::new(),
             exhausted: false,
             done: false,
@@ -163,31 +189,25 @@ impl Run {
         }
     }
 
-    /// Works until told to stop, or until the assignment is somebody else's.
-    pub(super) async fn work(mut self) {
+    /// Works until told to stop, or until it must begin anew.
+    pub(super) async fn work(mut self) -> Ended {
         let (Some(plan), Some(goer)) = (self.plan.clone(), self.goer.clone()) else {
             tracing::error!(job = %self.job, "this worker's configuration does not have what the job needs any more");
-            return;
+            return Ended::Broken;
         };
-        tracing::info!(partitions = self.starts.len(), "works on a job");
-        match self.go_on(plan, goer).await {
-            Ok(()) => self.end().await,
-            Err(error) => {
-                tracing::info!(job = %self.job, error = explain(&error), "left an assignment")
+        tracing::info!(partitions = self.tracker.states().len(), "works on a job");
+        match self.go_on(&plan, goer).await {
+            Followed::Anew => {
+                tracing::info!(job = %self.job, "left an assignment, which another has replaced");
+                Ended::Anew
             }
+            Followed::On | Followed::Opens => self.end().await,
         }
     }
 
     /// Takes entries and keeps goes in flight until told to stop.
-    async fn go_on(&mut self, plan: PlanSummary, goer: Goer) -> Result<(), CheckpointError> {
-        let (sink, mut incoming) = mpsc::channel(2);
-        let (shared, job, starts) = (
-            Arc::clone(&self.shared),
-            self.job.clone(),
-            self.starts.clone(),
-        );
-        let bringing = async move { entries::bring(&shared, &job, &plan, starts, sink).await };
-        let _bringing = AbortOnDropHandle::new(tokio::spawn(bringing.in_current_span()));
+    async fn go_on(&mut self, plan: &PlanSummary, goer: Goer) -> Followed {
+        let mut stream = self.open_stream(plan);
         let entrances = entrances(&self.shared, &goer);
         let mut checkpoint = tokio::time::interval(CHECKPOINT_EVERY);
         checkpoint.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -214,21 +234,44 @@ impl Run {
                 .map(|(until, _)| until)
                 .filter(|until| *until > Instant::now());
             tokio::select! {
-                () = self.stop.token.cancelled() => return Ok(()),
+                () = self.stop.token.cancelled() => return Followed::On,
+                () = self.stop.leave.cancelled() => return Followed::On,
+                Ok(()) = self.given.changed() => match self.follow() {
+                    Followed::Anew => return Followed::Anew,
+                    Followed::Opens => stream = self.open_stream(plan),
+                    Followed::On => {}
+                },
                 Some((kind, gave)) = self.goes.next() => self.settle(kind, gave),
-                brought = incoming.recv(), if may_take => self.take(brought, &goer),
+                brought = stream.incoming.recv(), if may_take => self.take(brought, &goer),
                 () = until(due), if due.is_some() && may_go_on && self.probes < PROBES_MAX => self.retry_due(&goer),
                 () = until(resumes), if resumes.is_some() => {}
                 _ = select_all(passed) => {}
-                _ = checkpoint.tick() => self.checkpoint().await?,
+                _ = checkpoint.tick() => self.checkpoint().await,
             }
             let is_done = self.exhausted && self.goes.is_empty() && self.tracker.unsettled() == 0;
             let just_done = is_done && !std::mem::replace(&mut self.done, is_done);
             let must_list =
                 self.keeper.failures_waiting() >= FAILURES_MAX && Instant::now() >= self.list_again;
-            if just_done || must_list {
-                self.checkpoint().await?;
+            if just_done || must_list || self.all_may_go() {
+                self.checkpoint().await;
             }
+        }
+    }
+
+    /// Opens the stream of entries, of each partition from where it stands.
+    fn open_stream(&mut self, plan: &PlanSummary) -> Stream {
+        let (sink, incoming) = mpsc::channel(2);
+        let (shared, job, plan) = (Arc::clone(&self.shared), self.job.clone(), plan.clone());
+        let states = self.tracker.states().into_iter();
+        let stays = states.filter(|(id, _)| !self.tracker.has_left(*id));
+        let starts: BTreeMap<PartitionId, BandId> =
+            stays.map(|(id, state)| (id, state.first_band())).collect();
+        self.exhausted = false;
+        self.done = false;
+        let bringing = async move { entries::bring(&shared, &job, &plan, starts, sink).await };
+        Stream {
+            incoming,
+            _bringing: AbortOnDropHandle::new(tokio::spawn(bringing.in_current_span())),
         }
     }
 
@@ -262,6 +305,7 @@ impl Run {
             return;
         }
         self.probes += 1;
+        self.note_going(&tasks);
         let (span, goer) = (goer.probe_span(&tasks), goer.clone());
         let going = async move { (Kind::Probe, goer.probe(tasks).await) };
         self.goes.push(Box::pin(going.instrument(span)));
@@ -295,6 +339,7 @@ impl Run {
             return;
         };
         self.loads += 1;
+        self.note_going(&batch);
         let (span, goer) = (goer.load_span(&batch), goer.clone());
         let coming = goer.gate_of(&batch);
         let coming = coming.map(|gate| Waiting::at(gate, self.job.clone(), self.priority));
@@ -311,11 +356,15 @@ impl Run {
             }
         }
         self.tracker.spend(gave.effort);
-        gave.missing
-            .into_iter()
-            .for_each(|task| self.ahead.push(task));
+        for task in gave.missing {
+            self.note_gone(&task);
+            if !self.tracker.has_left(task.partition) {
+                self.ahead.push(task);
+            }
+        }
         let mut again = None;
         for (task, verdict) in gave.verdicts {
+            self.note_gone(&task);
             match verdict {
                 Verdict::Done(outcome) => {
                     self.shared.metrics.settled(outcome);
@@ -380,6 +429,11 @@ impl Run {
         self.shared.metrics.retried();
         task.attempts += 1;
         self.tracker.retry(task.partition, task.rank, task.attempts);
+        if self.tracker.has_left(task.partition) {
+            // Whoever gets the partition tries it again.
+            self.retrying.remove(&task.rank.0);
+            return;
+        }
         let when = Instant::now() + after(task.attempts, rand::random_range(0.0..1.0));
         self.retries.insert((when, task.rank.0), task);
     }
@@ -396,29 +450,44 @@ impl Run {
         self.begin(due, goer);
     }
 
-    /// Ends what is in flight (it was told to stop, so it sends nothing more), and says how far it has come.
-    async fn end(&mut self) {
+    /// Ends what is in flight (it was told to stop, so it begins nothing more), and says how far it has come: again and
+    /// again until that is written, or this run is dismissed.
+    async fn end(&mut self) -> Ended {
         while let Some((kind, gave)) = self.goes.next().await {
             self.settle(kind, gave);
         }
-        let aborted = self.stop.is_abort();
-        if aborted {
+        if self.stop.is_abort() {
             self.tracker.settle_open(Outcome::Cancelled);
         }
-        while let Err(error) = self.keeper.write(self.standing(aborted)).await {
-            tracing::warn!(job = %self.job, error = explain(&error), "could not write the last checkpoint");
-            self.note_checkpoint(&error);
-            if matches!(error, CheckpointError::Superseded) || !aborted {
-                return;
+        self.tracker.release_all();
+        loop {
+            if self.superseded {
+                if self.given.changed().await.is_err() {
+                    return Ended::Broken;
+                }
+                if self.follow() == Followed::Anew {
+                    return Ended::Anew;
+                }
+                self.tracker.release_all();
             }
-            // Until it is written, or this run is dismissed because the job is over.
-            tokio::time::sleep(CHECKPOINT_EVERY).await;
+            match self.keeper.write(self.standing(true)).await {
+                Ok(()) => return Ended::Complete,
+                Err(CheckpointError::Superseded) => self.superseded = true,
+                Err(error) => {
+                    tracing::warn!(job = %self.job, error = explain(&error), "could not write the last checkpoint, trying again");
+                    self.note_checkpoint(&error);
+                    tokio::time::sleep(LAST_CHECKPOINT_AGAIN).await;
+                }
+            }
         }
     }
 
-    /// Writes a checkpoint while goes go on; one that could not be written is written later, but for one that does not
-    /// count any more.
-    async fn checkpoint(&mut self) -> Result<(), CheckpointError> {
+    /// Writes a checkpoint while goes go on; one that could not be written is written later.
+    async fn checkpoint(&mut self) {
+        if self.superseded {
+            return;
+        }
+        self.release_idle();
         let checkpoint = self.standing(false);
         let mut gaves = Vec::new();
         let written = {
@@ -436,21 +505,14 @@ impl Run {
             self.settle(kind, gave);
         }
         match written {
-            Some(Ok(())) => {
-                self.shared.troubles.clear(&self.job, Cause::Checkpoint);
-                Ok(())
-            }
-            Some(Err(CheckpointError::Superseded)) => Err(CheckpointError::Superseded),
+            Some(Ok(())) => self.shared.troubles.clear(&self.job, Cause::Checkpoint),
+            Some(Err(CheckpointError::Superseded)) => self.superseded = true,
             Some(Err(error)) => {
                 self.list_again = Instant::now() + CHECKPOINT_EVERY;
                 self.note_checkpoint(&error);
                 tracing::warn!(job = %self.job, error = explain(&error), "could not write a checkpoint, trying again");
-                Ok(())
             }
-            None => {
-                self.keeper.interrupted();
-                Ok(())
-            }
+            None => self.keeper.interrupted(),
         }
     }
 
@@ -468,6 +530,11 @@ impl Run {
             effort: self.tracker.effort(),
             failures: None,
             stopped,
+            released: if stopped {
+                BTreeSet::new()
+            } else {
+                self.tracker.released().collect()
+            },
         }
     }
 }

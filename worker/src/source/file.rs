@@ -139,7 +139,7 @@ pub async fn read(
 }
 
 /// Reads a key file from `reader`; `path` is for errors. It blocks while `sink` is full.
-fn read_from(
+pub(crate) fn read_from(
     reader: impl BufRead,
     path: &Path,
     format: Option<Format>,

@@ -20,9 +20,16 @@ type Members = BTreeMap<WorkerName, Member>;
 
 const NOW: Moment = Moment::from_nanos(1_000_000_000_000);
 
+/// Nobody is waited for in vain.
+static NOTHING_OVERDUE: BTreeSet<PartitionId> = BTreeSet::new();
+
 fn around(members: &Members, planning: Planning) -> Surroundings<'_> {
     Surroundings {
         members,
+        releasing: Releasing {
+            present: members,
+            overdue: &NOTHING_OVERDUE,
+        },
         sharers: members.len(),
         planning,
         spent: Effort::default(),
@@ -156,7 +163,7 @@ fn checkpoint(scene: &Scene, owner: &str, tally: Tally, stopped: bool) {
 
 fn aborting(since: Option<Moment>, members: &Members) -> Surroundings<'_> {
     Surroundings {
-        aborting_since: since,
+        aborting_since: since.map(|at| Since { at, wall_ms: 1000 }),
         ..around(members, Planning::Unknown)
     }
 }

@@ -8,7 +8,7 @@ use stoke_core::names::{JobName, Resource};
 use stoke_core::progress::Effort;
 use stoke_core::records::{self, Request, keys};
 use stoke_proto::v1;
-use stoke_store::{Compare, Keys, Op, Txn, record};
+use stoke_store::{Compare, Keys, Op, Revision, Txn, record};
 
 use super::super::refusal::{Fault, Refusal};
 use super::super::{COMMIT_ATTEMPTS_MAX, describe, parse};
@@ -17,6 +17,27 @@ use crate::view::{JobView, Lack, View, lacks, not_allowed, source_origin, unfit}
 
 /// How many jobs may be under way at one time.
 const UNFINISHED_MAX: usize = 100;
+
+/// What a request made before.
+enum Before {
+    /// Nothing, or it has no id to be known by.
+    Nothing,
+    /// This job.
+    Job(Box<JobView>),
+    /// One that is forgotten, though not yet the request, which was put then: it may make another.
+    Forgotten(Revision),
+}
+
+impl Before {
+    /// That nobody has made anything of the request since.
+    fn compare(&self, request_id: &str) -> Compare {
+        let key = keys::request(request_id);
+        match self {
+            Self::Forgotten(revision) => Compare::ModRevision(key, *revision),
+            Self::Nothing | Self::Job(_) => Compare::Absent(key),
+        }
+    }
+}
 
 impl Jobs {
     /// `trace` is what the job's work is to be traced under.
@@ -40,27 +61,25 @@ impl Jobs {
         // One after the other, so that two do not find the same last room. Others may not create: they do not lead.
         let _alone = self.creating.lock().await;
         for _ in 0..COMMIT_ATTEMPTS_MAX {
-            if let Some(job) = self.created_before(request_id, spec).await? {
+            let before = self.created_before(request_id, spec).await?;
+            if let Before::Job(job) = before {
                 return Ok(describe::job(&job, &self.shared));
             }
             self.check_plans(spec).await?;
             self.check_can_be_served(spec).await?;
             self.check_there_is_room().await?;
-            if let Some(job) = self.try_create(request_id, spec, trace).await? {
+            let unchanged = before.compare(request_id);
+            if let Some(job) = self.try_create(request_id, unchanged, spec, trace).await? {
                 return Ok(describe::job(&job, &self.shared));
             }
         }
         Err(Refusal::Contended)
     }
 
-    /// The job that this request made before.
-    async fn created_before(
-        &self,
-        request_id: &str,
-        spec: &Spec,
-    ) -> Result<Option<JobView>, Refusal> {
+    /// What this request made before.
+    async fn created_before(&self, request_id: &str, spec: &Spec) -> Result<Before, Refusal> {
         if request_id.is_empty() {
-            return Ok(None);
+            return Ok(Before::Nothing);
         }
         let found = self
             .shared
@@ -68,14 +87,16 @@ impl Jobs {
             .read(&[Keys::One(keys::request(request_id))])
             .await?;
         let Some(entry) = found.entries.first() else {
-            return Ok(None);
+            return Ok(Before::Nothing);
         };
         let request: Request = record::decode(entry)?;
-        let job = self.read(request.job.as_str()).await?;
+        let Some(job) = View::read_job(&*self.shared.store, &request.job).await? else {
+            return Ok(Before::Forgotten(entry.mod_revision));
+        };
         if job.record.value.spec != *spec {
             Err(Refusal::RequestIdTaken(request.job))
         } else {
-            Ok(Some(job))
+            Ok(Before::Job(Box::new(job)))
         }
     }
 
@@ -182,6 +203,7 @@ impl Jobs {
     async fn try_create(
         &self,
         request_id: &str,
+        request_unchanged: Compare,
         spec: &Spec,
         trace: &str,
     ) -> Result<Option<JobView>, Refusal> {
@@ -221,7 +243,7 @@ impl Jobs {
         };
         if !request_id.is_empty() {
             let key = keys::request(request_id);
-            txn.compares.push(Compare::Absent(key.clone()));
+            txn.compares.push(request_unchanged);
             txn.ops.push(Op::Put {
                 key,
                 value: record::encode(&Request { job: job.clone() }),

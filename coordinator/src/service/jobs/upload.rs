@@ -16,6 +16,7 @@ use tonic::Streaming;
 use super::super::COMMIT_ATTEMPTS_MAX;
 use super::super::refusal::{Refusal, invalid};
 use super::{Jobs, read};
+use crate::ranking::RankingError;
 use crate::view::JobView;
 use crate::{Shared, plan_store};
 use digest::EntriesDigest;
@@ -224,7 +225,7 @@ async fn receive(
                 "only batches of entries may follow the header",
             ));
         };
-        let checked = plan_store::entries(batch.clone(), target.loaders)
+        plan_store::check(&batch, target.loaders)
             .map_err(|error| invalid("entries", format!("{error} (after {stored} entries)")))?;
         for (n, milli) in batch.priorities.iter().enumerate() {
             // Its parts and their sum, here, where the caller hears of it, and not when the plan is made.
@@ -233,10 +234,13 @@ async fn receive(
                 .filter(|_| *milli <= Priority::REQUESTS_MAX * 1000)
                 .ok_or_else(|| no_priority(n, *milli, stored))?;
         }
-        stored += checked.len() as u64;
-        bytes += plan_store::bytes_of(&batch);
-        if stored > ENTRIES_MAX as u64 || bytes > plan_store::SOURCE_BYTES_MAX {
+        stored += batch.keys.len() as u64;
+        bytes += plan_store::bytes_of(&batch) as u64;
+        if stored > ENTRIES_MAX {
             return Err(invalid("entries", TooManyEntries.to_string()));
+        }
+        if bytes > plan_store::SOURCE_BYTES_MAX {
+            return Err(invalid("entries", RankingError::TooLarge.to_string()));
         }
         digest.add(&batch);
         if let Some(writer) = &mut writer {

@@ -52,18 +52,7 @@ pub(in super::super) fn filter(request: &v1::ListJobsRequest) -> Result<Filter, 
             state => states.extend(state),
         }
     }
-    let after = if request.page_token.is_empty() {
-        None
-    } else {
-        let after = request.page_token.parse().ok();
-        if after.is_none() {
-            faults.note(
-                "page_token",
-                "send the next_page_token of the answer before",
-            );
-        }
-        after
-    };
+    let after = after(&mut faults, &request.page_token);
     let size = match request.page_size {
         0 => PAGE_DEFAULT,
         size => size.min(PAGE_MAX),
@@ -78,6 +67,21 @@ pub(in super::super) fn filter(request: &v1::ListJobsRequest) -> Result<Filter, 
         size: usize::try_from(size).unwrap_or(usize::MAX),
     };
     faults.end(Some(filter))
+}
+
+/// The last job of the page before, where there was one.
+pub(super) fn after(faults: &mut Faults, page_token: &str) -> Option<JobName> {
+    if page_token.is_empty() {
+        return None;
+    }
+    let after = page_token.parse().ok();
+    if after.is_none() {
+        faults.note(
+            "page_token",
+            "send the next_page_token of the answer before",
+        );
+    }
+    after
 }
 
 /// Which jobs a list is to have.

@@ -10,10 +10,9 @@ use stoke_core::job::Mode;
 use stoke_core::progress::Outcome;
 
 use super::{Gave, Goer, Verdict, verdict_of};
-use crate::cache::{CommandError, Standing};
+use crate::cache::{Cache, CommandError, Standing};
 use crate::job::entries::Task;
 use crate::origin::Answer;
-use crate::permit::Permit;
 
 /// What is written: values are strings.
 const KIND: &str = "string";
@@ -30,14 +29,7 @@ enum Look {
 
 impl Goer {
     /// Asks the cache how entries are there. Once stopped, it gives nothing.
-    pub(super) async fn look(&self, tasks: Vec<Task>, gave: &mut Gave) {
-        let Some(cache) = self.connected().await else {
-            return;
-        };
-        // A job that stands still asks nothing either.
-        if self.cache_permit().pass(0).await.is_err() {
-            return;
-        }
+    pub(super) async fn look(&self, cache: &Cache, tasks: Vec<Task>, gave: &mut Gave) {
         let keys: Vec<&[u8]> = tasks.iter().map(|task| &task.key[..]).collect();
         let Ok(standings) = cache.look_as(&self.cache_permit(), &keys).await else {
             return;

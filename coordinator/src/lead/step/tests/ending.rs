@@ -4,6 +4,51 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// The leader takes the step of saying until when it waits at most.
+fn says_until_when(scene: &Scene, surroundings: &Surroundings<'_>) {
+    let (_, job) = takes(scene, surroundings);
+    let bound = certainly_over(surroundings.timing);
+    let over_by_ms = 1000 + u64::try_from(bound.as_millis()).unwrap();
+    assert_eq!(phase(&job), Phase::Aborting);
+    assert_eq!(job.life.value.over_by_ms, Some(over_by_ms));
+}
+
+#[test]
+fn each_leader_says_anew_until_when_an_abort_waits_and_nothing_of_that_is_left_once_it_is_over() {
+    let members = fleet(&["w1"]);
+    let scene = running(10, 0);
+    own(&scene, &[("w1", tally(3, 0))]);
+    scene.enter(Phase::Aborting);
+    says_until_when(&scene, &aborting(Some(NOW), &members));
+    let mut next_leaders = aborting(Some(NOW), &members);
+    next_leaders.aborting_since = Some(Since {
+        at: NOW,
+        wall_ms: 5000,
+    });
+    let (_, job) = takes(&scene, &next_leaders);
+    let over_by_ms = job.life.value.over_by_ms.unwrap();
+    let bound = certainly_over(next_leaders.timing);
+    assert_eq!(u128::from(over_by_ms), 5000 + bound.as_millis());
+    assert!(waits(&scene, &next_leaders));
+    checkpoint(&scene, "w1", tally(3, 0), true);
+    let (_, job) = takes(&scene, &next_leaders);
+    assert_eq!(
+        (phase(&job), job.life.value.over_by_ms),
+        (Phase::Aborted, None)
+    );
+}
+
+#[test]
+fn a_worker_that_took_its_leave_before_is_not_waited_for() {
+    let members = fleet(&["w1"]);
+    let scene = running(10, 0);
+    own(&scene, &[("w1", tally(3, 0))]);
+    checkpoint(&scene, "w1", tally(4, 0), true);
+    scene.enter(Phase::Aborting);
+    let (_, job) = takes(&scene, &aborting(Some(NOW), &members));
+    assert_eq!(job.record.value.result.unwrap().tally.cancelled, 6);
+}
+
 #[test]
 fn an_abort_waits_until_every_owner_has_confirmed() {
     let members = fleet(&["w1", "w2"]);
@@ -15,6 +60,7 @@ fn an_abort_waits_until_every_owner_has_confirmed() {
     scene.enter(Phase::Aborting);
     checkpoint(&scene, "w1", tally(3, 0), true);
     checkpoint(&scene, "w2", tally(1, 0), false);
+    says_until_when(&scene, &aborting(Some(NOW), &members));
     assert!(waits(&scene, &aborting(Some(NOW), &members)));
     checkpoint(&scene, "w2", tally(2, 1), true);
     let (_, job) = takes(&scene, &aborting(Some(NOW), &members));
@@ -31,6 +77,7 @@ fn an_abort_waits_until_nobody_is_at_a_task_of_planning_any_more() {
     let members = fleet(&["w1"]);
     let scene = planning_by(&members, vec![named()]);
     scene.enter(Phase::Aborting);
+    says_until_when(&scene, &aborting(Some(NOW), &members));
     for task in [PlanningTask::Source(0), PlanningTask::Prepare] {
         assert!(waits(&scene, &aborting(Some(NOW), &members)));
         let confirmed = Txn {
@@ -52,6 +99,7 @@ fn an_abort_that_nobody_confirms_ends_once_every_permit_and_statement_is_certain
     let timing = Timing::default();
     let over = timing.quarantine + timing.statement_timeout;
     let mut surroundings = aborting(Some(NOW), &members);
+    says_until_when(&scene, &surroundings);
     surroundings.now = NOW + (over - Duration::from_nanos(1));
     assert!(waits(&scene, &surroundings));
     surroundings.now = NOW + over;

@@ -84,13 +84,14 @@ fn the_result_is_what_the_owners_had_done_and_planning_had_cost() {
         partitions: [(PartitionId(0), standing(tally(2, 1)))].into(),
         effort: spent(20),
         failures: vec![log("w0-5", 2)],
+        ..Assignment::default()
     };
     scene.put(&keys::assignment(scene.job(), &worker("w1")), &assignment);
     let checkpoint = Checkpoint {
         partitions: [(PartitionId(0), standing(tally(6, 4)))].into(),
         effort: spent(300),
         failures: Some(log("w1-9", 1)),
-        stopped: false,
+        ..Checkpoint::default()
     };
     scene.checkpoint(&worker("w1"), &checkpoint);
     let (_, job) = takes(&scene, &around(&Members::new(), Planning::Unknown));

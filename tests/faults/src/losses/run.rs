@@ -1,0 +1,183 @@
+//! One run: a job under way, one loss, and what is left.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+use stoke_harness::RedisCluster;
+
+use super::shop::{self, Differences, PLANNED};
+use super::{Loss, Stage};
+use crate::oracle::usage;
+use crate::scene::{Binary, CEILING_QPS, Scene, Staff};
+use crate::{evidence, job};
+
+/// How Stoke's connections to PostgreSQL call themselves.
+const APPLICATION: &str = "stoke";
+/// How long a job may take.
+const AT_MOST: Duration = Duration::from_secs(180);
+
+/// A row of the table.
+pub(crate) struct Row {
+    pub(crate) loss: &'static Loss,
+    pub(crate) job: Value,
+    pub(crate) differences: Differences,
+    /// Keys that the database was asked for, and different ones among them.
+    pub(crate) asked: (u64, u64),
+    /// How long after the loss the database was asked as much as it may be again.
+    pub(crate) resumed_ms: Option<u64>,
+    /// What is not as promised.
+    pub(crate) failures: Vec<String>,
+}
+
+impl Row {
+    /// Of a run that could not be made.
+    pub(crate) fn broken(loss: &'static Loss, error: &anyhow::Error) -> Self {
+        Self {
+            loss,
+            job: Value::Null,
+            differences: Differences::default(),
+            asked: (0, 0),
+            resumed_ms: None,
+            failures: vec![format!("the run could not be made: {error:#}")],
+        }
+    }
+}
+
+/// Makes a run and judges it; its logs go to a folder below `evidence`.
+pub(crate) fn run(loss: &'static Loss, stoke: &Binary, evidence: &Path) -> Result<Row> {
+    eprintln!("{}: {}", loss.name, loss.what);
+    let mut scene = Scene::start(stoke)?;
+    let mut cache = RedisCluster::start(3)?;
+    cache.add_replica(cache.ports()[0])?;
+    let folder = evidence.join(loss.name);
+    let outcome = play(loss, &mut scene, &mut cache);
+    evidence::keep_logs(&folder, &scene)?;
+    let (job, came_ms) = outcome.with_context(|| format!("see {}", folder.display()))?;
+    let log = std::fs::read_to_string(scene.postgres.log_path()).context("PostgreSQL's log")?;
+    let statements = scene.postgres.statements(APPLICATION)?;
+    let mut times: Vec<u64> = statements.iter().map(|s| s.at_ms).collect();
+    times.sort_unstable();
+    let differences = shop::compare(&scene.postgres, &cache)?;
+    Ok(Row {
+        loss,
+        failures: failures(loss, &job, &differences),
+        differences,
+        asked: shop::asked(&log),
+        resumed_ms: usage::recovery_ms(&times, CEILING_QPS, came_ms),
+        job,
+    })
+}
+
+fn play(loss: &'static Loss, scene: &mut Scene, cache: &mut RedisCluster) -> Result<(Value, u64)> {
+    shop::fill(&scene.postgres, cache)?;
+    scene.staff(&Staff {
+        coordinators: 2,
+        workers: loss.workers,
+        ceiling_qps: CEILING_QPS,
+        guards: "",
+        catalog: shop::catalog(&scene.postgres, cache),
+        plan_mebibytes: loss.plan_mebibytes,
+    })?;
+    let job = job::submit(scene, shop::poison())?;
+    let mut stage = Stage {
+        scene,
+        cache,
+        job: &job,
+    };
+    stage.wait_for(loss)?;
+    let came_ms = (loss.act)(&mut stage)?;
+    let ended = job::wait(stage.scene, &job, AT_MOST)?;
+    Ok((ended, came_ms))
+}
+
+/// What is wrong with how it ended.
+fn failures(loss: &Loss, job: &Value, differences: &Differences) -> Vec<String> {
+    let mut failures = Vec::new();
+    if job["state"] != loss.ends {
+        failures.push(format!("the job is {}: {}", job["state"], job["reason"]));
+    }
+    let count = |outcome: &str| job["outcomes"][outcome].as_u64().unwrap_or(0);
+    let outcomes = job["outcomes"].as_object().into_iter().flatten();
+    let sum: u64 = outcomes.filter_map(|(_, count)| count.as_u64()).sum();
+    if job["planned"] != PLANNED || sum != PLANNED || job["pending"] != 0 {
+        failures.push(format!(
+            "W1: {PLANNED} keys, {} planned, {sum} with an outcome, {} pending",
+            job["planned"], job["pending"]
+        ));
+    }
+    let Differences {
+        missing,
+        wrong,
+        surplus,
+        written,
+    } = differences;
+    if (wrong, surplus) != (&0, &0) {
+        failures.push(format!(
+            "{wrong} keys of the cache have a wrong value, {surplus} must not be there"
+        ));
+    }
+    if loss.ends == "SUCCEEDED" {
+        if *missing > 0 {
+            failures.push(format!("{missing} keys are not in the cache"));
+        }
+        let expected = [
+            ("absent", shop::absent()),
+            ("failed", shop::poison()),
+            ("cancelled", 0),
+        ];
+        for (outcome, expected) in expected {
+            if count(outcome) != expected {
+                failures.push(format!(
+                    "{} keys count as {outcome}, {expected} are so",
+                    count(outcome)
+                ));
+            }
+        }
+    } else if count("warmed") > *written {
+        failures.push(format!(
+            "{} keys count as warmed, {written} were written",
+            count("warmed")
+        ));
+    }
+    failures
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::ALL;
+    use super::*;
+
+    fn good() -> (Value, Differences) {
+        let rest = PLANNED - shop::absent() - shop::poison();
+        let job = json!({"state": "SUCCEEDED", "reason": "", "planned": PLANNED, "pending": 0, "outcomes": {
+            "warmed": rest - 9, "present": 9, "absent": shop::absent(), "failed": shop::poison(), "cancelled": 0}});
+        (job, Differences::default())
+    }
+
+    #[test]
+    fn a_job_that_lost_nothing_passes_and_what_is_lost_is_found() {
+        let (job, differences) = good();
+        assert_eq!(failures(&ALL[0], &job, &differences), Vec::<String>::new());
+        let spoils: [fn(&mut Value, &mut Differences); 6] = [
+            |job, _| job["state"] = json!("FAILED"),
+            |job, _| job["outcomes"]["warmed"] = json!(0),
+            |job, _| {
+                job["outcomes"]["absent"] = json!(shop::absent() - 1);
+                job["outcomes"]["present"] = json!(10);
+            },
+            |_, differences| differences.missing = 1,
+            |_, differences| differences.wrong = 1,
+            |_, differences| differences.surplus = 1,
+        ];
+        for spoil in spoils {
+            let (mut job, mut differences) = good();
+            spoil(&mut job, &mut differences);
+            let found = failures(&ALL[0], &job, &differences);
+            assert_eq!(found.len(), 1, "{found:?}");
+        }
+    }
+}

@@ -1,0 +1,1 @@
+../../../src/job_file.rs

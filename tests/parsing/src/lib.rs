@@ -1,0 +1,52 @@
+//! What must hold of whatever parses bytes from outside: one function a parser, which panics where it does not.
+//!
+//! `make fuzz` calls them with bytes that it thinks out (`tests/fuzz`), `tests/corpora.rs` with those that are kept in
+//! `tests/fuzz/corpus`, and what once broke one stays there. None of them does more than parse: no file is opened, no
+//! variable read.
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")
+)]
+
+mod cluster_slots;
+mod jobs;
+mod key_file;
+mod plan_segments;
+mod store_log;
+mod store_record;
+mod template;
+
+pub use cluster_slots::cluster_slots;
+pub use jobs::job_file;
+pub use key_file::key_file;
+pub use plan_segments::plan_segments;
+pub use store_log::store_log;
+pub use store_record::store_record;
+pub use template::template;
+
+/// What must hold of a parser, whatever bytes it is given: it panics where that does not hold.
+pub type Holds = fn(&[u8]);
+
+/// All of them, by the names of their corpora.
+pub const ALL: [(&str, Holds); 7] = [
+    ("cluster_slots", cluster_slots),
+    ("job_file", job_file),
+    ("key_file", key_file),
+    ("plan_segments", plan_segments),
+    ("store_log", store_log),
+    ("store_record", store_record),
+    ("template", template),
+];
+
+// The binary has no library: what reads job files is compiled into this one, too, by links to its files.
+#[allow(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    reason = "of the binary's modules, only what job files take is used here"
+)]
+mod config;
+#[allow(dead_code, unreachable_pub, reason = "as above")]
+mod job_file;
+#[allow(dead_code, unreachable_pub, reason = "as above")]
+mod telemetry;
