@@ -72,6 +72,11 @@ pub enum StartError {
         /// The cluster's.
         cluster: String,
     },
+    /// The plan store is another cluster's, which would take this one's plans for garbage.
+    #[error(
+        "another cluster uses this plan store: give each cluster a plan-store of its own; where that other cluster is no more, delete the object \"cluster\" in it"
+    )]
+    ForeignPlanStore,
     /// Plans cannot be ranked.
     #[error(transparent)]
     Spill(#[from] SpillError),
@@ -249,6 +254,10 @@ async fn check_plan_store(store: &dyn Store, plans: &PlanStore) -> Result<(), St
             here,
             cluster: cluster.id,
         }),
+        // Older versions told clusters not apart; the leader makes good for that.
+        Some(own) if !own.cluster.is_empty() && !plans.belongs_to(&own.cluster).await? => {
+            Err(StartError::ForeignPlanStore)
+        }
         _ => Ok(()),
     }
 }

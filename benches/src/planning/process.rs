@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use stoke_coordinator::plan_store::PlanStore;
 use stoke_coordinator::ranking::RankingSettings;
-use stoke_coordinator::{Coordinator, Settings};
+use stoke_coordinator::{Coordinator, Retention, Settings};
 use stoke_core::ledger::{Share, Timing};
 use stoke_store::clock::BootClock;
 use stoke_store::etcd::{EtcdConfig, EtcdStore};
@@ -50,6 +50,7 @@ pub(crate) fn serve(arguments: &[String]) -> Result<()> {
             budgets: [("origin/shop".parse()?, share)].into(),
             guards: BTreeMap::new(),
             timing: Timing::default(),
+            retention: Retention::default(),
             leader_ttl: Duration::from_secs(5),
             ranking: RankingSettings {
                 spill_dir: folder.join("spill"),

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use stoke_coordinator::plan_store::PlanStore;
-use stoke_coordinator::{Coordinator, Retention, Settings};
+use stoke_coordinator::{Coordinator, Retention, Settings, StartError};
 use stoke_core::job::{Life, Phase};
 use stoke_core::records::{Assignment, Checkpoint, FailureLog, Job, Past, Request, keys};
 use stoke_proto::v1::upload_entries_request::Part;
@@ -276,38 +276,15 @@ async fn an_upload_on_its_way_is_no_orphan_however_long_it_takes() {
 }
 
 #[tokio::test]
-async fn where_two_clusters_use_one_plan_store_neither_takes_the_others_objects_for_garbage() {
-    let (folder, cluster, leader) = in_directory(impatient(Some(Duration::from_millis(1)))).await;
-    let folder = folder.path();
-    until_turns_have_passed(folder).await;
+async fn a_cluster_that_would_take_anothers_plans_for_garbage_does_not_start() {
+    let (_folder, cluster, _leader) = in_directory(settings("c1")).await;
     let other = Cluster {
         store: MemoryStore::new(),
         plans: cluster.plans.clone(),
     };
-    other.join("w1").await;
-    let stranger = other
-        .start(impatient(Some(Duration::from_millis(1))))
-        .await
-        .unwrap();
-    stranger.until_it_leads().await;
-    let running = leader.running(&cluster, 10).await.name;
-    let kept = files_of(folder, &running);
-    // Its own jobs it forgets, with what they had.
-    let over = done(&other, &stranger, "").await.name;
-    until("it is forgotten", async || {
-        files_of(folder, &over).is_empty().then_some(())
-    })
-    .await;
-    leader.coordinator.stop().await;
-    let orphan = "plans/1700000000000-00000a/2-1/band-000000";
-    plant(folder, orphan);
-    let over = done(&other, &stranger, "").await.name;
-    until("another turn has passed", async || {
-        files_of(folder, &over).is_empty().then_some(())
-    })
-    .await;
-    assert_eq!(files_of(folder, &running), kept);
-    assert!(folder.join(orphan).exists());
+    let error = other.start(settings("c2")).await.err().unwrap();
+    assert!(matches!(error, StartError::ForeignPlanStore), "{error:?}");
+    assert!(error.to_string().contains("of its own"), "{error}");
 }
 
 #[tokio::test]
