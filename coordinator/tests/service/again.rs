@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
-use stoke_core::records::FailureLog;
+use stoke_core::records::{self, FailureLog, keys};
 use stoke_core::units::BandId;
 use stoke_proto::v1::key_source::From;
 use stoke_proto::v1::upload_entries_request::Part;
@@ -12,9 +12,10 @@ use stoke_proto::v1::{self, JobState, plan_source::Which};
 use tonic::{Code, Status};
 
 use super::cluster::{
-    Cluster, PREPARED_BY_HAND, Served, assert_precondition, batch, fault, header, reason, settings,
-    spec, uploaded, warmed, work,
+    Cluster, PREPARED_BY_HAND, Served, assert_precondition, batch, fault, header, job_name, reason,
+    settings, spec, until, uploaded, warmed, work,
 };
+use super::spilling::with_little_memory;
 
 /// The first argument of an entry: its number.
 type Numbers = BTreeSet<usize>;
@@ -193,6 +194,32 @@ async fn a_verification_is_of_all_that_did_not_fail_or_of_a_sample_that_is_alway
     // A look has warmed nothing that could be looked at.
     let of_a_look = verify(&leader, &all.name, 0).await;
     assert_precondition(of_a_look, "only looked");
+}
+
+#[tokio::test]
+async fn what_memory_has_no_room_for_of_another_plan_is_spilled() {
+    let folder = tempfile::tempdir().unwrap();
+    let spill = folder.path().join("spill");
+    let (cluster, leader) = Cluster::led_with(with_little_memory(&spill)).await;
+    let job = over(&cluster, &leader, 20_000, &[]).await;
+    std::fs::remove_dir(&spill).unwrap();
+    let all = verify(&leader, &job, 0).await.unwrap().name;
+    let sample = verify(&leader, &job, 100).await.unwrap().name;
+    leader.until_it_is(&sample, JobState::Running).await;
+    let key = keys::job(&job_name(&all));
+    until(
+        "it is planned again, for nothing can be spilled",
+        async || {
+            let (record, _) = cluster.read::<records::Job>(&key).await?;
+            (record.attempt > 1).then_some(())
+        },
+    )
+    .await;
+    std::fs::create_dir(&spill).unwrap();
+    let running = leader.until_it_is(&all, JobState::Running).await;
+    assert_eq!(running.sources[0].entries, 20_000);
+    let (before, after) = (planned(&leader, &job).await, planned(&leader, &all).await);
+    assert_eq!(after, before);
 }
 
 #[tokio::test]
