@@ -15,7 +15,8 @@ pub use budget::{BudgetArgs, BudgetCommand, BudgetSetArgs, ResourceArgs};
 pub use cluster::{ClusterArgs, OutputArgs};
 pub use jobs::{
     AbortArgs, ExportFormat, FailuresArgs, FailuresFormat, JobArgs, JobsArgs, JobsCommand,
-    PauseArgs, PlanArgs, PlanCommand, PruneArgs, ResumeArgs, SubmitArgs,
+    PauseArgs, PlanArgs, PlanCommand, PruneArgs, ResumeArgs, RetryArgs, SubmitArgs, VerifyArgs,
+    VerifyFormat,
 };
 pub use warm::{ModeArg, OnBadLineArg, WarmArgs};
 
@@ -59,6 +60,10 @@ pub enum Command {
     Abort(AbortArgs),
     /// Lists the entries of a job that failed
     Failures(FailuresArgs),
+    /// Creates a job for the entries that failed in one that is over
+    Retry(RetryArgs),
+    /// Asks the cache whether what a job has warmed is there, and lists what differs
+    Verify(VerifyArgs),
     /// Lists workers and coordinators
     Workers(OutputArgs),
     /// Shows and sets what all workers together may ask of origins and caches

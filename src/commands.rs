@@ -8,8 +8,11 @@ mod hold;
 mod jobs;
 mod man;
 mod plan;
+mod request_id;
+mod retry;
 mod status;
 mod submit;
+mod verify;
 mod watch;
 mod workers;
 
@@ -40,6 +43,8 @@ pub async fn run(args: Args) -> Outcome {
         Command::Resume(args) => hold::resume(&args, palette).await,
         Command::Abort(args) => abort::abort(&args, palette).await,
         Command::Failures(args) => failures::failures(&args).await,
+        Command::Retry(args) => retry::retry(&args, palette).await,
+        Command::Verify(args) => verify::verify(&args).await,
         Command::Workers(args) => workers::workers(&args, palette).await,
         Command::Budget(args) => budget::budget(&args, palette).await,
         Command::Plan(args) => plan::plan(&args).await,
@@ -54,6 +59,14 @@ pub fn print_job(job: &v1::Job, output: OutputArg, palette: Palette) -> Result<R
     print::data(match output {
         OutputArg::Json => print::json(&JobReport::new(job, now)),
         OutputArg::Text => show::status::text(job, now, palette),
+    })
+}
+
+/// Prints a job that was created: its name for people and scripts, or how it stands.
+fn print_created(job: &v1::Job, output: OutputArg, palette: Palette) -> Outcome {
+    printed(match output {
+        OutputArg::Text => print::data(format!("{}\n", job.name)),
+        OutputArg::Json => print_job(job, OutputArg::Json, palette),
     })
 }
 

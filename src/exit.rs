@@ -7,7 +7,7 @@ use stoke_proto::v1::{self, JobState};
 pub enum Exit {
     /// All is done.
     Succeeded = 0,
-    /// The job is over, but entries failed.
+    /// The job is over, but entries failed; of a verification, something differs.
     FailedEntries = 1,
     /// The command line, the configuration, or the request is wrong: the same again will fail again.
     Usage = 2,
@@ -24,7 +24,8 @@ pub enum Exit {
 pub const TABLE: &str = "\
 Exit codes:
   0    it is done; of a job that was followed to its end: it succeeded
-  1    the job FAILED because more of its entries failed than were allowed
+  1    the job FAILED because more of its entries failed than were allowed;
+       of a verification: something differs
   2    the command line, a file or the request is wrong, or not possible now;
        or the job FAILED before its first entry: its sources or loaders are wrong
   3    the job was aborted: while it was followed, or before its keys were uploaded
@@ -61,6 +62,17 @@ pub fn of_job(job: &v1::Job) -> Exit {
         }
         JobState::Failed => Exit::Usage,
         _ => Exit::Succeeded,
+    }
+}
+
+/// The exit code for a job that has looked: any difference counts, whatever it was allowed.
+pub fn of_verification(job: &v1::Job) -> Exit {
+    let outcomes = job.progress.and_then(|progress| progress.outcomes);
+    match of_job(job) {
+        Exit::Succeeded if outcomes.is_some_and(|outcomes| outcomes.failed > 0) => {
+            Exit::FailedEntries
+        }
+        exit => exit,
     }
 }
 
@@ -126,6 +138,20 @@ mod tests {
                 exit,
                 "{state:?} {reason}"
             );
+        }
+    }
+
+    #[test]
+    fn a_verification_ends_well_only_where_nothing_differs() {
+        for (state, failed, exit) in [
+            (JobState::Succeeded, 0, 0),
+            (JobState::Succeeded, 1, 1),
+            (JobState::Failed, 1, 1),
+            (JobState::Failed, 0, 2),
+            (JobState::Aborted, 1, 3),
+        ] {
+            let job = job(state, "", failed);
+            assert_eq!(of_verification(&job) as i32, exit, "{state:?} {failed}");
         }
     }
 

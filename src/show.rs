@@ -17,6 +17,7 @@ pub mod status;
 pub mod style;
 pub mod table;
 pub mod time;
+pub mod verification;
 
 /// A text that others chose, fit for a terminal: control characters are written out.
 pub fn plain(text: &str) -> String {

@@ -3,6 +3,8 @@
 //! It is this process's only: in memory and, as far as `ranking` spills, in files without names. A new leader knows
 //! nothing of it and starts another attempt; what belongs to an older attempt is refused, and what it had spilled is gone.
 
+mod earlier;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -15,6 +17,7 @@ use stoke_core::progress::Effort;
 use stoke_core::records::{LoaderSample, PlanningTask, SourceReport};
 use stoke_core::slot::Partitioning;
 use stoke_core::units::Epoch;
+use stoke_store::Store;
 use tokio::sync::Notify;
 use tracing::{Instrument, debug_span};
 
@@ -23,6 +26,7 @@ use crate::plan_store::{PlanStore, PlanStoreError, WriteError};
 use crate::ranking::{Collected, Loaders, Ranking, RankingError, SpillError};
 use crate::trace;
 use crate::view::JobView;
+use earlier::EarlierError;
 
 /// A plan's partitions are so much finer than the fewest that share evenly: with 256 a worker, the ring keeps its bound
 /// on what moves when a worker comes or goes, too (as far as there are slots: up to 64 workers).
@@ -110,6 +114,17 @@ fn awaited<'a>(
     } else {
         Err(Unwanted::Task)
     }
+}
+
+/// What a plan is made with.
+#[derive(Clone, Copy)]
+pub(crate) struct Stores<'a> {
+    /// Where other jobs' records are.
+    pub(crate) records: &'a dyn Store,
+    /// Where uploads and plans are.
+    pub(crate) plans: &'a PlanStore,
+    /// What ranks it.
+    pub(crate) ranking: &'a Ranking,
 }
 
 /// All that a complete attempt takes to become a plan.
@@ -272,15 +287,15 @@ impl Intake {
         &self,
         job: &JobView,
         complete: Complete,
-        (plans, ranking): (&PlanStore, &Ranking),
+        stores: Stores<'_>,
         epoch: Epoch,
         workers: usize,
     ) {
         let (name, number) = (complete.job.clone(), complete.attempt);
         let partitioning = Partitioning::for_workers(workers.saturating_mul(PARTITIONS_FINER));
-        let stored = store(job, complete, plans, ranking, epoch, partitioning).await;
+        let stored = store(job, complete, stores, epoch, partitioning).await;
         let stored = match stored {
-            Ok(plan) => Ok(plan),
+            Ok(stored) => Ok(stored),
             Err(error) => {
                 let transient = error.is_transient();
                 if transient {
@@ -290,7 +305,8 @@ impl Intake {
             }
         };
         self.conclude(&name, number, |attempt| match stored {
-            Ok(plan) => {
+            Ok((plan, reports)) => {
+                attempt.reports.extend(reports);
                 let uploads = &job.record.value.uploads;
                 attempt.reports.extend(uploads.iter().map(|(n, upload)| {
                     let report = SourceReport {
@@ -312,6 +328,8 @@ enum StoringError {
     #[error(transparent)]
     PlanStore(#[from] PlanStoreError),
     #[error(transparent)]
+    Earlier(#[from] EarlierError),
+    #[error(transparent)]
     Ranking(#[from] RankingError),
     #[error("an uploaded batch is damaged")]
     Upload(#[source] RankingError),
@@ -321,6 +339,7 @@ impl StoringError {
     fn is_transient(&self) -> bool {
         match self {
             Self::PlanStore(error) => matches!(error, PlanStoreError::Object { .. }),
+            Self::Earlier(error) => error.is_transient(),
             Self::Ranking(error) => error.is_transient(),
             Self::Upload(_) => false,
         }
@@ -340,11 +359,11 @@ impl From<WriteError<RankError<SpillError>>> for StoringError {
 async fn store(
     job: &JobView,
     complete: Complete,
-    plans: &PlanStore,
-    ranking: &Ranking,
+    stores: Stores<'_>,
     epoch: Epoch,
     partitioning: Partitioning,
-) -> Result<PlanSummary, StoringError> {
+) -> Result<(PlanSummary, BTreeMap<u32, SourceReport>), StoringError> {
+    let Stores { plans, ranking, .. } = stores;
     let trace = &job.record.value.trace;
     let span = debug_span!(target: trace::TARGET, "rank", job = %job.name);
     let ranked = async {
@@ -352,14 +371,24 @@ async fn store(
         for (n, upload) in &job.record.value.uploads {
             sources.push(collect_upload(job, *n, &upload.object, plans, ranking).await?);
         }
+        let mut reports = BTreeMap::new();
+        for (n, rows) in earlier::collect_all(job, stores).await? {
+            let report = SourceReport {
+                entries: rows.rows(),
+                ..SourceReport::default()
+            };
+            reports.insert(n, report);
+            sources.push(rows);
+        }
         let turn = ranking.turn(&sources).await;
-        Ok::<_, StoringError>((ranking.rank(sources).await?, turn))
+        Ok::<_, StoringError>((ranking.rank(sources).await?, turn, reports))
     };
-    let (ranked, _turn) = ranked.instrument(trace::under(trace, span)).await?;
+    let (ranked, _turn, reports) = ranked.instrument(trace::under(trace, span)).await?;
     let span = debug_span!(target: trace::TARGET, "store plan", job = %job.name);
     let attempt = complete.attempt;
     let storing = plans.write_plan(&complete.job, epoch, attempt, ranked, partitioning);
-    Ok(storing.instrument(trace::under(trace, span)).await?)
+    let plan = storing.instrument(trace::under(trace, span)).await?;
+    Ok((plan, reports))
 }
 
 /// Collects the rows of an upload as if they came from a worker.

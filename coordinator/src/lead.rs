@@ -34,6 +34,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use self::guards::Guards;
+use crate::intake::Stores;
 use crate::metrics::{Board, Watcher};
 use crate::retention::Turns;
 use crate::view::{JobView, View, ViewError, source_origin};
@@ -281,10 +282,12 @@ impl Lead {
         let stop = self.stop.clone();
         let storing = async move {
             let intake = &shared.intake;
-            let storing = {
-                let stores = (&shared.plans, &shared.ranking);
-                intake.store(&job, complete, stores, epoch, workers)
+            let stores = Stores {
+                records: &*shared.store,
+                plans: &shared.plans,
+                ranking: &shared.ranking,
             };
+            let storing = intake.store(&job, complete, stores, epoch, workers);
             // What a leader that is none any more has stored counts nowhere.
             let _: Option<()> = stop.run_until_cancelled(storing).await;
         };

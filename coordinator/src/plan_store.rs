@@ -10,6 +10,7 @@ mod plans;
 mod sweep;
 mod uploads;
 
+pub(crate) use band_file::unpack;
 pub use band_file::{BandFileError, read_segments};
 pub use batch::{BadBatch, BatchRow, SOURCE_BYTES_MAX, bytes_of, check, rows, rows_to_batch};
 pub use plans::WriteError;
@@ -48,6 +49,19 @@ pub enum PlanStoreError {
     /// The plan's priorities add up to more than can be counted.
     #[error("the priorities of the plan add up to more than 1.8e16 requests: scale them down")]
     TooMuchPriority,
+}
+
+impl PlanStoreError {
+    /// Whether what was to be read is not there.
+    pub(crate) const fn is_gone(&self) -> bool {
+        matches!(
+            self,
+            Self::Object {
+                source: object_store::Error::NotFound { .. },
+                ..
+            }
+        )
+    }
 }
 
 pub(crate) fn failed(doing: &'static str) -> impl FnOnce(object_store::Error) -> PlanStoreError {

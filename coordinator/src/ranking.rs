@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use stoke_core::job::Merge;
-use stoke_core::plan::{RankError, Ranked, SourceRows, TooManyEntries};
+use stoke_core::plan::{Entry, RankError, Ranked, SourceRows, TooManyEntries};
 use stoke_proto::v1::EntryBatch;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
@@ -184,18 +184,39 @@ impl Collected {
     pub(crate) async fn add(mut self, batch: &EntryBatch) -> Result<Self, RankingError> {
         let rows = plan_store::rows(batch, self.loaders.count)?;
         let bytes = plan_store::bytes_of(batch);
-        self.bytes += bytes as u64;
-        if self.bytes > SOURCE_BYTES_MAX {
-            return Err(RankingError::TooLarge);
-        }
-        if !self.rows.make_room(batch.keys.len(), bytes) {
-            self = self.spill().await?;
-            self.rows.make_room(batch.keys.len(), bytes);
-        }
+        self = self.make_room(batch.keys.len(), bytes).await?;
         for row in rows {
             let loader = row.loader.unwrap_or(self.loaders.default);
             self.rows
                 .offer(row.key, row.argument, loader, row.priority)?;
+        }
+        Ok(self)
+    }
+
+    /// Adds entries whose loaders are the job's; waits as [`Collected::add`] does.
+    ///
+    /// # Errors
+    /// Where they are one too many, or nothing can be spilled.
+    pub(crate) async fn add_entries(mut self, entries: &[Entry]) -> Result<Self, RankingError> {
+        let bytes_of = |entry: &Entry| entry.key.len() + entry.argument.len();
+        let bytes = entries.iter().map(bytes_of).sum();
+        self = self.make_room(entries.len(), bytes).await?;
+        for entry in entries {
+            self.rows
+                .offer(&entry.key, &entry.argument, entry.loader, entry.priority)?;
+        }
+        Ok(self)
+    }
+
+    /// Makes room for so many more rows, whose keys and arguments have so many bytes.
+    async fn make_room(mut self, rows: usize, bytes: usize) -> Result<Self, RankingError> {
+        self.bytes += bytes as u64;
+        if self.bytes > SOURCE_BYTES_MAX {
+            return Err(RankingError::TooLarge);
+        }
+        if !self.rows.make_room(rows, bytes) {
+            self = self.spill().await?;
+            self.rows.make_room(rows, bytes);
         }
         Ok(self)
     }

@@ -548,6 +548,6 @@ pub fn source_origin(from: &From, member: &Member) -> Option<OriginName> {
     match from {
         From::Sql { origin, .. } => Some(origin.clone()),
         From::Named(name) => member.sources.get(name).cloned().flatten(),
-        From::File { .. } | From::Upload => None,
+        From::File { .. } | From::Upload | From::Plan { .. } => None,
     }
 }

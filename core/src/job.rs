@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::names::{CacheName, LoaderName, OriginName, SourceName};
+use crate::names::{CacheName, JobName, LoaderName, OriginName, SourceName};
 
 /// The highest priority of a job.
 pub const PRIORITY_MAX: u32 = 1000;
+/// The largest sample of another job's plan, in entries: it is chosen in memory.
+pub const SAMPLE_MAX: u32 = 1_000_000;
 
 /// What a caller asks for; it never changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,7 +60,7 @@ pub struct Batch {
     pub attempts_max: u32,
 }
 
-/// What is done with keys that the cache has already.
+/// What is done with entries, above all with keys that the cache has already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
@@ -69,6 +71,19 @@ pub enum Mode {
     Refresh,
     /// They are loaded and written like all others, over whatever the application wrote.
     Overwrite,
+    /// Nothing is written: whether they are there as a loader would have written them is what is asked. Those that are not
+    /// there are looked for in the origin.
+    Verify,
+    /// As [`Mode::Verify`], and their values are compared with the origin's.
+    VerifyValues,
+}
+
+impl Mode {
+    /// Whether it only looks.
+    #[must_use]
+    pub const fn is_verify(self) -> bool {
+        matches!(self, Self::Verify | Self::VerifyValues)
+    }
 }
 
 /// Where ranked keys come from.
@@ -118,6 +133,33 @@ pub enum From {
     },
     /// Entries that the caller uploads.
     Upload,
+    /// Entries of another job's plan; each keeps its loader, by name.
+    Plan {
+        /// The other job.
+        job: JobName,
+        /// Which of them.
+        which: Which,
+    },
+}
+
+impl From {
+    /// Whether a worker has to read it.
+    #[must_use]
+    pub const fn is_read_by_worker(&self) -> bool {
+        !matches!(self, Self::Upload | Self::Plan { .. })
+    }
+}
+
+/// Which entries of another job's plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Which {
+    /// All but those that failed.
+    All,
+    /// So many of these, from 1 to [`SAMPLE_MAX`].
+    Sample(u32),
+    /// Those that failed.
+    Failed,
 }
 
 /// Formats of key files.

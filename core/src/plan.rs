@@ -4,10 +4,12 @@
 //! entries lie by partition, then by rank. How bands are stored and streamed is the coordinator's.
 
 mod buffer;
+mod choice;
 mod merge;
 mod rank;
 mod row;
 
+pub use choice::Choice;
 pub use merge::Blocks;
 pub use rank::{ENTRIES_MAX, RankError, Ranked, SourceRows, Spill, TooManyEntries};
 

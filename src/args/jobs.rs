@@ -250,3 +250,56 @@ pub enum ExportFormat {
     /// An object on a line for each entry; a key that is no text is key_base64
     Json,
 }
+
+/// Whose failed entries are tried again.
+#[derive(Debug, ClapArgs)]
+pub struct RetryArgs {
+    /// The job's name
+    pub job: String,
+    /// Follows the new job to its end, and ends with its outcome; Ctrl-C only stops watching
+    #[arg(long)]
+    pub watch: bool,
+    /// The same id makes one job, however often it is asked for [default: a new one]
+    #[arg(long, value_name = "ID")]
+    pub request_id: Option<String>,
+    /// Where the cluster is, and how its answer is printed.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// What is looked at, and how closely.
+#[derive(Debug, ClapArgs)]
+pub struct VerifyArgs {
+    /// The job's name
+    pub job: String,
+    /// Looks at so many of its keys, chosen by a hash: the same every time
+    #[arg(long, value_name = "N", default_value_t = 1000, conflicts_with = "full",
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub sample: u32,
+    /// Looks at all of them
+    #[arg(long)]
+    pub full: bool,
+    /// Also compares each value with what the origin gives now, under its budget
+    #[arg(long)]
+    pub values: bool,
+    /// Lists so many differences at most, and says how many more there are
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub limit: u32,
+    /// Where the cluster is.
+    #[command(flatten)]
+    pub cluster: super::ClusterArgs,
+    /// What is printed on standard output
+    #[arg(long, value_enum, default_value_t = VerifyFormat::Text)]
+    pub output: VerifyFormat,
+}
+
+/// How differences are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum VerifyFormat {
+    /// A line for each, and how many keys are as they should be
+    Text,
+    /// One object with the counts and the differences; a key that is no text is key_base64
+    Json,
+    /// The differences, with a header line; keys are their bytes
+    Csv,
+}

@@ -2,16 +2,12 @@
 
 mod upload;
 
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
-use std::time::SystemTime;
-
 use anyhow::Context;
 use stoke_proto::v1::{self, JobState};
 use tonic::Code;
 
-use super::{print_job, printed, status, watch};
-use crate::args::{OutputArg, SubmitArgs};
+use super::{print_created, request_id, status, watch};
+use crate::args::SubmitArgs;
 use crate::client::{Cluster, job_of, jobs, refusal::Refused, unary};
 use crate::exit::{Exit, Failure, OrExit};
 use crate::job_file::{self, JobFile, Upload};
@@ -24,7 +20,10 @@ pub async fn submit(args: &SubmitArgs, palette: Palette) -> Outcome {
     apply(args, &mut spec);
     check(args, &uploads).or_exit(Exit::Usage)?;
     let cluster = Cluster::new(&args.output.cluster.coordinator)?;
-    let request_id = args.request_id.clone().unwrap_or_else(new_request_id);
+    let request_id = args
+        .request_id
+        .clone()
+        .unwrap_or_else(|| request_id::new("submit"));
     let mut job = create(&cluster, &request_id, spec).await?;
     // A dry run is asked for what it finds.
     let follows = args.watch || args.dry_run;
@@ -42,10 +41,7 @@ pub async fn submit(args: &SubmitArgs, palette: Palette) -> Outcome {
         let output = args.output.output;
         return watch::follow(&cluster, &job.name, true, output, palette, &left).await;
     }
-    printed(match args.output.output {
-        OutputArg::Text => print::data(format!("{}\n", job.name)),
-        OutputArg::Json => print_job(&job, OutputArg::Json, palette),
-    })
+    print_created(&job, args.output.output, palette)
 }
 
 /// What the command line says goes before what the file says.
@@ -76,17 +72,6 @@ fn check(args: &SubmitArgs, uploads: &[Upload]) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-/// An id that nobody else has: by it, a request whose answer was lost is known again.
-fn new_request_id() -> String {
-    let nanos = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_nanos();
-    // Seeded by the system's randomness.
-    let random = RandomState::new().hash_one(std::process::id());
-    format!("submit-{nanos:x}-{random:016x}")
 }
 
 async fn create(
@@ -219,13 +204,6 @@ mod tests {
             ..v1::JobSpec::default()
         };
         assert_eq!(spec, expected);
-    }
-
-    #[test]
-    fn no_two_requests_have_one_id_and_each_fits() {
-        let (one, other) = (new_request_id(), new_request_id());
-        assert_ne!(one, other);
-        assert!(one.len() <= 128, "{one}");
     }
 
     #[test]

@@ -34,8 +34,9 @@ impl<'a> Key<'a> {
     }
 }
 
+/// A failed entry, as JSON has it.
 #[derive(Debug, Serialize)]
-struct FailureReport<'a> {
+pub struct FailureReport<'a> {
     #[serde(flatten)]
     key: Key<'a>,
     rank: u64,
@@ -44,15 +45,22 @@ struct FailureReport<'a> {
     reason: &'a str,
 }
 
+impl<'a> FailureReport<'a> {
+    /// Of this entry.
+    pub fn new(failure: &'a v1::FailedEntry) -> Self {
+        Self {
+            key: Key::new(&failure.key),
+            rank: failure.rank,
+            loader: &failure.loader,
+            attempts: failure.attempts,
+            reason: &failure.reason,
+        }
+    }
+}
+
 /// A failed entry as a line of JSON.
 pub fn failure_json(failure: &v1::FailedEntry) -> String {
-    print::json(&FailureReport {
-        key: Key::new(&failure.key),
-        rank: failure.rank,
-        loader: &failure.loader,
-        attempts: failure.attempts,
-        reason: &failure.reason,
-    })
+    print::json(&FailureReport::new(failure))
 }
 
 /// A failed entry as a line of text.

@@ -24,7 +24,7 @@ pub struct JobReport<'a> {
     trigger: &'a str,
     requester: &'a str,
     cache: &'a str,
-    /// add, refresh, overwrite.
+    /// add, refresh, overwrite, verify, verify-values.
     mode: &'static str,
     dry_run: bool,
     planned: u64,
@@ -140,6 +140,8 @@ pub fn mode(mode: v1::WriteMode) -> &'static str {
         v1::WriteMode::Unspecified | v1::WriteMode::Add => "add",
         v1::WriteMode::Refresh => "refresh",
         v1::WriteMode::Overwrite => "overwrite",
+        v1::WriteMode::Verify => "verify",
+        v1::WriteMode::VerifyValues => "verify-values",
     }
 }
 

@@ -12,18 +12,18 @@ const STOKE: &str = env!("CARGO_BIN_EXE_stoke");
 
 /// What a command printed, and how it ended.
 #[derive(Debug)]
-struct Ran {
-    code: i32,
-    out: String,
-    errors: String,
+pub struct Ran {
+    pub code: i32,
+    pub out: String,
+    pub errors: String,
 }
 
 impl Ran {
-    fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    fn lines(&self) -> Vec<Value> {
+    pub fn lines(&self) -> Vec<Value> {
         let lines = self.out.lines();
         lines
             .map(|line| serde_json::from_str(line).unwrap())
@@ -47,7 +47,8 @@ fn ended(program: &Program) -> Ran {
     }
 }
 
-fn stoke(coordinators: &str, args: &[&str]) -> Ran {
+/// Runs `stoke` to its end.
+pub fn stoke(coordinators: &str, args: &[&str]) -> Ran {
     ended(&start(coordinators, args))
 }
 

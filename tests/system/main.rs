@@ -9,6 +9,7 @@
 )]
 
 mod abort;
+mod again;
 mod cache_budget;
 mod command_line;
 mod fail_over;

@@ -112,6 +112,11 @@ impl Scene {
         scene
     }
 
+    /// The coordinators' plan store.
+    pub fn plan_store(&self) -> &std::path::Path {
+        self.plans.path()
+    }
+
     fn add_processes(&mut self, coordinators: usize) {
         (1..=coordinators).for_each(|n| self.add_coordinator(n));
         (1..=3).for_each(|n| self.add_worker(n));

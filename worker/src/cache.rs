@@ -63,6 +63,20 @@ pub enum Presence {
     },
 }
 
+/// How a key is in the cache, as far as can be told without its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is not.
+    Missing,
+    /// It is.
+    Present {
+        /// What kind of value it has, as Redis calls it: "string", "hash" …
+        kind: String,
+        /// How long it has to live, in whole milliseconds; `None` where it never expires.
+        ttl: Option<Duration>,
+    },
+}
+
 /// What a write does with a key that is present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteMode {
@@ -116,7 +130,7 @@ pub struct Cache {
 impl Cache {
     /// Connects to the first of the configured URLs that answers, finds out whether it is a cluster, and reads its
     /// slot map. The other nodes are connected to when they are first needed. The user needs the commands `INFO`,
-    /// `CLUSTER SLOTS`, `SET`, `PTTL` and `PEXPIRE`.
+    /// `CLUSTER SLOTS`, `SET`, `PTTL` and `PEXPIRE`; to verify, `TYPE` and `GETRANGE`, too.
     ///
     /// A cluster that leaves some slots uncovered is connected to: keys of these slots fail, each on its own.
     ///
@@ -177,6 +191,46 @@ impl Cache {
         let answers: Vec<_> = answers.into_iter().map(presence).collect();
         measure::probed(self.router.metrics(), &answers);
         Ok(answers)
+    }
+
+    /// As [`Cache::probe_as`], and also asks of what kind the values are. Neither `PTTL` nor `TYPE` counts as a use of the
+    /// key, so that what is evicted first stays the same.
+    ///
+    /// # Errors
+    /// [`Stopped`] where the permit said so.
+    pub async fn look_as(
+        &self,
+        permit: &dyn Permit,
+        keys: &[&[u8]],
+    ) -> Result<Vec<Result<Standing, CommandError>>, Stopped> {
+        let both = |&key| [Command::Probe { key }, Command::Type { key }];
+        let commands: Vec<_> = keys.iter().flat_map(both).collect();
+        let mut answers = self.router.run(&Look(permit), &commands).await?.into_iter();
+        let pairs = std::iter::from_fn(|| answers.next().zip(answers.next()));
+        let standing = |(ttl, kind): (Result<redis::Value, _>, Result<redis::Value, _>)| {
+            answer::standing(&ttl?, kind?)
+        };
+        let answers: Vec<_> = pairs.map(standing).collect();
+        measure::looked(self.router.metrics(), &answers);
+        Ok(answers)
+    }
+
+    /// Reads the first bytes of strings: of each key up to and with the byte of this number, from 0. A key that is not there
+    /// has none. As [`Cache::probe_as`]; it counts as a use of the key where the server does not know `CLIENT NO-TOUCH`
+    /// (before Redis 7.2).
+    ///
+    /// # Errors
+    /// [`Stopped`] where the permit said so.
+    pub async fn peek_as(
+        &self,
+        permit: &dyn Permit,
+        keys: &[(&[u8], usize)],
+    ) -> Result<Vec<Result<Bytes, CommandError>>, Stopped> {
+        let peek = |&(key, last)| Command::Peek { key, last };
+        let commands: Vec<_> = keys.iter().map(peek).collect();
+        let answers = self.router.run(&Look(permit), &commands).await?;
+        let bytes = |answer: Result<redis::Value, _>| answer.and_then(answer::bytes);
+        Ok(answers.into_iter().map(bytes).collect())
     }
 
     /// Writes the items, the nodes side by side. One outcome for each item, in their order. `permit` is passed before

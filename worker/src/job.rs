@@ -3,6 +3,7 @@
 //! [`JobRun`] does what the assignment says, from the entries' stream to checkpoints. Where another assignment goes on from
 //! what it did, it goes on too; else it begins anew where the store says. [`TaskRun`] does one task of planning and sends what it gave up.
 
+mod backoff;
 mod checkpoint;
 mod entries;
 mod load;

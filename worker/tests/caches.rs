@@ -15,6 +15,8 @@ mod looks;
 mod permits;
 #[path = "caches/standalone.rs"]
 mod standalone;
+#[path = "caches/standing.rs"]
+mod standing;
 #[path = "caches/tls.rs"]
 mod tls;
 

@@ -10,10 +10,10 @@ use bytes::Bytes;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use prost::Message;
-use stoke_core::plan::{Band, Entry};
-use stoke_core::units::{BandId, PartitionId, Rank};
+use stoke_core::plan::{Band, Entry, PlanSummary};
+use stoke_core::units::{BandId, PartitionId, Priority, Rank};
 use stoke_proto::MESSAGE_BYTES_MAX;
-use stoke_proto::v1::{BandIndex, Encoding, Segment, SegmentPlace};
+use stoke_proto::v1::{BandIndex, Encoding, EntryBatch, Segment, SegmentPlace};
 
 use super::{PlanStore, PlanStoreError, failed, rows_to_batch};
 
@@ -167,6 +167,87 @@ pub async fn read_segments(
         .collect()
 }
 
+/// A segment's entries, in columns.
+///
+/// # Errors
+/// Where it is damaged.
+pub(crate) fn unpack(segment: Segment) -> Result<EntryBatch, BandFileError> {
+    let batch = match segment.encoding() {
+        Encoding::Zstd => {
+            let body = zstd::stream::decode_all(&segment.body[..])?;
+            EntryBatch::decode(&body[..])?
+        }
+        Encoding::Plain | Encoding::Unspecified => EntryBatch::decode(segment.body)?,
+    };
+    let entries = batch.keys.len();
+    let whole = batch.ranks.len() == entries
+        && batch.arguments.len() == entries
+        && batch.priorities.len() == entries
+        && (batch.loaders.is_empty() || batch.loaders.len() == entries);
+    whole.then_some(batch).ok_or(BandFileError::Truncated)
+}
+
+impl PlanStore {
+    /// All entries of a band, by rank: at most 131,072.
+    ///
+    /// # Errors
+    /// Where the store fails or the file is damaged.
+    pub(crate) async fn read_band(
+        &self,
+        plan: &PlanSummary,
+        band: BandId,
+    ) -> Result<Vec<(Rank, Entry)>, PlanStoreError> {
+        let all: BTreeMap<PartitionId, BandId> = (0..plan.partitioning.count())
+            .map(|partition| (PartitionId(partition), BandId(0)))
+            .collect();
+        let segments = read_segments(self, &plan.name, band, &all).await?;
+        let unpacked = tokio::task::spawn_blocking(move || by_rank(segments)).await;
+        unpacked
+            .unwrap_or(Err(BandFileError::Truncated))
+            .map_err(|source| PlanStoreError::Format {
+                object: name(&plan.name, band),
+                source,
+            })
+    }
+
+    /// Whether a plan is there, as far as its first band tells.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub(crate) async fn has_plan(&self, plan: &PlanSummary) -> Result<bool, PlanStoreError> {
+        let path = Path::from(name(&plan.name, BandId(0)));
+        let looking = self.objects.head(&path);
+        match self.timed("get", looking).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(failed("looking for a plan")(error)),
+        }
+    }
+}
+
+fn by_rank(segments: Vec<Segment>) -> Result<Vec<(Rank, Entry)>, BandFileError> {
+    let mut all = Vec::new();
+    for segment in segments {
+        let batch = unpack(segment)?;
+        let rows = batch.ranks.into_iter().zip(batch.keys);
+        let rows = rows.zip(batch.arguments).zip(batch.priorities);
+        all.extend(
+            rows.enumerate()
+                .map(|(n, (((rank, key), argument), priority))| {
+                    let entry = Entry {
+                        key: key.to_vec().into(),
+                        loader: batch.loaders.get(n).copied().unwrap_or(0),
+                        argument: argument.into(),
+                        priority: Priority::from_milli(priority),
+                    };
+                    (Rank(rank), entry)
+                }),
+        );
+    }
+    all.sort_unstable_by_key(|(rank, _)| *rank);
+    Ok(all)
+}
+
 /// Where a segment lies in the file; `None` where no file is so long.
 fn range(begin: u64, place: &SegmentPlace) -> Option<Range<u64>> {
     let from = begin.checked_add(place.offset)?;
@@ -177,7 +258,6 @@ fn range(begin: u64, place: &SegmentPlace) -> Option<Range<u64>> {
 mod tests {
     use super::*;
     use stoke_core::slot::Partitioning;
-    use stoke_core::units::Priority;
 
     fn entry(n: u64) -> Entry {
         Entry {
@@ -186,14 +266,6 @@ mod tests {
             argument: n.to_string().into(),
             priority: Priority::from_milli(n),
         }
-    }
-
-    fn unpack(segment: &Segment) -> stoke_proto::v1::EntryBatch {
-        let body = match segment.encoding() {
-            Encoding::Zstd => zstd::stream::decode_all(&segment.body[..]).unwrap(),
-            _ => segment.body.to_vec(),
-        };
-        stoke_proto::v1::EntryBatch::decode(&body[..]).unwrap()
     }
 
     #[tokio::test]
@@ -226,14 +298,40 @@ mod tests {
         let segments = read_segments(&store, &plan.name, BandId(0), &starts)
             .await
             .unwrap();
-        let band = Band::of(BandId(0), ranked, partitioning);
+        let band = Band::of(BandId(0), ranked.clone(), partitioning);
         let expected: Vec<_> = band
             .segments
             .iter()
             .filter(|(p, _)| [3, 9].contains(&p.0))
             .map(|(_, rows)| rows_to_batch(rows))
             .collect();
-        assert_eq!(segments.iter().map(unpack).collect::<Vec<_>>(), expected);
+        let unpacked: Vec<_> = segments.into_iter().map(|s| unpack(s).unwrap()).collect();
+        assert_eq!(unpacked, expected);
+
+        let all = store.read_band(&plan, BandId(0)).await.unwrap();
+        assert!(all.into_iter().eq((0..).map(Rank).zip(ranked)));
+        assert!(store.has_plan(&plan).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_plan_that_is_gone_is_told_from_a_store_that_fails() {
+        let store = PlanStore::in_memory();
+        let plan = PlanSummary {
+            name: "plans/j/3-1".into(),
+            entries: 1,
+            priority_milli: 1,
+            bands: 1,
+            partitioning: Partitioning::new(256).unwrap(),
+            entries_by_loader: vec![1],
+        };
+        assert!(!store.has_plan(&plan).await.unwrap());
+        assert!(
+            store
+                .read_band(&plan, BandId(0))
+                .await
+                .unwrap_err()
+                .is_gone()
+        );
     }
 
     #[tokio::test]

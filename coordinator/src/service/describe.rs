@@ -6,7 +6,9 @@ pub(super) use budget::budget;
 
 use std::collections::BTreeMap;
 
-use stoke_core::job::{Batch, FileFormat, From, Merge, Mode, OnBadLine, Phase, Spec, State, Work};
+use stoke_core::job::{
+    Batch, FileFormat, From, Merge, Mode, OnBadLine, Phase, Spec, State, Which, Work,
+};
 use stoke_core::ledger::Share;
 use stoke_core::names::{JobName, WorkerName};
 use stoke_core::records;
@@ -227,6 +229,8 @@ fn batch_work(batch: &Batch) -> v1::BatchWork {
         Mode::Add => v1::WriteMode::Add,
         Mode::Refresh => v1::WriteMode::Refresh,
         Mode::Overwrite => v1::WriteMode::Overwrite,
+        Mode::Verify => v1::WriteMode::Verify,
+        Mode::VerifyValues => v1::WriteMode::VerifyValues,
     };
     v1::BatchWork {
         sources: batch
@@ -261,6 +265,10 @@ fn key_source(source: &stoke_core::job::KeySource, batch: &Batch) -> v1::KeySour
             })
         }
         From::Upload => v1::key_source::From::Upload(v1::UploadSource {}),
+        From::Plan { job, which } => v1::key_source::From::Plan(v1::PlanSource {
+            job: job.to_string(),
+            which: Some(self::which(*which)),
+        }),
     };
     let merge = match source.merge {
         Merge::Max => v1::Merge::Max,
@@ -272,6 +280,7 @@ fn key_source(source: &stoke_core::job::KeySource, batch: &Batch) -> v1::KeySour
     };
     let loader = usize::try_from(source.loader)
         .ok()
+        .filter(|_| !matches!(source.from, From::Plan { .. }))
         .and_then(|n| batch.loaders.get(n));
     v1::KeySource {
         loader: loader
@@ -280,6 +289,14 @@ fn key_source(source: &stoke_core::job::KeySource, batch: &Batch) -> v1::KeySour
         from: Some(from),
         merge: merge.into(),
         on_bad_line: on_bad_line.into(),
+    }
+}
+
+fn which(which: Which) -> v1::plan_source::Which {
+    match which {
+        Which::All => v1::plan_source::Which::All(v1::AllEntries {}),
+        Which::Sample(most) => v1::plan_source::Which::Sample(most),
+        Which::Failed => v1::plan_source::Which::Failed(v1::FailedEntries {}),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `JobService`: jobs as callers see them.
 
+mod again;
 mod create;
 mod export;
 mod prune;
@@ -205,6 +206,26 @@ impl JobService for Jobs {
         let shared = Arc::clone(&self.shared);
         let list = |send| async move { show::list_failures(&shared, &job, &send).await };
         Ok(answer(LIST_QUEUE, open, until, &self.cancel, list))
+    }
+
+    async fn retry_job(
+        &self,
+        call: Call<v1::RetryJobRequest>,
+    ) -> Result<Response<v1::RetryJobResponse>, Status> {
+        let trace = crate::trace::present(call.metadata());
+        let job = self.retry(call.into_inner(), &trace).await?;
+        tracing::info!(job = job.name, "created a job to try failed entries again");
+        Ok(Response::new(v1::RetryJobResponse { job: Some(job) }))
+    }
+
+    async fn verify_job(
+        &self,
+        call: Call<v1::VerifyJobRequest>,
+    ) -> Result<Response<v1::VerifyJobResponse>, Status> {
+        let trace = crate::trace::present(call.metadata());
+        let job = self.verify(call.into_inner(), &trace).await?;
+        tracing::info!(job = job.name, "created a job to verify another");
+        Ok(Response::new(v1::VerifyJobResponse { job: Some(job) }))
     }
 
     async fn export_plan(

@@ -10,8 +10,8 @@ pub(super) use prune::prune;
 use std::time::Duration;
 
 use stoke_core::job::{
-    Batch, FileFormat, From, KeySource, Loader, Merge, Mode, OnBadLine, PRIORITY_MAX, Recipe, Spec,
-    Work,
+    Batch, FileFormat, From, KeySource, Loader, Merge, Mode, OnBadLine, PRIORITY_MAX, Recipe,
+    SAMPLE_MAX, Spec, Which, Work,
 };
 use stoke_core::ledger::Share;
 use stoke_core::names::OriginName;
@@ -63,10 +63,7 @@ const ROWS_MAX: u64 = 1_000_000_000_000;
 /// With all faults.
 pub(super) fn create(request: v1::CreateJobRequest) -> Result<(String, Spec), Refusal> {
     let mut faults = Faults::default();
-    if request.request_id.len() > REQUEST_ID_BYTES_MAX {
-        let problem = format!("is longer than {REQUEST_ID_BYTES_MAX} bytes");
-        faults.note("request_id", problem);
-    }
+    note_long_id(&mut faults, &request.request_id);
     let spec = match request.spec {
         Some(asked) => spec(&mut faults, asked),
         None => {
@@ -84,6 +81,37 @@ pub(super) fn create(request: v1::CreateJobRequest) -> Result<(String, Spec), Re
     }
     let spec = faults.end(spec)?;
     Ok((request.request_id, spec))
+}
+
+fn note_long_id(faults: &mut Faults, request_id: &str) {
+    if request_id.len() > REQUEST_ID_BYTES_MAX {
+        let problem = format!("is longer than {REQUEST_ID_BYTES_MAX} bytes");
+        faults.note("request_id", problem);
+    }
+}
+
+/// Parses which entries of a job are to be verified: all where `sample` is 0.
+///
+/// # Errors
+/// With all faults.
+pub(super) fn verify(request: &v1::VerifyJobRequest) -> Result<Which, Refusal> {
+    let mut faults = Faults::default();
+    note_long_id(&mut faults, &request.request_id);
+    faults.at_most("sample", request.sample, SAMPLE_MAX);
+    faults.end(Some(match request.sample {
+        0 => Which::All,
+        most => Which::Sample(most),
+    }))
+}
+
+/// Checks the request of a retry.
+///
+/// # Errors
+/// With all faults.
+pub(super) fn retry(request: &v1::RetryJobRequest) -> Result<(), Refusal> {
+    let mut faults = Faults::default();
+    note_long_id(&mut faults, &request.request_id);
+    faults.end(Some(()))
 }
 
 fn spec(faults: &mut Faults, spec: v1::JobSpec) -> Option<Spec> {
@@ -152,6 +180,8 @@ fn batch(faults: &mut Faults, work: v1::BatchWork) -> Option<Batch> {
             v1::WriteMode::Unspecified | v1::WriteMode::Add => Mode::Add,
             v1::WriteMode::Refresh => Mode::Refresh,
             v1::WriteMode::Overwrite => Mode::Overwrite,
+            v1::WriteMode::Verify => Mode::Verify,
+            v1::WriteMode::VerifyValues => Mode::VerifyValues,
         },
         allowed_failures: work.allowed_failures,
         attempts_max: if work.attempts_max == 0 {
@@ -178,7 +208,11 @@ fn key_source(
         Some(v1::OnBadLine::Skip) => Some(OnBadLine::Skip),
         None => None,
     };
-    let loader = which_loader(faults, &format!("{at}.loader"), &source.loader, loaders);
+    let loader = match &source.from {
+        // Its entries bring their own.
+        Some(v1::key_source::From::Plan(_)) => Some(0),
+        _ => which_loader(faults, &format!("{at}.loader"), &source.loader, loaders),
+    };
     let from = keys_from(faults, at, source.from);
     Some(KeySource {
         loader: loader?,
@@ -206,7 +240,7 @@ fn keys_from(faults: &mut Faults, at: &str, from: Option<v1::key_source::From>) 
         None => {
             faults.note(
                 format!("{at}.from"),
-                "set one of named, sql, file and upload",
+                "set one of named, sql, file, upload and plan",
             );
             None
         }
@@ -214,6 +248,14 @@ fn keys_from(faults: &mut Faults, at: &str, from: Option<v1::key_source::From>) 
             Some(From::Named(faults.name(&format!("{at}.named"), &named)?))
         }
         Some(v1::key_source::From::Upload(_)) => Some(From::Upload),
+        Some(v1::key_source::From::Plan(plan)) => {
+            let job = faults.name(&format!("{at}.plan.job"), &plan.job);
+            let which = which(faults, &format!("{at}.plan"), plan.which);
+            Some(From::Plan {
+                job: job?,
+                which: which?,
+            })
+        }
         Some(v1::key_source::From::Sql(sql)) => {
             let origin = faults.name(&format!("{at}.sql.origin"), &sql.origin);
             let query = faults.query(&format!("{at}.sql.query"), sql.query);
@@ -235,6 +277,24 @@ fn keys_from(faults: &mut Faults, at: &str, from: Option<v1::key_source::From>) 
                 path: file.path,
                 format,
             })
+        }
+    }
+}
+
+fn which(faults: &mut Faults, at: &str, which: Option<v1::plan_source::Which>) -> Option<Which> {
+    match which {
+        Some(v1::plan_source::Which::All(_)) => Some(Which::All),
+        Some(v1::plan_source::Which::Failed(_)) => Some(Which::Failed),
+        Some(v1::plan_source::Which::Sample(most)) => {
+            if !(1..=SAMPLE_MAX).contains(&most) {
+                let problem = format!("must be from 1 to {SAMPLE_MAX}");
+                faults.note(format!("{at}.sample"), problem);
+            }
+            Some(Which::Sample(most))
+        }
+        None => {
+            faults.note(format!("{at}.which"), "set one of all, sample and failed");
+            None
         }
     }
 }

@@ -93,6 +93,10 @@ pub(crate) enum Refusal {
     Illegal(#[from] IllegalMove),
     #[error("{0}")]
     Precondition(String),
+    #[error("no entry of the job {0} failed")]
+    NothingFailed(JobName),
+    #[error("the plan of the job {0} is not in the plan store any more")]
+    PlanGone(JobName),
     /// `lacks`: the fields that the nearest worker cannot serve.
     #[error("{text}")]
     Unserved { text: String, lacks: Vec<Fault> },
@@ -206,6 +210,8 @@ impl Refusal {
             Self::UploadDiffers { .. } => Kind::UploadDiffers,
             Self::Illegal(_) => Kind::Illegal,
             Self::Precondition(_) | Self::Unserved { .. } => Kind::Precondition,
+            Self::NothingFailed(_) => Kind::NothingFailed,
+            Self::PlanGone(_) => Kind::PlanGone,
             Self::NotAllowed(_) => Kind::NotAllowed,
             Self::TooManyJobs { .. } => Kind::TooManyJobs,
             Self::TooManyCalls { .. } => Kind::TooManyCalls,

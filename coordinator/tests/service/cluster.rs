@@ -13,7 +13,7 @@ use stoke_coordinator::{Coordinator, Retention, Settings, StartError};
 use stoke_core::ledger::{Share, Timing};
 use stoke_core::names::{JobName, WorkerName};
 use stoke_core::progress::{PartitionState, Tally};
-use stoke_core::records::{Assignment, Checkpoint, Job, Member, SourceTask, keys};
+use stoke_core::records::{Assignment, Checkpoint, Job, Member, PlanningTask, SourceTask, keys};
 use stoke_proto::v1::budget_service_client::BudgetServiceClient;
 use stoke_proto::v1::fleet_service_client::FleetServiceClient;
 use stoke_proto::v1::job_service_client::JobServiceClient;
@@ -325,6 +325,18 @@ impl Served {
         };
         let created = self.jobs.clone().create_job(request).await?;
         Ok(created.into_inner().job.unwrap())
+    }
+
+    /// Says for its worker that the loaders of a job can be used, which is [`PREPARED_BY_HAND`].
+    pub(crate) async fn prepare(&self, cluster: &Cluster, job: &str) {
+        let key = keys::read(&job_name(job), PlanningTask::Prepare);
+        let (given, _) = cluster.read::<SourceTask>(&key).await.unwrap();
+        let sent = self
+            .workers
+            .clone()
+            .send_source(prepared(job, &given))
+            .await;
+        sent.unwrap();
     }
 
     pub(crate) async fn get(&self, name: &str) -> v1::Job {

@@ -16,7 +16,7 @@ use super::sources::{failed, read_to_its_end, send, source, until_given};
 const MEMORY_BYTES: usize = 400_000;
 const ROWS_PER_BATCH: usize = 1000;
 
-fn with_little_memory(folder: &Path) -> Settings {
+pub(crate) fn with_little_memory(folder: &Path) -> Settings {
     let ranking = RankingSettings {
         memory_bytes: MEMORY_BYTES,
         spill_dir: folder.to_owned(),

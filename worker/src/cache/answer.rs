@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use redis::{ServerError, Value};
 
 use super::addr::NodeAddr;
 use super::error::{CommandError, FailureKind};
-use super::{ExtendOutcome, Presence, WriteOutcome};
+use super::{ExtendOutcome, Presence, Standing, WriteOutcome};
 
 /// What is to be done about an answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -102,6 +103,26 @@ pub(crate) fn presence(reply: &Value) -> Result<Presence, CommandError> {
             ttl: Some(Duration::from_millis(ms.unsigned_abs())),
         }),
         _ => Err(strange(reply, "PTTL")),
+    }
+}
+
+/// The replies to PTTL and TYPE. The key may have come or gone between the two.
+pub(crate) fn standing(ttl: &Value, kind: Value) -> Result<Standing, CommandError> {
+    let kind = match kind {
+        Value::SimpleString(kind) => kind,
+        other => return Err(strange(&other, "TYPE")),
+    };
+    Ok(match presence(ttl)? {
+        Presence::Present { ttl } if kind != "none" => Standing::Present { kind, ttl },
+        _ => Standing::Missing,
+    })
+}
+
+/// The reply to GETRANGE: bytes, none of a key that is not there.
+pub(crate) fn bytes(reply: Value) -> Result<Bytes, CommandError> {
+    match reply {
+        Value::BulkString(bytes) => Ok(bytes.into()),
+        other => Err(strange(&other, "GETRANGE")),
     }
 }
 
@@ -223,6 +244,27 @@ mod tests {
         );
         assert_eq!(presence(&Value::Int(0)), Ok(ttl(0)));
         assert_eq!(presence(&Value::Int(250)), Ok(ttl(250)));
+        let kind = |kind: &str| Value::SimpleString(kind.into());
+        let of_kind = |name: &str, ttl| Standing::Present {
+            kind: name.into(),
+            ttl,
+        };
+        for (ttl, name, expected) in [
+            (-2, "none", Standing::Missing),
+            (-2, "string", Standing::Missing),
+            (7, "none", Standing::Missing),
+            (-1, "hash", of_kind("hash", None)),
+            (
+                7,
+                "string",
+                of_kind("string", Some(Duration::from_millis(7))),
+            ),
+        ] {
+            assert_eq!(standing(&Value::Int(ttl), kind(name)), Ok(expected));
+        }
+        assert!(standing(&Value::Int(7), Value::Okay).is_err());
+        assert_eq!(bytes(Value::BulkString(b"v".into())), Ok("v".into()));
+        assert!(bytes(Value::Okay).is_err());
         assert!(presence(&Value::Int(-3)).is_err());
         assert!(presence(&Value::Nil).is_err());
     }

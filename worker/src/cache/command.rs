@@ -22,6 +22,10 @@ const OVERHEAD_BYTES: usize = 64;
 pub(crate) enum Command<'a> {
     /// How long does the key live?
     Probe { key: &'a [u8] },
+    /// What kind of value does the key have?
+    Type { key: &'a [u8] },
+    /// What are the first bytes of its value, up to and with this one?
+    Peek { key: &'a [u8], last: usize },
     /// Write a value.
     Set {
         key: &'a [u8],
@@ -36,14 +40,20 @@ pub(crate) enum Command<'a> {
 impl<'a> Command<'a> {
     fn key(&self) -> &'a [u8] {
         match *self {
-            Self::Probe { key } | Self::Set { key, .. } | Self::Expire { key, .. } => key,
+            Self::Probe { key }
+            | Self::Type { key }
+            | Self::Peek { key, .. }
+            | Self::Set { key, .. }
+            | Self::Expire { key, .. } => key,
         }
     }
 
     fn value_length(&self) -> usize {
         match self {
             Self::Set { value, .. } => value.len(),
-            Self::Probe { .. } | Self::Expire { .. } => 0,
+            Self::Probe { .. } | Self::Type { .. } | Self::Expire { .. } => 0,
+            // What it brings back takes as long as what it would bring there.
+            Self::Peek { last, .. } => *last,
         }
     }
 
@@ -68,6 +78,16 @@ impl<'a> Command<'a> {
             Self::Probe { key } => {
                 let mut cmd = Cmd::new();
                 cmd.arg("PTTL").arg(key);
+                cmd
+            }
+            Self::Type { key } => {
+                let mut cmd = Cmd::new();
+                cmd.arg("TYPE").arg(key);
+                cmd
+            }
+            Self::Peek { key, last } => {
+                let mut cmd = Cmd::new();
+                cmd.arg("GETRANGE").arg(key).arg(0).arg(last);
                 cmd
             }
             Self::Set {
@@ -139,6 +159,8 @@ mod tests {
         assert_eq!(packed(set(false)), "SET k v PX 1500");
         assert_eq!(packed(Command::Probe { key }), "PTTL k");
         assert_eq!(packed(Command::Expire { key, ttl }), "PEXPIRE k 1500");
+        assert_eq!(packed(Command::Type { key }), "TYPE k");
+        assert_eq!(packed(Command::Peek { key, last: 9 }), "GETRANGE k 0 9");
     }
 
     #[test]

@@ -1,12 +1,20 @@
 //! Counts what became of a call's keys, where somebody measures the cache.
 
 use super::node::Measure;
-use super::{CommandError, ExtendOutcome, Item, Presence, WriteOutcome};
+use super::{CommandError, ExtendOutcome, Item, Presence, Standing, WriteOutcome};
 
 pub(super) fn probed(measure: &Measure, answers: &[Result<Presence, CommandError>]) {
     count(measure, "probe", answers, |answer| match answer {
         Ok(Presence::Present { .. }) => "present",
         Ok(Presence::Missing) => "missing",
+        Err(_) => "failed",
+    });
+}
+
+pub(super) fn looked(measure: &Measure, answers: &[Result<Standing, CommandError>]) {
+    count(measure, "probe", answers, |answer| match answer {
+        Ok(Standing::Present { .. }) => "present",
+        Ok(Standing::Missing) => "missing",
         Err(_) => "failed",
     });
 }

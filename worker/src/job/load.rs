@@ -1,4 +1,7 @@
-//! What is done with entries: ask the cache which are there, load the others from the origin, write them.
+//! What is done with entries: ask the cache which are there, load the others from the origin, write them; or, of a job that
+//! only looks, compare (see [`verify`]).
+
+mod verify;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,6 +106,10 @@ impl Goer {
                 gave.missing = tasks;
                 return gave;
             }
+        }
+        if self.mode.is_verify() {
+            self.look(&cache, tasks, &mut gave).await;
+            return gave;
         }
         let keys: Vec<&[u8]> = tasks.iter().map(|task| &task.key[..]).collect();
         let Ok(answers) = cache.probe_as(&self.cache_permit(), &keys).await else {
@@ -245,6 +252,12 @@ impl Goer {
         answers: Vec<Answer>,
         gave: &mut Gave,
     ) {
+        let mode = match self.mode {
+            Mode::Add => WriteMode::Add,
+            Mode::Refresh => WriteMode::Refresh,
+            Mode::Overwrite => WriteMode::Overwrite,
+            Mode::Verify | Mode::VerifyValues => return self.compare(tasks, answers, gave).await,
+        };
         let mut to_write = Vec::new();
         let mut items = Vec::new();
         for (task, answer) in tasks.into_iter().zip(answers) {
@@ -266,11 +279,6 @@ impl Goer {
         }
         let Some(cache) = self.connected().await else {
             return;
-        };
-        let mode = match self.mode {
-            Mode::Add => WriteMode::Add,
-            Mode::Refresh => WriteMode::Refresh,
-            Mode::Overwrite => WriteMode::Overwrite,
         };
         let permit = self.cache_permit();
         let Ok(_place) = permit.enter().await else {

@@ -56,7 +56,7 @@ pub(super) enum Readable {
 pub(super) fn source(source: &KeySource, catalog: &Catalog) -> Option<(Readable, OnBadLine)> {
     let of_job = source.on_bad_line;
     match &source.from {
-        From::Upload => None,
+        From::Upload | From::Plan { .. } => None,
         From::Sql { origin, query } => catalog.allow_sql_in_jobs.then(|| {
             let (origin, query) = (origin.clone(), query.clone());
             (Readable::Sql { origin, query }, of_job)

@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
+use super::backoff::{FIRST_AFTER, after};
 use super::checkpoint::{CheckpointError, Keeper};
 use super::entries::{self, Brought, Task};
 use super::load::{Gave, Goer, Verdict};
@@ -47,14 +48,13 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 const LAST_CHECKPOINT_AGAIN: Duration = Duration::from_millis(250);
 /// As many failed entries are listed at once, without waiting for the next checkpoint's time.
 const FAILURES_MAX: usize = 2_000;
-/// How long until an entry is tried again: this, doubled with each attempt.
-const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// With so many failed entries that are not listed yet, nothing new is taken or loaded: lists cannot be stored, and memory must
+/// not hold them all. What is under way then, at most [`OPEN_MAX`] and a chunk, may still join them.
+const FAILURES_HELD_MAX: usize = 3 * FAILURES_MAX;
 /// How long between two loads at most while the origin is out of reach.
 const OUTAGE_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How many entries to retry ask the cache in one go.
 const RETRIES_PER_GO: usize = 2_000;
-/// How long until an entry is tried again at most.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
 
 /// What a run can get into.
 const TROUBLES: [Cause; 5] = [
@@ -212,8 +212,11 @@ impl Run {
         let mut checkpoint = tokio::time::interval(CHECKPOINT_EVERY);
         checkpoint.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let may_take =
-                !self.exhausted && self.probes < PROBES_MAX && self.tracker.held() < OPEN_MAX;
+            let may_go_on = self.keeper.failures_waiting() < FAILURES_HELD_MAX;
+            let may_take = may_go_on
+                && !self.exhausted
+                && self.probes < PROBES_MAX
+                && self.tracker.held() < OPEN_MAX;
             // Told from here on, so that nothing is missed between the look and the wait.
             let mut passed: Vec<_> = entrances
                 .values()
@@ -222,7 +225,9 @@ impl Run {
             for passed in &mut passed {
                 passed.as_mut().enable();
             }
-            self.start_load(&goer, &entrances, may_take);
+            if may_go_on {
+                self.start_load(&goer, &entrances, may_take);
+            }
             let due = self.retries.first_key_value().map(|((when, _), _)| *when);
             let resumes = self
                 .outage
@@ -238,7 +243,7 @@ impl Run {
                 },
                 Some((kind, gave)) = self.goes.next() => self.settle(kind, gave),
                 brought = stream.incoming.recv(), if may_take => self.take(brought, &goer),
-                () = until(due), if due.is_some() && self.probes < PROBES_MAX => self.retry_due(&goer),
+                () = until(due), if due.is_some() && may_go_on && self.probes < PROBES_MAX => self.retry_due(&goer),
                 () = until(resumes), if resumes.is_some() => {}
                 _ = select_all(passed) => {}
                 _ = checkpoint.tick() => self.checkpoint().await,
@@ -392,7 +397,7 @@ impl Run {
     /// While the origin is out of reach, loads are tried again less and less often, until one gets an answer.
     fn note_outage(&mut self, outage: bool, answered: bool) {
         if outage {
-            let longer = self.outage.map_or(RETRY_AFTER, |(_, before)| before * 2);
+            let longer = self.outage.map_or(FIRST_AFTER, |(_, before)| before * 2);
             let pause = longer.min(OUTAGE_PAUSE_MAX);
             self.outage = Some((Instant::now() + pause, pause));
         } else if answered {
@@ -429,9 +434,7 @@ impl Run {
             self.retrying.remove(&task.rank.0);
             return;
         }
-        let doubled = RETRY_AFTER * 2u32.saturating_pow(task.attempts - 1);
-        let jitter = rand::random_range(0.5..1.0);
-        let when = Instant::now() + doubled.min(RETRY_AFTER_MAX).mul_f64(jitter);
+        let when = Instant::now() + after(task.attempts, rand::random_range(0.0..1.0));
         self.retries.insert((when, task.rank.0), task);
     }
 

@@ -24,7 +24,8 @@ use crate::view::{JobView, unfit};
 /// How often planning is tried before the job fails; the samples of a dry run, as often again.
 pub(super) const ATTEMPTS_MAX: u64 = 5;
 
-/// The tasks that an attempt at this job's planning consists of: reading its sources (but for uploads) and preparing its
+/// The tasks that an attempt at this job's planning consists of: reading its sources (but for uploads and other jobs' plans,
+/// which are in the plan store) and preparing its
 /// loaders' queries; once its plan is sealed, which is so in dry runs only, trying the loaders.
 #[must_use]
 pub(crate) fn tasks(job: &JobView) -> BTreeSet<PlanningTask> {
@@ -34,7 +35,7 @@ pub(crate) fn tasks(job: &JobView) -> BTreeSet<PlanningTask> {
     let Work::Batch(batch) = &job.record.value.spec.work;
     let read = (0u32..)
         .zip(&batch.sources)
-        .filter(|(_, source)| source.from != From::Upload)
+        .filter(|(_, source)| source.from.is_read_by_worker())
         .map(|(n, _)| PlanningTask::Source(n));
     read.chain([PlanningTask::Prepare]).collect()
 }

@@ -48,19 +48,28 @@ impl Jobs {
     ) -> Result<v1::Job, Refusal> {
         self.shared.fence().await?;
         let (request_id, spec) = parse::create(request)?;
+        self.create_once(&request_id, &spec, trace).await
+    }
+
+    /// Creates a job of this checked spec, unless the same request did so before.
+    pub(super) async fn create_once(
+        &self,
+        request_id: &str,
+        spec: &Spec,
+        trace: &str,
+    ) -> Result<v1::Job, Refusal> {
         // One after the other, so that two do not find the same last room. Others may not create: they do not lead.
         let _alone = self.creating.lock().await;
         for _ in 0..COMMIT_ATTEMPTS_MAX {
-            let before = self.created_before(&request_id, &spec).await?;
+            let before = self.created_before(request_id, spec).await?;
             if let Before::Job(job) = before {
                 return Ok(describe::job(&job, &self.shared));
             }
-            self.check_can_be_served(&spec).await?;
+            self.check_plans(spec).await?;
+            self.check_can_be_served(spec).await?;
             self.check_there_is_room().await?;
-            if let Some(job) = self
-                .try_create(&request_id, before.compare(&request_id), &spec, trace)
-                .await?
-            {
+            let unchanged = before.compare(request_id);
+            if let Some(job) = self.try_create(request_id, unchanged, spec, trace).await? {
                 return Ok(describe::job(&job, &self.shared));
             }
         }

@@ -2,16 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use prost::Message;
 use stoke_core::plan::PlanSummary;
 use stoke_core::units::{BandId, PartitionId};
 use stoke_proto::MESSAGE_BYTES_MAX;
-use stoke_proto::v1::{self, Encoding, EntryBatch, Segment};
+use stoke_proto::v1::{self, EntryBatch, Segment};
 
 use super::super::refusal::Refusal;
 use super::super::streams::{Sending, UNREAD_MAX, deliver};
 use crate::Shared;
-use crate::plan_store::{BandFileError, PlanStoreError, read_segments};
+use crate::plan_store::{BandFileError, PlanStoreError, read_segments, unpack};
 use crate::view::JobView;
 
 /// How many entries one message carries.
@@ -77,21 +76,6 @@ type Place = (usize, usize);
 
 impl Unpacked {
     fn of(segments: Vec<Segment>) -> Result<Self, BandFileError> {
-        let unpack = |segment: Segment| {
-            let batch = match segment.encoding() {
-                Encoding::Zstd => {
-                    let body = zstd::stream::decode_all(&segment.body[..])?;
-                    EntryBatch::decode(&body[..])?
-                }
-                Encoding::Plain | Encoding::Unspecified => EntryBatch::decode(segment.body)?,
-            };
-            let entries = batch.keys.len();
-            let whole = batch.ranks.len() == entries
-                && batch.arguments.len() == entries
-                && batch.priorities.len() == entries
-                && (batch.loaders.is_empty() || batch.loaders.len() == entries);
-            whole.then_some(batch).ok_or(BandFileError::Truncated)
-        };
         segments
             .into_iter()
             .map(unpack)

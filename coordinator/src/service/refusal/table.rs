@@ -94,6 +94,12 @@ table! {
         "look with GetJob how the job stands";
     Precondition "NOT_SET_UP" FailedPrecondition "FAILED_PRECONDITION" [PreconditionFailure]
         "something is missing: a worker that can do the job, a budget, a plan" AS_THE_MESSAGE_SAYS;
+    NothingFailed "NOTHING_FAILED" FailedPrecondition "FAILED_PRECONDITION" [PreconditionFailure]
+        "the entries that failed in a job are asked for, and none did"
+        "there is nothing to try again";
+    PlanGone "PLAN_GONE" FailedPrecondition "FAILED_PRECONDITION" [PreconditionFailure]
+        "the plan of another job is asked for, and has been cleaned up"
+        "create a job from the key sources themselves";
     Newer "RECORD_NEWER" FailedPrecondition "FAILED_PRECONDITION" [PreconditionFailure]
         "a newer Stoke wrote a record that this coordinator must understand"
         "upgrade the coordinators first, then the workers";

@@ -28,6 +28,8 @@ fn sample(kind: Kind) -> Refusal {
             verb: "take uploads",
         }),
         Kind::Precondition => Refusal::Precondition("no worker is there: start one".into()),
+        Kind::NothingFailed => Refusal::NothingFailed("j".parse().unwrap()),
+        Kind::PlanGone => Refusal::PlanGone("j".parse().unwrap()),
         Kind::NotAllowed => Refusal::NotAllowed("no worker allows SQL: allow it".into()),
         Kind::TooManyJobs => Refusal::TooManyJobs {
             under_way: 100,

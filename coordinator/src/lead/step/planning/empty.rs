@@ -18,7 +18,7 @@ pub(super) fn reason(batch: &Batch, reports: &[SourceReport]) -> String {
             (bad, Some(example)) => format!(", {bad} left out as bad ({example})"),
         };
         let unit = match source.from {
-            From::Upload => "entries",
+            From::Upload | From::Plan { .. } => "entries",
             _ => "lines or rows with a key",
         };
         format!("{name} gave {} {unit}{left_out}", report.entries)
@@ -48,5 +48,6 @@ fn name(n: usize, from: &From) -> String {
         From::Sql { origin, .. } => format!("key source {n} (a query of {origin})"),
         From::File { path, .. } => format!("key source {n} (the file {path})"),
         From::Upload => format!("key source {n} (an upload)"),
+        From::Plan { job, .. } => format!("key source {n} (the plan of job {job})"),
     }
 }

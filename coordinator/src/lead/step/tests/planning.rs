@@ -396,6 +396,8 @@ fn an_aborted_dry_run_waits_for_who_tries_its_loaders_and_counts_its_entries_as_
     let scene = sealed_dry_run(&members);
     takes(&scene, &around(&members, Planning::Unknown));
     scene.enter(Phase::Aborting);
+    // It says until when it waits at most.
+    takes(&scene, &aborting(Some(NOW), &members));
     assert!(waits(&scene, &aborting(Some(NOW), &members)));
     scene.txn(Txn {
         compares: Vec::new(),
