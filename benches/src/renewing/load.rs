@@ -72,11 +72,21 @@ pub(super) async fn sustained(etcd: &EtcdCluster, members: usize) -> Result<(Str
     Ok((told, sustained))
 }
 
-/// A connection to any member.
+/// How long a connection may take: thousands come at once.
+const CONNECTED_WITHIN: Duration = Duration::from_secs(60);
+
+/// A connection to any member, tried again while etcd is too busy to answer, as a worker does.
 pub(crate) async fn connect(etcd: &EtcdCluster) -> Result<Arc<dyn Store>> {
-    let config = EtcdConfig::new(etcd.endpoints());
-    let store = EtcdStore::connect(config).await;
-    Ok(Arc::new(store.context("connecting to etcd")?))
+    let begun = Instant::now();
+    loop {
+        match EtcdStore::connect(EtcdConfig::new(etcd.endpoints())).await {
+            Ok(store) => return Ok(Arc::new(store)),
+            Err(_) if begun.elapsed() < CONNECTED_WITHIN => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            Err(error) => return Err(error).context("connecting to etcd"),
+        }
+    }
 }
 
 /// Renews one worker's share again and again.
