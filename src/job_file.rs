@@ -52,7 +52,9 @@ pub fn read(path: &Path) -> Result<JobFile, FileError> {
     read_file(path, |file| take(file, &folder))
 }
 
-pub(crate) fn take(file: &Table<'_>, folder: &Path) -> Option<JobFile> {
+/// What a job file that was parsed asks for; files to upload are looked for in `folder`. `None` where something is wrong with
+/// it: the table has noted what.
+pub fn take(file: &Table<'_>, folder: &Path) -> Option<JobFile> {
     let trigger = file.optional("trigger").map(|item| item.short(TEXT_MAX));
     let requester = file.optional("requester").map(|item| item.short(TEXT_MAX));
     let priority = file.optional("priority");

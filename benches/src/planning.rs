@@ -60,10 +60,9 @@ async fn measure() -> Result<String> {
     println!("{table}");
     report += &format!(
         "### {} workers attached\n\n\
-         Each is attached by a call of its own, over {} connections, and sends reports as fast as they are taken; none counts \
-         that the coordinator did not read.\n\n{table}\n",
+         Each has a connection of its own, and sends reports as fast as they are taken; none counts that the coordinator did \
+         not read.\n\n{table}\n",
         attached::WORKERS,
-        attached::CONNECTIONS,
     );
     Ok(report)
 }

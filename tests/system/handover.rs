@@ -32,14 +32,7 @@ fn sets(scene: &Scene) -> u64 {
 fn assert_nothing_was_repeated(scene: &Scene, job: &v1::Job, sets_before: u64) {
     assert_eq!(job.state(), JobState::Succeeded, "{}", job.reason);
     assert_w1(job);
-    let expected = v1::Outcomes {
-        warmed: shop::count(shop::is_warmable),
-        present: shop::count(shop::is_present),
-        absent: shop::count(shop::is_absent),
-        failed: shop::count(shop::is_poison),
-        skipped: 0,
-        cancelled: 0,
-    };
+    let expected = shop::outcomes();
     let progress = job.progress.unwrap();
     assert_eq!(progress.outcomes, Some(expected));
     assert_eq!(sets(scene) - sets_before, expected.warmed, "writes");

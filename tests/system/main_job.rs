@@ -26,14 +26,7 @@ async fn every_key_gets_what_was_seeded_for_it_and_no_second_sees_more_queries_t
     assert_eq!(job.state(), JobState::Succeeded, "{}", job.reason);
     assert_w1(&job);
     let progress = job.progress.unwrap();
-    let expected = v1::Outcomes {
-        warmed: shop::count(shop::is_warmable),
-        present: shop::count(shop::is_present),
-        absent: shop::count(shop::is_absent),
-        failed: shop::count(shop::is_poison),
-        skipped: 0,
-        cancelled: 0,
-    };
+    let expected = shop::outcomes();
     assert_eq!(
         (progress.planned, progress.outcomes),
         (shop::PLANNED, Some(expected))

@@ -259,6 +259,18 @@ pub fn assert_cache_is_as_seeded(scene: &Scene) {
     }
 }
 
+/// What must come of a job over all ids that is done once.
+pub fn outcomes() -> v1::Outcomes {
+    v1::Outcomes {
+        warmed: count(is_warmable),
+        present: count(is_present),
+        absent: count(is_absent),
+        failed: count(is_poison),
+        skipped: 0,
+        cancelled: 0,
+    }
+}
+
 /// How many ids are of a kind.
 pub fn count(kind: impl Fn(u64) -> bool) -> u64 {
     ids().filter(|id| kind(*id)).count() as u64

@@ -15,24 +15,19 @@ use crate::table::{Table, time};
 
 /// How many.
 pub(super) const WORKERS: usize = 1000;
-/// Over how many connections: a machine's memory for a thousand of them is not what is measured.
-pub(super) const CONNECTIONS: usize = 20;
-/// How many reports each sends.
+/// How many reports each sends: HTTP/2 ends a connection that has much more unread in little frames.
 const REPORTS: u64 = 500;
 /// How long all may take to attach.
 const ATTACHED_WITHIN: Duration = Duration::from_secs(300);
 
 pub(super) async fn measure(served: &Served) -> Result<Table> {
     served.reset_peak()?;
-    let mut channels = Vec::new();
-    for _ in 0..CONNECTIONS {
-        let endpoint = Channel::from_shared(served.address.clone())?;
-        channels.push(endpoint.connect().await?);
-    }
     let all_attached = std::sync::Arc::new(Barrier::new(WORKERS + 1));
     let mut workers = JoinSet::new();
     for n in 0..WORKERS {
-        let client = WorkerServiceClient::new(channels[n % CONNECTIONS].clone());
+        // A connection of its own, as a worker has.
+        let endpoint = Channel::from_shared(served.address.clone())?;
+        let client = WorkerServiceClient::new(endpoint.connect().await?);
         let all_attached = std::sync::Arc::clone(&all_attached);
         workers.spawn(report(client, format!("b{n}"), all_attached));
     }

@@ -318,6 +318,15 @@ impl Stage<'_> {
             let job = self.scene.ask(&["status", self.job])?;
             let done = done_percent(&job).context("it has no plan yet")?;
             ensure!(done >= percent, "{done}% of {percent}%");
+            Ok(job)
+        })
+        .and_then(|job| {
+            // What comes after the end proves nothing.
+            ensure!(
+                job["state"] == "RUNNING",
+                "the job is {} already",
+                job["state"]
+            );
             Ok(())
         })
     }

@@ -103,29 +103,35 @@ pub(crate) fn is_load(statement: &str) -> bool {
     statement.contains(LOADS)
 }
 
-/// How many items are missing in Redis, or have there what is not in PostgreSQL.
-pub(crate) fn lost(postgres: &Postgres, cache: &Redis) -> Result<u64> {
+/// All rows, by their ids.
+pub(crate) fn rows(postgres: &Postgres) -> Result<BTreeMap<u64, Value>> {
     let rows = postgres.psql(
         "postgres",
         "SELECT id || ' ' || row_to_json(items) FROM items",
     )?;
-    let mut wanted = BTreeMap::new();
+    let mut found = BTreeMap::new();
     for line in rows.lines() {
         let (id, row) = line.split_once(' ').context("reading the items")?;
         let row: Value = serde_json::from_str(row).context("reading an item")?;
-        wanted.insert(id.to_owned(), row);
+        found.insert(id.parse().context("reading an item's id")?, row);
     }
-    ensure!(!wanted.is_empty(), "there are no items");
+    ensure!(!found.is_empty(), "there are no items");
+    Ok(found)
+}
+
+/// How many items are missing in Redis, or have there what is not in PostgreSQL.
+pub(crate) fn lost(postgres: &Postgres, cache: &Redis) -> Result<u64> {
+    let wanted = rows(postgres)?;
     let mut connection = redis::Client::open(cache.url())?.get_connection()?;
     let mut lost = 0;
-    let ids: Vec<&String> = wanted.keys().collect();
+    let ids: Vec<&u64> = wanted.keys().collect();
     for ids in ids.chunks(ASKED_AT_ONCE) {
         let mut ask = redis::cmd("MGET");
         ids.iter().for_each(|id| {
             ask.arg(format!("item:{id}"));
         });
         let found: Vec<Option<String>> = ask.query(&mut connection).context("asking Redis")?;
-        let right = |(id, found): &(&&String, Option<String>)| {
+        let right = |(id, found): &(&&u64, Option<String>)| {
             let found = found.as_deref().map(serde_json::from_str::<Value>);
             matches!(found, Some(Ok(value)) if Some(&value) == wanted.get(**id))
         };

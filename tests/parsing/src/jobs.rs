@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use crate::config::{Surroundings, read};
-use crate::job_file::{Upload, take};
+use stoke::doors::{Surroundings, Upload, read, take};
 
 /// What a job file asks for is accepted by coordinators; what is wrong with one is told with lines that it has. No fault is
 /// a line of the file.

@@ -37,16 +37,3 @@ pub const ALL: [(&str, Holds); 7] = [
     ("store_record", store_record),
     ("template", template),
 ];
-
-// The binary has no library: what reads job files is compiled into this one, too, by links to its files.
-#[allow(
-    dead_code,
-    unreachable_pub,
-    unused_imports,
-    reason = "of the binary's modules, only what job files take is used here"
-)]
-mod config;
-#[allow(dead_code, unreachable_pub, reason = "as above")]
-mod job_file;
-#[allow(dead_code, unreachable_pub, reason = "as above")]
-mod telemetry;

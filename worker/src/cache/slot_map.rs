@@ -122,7 +122,10 @@ fn node_addr(node: &Value, asked: &NodeAddr) -> Result<NodeAddr, Malformed> {
         host => text(host).ok_or(Malformed)?,
     };
     let host = match host {
-        "?" => more.iter().find_map(ip_of_metadata).unwrap_or(asked.host()),
+        "?" => {
+            let ip = more.iter().find_map(ip_of_metadata);
+            ip.filter(|ip| !ip.is_empty()).unwrap_or(asked.host())
+        }
         "" => asked.host(),
         host => host,
     };
@@ -218,10 +221,14 @@ mod tests {
             );
         }
         let nameless = Value::Array(vec![bulk("?"), Value::Int(7001)]);
-        assert_eq!(
-            node_addr(&nameless, &asked()),
-            Ok(NodeAddr::new("seed.example", 7001))
-        );
+        let metadata = Value::Array(vec![bulk("ip"), bulk("")]);
+        let without_ip = Value::Array(vec![bulk("?"), Value::Int(7001), bulk("id"), metadata]);
+        for node in [nameless, without_ip] {
+            assert_eq!(
+                node_addr(&node, &asked()),
+                Ok(NodeAddr::new("seed.example", 7001))
+            );
+        }
     }
 
     #[test]

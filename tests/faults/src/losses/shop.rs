@@ -8,7 +8,7 @@ use serde_json::Value;
 use stoke_harness::{Postgres, RedisCluster, wait_for};
 
 use crate::scene::PATIENCE;
-use crate::shop::ORIGIN;
+use crate::shop::{ORIGIN, rows};
 
 /// Keys in the plan.
 pub(crate) const PLANNED: u64 = 40_000;
@@ -120,19 +120,11 @@ pub(crate) struct Differences {
 
 /// All keys of the cache, beside all rows of the database.
 pub(crate) fn compare(postgres: &Postgres, cache: &RedisCluster) -> Result<Differences> {
-    let rows = postgres.psql(
-        "postgres",
-        "SELECT id || ' ' || row_to_json(items) FROM items",
-    )?;
-    let mut wanted = BTreeMap::new();
-    for line in rows.lines() {
-        let (id, row) = line.split_once(' ').context("reading the items")?;
-        let id: u64 = id.parse().context("reading an item's id")?;
-        if !is_present(id) && !is_poison(id) {
-            let row: Value = serde_json::from_str(row).context("reading an item")?;
-            wanted.insert(format!("item:{id}"), row);
-        }
-    }
+    let wanted = rows(postgres)?
+        .into_iter()
+        .filter(|(id, _)| !is_present(*id) && !is_poison(*id))
+        .map(|(id, row)| (format!("item:{id}"), row))
+        .collect();
     let found = contents(cache)?;
     Ok(differences(&wanted, &found))
 }

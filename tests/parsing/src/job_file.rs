@@ -1,1 +1,0 @@
-../../../src/job_file.rs
