@@ -217,3 +217,21 @@ pub(super) fn unknown(doing: &'static str) -> impl FnOnce(Arc<JournalError>) -> 
         source: Box::new(failed),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_disk_does_not_take_is_an_error_and_counts_nowhere() {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let mut writer = Writer {
+            file: full,
+            bytes: 7,
+            snapshot_bytes: 7,
+        };
+        let refused = writer.append(b"something").unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::StorageFull);
+        assert_eq!(writer.bytes, 7);
+    }
+}
