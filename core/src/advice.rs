@@ -5,7 +5,8 @@
 //! nothing. Absent: anything of the address or the credentials; whoever shows an error names the address itself.
 
 /// Words that an error has, in lower case, and what they mean and call for. The first row that fits counts: what is more
-/// particular stands above.
+/// particular stands above. The system's errors have two ways: their sentence, and the name of their kind, which is all
+/// that some libraries show.
 const ADVICE: &[(&[&str], &str)] = &[
     (
         &[
@@ -135,13 +136,14 @@ const ADVICE: &[(&[&str], &str)] = &[
         "it has no connection left: raise its limit, or lower what else connects to it",
     ),
     (
-        &["connection refused"],
+        &["connection refused", "connectionrefused"],
         "nobody listens there: check host and port, and whether the server runs",
     ),
     (
         &[
             "no answer within",
             "timed out",
+            "timedout",
             "deadline has elapsed",
             "timeout expired",
         ],
@@ -151,14 +153,18 @@ const ADVICE: &[(&[&str], &str)] = &[
         &[
             "no route to host",
             "network is unreachable",
+            "networkunreachable",
             "host is unreachable",
+            "hostunreachable",
         ],
         "no network leads there: check the host, and this machine's routes",
     ),
     (
         &[
             "connection reset",
+            "connectionreset",
             "broken pipe",
+            "brokenpipe",
             "unexpected end of file",
             "unexpectedeof",
             "early eof",
@@ -223,6 +229,8 @@ mod tests {
                 "maxmemory-policy",
             ),
             ("no answer within 1s", "in time"),
+            ("hyper::Error(Io, Kind(ConnectionReset))", "ask for TLS"),
+            ("hyper::Error(Io, Kind(TimedOut))", "in time"),
         ] {
             assert!(
                 advice(words).is_some_and(|advice| advice.contains(part)),
