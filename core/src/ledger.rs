@@ -13,7 +13,6 @@ mod allocate;
 mod divide;
 mod hold;
 mod lasting;
-mod mutant;
 mod rename;
 mod timing;
 mod txn;
@@ -22,7 +21,7 @@ pub use allocate::{Allocator, Change, Division, Observed, Reclaim};
 pub use divide::{Claim, divide, sharers};
 pub use hold::{Grant, Holder, Reading, Renewal, RunSeen};
 pub use lasting::{Countdown, Expiry, RECORD_EVERY};
-pub use mutant::{Mutant, NoSuchMutant};
+
 pub use timing::{Contradiction, Timing};
 pub use txn::{Expect, LedgerTxn, Put};
 

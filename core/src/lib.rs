@@ -13,6 +13,7 @@ pub mod guard;
 pub mod job;
 pub mod ledger;
 pub mod metric;
+pub mod mutant;
 pub mod names;
 pub mod plan;
 pub mod progress;

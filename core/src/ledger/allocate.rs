@@ -8,7 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{Ack, Cap, Claim, Ledger, Mutant, Share, Timing, divide};
+use super::{Ack, Cap, Claim, Ledger, Share, Timing, divide};
+use crate::mutant::Mutant;
 use crate::names::WorkerName;
 use crate::units::Moment;
 

@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Ack, Cap, Mutant, Share, Timing};
+use super::{Ack, Cap, Share, Timing};
+use crate::mutant::Mutant;
 use crate::names::JobName;
 use crate::units::Moment;
 

@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Ack, Cap, Division, Ledger, Mutant, Observed, Reclaim, Renewal, Share};
+use super::{Ack, Cap, Division, Ledger, Observed, Reclaim, Renewal, Share};
+use crate::mutant::Mutant;
 use crate::names::{JobName, WorkerName};
 
 /// What must hold for a transaction to be applied.

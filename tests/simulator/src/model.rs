@@ -36,7 +36,7 @@ impl Model for Scope {
 
     fn next_state(&self, last: &State, action: Action) -> Option<State> {
         #[cfg(feature = "mutants")]
-        stoke_core::ledger::Mutant::on_this_thread(self.mutant);
+        stoke_core::mutant::Mutant::on_this_thread(self.mutant);
         let mut next = last.clone();
         act::act(self, &mut next, action);
         next.canonicalise();

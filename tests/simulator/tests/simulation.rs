@@ -20,7 +20,7 @@ fn b1_to_b5_hold_for_every_seed() {
 
 #[cfg(feature = "mutants")]
 mod mutants {
-    use stoke_core::ledger::Mutant;
+    use stoke_core::mutant::Mutant;
     use stoke_simulator::simulation::simulate;
 
     /// How many seeds one may go unfound: less than a minute's.

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-#[cfg(feature = "mutants")]
-use stoke_core::ledger::Mutant;
 use stoke_core::ledger::{Share, Timing};
+#[cfg(feature = "mutants")]
+use stoke_core::mutant::Mutant;
 
 /// How much may happen in one check; 0 of something: it never happens. Time itself has no bound.
 #[derive(Clone, Copy, Debug)]

@@ -1,4 +1,5 @@
-//! The mistakes that the proofs of the ledger must find: each breaks the protocol at one place (DESIGN §5).
+//! The mistakes that the proofs must find: each breaks a protocol at one place, the budget's (DESIGN §5) or that of work
+//! (DESIGN §6).
 //!
 //! They are compiled in with the feature `mutants` only; without it [`Mutant::is_on`] is a constant, and the branches
 //! that ask it are not there. With it, one mutant at most is on: what [`Mutant::on_this_thread`] says, else the one that
@@ -30,16 +31,42 @@ pub enum Mutant {
     ReuseSnapshot,
     /// A coordinator's transactions compare neither the leader nor the ledger.
     NothingCompared,
+    /// A checkpoint is written though the assignment is another's, or another one.
+    CheckpointOfAnother,
+    /// A checkpoint is written over whatever checkpoint is there.
+    CheckpointOverNewer,
+    /// An assignment is followed whatever it says of partitions that are worked on.
+    FollowAnything,
+    /// A position moves past an entry that is not done.
+    PositionPastOpen,
+    /// Entries to try again are not in checkpoints.
+    RetriesForgotten,
+    /// Failed entries are listed after the checkpoint that counts them.
+    FailuresListedLate,
+    /// A stop is confirmed while something is in flight.
+    StopConfirmedEarly,
+    /// Partitions are taken over as they were assigned, not as they were checkpointed.
+    CheckpointIgnored,
+    /// Partitions are taken over though their owner has written another checkpoint meanwhile.
+    CheckpointNotCompared,
+    /// Partitions are given out though others have been since the records were read.
+    JobNotCompared,
+    /// A job's life is put though it has changed since it was read.
+    LifeNotCompared,
+    /// A job counts as aborted before its last statements have certainly ended.
+    AbortedAtOnce,
+    /// A value is written whatever is there, also where only what is missing shall be.
+    WriteOver,
 }
 
 /// A text that names no mutant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no mutant {0:?}; choose from {names}", names = Mutant::ALL.map(Mutant::name).join(", "))]
+#[error("there is no mutant {0:?}; choose from {names}", names = Mutant::all().map(Mutant::name).collect::<Vec<_>>().join(", "))]
 pub struct NoSuchMutant(String);
 
 impl Mutant {
-    /// All of them, as DESIGN §5 lists them.
-    pub const ALL: [Self; 10] = [
+    /// Those of the budget's protocol, as DESIGN §5 lists them.
+    pub const OF_BUDGET: [Self; 10] = [
         Self::QuarantineTooShort,
         Self::DeadlineFromResponse,
         Self::SlowDownAfterCommit,
@@ -51,6 +78,28 @@ impl Mutant {
         Self::ReuseSnapshot,
         Self::NothingCompared,
     ];
+
+    /// Those of the protocol of work.
+    pub const OF_WORK: [Self; 13] = [
+        Self::CheckpointOfAnother,
+        Self::CheckpointOverNewer,
+        Self::FollowAnything,
+        Self::PositionPastOpen,
+        Self::RetriesForgotten,
+        Self::FailuresListedLate,
+        Self::StopConfirmedEarly,
+        Self::CheckpointIgnored,
+        Self::CheckpointNotCompared,
+        Self::JobNotCompared,
+        Self::LifeNotCompared,
+        Self::AbortedAtOnce,
+        Self::WriteOver,
+    ];
+
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::OF_BUDGET.into_iter().chain(Self::OF_WORK)
+    }
 
     /// What `STOKE_MUTANT` calls it.
     #[must_use]
@@ -66,6 +115,19 @@ impl Mutant {
             Self::DropCeilingAtOnce => "drop-ceiling-at-once",
             Self::ReuseSnapshot => "reuse-snapshot",
             Self::NothingCompared => "nothing-compared",
+            Self::CheckpointOfAnother => "checkpoint-of-another",
+            Self::CheckpointOverNewer => "checkpoint-over-newer",
+            Self::FollowAnything => "follow-anything",
+            Self::PositionPastOpen => "position-past-open",
+            Self::RetriesForgotten => "retries-forgotten",
+            Self::FailuresListedLate => "failures-listed-late",
+            Self::StopConfirmedEarly => "stop-confirmed-early",
+            Self::CheckpointIgnored => "checkpoint-ignored",
+            Self::CheckpointNotCompared => "checkpoint-not-compared",
+            Self::JobNotCompared => "job-not-compared",
+            Self::LifeNotCompared => "life-not-compared",
+            Self::AbortedAtOnce => "aborted-at-once",
+            Self::WriteOver => "write-over",
         }
     }
 
@@ -100,8 +162,8 @@ impl FromStr for Mutant {
     type Err = NoSuchMutant;
 
     fn from_str(text: &str) -> Result<Self, NoSuchMutant> {
-        let mut all = Self::ALL.into_iter();
-        all.find(|mutant| mutant.name() == text)
+        Self::all()
+            .find(|mutant| mutant.name() == text)
             .ok_or_else(|| NoSuchMutant(text.to_owned()))
     }
 }
@@ -151,7 +213,7 @@ mod tests {
 
     #[test]
     fn each_has_a_name_of_its_own() {
-        for mutant in Mutant::ALL {
+        for mutant in Mutant::all() {
             assert_eq!(mutant.name().parse(), Ok(mutant));
         }
         let error = "none".parse::<Mutant>().unwrap_err().to_string();
