@@ -6,8 +6,10 @@
 mod backoff;
 mod checkpoint;
 mod entries;
+mod keeper;
 mod load;
 mod lookahead;
+mod part;
 mod planning;
 mod prepare;
 mod recipe;
@@ -15,7 +17,12 @@ mod run;
 mod sample;
 mod source_read;
 
-pub(crate) use entries::{Task, merged};
+pub use backoff::after;
+pub(crate) use entries::merged;
+pub use entries::{Brought, Task};
+pub use keeper::{Keeper, Known, Superseded, Writing};
+pub use load::Verdict;
+pub use part::{Part, Settled};
 pub(crate) use planning::{AssignedTask, TaskRun};
 use run::Ended;
 
@@ -33,12 +40,13 @@ use crate::worker::Shared;
 
 /// An assignment as the store has it.
 #[derive(Clone, Debug)]
-pub(crate) struct Assigned {
-    pub(crate) assignment: Assignment,
+pub struct Assigned {
+    /// The assignment.
+    pub assignment: Assignment,
     /// Its mod revision: what checkpoints compare.
-    pub(crate) revision: u64,
+    pub revision: u64,
     /// The checkpoint made under it, with its mod revision.
-    pub(crate) checkpoint: Option<(Checkpoint, u64)>,
+    pub checkpoint: Option<(Checkpoint, u64)>,
 }
 
 /// Tells a run to stop, and how.
