@@ -315,3 +315,6 @@ fn how_many_fit<'a>(failures: impl Iterator<Item = &'a FailedEntry>) -> usize {
     });
     fit.count().max(1)
 }
+
+#[cfg(test)]
+mod tests;

@@ -302,3 +302,6 @@ impl Part {
         &mut self.keeper
     }
 }
+
+#[cfg(test)]
+mod tests;

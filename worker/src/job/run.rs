@@ -1,10 +1,12 @@
 //! The loop of one run: takes entries from the stream, keeps goes in flight, and writes checkpoints.
 //!
-//! One task owns everything here. What it decides about entries and partitions is its [`Part`]'s to say. Bounds: entries taken
-//! and not settled ([`OPEN_MAX`]), goes that ask the cache ([`PROBES_MAX`]), goes that load ([`LOADS_MAX`], and the grant's
-//! queries in flight), entries to retry (the tracker's).
+//! One task owns everything here. What is decided about entries and partitions is its [`Part`]'s to say. How checkpoints are
+//! written is in `run/writing.rs`. Bounds: entries taken and not settled ([`OPEN_MAX`]), goes that ask the cache
+//! ([`PROBES_MAX`]), goes that load ([`LOADS_MAX`], and the grant's queries in flight), entries to retry (the tracker's).
 
-use std::collections::BTreeMap;
+mod entrances;
+mod writing;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ use futures::StreamExt;
 use futures::future::{BoxFuture, select_all};
 use futures::stream::FuturesUnordered;
 use stoke_core::job::{Mode, Work};
-use stoke_core::names::{JobName, OriginName, Resource};
+use stoke_core::names::JobName;
 use stoke_core::plan::PlanSummary;
 use stoke_core::progress::{Followed, Outcome};
 use stoke_core::records::Job;
@@ -22,16 +24,14 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
 use super::backoff::FIRST_AFTER;
-use super::checkpoint::{self, CheckpointError};
 use super::entries::{self, Brought, Task};
 use super::load::{Gave, Goer};
 use super::part::{Part, Settled};
 use super::{Assigned, Stop, recipe};
-use crate::gate::{Gate, Waiting};
-use crate::origin::Origin;
+use crate::gate::Waiting;
 use crate::trouble::{Cause, Troubled};
 use crate::worker::Shared;
-use stoke_core::explain::explain;
+use entrances::{Entrances, entrances};
 
 /// How many entries may be taken and not settled: what a crash repeats, and what memory holds.
 const OPEN_MAX: usize = 20_000;
@@ -41,8 +41,6 @@ const PROBES_MAX: usize = 4;
 const LOADS_MAX: usize = 64;
 /// How often a checkpoint is written, where there is anything new.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
-/// How long until the last checkpoint, which could not be written, is tried again.
-const LAST_CHECKPOINT_AGAIN: Duration = Duration::from_millis(250);
 /// As many failed entries are listed at once, without waiting for the next checkpoint's time.
 const FAILURES_MAX: usize = 2_000;
 /// With so many failed entries that are not listed yet, nothing new is taken or loaded: lists cannot be stored, and memory must
@@ -270,27 +268,16 @@ impl Run {
         self.goes.push(Box::pin(going.instrument(span)));
     }
 
-    /// Starts a load of the next batch that is ready, where its origin's gate is open, the grant has a place for it,
-    /// neither this job nor a higher one waits there, and no other load sets anything up there: then the next query finds
-    /// the last one's connection free again, and another connection is made only where queries take longer than tokens.
+    /// Starts a load of the next batch that is ready, where one may begin at its origin.
     fn start_load(&mut self, goer: &Goer, entrances: &Entrances, may_take: bool) {
         let in_outage = self.outage.is_some_and(|(until, _)| Instant::now() < until);
         if self.loads >= LOADS_MAX || in_outage {
             return;
         }
-        let loads = self.loads;
-        let (job, priority) = (&self.job, self.priority);
         let may_load = |loader: usize| {
-            let entrance = goer
-                .loaders
-                .get(loader)
-                .and_then(|loader| entrances.get(&loader.origin));
-            entrance.is_some_and(|Entrance { gate, origin }| {
-                gate.is_open(job)
-                    && !gate.is_behind(job, priority)
-                    && !origin.is_setting_up()
-                    && (loads == 0 || gate.in_flight() < gate.in_flight_max())
-            })
+            let loader = goer.loaders.get(loader);
+            let entrance = loader.and_then(|loader| entrances.get(&loader.origin));
+            entrance.is_some_and(|e| e.may_load(&self.job, self.priority, self.loads))
         };
         // Nothing comes that could fill a batch: the stream has ended, or waits for us.
         let is_fed = !self.part.is_exhausted() && (may_take || self.loads > 0);
@@ -355,100 +342,6 @@ impl Run {
             self.outage = None;
         }
     }
-
-    /// Ends what is in flight (it was told to stop, so it begins nothing more), and says how far it has come: again and
-    /// again until that is written, or this run is dismissed.
-    async fn end(&mut self) -> Ended {
-        while !self.part.may_end() {
-            match self.goes.next().await {
-                Some((kind, gave)) => self.settle(kind, gave),
-                None => self.part.all_gone(),
-            }
-        }
-        loop {
-            if self.part.is_superseded() {
-                if self.given.changed().await.is_err() {
-                    return Ended::Broken;
-                }
-                if self.follow() == Followed::Anew {
-                    return Ended::Anew;
-                }
-            }
-            let last = self.part.last_checkpoint(self.stop.is_abort());
-            let keeper = self.part.keeper();
-            match checkpoint::write(&self.shared, &self.job, keeper, &last).await {
-                Ok(()) => return Ended::Complete,
-                Err(CheckpointError::Superseded(_)) => self.part.supersede(),
-                Err(error) => {
-                    tracing::warn!(job = %self.job, error = explain(&error), "could not write the last checkpoint, trying again");
-                    self.note_checkpoint(&error);
-                    tokio::time::sleep(LAST_CHECKPOINT_AGAIN).await;
-                }
-            }
-        }
-    }
-
-    /// Writes a checkpoint while goes go on; one that could not be written is written later.
-    async fn checkpoint(&mut self) {
-        if self.part.is_superseded() {
-            return;
-        }
-        let checkpoint = self.part.checkpoint();
-        let mut gaves = Vec::new();
-        let written = {
-            let keeper = self.part.keeper();
-            let writing = checkpoint::write(&self.shared, &self.job, keeper, &checkpoint);
-            tokio::pin!(writing);
-            loop {
-                tokio::select! {
-                    written = &mut writing => break Some(written),
-                    Some(gave) = self.goes.next() => gaves.push(gave),
-                    () = self.stop.token.cancelled() => break None,
-                }
-            }
-        };
-        for (kind, gave) in gaves {
-            self.settle(kind, gave);
-        }
-        match written {
-            Some(Ok(())) => self.shared.troubles.clear(&self.job, Cause::Checkpoint),
-            Some(Err(CheckpointError::Superseded(_))) => self.part.supersede(),
-            Some(Err(error)) => {
-                self.list_again = Instant::now() + CHECKPOINT_EVERY;
-                self.note_checkpoint(&error);
-                tracing::warn!(job = %self.job, error = explain(&error), "could not write a checkpoint, trying again");
-            }
-            None => self.part.keeper().unknown(),
-        }
-    }
-
-    fn note_checkpoint(&self, error: &CheckpointError) {
-        let text = format!("cannot write a checkpoint: {}", explain(error));
-        self.shared
-            .troubles
-            .note(&self.job, Cause::Checkpoint, text);
-    }
-}
-
-/// An origin that is loaded from, and the gate before it.
-struct Entrance {
-    gate: Arc<Gate>,
-    origin: Arc<Origin>,
-}
-
-/// Those of a job: at least one, or nothing could be loaded.
-type Entrances = BTreeMap<OriginName, Entrance>;
-
-fn entrances(shared: &Shared, goer: &Goer) -> Entrances {
-    let entrance = |name: &OriginName| {
-        let gate = shared.gates.get(&Resource::Origin(name.clone()))?;
-        let (gate, origin) = (Arc::clone(gate), Arc::clone(shared.origins.get(name)?));
-        Some((name.clone(), Entrance { gate, origin }))
-    };
-    goer.loaders
-        .iter()
-        .filter_map(|loader| entrance(&loader.origin))
-        .collect()
 }
 
 async fn until(when: Option<Instant>) {
