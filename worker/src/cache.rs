@@ -353,3 +353,16 @@ impl fmt::Debug for Cache {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn w5_only_a_job_that_overwrites_writes_over_what_is_there() {
+        let writes = |mode| WriteMode::of(mode).map(WriteMode::is_only_absent);
+        let modes = [Mode::Add, Mode::Refresh, Mode::Overwrite];
+        assert_eq!(modes.map(writes), [Some(true), Some(true), Some(false)]);
+        assert_eq!([Mode::Verify, Mode::VerifyValues].map(writes), [None, None]);
+    }
+}
