@@ -207,6 +207,8 @@ fn a_part_is_done_once() {
     assert!(!p.just_done(false), "it was said");
     p.open();
     assert!(!p.just_done(false), "the stream brings more");
+    p.take(None);
+    assert!(p.just_done(false));
 }
 
 #[test]
@@ -336,19 +338,25 @@ fn the_last_checkpoint_waits_for_what_is_in_a_go() {
 
 #[test]
 fn an_abort_cancels_what_was_taken_and_a_leave_puts_it_back() {
-    for (aborted, position, cancelled) in [(false, (0, 1), 0), (true, (0, 3), 2)] {
+    for (aborted, retries, cancelled) in [(false, vec![(0, 1, 0).into()], 0), (true, vec![], 2)] {
         let mut p = part(&[STAYS]);
-        let mut tasks = go(&mut p, &[(STAYS, 0), (STAYS, 1), (STAYS, 2)]);
-        settle(&mut p, tasks.remove(0), done());
-        tasks.into_iter().for_each(|task| p.missing(task));
+        for task in go(&mut p, &[(STAYS, 0), (STAYS, 1), (STAYS, 2), (STAYS, 3)]) {
+            match task.rank.0 {
+                0 | 2 => assert_eq!(settle(&mut p, task, done()), Settled::Done(Outcome::Warmed)),
+                _ => p.missing(task),
+            }
+        }
         let last = p.last_checkpoint(aborted);
-        let state = &last.partitions[&STAYS];
         assert!(last.stopped && last.released.is_empty());
+        let state = &last.partitions[&STAYS];
+        let position = if aborted { (0, 4) } else { (0, 3) };
         assert_eq!(
             (state.position, state.tally.cancelled),
             (position.into(), cancelled)
         );
-        assert_eq!(state.tally.settled(), state.position.rank.0, "W1");
+        assert_eq!(state.retries, retries);
+        let counted = state.tally.settled() + state.retries.len() as u64;
+        assert_eq!(counted, state.position.rank.0, "W1");
         assert_eq!(
             p.last_checkpoint(aborted),
             last,
