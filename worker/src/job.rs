@@ -1,7 +1,8 @@
 //! A worker's part of one job: the tasks of its planning, and working on its partitions.
 //!
 //! [`JobRun`] does what the assignment says, from the entries' stream to checkpoints. Where another assignment goes on from
-//! what it did, it goes on too; else it begins anew where the store says. [`TaskRun`] does one task of planning and sends what it gave up.
+//! what it did, it goes on too; else it begins anew where the store says. What it decides is in two types without I/O, which
+//! the simulator drives, too: [`Part`] and its [`Keeper`]. [`TaskRun`] does one task of planning and sends what it gave up.
 
 mod backoff;
 mod checkpoint;
