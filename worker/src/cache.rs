@@ -16,6 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use stoke_core::job::Mode;
+use stoke_core::mutant::Mutant;
 
 use crate::metrics::CacheMetrics;
 use crate::permit::{InFlight, Permit, Stopped, Unlimited};
@@ -86,6 +88,25 @@ pub enum WriteMode {
     Refresh,
     /// Overwrites it.
     Overwrite,
+}
+
+impl WriteMode {
+    /// How a job of this mode writes; `None`: it only looks.
+    #[must_use]
+    pub const fn of(mode: Mode) -> Option<Self> {
+        match mode {
+            Mode::Add => Some(Self::Add),
+            Mode::Refresh => Some(Self::Refresh),
+            Mode::Overwrite => Some(Self::Overwrite),
+            Mode::Verify | Mode::VerifyValues => None,
+        }
+    }
+
+    /// Whether a value is written only where there is none (W5).
+    #[must_use]
+    pub fn is_only_absent(self) -> bool {
+        self != Self::Overwrite && !Mutant::WriteOver.is_on()
+    }
 }
 
 /// One value to write.
@@ -250,7 +271,7 @@ impl Cache {
                 key: &item.key,
                 value: &item.value,
                 ttl: item.ttl,
-                only_absent: mode != WriteMode::Overwrite,
+                only_absent: mode.is_only_absent(),
             })
             .collect();
         let answers = self.router.run(permit, &commands).await?;
@@ -330,5 +351,18 @@ impl fmt::Debug for Cache {
         f.debug_struct("Cache")
             .field("cluster", &self.is_cluster())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn w5_only_a_job_that_overwrites_writes_over_what_is_there() {
+        let writes = |mode| WriteMode::of(mode).map(WriteMode::is_only_absent);
+        let modes = [Mode::Add, Mode::Refresh, Mode::Overwrite];
+        assert_eq!(modes.map(writes), [Some(true), Some(true), Some(false)]);
+        assert_eq!([Mode::Verify, Mode::VerifyValues].map(writes), [None, None]);
     }
 }

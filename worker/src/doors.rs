@@ -1,19 +1,32 @@
-//! Doors to what parses bytes from outside, for tests and fuzzing (`tests/parsing`). Nothing else goes through them.
+//! Doors for tests, fuzzing and the simulator: to what parses bytes from outside (`tests/parsing`), and to what decides about
+//! a worker's part of a job (`tests/simulator`). Nothing else goes through them.
 
 use std::io::BufRead;
 use std::path::Path;
 
 use redis::Value;
+use stoke_core::job::Mode;
 use stoke_core::slot::Slot;
 use stoke_core::units::{BandId, PartitionId, Rank};
 use stoke_proto::v1::Segment;
 use tokio::sync::mpsc;
 
-use crate::cache::NodeAddr;
 use crate::cache::slot_map::SlotMap;
+use crate::cache::{NodeAddr, WriteMode};
 use crate::job::merged;
 use crate::source::file::{FileError, Format, read_from};
 use crate::source::{Gathered, Rules, SourceRow};
+
+pub use crate::job::{
+    Assigned, Brought, Keeper, Known, Part, Settled, Superseded, Task, Verdict, Writing, after,
+};
+
+/// Whether a job of this mode writes a value only where the cache has none, as [`Cache::write`](crate::cache::Cache::write)
+/// does it. A job that only looks writes none at all.
+#[must_use]
+pub fn write_is_only_absent(mode: Mode) -> bool {
+    WriteMode::of(mode).is_none_or(WriteMode::is_only_absent)
+}
 
 /// Reads a key file, as [`read`](crate::source::file::read) does. It blocks while `sink` is full.
 ///

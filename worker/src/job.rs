@@ -1,13 +1,16 @@
 //! A worker's part of one job: the tasks of its planning, and working on its partitions.
 //!
 //! [`JobRun`] does what the assignment says, from the entries' stream to checkpoints. Where another assignment goes on from
-//! what it did, it goes on too; else it begins anew where the store says. [`TaskRun`] does one task of planning and sends what it gave up.
+//! what it did, it goes on too; else it begins anew where the store says. What it decides is in two types without I/O, which
+//! the simulator drives, too: [`Part`] and its [`Keeper`]. [`TaskRun`] does one task of planning and sends what it gave up.
 
 mod backoff;
 mod checkpoint;
 mod entries;
+mod keeper;
 mod load;
 mod lookahead;
+mod part;
 mod planning;
 mod prepare;
 mod recipe;
@@ -15,7 +18,12 @@ mod run;
 mod sample;
 mod source_read;
 
-pub(crate) use entries::{Task, merged};
+pub use backoff::after;
+pub(crate) use entries::merged;
+pub use entries::{Brought, Task};
+pub use keeper::{Keeper, Known, Superseded, Writing};
+pub use load::Verdict;
+pub use part::{Part, Settled};
 pub(crate) use planning::{AssignedTask, TaskRun};
 use run::Ended;
 
@@ -33,12 +41,13 @@ use crate::worker::Shared;
 
 /// An assignment as the store has it.
 #[derive(Clone, Debug)]
-pub(crate) struct Assigned {
-    pub(crate) assignment: Assignment,
+pub struct Assigned {
+    /// The assignment.
+    pub assignment: Assignment,
     /// Its mod revision: what checkpoints compare.
-    pub(crate) revision: u64,
+    pub revision: u64,
     /// The checkpoint made under it, with its mod revision.
-    pub(crate) checkpoint: Option<(Checkpoint, u64)>,
+    pub checkpoint: Option<(Checkpoint, u64)>,
 }
 
 /// Tells a run to stop, and how.

@@ -13,6 +13,7 @@ pub use moves::Followed;
 use std::collections::{BTreeMap, VecDeque};
 
 use super::{Effort, Outcome, PartitionState, Position, Retry};
+use crate::mutant::Mutant;
 use crate::units::{BandId, PartitionId, Priority, Rank};
 
 /// How many entries to retry a partition may carry at most before it stands still until one of them is settled: they travel
@@ -250,6 +251,7 @@ impl Track {
     fn advance(&mut self, retries_max: usize) {
         while let Some(first) = self.open.front() {
             match first.verdict {
+                None if Mutant::PositionPastOpen.is_on() => {}
                 None => break,
                 Some(Verdict::Settled(outcome)) => self.state.tally.count(outcome, first.priority),
                 Some(Verdict::Retry { attempts }) => {

@@ -9,7 +9,8 @@ const AFTER_MAX: Duration = Duration::from_secs(30);
 
 /// How long until an entry is tried again that was tried so often. `random`, from 0 to 1, takes up to a half of it away, so that
 /// what failed together does not come back together.
-pub(super) fn after(attempts: u32, random: f64) -> Duration {
+#[must_use]
+pub fn after(attempts: u32, random: f64) -> Duration {
     let doubled = FIRST_AFTER.saturating_mul(2u32.saturating_pow(attempts.saturating_sub(1)));
     doubled.min(AFTER_MAX).mul_f64(1.0 - random / 2.0)
 }

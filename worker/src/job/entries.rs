@@ -28,21 +28,28 @@ const SEGMENT_BYTES_MAX: u64 = MESSAGE_BYTES_MAX as u64;
 
 /// An entry to work on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Task {
-    pub(crate) partition: PartitionId,
-    pub(crate) band: BandId,
-    pub(crate) rank: Rank,
-    pub(crate) key: Bytes,
-    pub(crate) loader: u32,
-    pub(crate) argument: String,
-    pub(crate) priority: Priority,
+pub struct Task {
+    /// The partition that it belongs to.
+    pub partition: PartitionId,
+    /// The band that brought it.
+    pub band: BandId,
+    /// Its place in the plan.
+    pub rank: Rank,
+    /// The cache's key: any bytes.
+    pub key: Bytes,
+    /// The number of its loader in the job.
+    pub loader: u32,
+    /// What the loader's query is asked for.
+    pub argument: String,
+    /// What having it is worth.
+    pub priority: Priority,
     /// How often it was tried before.
-    pub(crate) attempts: u32,
+    pub attempts: u32,
 }
 
 /// What the stream brings.
 #[derive(Debug)]
-pub(super) enum Brought {
+pub enum Brought {
     /// Entries of one band, in the order of ranks.
     Entries(Vec<Task>),
     /// Nothing more comes of this band.

@@ -31,7 +31,7 @@ const CONNECT_AGAIN: Duration = Duration::from_secs(1);
 
 /// What became of an entry in one go.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub enum Verdict {
     /// It is done.
     Done(Outcome),
     /// It failed, for a reason that stays.
@@ -252,11 +252,8 @@ impl Goer {
         answers: Vec<Answer>,
         gave: &mut Gave,
     ) {
-        let mode = match self.mode {
-            Mode::Add => WriteMode::Add,
-            Mode::Refresh => WriteMode::Refresh,
-            Mode::Overwrite => WriteMode::Overwrite,
-            Mode::Verify | Mode::VerifyValues => return self.compare(tasks, answers, gave).await,
+        let Some(mode) = WriteMode::of(self.mode) else {
+            return self.compare(tasks, answers, gave).await;
         };
         let mut to_write = Vec::new();
         let mut items = Vec::new();

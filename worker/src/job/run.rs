@@ -1,11 +1,12 @@
 //! The loop of one run: takes entries from the stream, keeps goes in flight, and writes checkpoints.
 //!
-//! One task owns everything here. How it follows changes of its assignment is in `run/moves.rs`. Bounds: entries taken and not settled ([`OPEN_MAX`]), goes that ask the cache
+//! One task owns everything here. What is decided about entries and partitions is its [`Part`]'s to say. How checkpoints are
+//! written is in `run/writing.rs`. Bounds: entries taken and not settled ([`OPEN_MAX`]), goes that ask the cache
 //! ([`PROBES_MAX`]), goes that load ([`LOADS_MAX`], and the grant's queries in flight), entries to retry (the tracker's).
 
-mod moves;
+mod entrances;
+mod writing;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,28 +14,24 @@ use futures::StreamExt;
 use futures::future::{BoxFuture, select_all};
 use futures::stream::FuturesUnordered;
 use stoke_core::job::{Mode, Work};
-use stoke_core::names::{JobName, OriginName, Resource};
+use stoke_core::names::JobName;
 use stoke_core::plan::PlanSummary;
-use stoke_core::progress::{Followed, Outcome, Tracker, Uptake};
-use stoke_core::records::{Checkpoint, Job};
-use stoke_core::units::{BandId, PartitionId};
-use stoke_proto::v1::FailedEntry;
+use stoke_core::progress::{Followed, Outcome};
+use stoke_core::records::Job;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
-use super::backoff::{FIRST_AFTER, after};
-use super::checkpoint::{CheckpointError, Keeper};
+use super::backoff::FIRST_AFTER;
 use super::entries::{self, Brought, Task};
-use super::load::{Gave, Goer, Verdict};
-use super::lookahead::Lookahead;
+use super::load::{Gave, Goer};
+use super::part::{Part, Settled};
 use super::{Assigned, Stop, recipe};
-use crate::gate::{Gate, Waiting};
-use crate::origin::Origin;
+use crate::gate::Waiting;
 use crate::trouble::{Cause, Troubled};
 use crate::worker::Shared;
-use stoke_core::explain::explain;
+use entrances::{Entrances, entrances};
 
 /// How many entries may be taken and not settled: what a crash repeats, and what memory holds.
 const OPEN_MAX: usize = 20_000;
@@ -44,8 +41,6 @@ const PROBES_MAX: usize = 4;
 const LOADS_MAX: usize = 64;
 /// How often a checkpoint is written, where there is anything new.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
-/// How long until the last checkpoint, which could not be written, is tried again.
-const LAST_CHECKPOINT_AGAIN: Duration = Duration::from_millis(250);
 /// As many failed entries are listed at once, without waiting for the next checkpoint's time.
 const FAILURES_MAX: usize = 2_000;
 /// With so many failed entries that are not listed yet, nothing new is taken or loaded: lists cannot be stored, and memory must
@@ -97,31 +92,18 @@ pub(super) struct Run {
     job: JobName,
     priority: u32,
     plan: Option<PlanSummary>,
-    attempts_max: u32,
     goer: Option<Goer>,
     stop: Stop,
     /// The assignment that the store has.
     given: watch::Receiver<Assigned>,
-    /// The store has another assignment, which has not been seen yet.
-    superseded: bool,
-    tracker: Tracker,
-    keeper: Keeper,
-    ahead: Lookahead,
+    part: Part,
     goes: FuturesUnordered<Go>,
     probes: usize,
     loads: usize,
-    /// How many entries of each partition the goes have.
-    in_goes: BTreeMap<PartitionId, usize>,
-    retries: BTreeMap<(Instant, u64), Task>,
-    exhausted: bool,
-    /// All is done, and a checkpoint says so.
-    done: bool,
     /// Until when nothing is loaded, because the origin is out of reach; and for how long that was.
     outage: Option<(Instant, Duration)>,
     /// Until when failed entries are not listed, because that just failed.
     list_again: Instant,
-    /// The ranks that failed for a reason that may pass, and have no outcome yet.
-    retrying: BTreeSet<u64>,
     _troubled: Troubled,
 }
 
@@ -135,22 +117,20 @@ impl Run {
     ) -> Self {
         let Work::Batch(batch) = &record.spec.work;
         let assigned = given.borrow_and_update().clone();
-        let checkpoint = assigned
-            .checkpoint
-            .as_ref()
-            .map(|(checkpoint, _)| checkpoint);
-        let folded = assigned.assignment.folded(checkpoint);
-        // Without a plan nothing is done.
-        let partitions = record.plan.as_ref();
-        let partitions = partitions.map_or(1, |plan| plan.partitioning.count());
-        let mut tracker = Tracker::new(folded.partitions, folded.effort, partitions);
-        tracker.leave(&folded.leaving);
         let loaders = recipe::loaders(batch, &shared.catalog);
-        let batch_keys: Vec<usize> = loaders
-            .iter()
-            .flatten()
-            .map(|l| usize::try_from(l.batch_keys).unwrap_or(1))
-            .collect();
+        let known = || loaders.iter().flatten();
+        let part = Part::new(
+            shared.name.clone(),
+            job.clone(),
+            assigned,
+            // Without a plan nothing is done.
+            record.plan.as_ref().map_or(1, |p| p.partitioning.count()),
+            known()
+                .map(|l| usize::try_from(l.batch_keys).unwrap_or(1))
+                .collect(),
+            known().map(|l| l.name.to_string()).collect(),
+            batch.attempts_max,
+        );
         let goer = loaders.map(|loaders| Goer {
             shared: Arc::clone(&shared),
             job: job.clone(),
@@ -164,26 +144,17 @@ impl Run {
         });
         Self {
             _troubled: Troubled::by(&shared, &job, TROUBLES),
-            retrying: BTreeSet::new(),
-            keeper: Keeper::new(Arc::clone(&shared), job.clone(), assigned),
             shared,
             job,
             priority: record.spec.priority,
             plan: record.plan.clone(),
-            attempts_max: batch.attempts_max,
             goer,
             stop,
             given,
-            superseded: false,
-            tracker,
-            ahead: Lookahead::new(batch_keys),
+            part,
             goes: FuturesUnordered::new(),
             probes: 0,
             loads: 0,
-            in_goes: BTreeMap::new(),
-            retries: BTreeMap::new(),
-            exhausted: false,
-            done: false,
             outage: None,
             list_again: Instant::now(),
         }
@@ -195,7 +166,7 @@ impl Run {
             tracing::error!(job = %self.job, "this worker's configuration does not have what the job needs any more");
             return Ended::Broken;
         };
-        tracing::info!(partitions = self.tracker.states().len(), "works on a job");
+        tracing::info!(partitions = self.part.states().len(), "works on a job");
         match self.go_on(&plan, goer).await {
             Followed::Anew => {
                 tracing::info!(job = %self.job, "left an assignment, which another has replaced");
@@ -212,11 +183,11 @@ impl Run {
         let mut checkpoint = tokio::time::interval(CHECKPOINT_EVERY);
         checkpoint.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let may_go_on = self.keeper.failures_waiting() < FAILURES_HELD_MAX;
+            let may_go_on = self.part.failures_waiting() < FAILURES_HELD_MAX;
             let may_take = may_go_on
-                && !self.exhausted
+                && !self.part.is_exhausted()
                 && self.probes < PROBES_MAX
-                && self.tracker.held() < OPEN_MAX;
+                && self.part.held() < OPEN_MAX;
             // Told from here on, so that nothing is missed between the look and the wait.
             let mut passed: Vec<_> = entrances
                 .values()
@@ -228,7 +199,7 @@ impl Run {
             if may_go_on {
                 self.start_load(&goer, &entrances, may_take);
             }
-            let due = self.retries.first_key_value().map(|((when, _), _)| *when);
+            let due = self.part.next_due();
             let resumes = self
                 .outage
                 .map(|(until, _)| until)
@@ -242,17 +213,22 @@ impl Run {
                     Followed::On => {}
                 },
                 Some((kind, gave)) = self.goes.next() => self.settle(kind, gave),
-                brought = stream.incoming.recv(), if may_take => self.take(brought, &goer),
-                () = until(due), if due.is_some() && may_go_on && self.probes < PROBES_MAX => self.retry_due(&goer),
+                brought = stream.incoming.recv(), if may_take => {
+                    let taken = self.part.take(brought);
+                    self.begin(taken, &goer);
+                }
+                () = until(due), if due.is_some() && may_go_on && self.probes < PROBES_MAX => {
+                    let due = self.part.due(Instant::now(), RETRIES_PER_GO);
+                    self.begin(due, &goer);
+                }
                 () = until(resumes), if resumes.is_some() => {}
                 _ = select_all(passed) => {}
                 _ = checkpoint.tick() => self.checkpoint().await,
             }
-            let is_done = self.exhausted && self.goes.is_empty() && self.tracker.unsettled() == 0;
-            let just_done = is_done && !std::mem::replace(&mut self.done, is_done);
+            let just_done = self.part.just_done(!self.goes.is_empty());
             let must_list =
-                self.keeper.failures_waiting() >= FAILURES_MAX && Instant::now() >= self.list_again;
-            if just_done || must_list || self.all_may_go() {
+                self.part.failures_waiting() >= FAILURES_MAX && Instant::now() >= self.list_again;
+            if just_done || must_list || self.part.all_may_go() {
                 self.checkpoint().await;
             }
         }
@@ -262,12 +238,7 @@ impl Run {
     fn open_stream(&mut self, plan: &PlanSummary) -> Stream {
         let (sink, incoming) = mpsc::channel(2);
         let (shared, job, plan) = (Arc::clone(&self.shared), self.job.clone(), plan.clone());
-        let states = self.tracker.states().into_iter();
-        let stays = states.filter(|(id, _)| !self.tracker.has_left(*id));
-        let starts: BTreeMap<PartitionId, BandId> =
-            stays.map(|(id, state)| (id, state.first_band())).collect();
-        self.exhausted = false;
-        self.done = false;
+        let starts = self.part.open();
         let bringing = async move { entries::bring(&shared, &job, &plan, starts, sink).await };
         Stream {
             incoming,
@@ -275,24 +246,10 @@ impl Run {
         }
     }
 
-    fn take(&mut self, brought: Option<Brought>, goer: &Goer) {
-        match brought {
-            None => self.exhausted = true,
-            Some(Brought::BandComplete(band)) => self.tracker.band_complete(band),
-            Some(Brought::Entries(tasks)) => {
-                let tracker = &mut self.tracker;
-                let mut taken = Vec::with_capacity(tasks.len());
-                for mut task in tasks {
-                    if let Uptake::Do { attempts } =
-                        tracker.take(task.partition, task.band, task.rank, task.priority)
-                    {
-                        task.attempts = attempts;
-                        taken.push(task);
-                    }
-                }
-                self.begin(taken, goer);
-            }
-        }
+    /// Follows the assignment that the store has now, where it can.
+    fn follow(&mut self) -> Followed {
+        let assigned = self.given.borrow_and_update().clone();
+        self.part.follow(assigned)
     }
 
     /// Asks the cache first, but where everything is overwritten.
@@ -301,45 +258,35 @@ impl Run {
             return;
         }
         if goer.mode == Mode::Overwrite {
-            tasks.into_iter().for_each(|task| self.ahead.push(task));
+            tasks.into_iter().for_each(|task| self.part.queue(task));
             return;
         }
         self.probes += 1;
-        self.note_going(&tasks);
+        self.part.begin(&tasks);
         let (span, goer) = (goer.probe_span(&tasks), goer.clone());
         let going = async move { (Kind::Probe, goer.probe(tasks).await) };
         self.goes.push(Box::pin(going.instrument(span)));
     }
 
-    /// Starts a load of the next batch that is ready, where its origin's gate is open, the grant has a place for it,
-    /// neither this job nor a higher one waits there, and no other load sets anything up there: then the next query finds
-    /// the last one's connection free again, and another connection is made only where queries take longer than tokens.
+    /// Starts a load of the next batch that is ready, where one may begin at its origin.
     fn start_load(&mut self, goer: &Goer, entrances: &Entrances, may_take: bool) {
         let in_outage = self.outage.is_some_and(|(until, _)| Instant::now() < until);
         if self.loads >= LOADS_MAX || in_outage {
             return;
         }
-        let loads = self.loads;
-        let (job, priority) = (&self.job, self.priority);
         let may_load = |loader: usize| {
-            let entrance = goer
-                .loaders
-                .get(loader)
-                .and_then(|loader| entrances.get(&loader.origin));
-            entrance.is_some_and(|Entrance { gate, origin }| {
-                gate.is_open(job)
-                    && !gate.is_behind(job, priority)
-                    && !origin.is_setting_up()
-                    && (loads == 0 || gate.in_flight() < gate.in_flight_max())
-            })
+            let loader = goer.loaders.get(loader);
+            let entrance = loader.and_then(|loader| entrances.get(&loader.origin));
+            entrance.is_some_and(|e| e.may_load(&self.job, self.priority, self.loads))
         };
         // Nothing comes that could fill a batch: the stream has ended, or waits for us.
-        let nothing_more = self.probes == 0 && (self.exhausted || (!may_take && self.loads == 0));
-        let Some(batch) = self.ahead.next_batch(nothing_more, may_load) else {
+        let is_fed = !self.part.is_exhausted() && (may_take || self.loads > 0);
+        let nothing_more = self.probes == 0 && !is_fed;
+        let Some(batch) = self.part.next_batch(nothing_more, may_load) else {
             return;
         };
         self.loads += 1;
-        self.note_going(&batch);
+        self.part.begin(&batch);
         let (span, goer) = (goer.load_span(&batch), goer.clone());
         let coming = goer.gate_of(&batch);
         let coming = coming.map(|gate| Waiting::at(gate, self.job.clone(), self.priority));
@@ -355,42 +302,33 @@ impl Run {
                 self.note_outage(gave.outage, !gave.verdicts.is_empty());
             }
         }
-        self.tracker.spend(gave.effort);
+        self.part.spend(gave.effort);
         for task in gave.missing {
-            self.note_gone(&task);
-            if !self.tracker.has_left(task.partition) {
-                self.ahead.push(task);
-            }
+            self.part.missing(task);
         }
+        let (now, metrics) = (Instant::now(), &self.shared.metrics);
         let mut again = None;
         for (task, verdict) in gave.verdicts {
-            self.note_gone(&task);
-            match verdict {
-                Verdict::Done(outcome) => {
-                    self.shared.metrics.settled(outcome);
-                    self.retrying.remove(&task.rank.0);
-                    self.tracker.settle(task.partition, task.rank, outcome);
-                }
-                Verdict::Failed(reason) => self.fail(task, reason),
-                Verdict::Again(reason) if task.attempts + 1 >= self.attempts_max => {
-                    self.fail(task, reason)
-                }
-                Verdict::Again(reason) => {
+            let random = rand::random_range(0.0..1.0);
+            match self.part.settle(task, verdict, now, random) {
+                Settled::Done(outcome) => metrics.settled(outcome),
+                Settled::Failed => metrics.settled(Outcome::Failed),
+                Settled::Again(reason) => {
+                    metrics.retried();
                     again = Some(reason);
-                    self.retrying.insert(task.rank.0);
-                    self.retry_later(task);
                 }
             }
         }
-        let troubles = &self.shared.troubles;
-        match again {
-            Some(reason) => {
-                let some = self.retrying.len();
-                let text = format!("{some} entries are tried again: {reason}");
-                troubles.note(&self.job, Cause::Retries, text);
-            }
-            None if self.retrying.is_empty() => troubles.clear(&self.job, Cause::Retries),
-            None => {}
+        self.note_retries(again);
+    }
+
+    fn note_retries(&self, again: Option<String>) {
+        let (some, troubles) = (self.part.retrying(), &self.shared.troubles);
+        if some == 0 {
+            troubles.clear(&self.job, Cause::Retries);
+        } else if let Some(reason) = again {
+            let text = format!("{some} entries are tried again: {reason}");
+            troubles.note(&self.job, Cause::Retries, text);
         }
     }
 
@@ -404,160 +342,6 @@ impl Run {
             self.outage = None;
         }
     }
-
-    fn fail(&mut self, task: Task, reason: String) {
-        self.shared.metrics.settled(Outcome::Failed);
-        self.retrying.remove(&task.rank.0);
-        self.tracker
-            .settle(task.partition, task.rank, Outcome::Failed);
-        let loader = self
-            .goer
-            .as_ref()
-            .and_then(|goer| goer.loaders.get(usize::try_from(task.loader).ok()?));
-        self.keeper.note_failure(FailedEntry {
-            key: task.key.to_vec(),
-            rank: task.rank.0,
-            loader: loader
-                .map(|loader| loader.name.to_string())
-                .unwrap_or_default(),
-            reason,
-            attempts: task.attempts + 1,
-        });
-    }
-
-    fn retry_later(&mut self, mut task: Task) {
-        self.shared.metrics.retried();
-        task.attempts += 1;
-        self.tracker.retry(task.partition, task.rank, task.attempts);
-        if self.tracker.has_left(task.partition) {
-            // Whoever gets the partition tries it again.
-            self.retrying.remove(&task.rank.0);
-            return;
-        }
-        let when = Instant::now() + after(task.attempts, rand::random_range(0.0..1.0));
-        self.retries.insert((when, task.rank.0), task);
-    }
-
-    fn retry_due(&mut self, goer: &Goer) {
-        let now = Instant::now();
-        let mut due = Vec::new();
-        while due.len() < RETRIES_PER_GO
-            && let Some(first) = self.retries.first_entry()
-            && first.key().0 <= now
-        {
-            due.push(first.remove());
-        }
-        self.begin(due, goer);
-    }
-
-    /// Ends what is in flight (it was told to stop, so it begins nothing more), and says how far it has come: again and
-    /// again until that is written, or this run is dismissed.
-    async fn end(&mut self) -> Ended {
-        while let Some((kind, gave)) = self.goes.next().await {
-            self.settle(kind, gave);
-        }
-        if self.stop.is_abort() {
-            self.tracker.settle_open(Outcome::Cancelled);
-        }
-        self.tracker.release_all();
-        loop {
-            if self.superseded {
-                if self.given.changed().await.is_err() {
-                    return Ended::Broken;
-                }
-                if self.follow() == Followed::Anew {
-                    return Ended::Anew;
-                }
-                self.tracker.release_all();
-            }
-            match self.keeper.write(self.standing(true)).await {
-                Ok(()) => return Ended::Complete,
-                Err(CheckpointError::Superseded) => self.superseded = true,
-                Err(error) => {
-                    tracing::warn!(job = %self.job, error = explain(&error), "could not write the last checkpoint, trying again");
-                    self.note_checkpoint(&error);
-                    tokio::time::sleep(LAST_CHECKPOINT_AGAIN).await;
-                }
-            }
-        }
-    }
-
-    /// Writes a checkpoint while goes go on; one that could not be written is written later.
-    async fn checkpoint(&mut self) {
-        if self.superseded {
-            return;
-        }
-        self.release_idle();
-        let checkpoint = self.standing(false);
-        let mut gaves = Vec::new();
-        let written = {
-            let writing = self.keeper.write(checkpoint);
-            tokio::pin!(writing);
-            loop {
-                tokio::select! {
-                    written = &mut writing => break Some(written),
-                    Some(gave) = self.goes.next() => gaves.push(gave),
-                    () = self.stop.token.cancelled() => break None,
-                }
-            }
-        };
-        for (kind, gave) in gaves {
-            self.settle(kind, gave);
-        }
-        match written {
-            Some(Ok(())) => self.shared.troubles.clear(&self.job, Cause::Checkpoint),
-            Some(Err(CheckpointError::Superseded)) => self.superseded = true,
-            Some(Err(error)) => {
-                self.list_again = Instant::now() + CHECKPOINT_EVERY;
-                self.note_checkpoint(&error);
-                tracing::warn!(job = %self.job, error = explain(&error), "could not write a checkpoint, trying again");
-            }
-            None => self.keeper.interrupted(),
-        }
-    }
-
-    fn note_checkpoint(&self, error: &CheckpointError) {
-        let text = format!("cannot write a checkpoint: {}", explain(error));
-        self.shared
-            .troubles
-            .note(&self.job, Cause::Checkpoint, text);
-    }
-
-    /// How this worker's part stands.
-    fn standing(&self, stopped: bool) -> Checkpoint {
-        Checkpoint {
-            partitions: self.tracker.states(),
-            effort: self.tracker.effort(),
-            failures: None,
-            stopped,
-            released: if stopped {
-                BTreeSet::new()
-            } else {
-                self.tracker.released().collect()
-            },
-        }
-    }
-}
-
-/// An origin that is loaded from, and the gate before it.
-struct Entrance {
-    gate: Arc<Gate>,
-    origin: Arc<Origin>,
-}
-
-/// Those of a job: at least one, or nothing could be loaded.
-type Entrances = BTreeMap<OriginName, Entrance>;
-
-fn entrances(shared: &Shared, goer: &Goer) -> Entrances {
-    let entrance = |name: &OriginName| {
-        let gate = shared.gates.get(&Resource::Origin(name.clone()))?;
-        let (gate, origin) = (Arc::clone(gate), Arc::clone(shared.origins.get(name)?));
-        Some((name.clone(), Entrance { gate, origin }))
-    };
-    goer.loaders
-        .iter()
-        .filter_map(|loader| entrance(&loader.origin))
-        .collect()
 }
 
 async fn until(when: Option<Instant>) {

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Standing, Track, Tracker, Verdict};
+use crate::mutant::Mutant;
 use crate::progress::PartitionState;
 use crate::records::Assignment;
 use crate::units::PartitionId;
@@ -76,7 +77,7 @@ impl Tracker {
             Standing::Leaving => stands(id) && given.leaving.contains(id),
             Standing::Released => true,
         };
-        if !self.tracks.iter().all(goes_on) {
+        if !self.tracks.iter().all(goes_on) && !Mutant::FollowAnything.is_on() {
             return Followed::Anew;
         }
         self.tracks
