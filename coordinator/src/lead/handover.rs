@@ -9,7 +9,7 @@
 //! was never given out. Each step also puts the job's record and compares it: of two steps that were decided on the same
 //! records only one passes, however late the other arrives.
 
-mod departures;
+pub(super) mod departures;
 
 pub(super) use departures::Departures;
 

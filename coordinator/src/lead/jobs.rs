@@ -133,3 +133,6 @@ fn sharing(job: &JobView, view: &View) -> usize {
         .min()
         .unwrap_or(fit.len())
 }
+
+#[cfg(test)]
+mod tests;
