@@ -113,7 +113,11 @@ fn as_many_own_partitions_as_can_have_a_share_of_each_budget_and_the_others_stan
 fn who_cannot_do_the_job_takes_no_place_of_those_that_can() {
     let scene = running();
     let mut view = look(&scene, &["w1", "w2", "w3"], &[("origin/shop", 2)]);
-    view.members.insert(worker("w1"), Member::default());
+    let unfit = Member {
+        caches: BTreeSet::new(),
+        ..scene::fit()
+    };
+    view.members.insert(worker("w1"), unfit);
     takes(&scene, next(&scene, &view));
     assert_eq!(owners(&scene), ["w2", "w3"]);
 }
