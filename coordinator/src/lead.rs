@@ -1,7 +1,7 @@
 //! Leading: the loop of the coordinator that holds the election.
 //!
-//! Level-triggered: on any change, or after a while, it reads all records at one revision, decides (in [`step`],
-//! `handover`, `demand` and `core::ledger`), and commits, each transaction fenced by its epoch. It keeps nothing that
+//! Level-triggered: on any change, or after a while, it reads all records at one revision, decides (in [`jobs`],
+//! `guards`, `demand` and `core::ledger`), and commits, each transaction fenced by its epoch. It keeps nothing that
 //! another leader could not find in the store, but for clocks (of quarantines, of moves) and plans in the
 //! making: those begin anew.
 
@@ -9,22 +9,22 @@ mod budget;
 mod demand;
 mod guards;
 mod handover;
+mod jobs;
 #[cfg(test)]
 mod scene;
 mod step;
 mod vigil;
 
-pub(crate) use step::{Planning, tasks};
+pub use jobs::{At, Jobs, Known};
+pub use step::{Planning, Step, tasks};
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use stoke_core::job::Phase;
-use stoke_core::ledger::{Allocator, Countdown, sharers};
-use stoke_core::names::{JobName, Resource, WorkerName};
-use stoke_core::records::Member;
+use stoke_core::ledger::{Allocator, Countdown};
+use stoke_core::names::Resource;
 use stoke_core::units::Moment;
 use stoke_store::election::Leadership;
 use stoke_store::wake::Wakeups;
@@ -37,7 +37,7 @@ use self::guards::Guards;
 use crate::intake::Stores;
 use crate::metrics::{Board, Watcher};
 use crate::retention::Turns;
-use crate::view::{JobView, View, ViewError, source_origin};
+use crate::view::{JobView, View, ViewError};
 use crate::{Leading, Shared};
 
 /// How long at most between two looks, so that time itself is noticed (quarantines).
@@ -53,8 +53,7 @@ pub(crate) struct Lead {
     allocators: BTreeMap<Resource, Allocator>,
     countdowns: BTreeMap<Resource, Countdown>,
     guards: Guards,
-    aborting: BTreeMap<JobName, step::Since>,
-    departures: handover::Departures,
+    jobs: Jobs,
     watcher: Watcher,
     /// What cannot be read, and has been said.
     unreadable: BTreeSet<String>,
@@ -80,8 +79,7 @@ impl Lead {
             allocators: BTreeMap::new(),
             countdowns: BTreeMap::new(),
             guards: Guards::default(),
-            aborting: BTreeMap::new(),
-            departures: handover::Departures::default(),
+            jobs: Jobs::default(),
             watcher: Watcher::default(),
             unreadable: BTreeSet::new(),
             tasks: TaskTracker::new(),
@@ -155,20 +153,8 @@ impl Lead {
                 .get(job)
                 .is_some_and(|job| job.life.value.phase == Phase::Planning)
         });
-        self.aborting.retain(|job, _| {
-            view.jobs
-                .get(job)
-                .is_some_and(|job| job.life.value.phase == Phase::Aborting)
-        });
-        self.departures.look(view.jobs.values(), received);
+        self.jobs.look(&view, received, crate::wall_ms());
         for job in view.jobs.values() {
-            if job.life.value.phase == Phase::Aborting {
-                let since = step::Since {
-                    at: received,
-                    wall_ms: crate::wall_ms(),
-                };
-                self.aborting.entry(job.name.clone()).or_insert(since);
-            }
             self.store_complete_plan(job, &view);
             match self.further(job, &view, received).await {
                 // It will refuse again, but the other jobs must not wait for this one.
@@ -211,50 +197,18 @@ impl Lead {
         self.unreadable = found.into_iter().map(|(error, _)| error).collect();
     }
 
-    /// The members that can have a share of each budget that the job takes; the others stand by, and own nothing.
-    fn sharing_members<'a>(
-        &self,
-        job: &JobView,
-        view: &'a View,
-    ) -> Cow<'a, BTreeMap<WorkerName, Member>> {
-        let sharing = sharing(job, view);
-        let fit = fit(job, view);
-        if sharing == fit.len() {
-            return Cow::Borrowed(&view.members);
-        }
-        let first = fit.into_iter().take(sharing);
-        Cow::Owned(
-            first
-                .map(|(name, member)| (name.clone(), member.clone()))
-                .collect(),
-        )
-    }
-
     /// Takes a job's next step.
     async fn further(&self, job: &JobView, view: &View, now: Moment) -> Result<(), StoreError> {
-        // Whoever reads a source stays its reader, however budgets are shared out meanwhile.
-        let members = if job.is_running() {
-            self.sharing_members(job, view)
-        } else {
-            Cow::Borrowed(&view.members)
-        };
-        let timing = self.shared.settings.timing;
-        let overdue = self.departures.overdue(&job.name, now, timing);
-        let around = step::Surroundings {
-            members: &members,
-            releasing: handover::Releasing {
-                present: &view.members,
-                overdue: &overdue,
-            },
-            sharers: sharing(job, view),
-            spent: self.shared.intake.spent(&job.name),
+        let known = Known {
             planning: self.shared.intake.planning(&job.name),
-            aborting_since: self.aborting.get(&job.name).copied(),
+            spent: self.shared.intake.spent(&job.name),
+        };
+        let at = At {
             now,
             wall_ms: crate::wall_ms(),
-            timing,
+            timing: self.shared.settings.timing,
         };
-        let Some(step) = step::next(job, &around) else {
+        let Some(step) = self.jobs.next(job, view, known, at) else {
             return Ok(());
         };
         // Before anybody can read of it: a worker may be quicker than the answer. Not committed, it is begun again.
@@ -318,34 +272,4 @@ impl Lead {
         txn.compares.push(self.leadership.compare());
         txn
     }
-}
-
-/// The members that can do the job's work, by name.
-fn fit<'a>(job: &JobView, view: &'a View) -> Vec<(&'a WorkerName, &'a Member)> {
-    view.members
-        .iter()
-        .filter(|(_, member)| job.unfit(member).is_none())
-        .collect()
-}
-
-/// How many of the fit members, by name, can have a share of each budget that loading, writing and, while the job is being
-/// planned, reading its sources take.
-fn sharing(job: &JobView, view: &View) -> usize {
-    let fit = fit(job, view);
-    let Some((_, member)) = fit.first() else {
-        return 0;
-    };
-    let stoke_core::job::Work::Batch(batch) = &job.record.value.spec.work;
-    let read = batch
-        .sources
-        .iter()
-        .filter(|_| !job.is_running())
-        .filter_map(|source| source_origin(&source.from, member))
-        .map(Resource::Origin);
-    job.load_resources(member)
-        .chain(read)
-        .filter_map(|resource| view.resources.get(&resource)?.ledger)
-        .map(|(ledger, _)| sharers(ledger.target, fit.len()))
-        .min()
-        .unwrap_or(fit.len())
 }

@@ -157,7 +157,7 @@ impl Coordinator {
             board,
             settings,
         });
-        let serving = serve(&shared, &cancel, &health, incoming)?;
+        let serving = span.in_scope(|| serve(&shared, &cancel, &health, incoming))?;
         let peer = Peer {
             address: shared.settings.address.clone(),
         };

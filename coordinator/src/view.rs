@@ -265,7 +265,8 @@ impl View {
             .collect()
     }
 
-    fn parse(snapshot: &Snapshot) -> Result<Self, RecordError> {
+    /// Parses all records as they stood at one revision.
+    pub(crate) fn parse(snapshot: &Snapshot) -> Result<Self, RecordError> {
         let mut view = Self {
             read_at: (snapshot.cluster_id, snapshot.revision),
             ..Self::default()

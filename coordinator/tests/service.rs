@@ -4,6 +4,8 @@
 
 #[path = "service/again.rs"]
 mod again;
+#[path = "service/attaching.rs"]
+mod attaching;
 #[path = "service/bounds.rs"]
 mod bounds;
 #[path = "service/budgets.rs"]

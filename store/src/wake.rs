@@ -2,12 +2,12 @@
 //!
 //! One task watches the keys. Whatever may have hidden a change from it (its start, a watch that ended, a compaction, a
 //! store that was away or restored) counts as a change: whoever waits reads anew and finds out. Wake-ups coalesce, so
-//! nothing queues up.
+//! nothing queues up. Any number may wait for those of one task: a store need not watch the same keys for each of them.
 
 use std::sync::Arc;
 
 use futures::future::select_all;
-use tokio::sync::Notify;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument, debug};
@@ -18,7 +18,7 @@ use crate::{Keys, Store, StoreError, Watch, WatchEvent};
 /// Wake-ups for some keys. Dropping it ends its task.
 #[derive(Debug)]
 pub struct Wakeups {
-    signal: Arc<Notify>,
+    own: Listener,
     stop: CancellationToken,
     task: AbortOnDropHandle<()>,
 }
@@ -28,11 +28,10 @@ impl Wakeups {
     /// reached is tried again, with pauses of at most 2 s.
     #[must_use]
     pub fn spawn(store: Arc<dyn Store>, keys: Vec<Keys>, cancel: CancellationToken) -> Self {
-        let signal = Arc::new(Notify::new());
-        signal.notify_one();
+        let (signal, heard) = watch::channel(());
         let stop = cancel.child_token();
         let task = {
-            let (signal, stop) = (signal.clone(), stop.clone());
+            let stop = stop.clone();
             let watching = async move {
                 stop.run_until_cancelled(watch_on(&*store, &keys, &signal))
                     .await;
@@ -40,16 +39,22 @@ impl Wakeups {
             tokio::spawn(watching.in_current_span())
         };
         Self {
-            signal,
+            own: Listener::new(heard),
             stop,
             task: AbortOnDropHandle::new(task),
         }
     }
 
+    /// Somebody else who is woken, as [`Wakeups::changed`] wakes: at once the first time.
+    #[must_use]
+    pub fn listen(&self) -> Listener {
+        Listener::new(self.own.heard.clone())
+    }
+
     /// Returns when something under the keys may have changed since it last returned, and at once the first time. Once
     /// cancelled, it waits for ever. Safe to cancel.
     pub async fn changed(&mut self) {
-        self.signal.notified().await;
+        self.own.changed().await;
     }
 
     /// Ends the task and waits for its end.
@@ -61,8 +66,28 @@ impl Wakeups {
     }
 }
 
+/// One of those who are woken by the same task.
+#[derive(Debug)]
+pub struct Listener {
+    heard: watch::Receiver<()>,
+}
+
+impl Listener {
+    fn new(mut heard: watch::Receiver<()>) -> Self {
+        heard.mark_changed();
+        Self { heard }
+    }
+
+    /// As [`Wakeups::changed`]; once the wake-ups are dropped, too, it waits for ever. Safe to cancel.
+    pub async fn changed(&mut self) {
+        if self.heard.changed().await.is_err() {
+            std::future::pending().await
+        }
+    }
+}
+
 /// Follows the keys, from one end of a watch to the next.
-async fn watch_on(store: &dyn Store, keys: &[Keys], signal: &Notify) {
+async fn watch_on(store: &dyn Store, keys: &[Keys], signal: &watch::Sender<()>) {
     let mut backoff = Backoff::new();
     loop {
         match follow(store, keys, signal, &mut backoff).await {
@@ -80,7 +105,7 @@ async fn watch_on(store: &dyn Store, keys: &[Keys], signal: &Notify) {
 async fn follow(
     store: &dyn Store,
     keys: &[Keys],
-    signal: &Notify,
+    signal: &watch::Sender<()>,
     backoff: &mut Backoff,
 ) -> Result<(), StoreError> {
     let revision = store.read(&[]).await?.revision;
@@ -89,10 +114,10 @@ async fn follow(
         watches.push(store.watch(keys.clone(), revision).await?);
     }
     // What changed up to `revision` is seen by whoever reads from here on, what comes later by the watches.
-    signal.notify_one();
+    signal.send_replace(());
     while let Some(WatchEvent::Changes(_)) = next_of(&mut watches).await {
         backoff.reset();
-        signal.notify_one();
+        signal.send_replace(());
     }
     Ok(())
 }

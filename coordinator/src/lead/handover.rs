@@ -9,12 +9,13 @@
 //! was never given out. Each step also puts the job's record and compares it: of two steps that were decided on the same
 //! records only one passes, however late the other arrives.
 
-mod departures;
+pub(super) mod departures;
 
 pub(super) use departures::Departures;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use stoke_core::mutant::Mutant;
 use stoke_core::names::WorkerName;
 use stoke_core::records::{Assignment, Member, keys};
 use stoke_core::ring::Table;
@@ -181,6 +182,9 @@ fn carry_out(change: &Change<'_>, folded: &mut BTreeMap<WorkerName, Assignment>)
 /// How things stand with a worker: what its checkpoint says, or else its assignment.
 fn standing(job: &JobView, worker: &WorkerName) -> Assignment {
     let owner = job.owners.get(worker);
+    if Mutant::CheckpointIgnored.is_on() {
+        return owner.map_or_else(Assignment::default, |owner| owner.assignment.value.clone());
+    }
     owner.map(Owner::folded).unwrap_or_default()
 }
 
@@ -260,7 +264,17 @@ fn transaction(job: &JobView, folded: BTreeMap<WorkerName, Assignment>) -> Txn {
             }
         });
     }
+    txn.compares.retain(|compare| !is_overlooked(compare));
     txn
+}
+
+/// Whether a mutant leaves this comparison out.
+fn is_overlooked(compare: &Compare) -> bool {
+    let (Compare::ModRevision(key, _) | Compare::CreateRevision(key, _) | Compare::Absent(key)) =
+        compare;
+    let is_checkpoint = key.starts_with(keys::CHECKPOINTS);
+    (Mutant::CheckpointNotCompared.is_on() && is_checkpoint)
+        || (Mutant::JobNotCompared.is_on() && !is_checkpoint)
 }
 
 #[cfg(test)]

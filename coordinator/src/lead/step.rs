@@ -5,13 +5,14 @@
 
 mod planning;
 
-pub(crate) use planning::tasks;
+pub use planning::tasks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use stoke_core::job::{IllegalMove, Life, Phase, Work};
 use stoke_core::ledger::Timing;
+use stoke_core::mutant::Mutant;
 use stoke_core::names::WorkerName;
 use stoke_core::plan::PlanSummary;
 use stoke_core::progress::Effort;
@@ -96,11 +97,11 @@ pub(super) struct Since {
 
 /// A job's next step.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Step {
-    /// What to commit.
-    pub(super) txn: Txn,
+pub struct Step {
+    /// What to commit, under the leader's fence.
+    pub txn: Txn,
     /// Where it begins an attempt at planning: which.
-    pub(super) begins_attempt: Option<u64>,
+    pub begins_attempt: Option<u64>,
 }
 
 impl std::convert::From<Txn> for Step {
@@ -193,6 +194,9 @@ fn aborting(job: &JobView, around: &Surroundings<'_>) -> Option<Step> {
 /// How long after a stop was committed the last permit is certainly over, and the last statement sent under it.
 #[must_use]
 fn certainly_over(timing: Timing) -> Duration {
+    if Mutant::AbortedAtOnce.is_on() {
+        return Duration::ZERO;
+    }
     timing.quarantine + timing.statement_timeout
 }
 
@@ -280,7 +284,9 @@ fn unchanged_life(job: &JobView) -> Compare {
 }
 
 fn put_life(job: &JobView, life: &Life, txn: &mut Txn) {
-    txn.compares.push(unchanged_life(job));
+    if !Mutant::LifeNotCompared.is_on() {
+        txn.compares.push(unchanged_life(job));
+    }
     txn.ops.push(put(keys::run(&job.name), life));
 }
 

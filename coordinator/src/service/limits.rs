@@ -16,7 +16,7 @@ pub(crate) const UPLOADS_MAX: usize = 8;
 /// Exports of plans and lists of failures: each has a band, or a chunk, in memory.
 pub(crate) const LISTS_MAX: usize = 8;
 
-/// Workers that are attached: each has a task and some watches of the store.
+/// Workers that are attached: each has a task. They share some watches of the store.
 pub(crate) const ATTACHED_MAX: usize = 1024;
 /// Streams of entries to workers: each has a band and some messages in memory. A worker has one of each job it works on.
 pub(crate) const STREAMS_MAX: usize = 1024;

@@ -39,16 +39,34 @@ const EXAMPLE_CHARS_MAX: usize = 500;
 /// How many messages of entries wait for a slow worker.
 const STREAM_QUEUE: usize = 4;
 
+/// What attached workers are told to look at when it changes.
+const HINTED: [&str; 5] = [
+    keys::CAPS,
+    keys::RUNS,
+    keys::READS,
+    keys::ASSIGNMENTS,
+    keys::VIGILS,
+];
+
 /// Serves workers.
 #[derive(Debug)]
 pub(crate) struct Workers {
     shared: Arc<Shared>,
+    /// One for all who are attached, so that the store does not watch the same for each of them.
+    wakeups: Wakeups,
     cancel: CancellationToken,
 }
 
 impl Workers {
+    /// Serves, and watches the store for whoever will be attached, until `cancel` is cancelled or this is dropped.
     pub(crate) fn new(shared: Arc<Shared>, cancel: CancellationToken) -> Self {
-        Self { shared, cancel }
+        let watched = HINTED.map(|prefix| Keys::Prefix(prefix.to_owned()));
+        let store = Arc::clone(&shared.store);
+        Self {
+            wakeups: Wakeups::spawn(store, watched.to_vec(), cancel.child_token()),
+            shared,
+            cancel,
+        }
     }
 
     /// Takes what a task of planning gave from whoever was given it: of a source, its entries.
@@ -331,21 +349,9 @@ impl WorkerService for Workers {
         let (send, receive) = mpsc::channel(1);
         let (shared, cancel) = (Arc::clone(&self.shared), self.cancel.clone());
         let open = self.shared.calls.hold("/stoke.v1.WorkerService/Attach");
+        let mut wakeups = self.wakeups.listen();
         tokio::spawn(async move {
             let _open = (open, permit);
-            let watched = [
-                keys::CAPS,
-                keys::RUNS,
-                keys::READS,
-                keys::ASSIGNMENTS,
-                keys::VIGILS,
-            ]
-            .map(|p| Keys::Prefix(p.to_owned()));
-            let mut wakeups = Wakeups::spawn(
-                Arc::clone(&shared.store),
-                watched.to_vec(),
-                cancel.child_token(),
-            );
             let mut attached: Option<WorkerName> = None;
             // What has not been told yet: at first, to look at once, and whether this coordinator leads.
             let (mut wake, mut untold) = (true, true);

@@ -124,6 +124,15 @@ impl Cluster {
     }
 
     pub(crate) async fn start(&self, settings: Settings) -> Result<Served, StartError> {
+        self.start_on(Arc::new(self.store.clone()), settings).await
+    }
+
+    /// The same, on a store that stands before this cluster's.
+    pub(crate) async fn start_on(
+        &self,
+        store: Arc<dyn Store>,
+        settings: Settings,
+    ) -> Result<Served, StartError> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let settings = Settings {
@@ -132,7 +141,7 @@ impl Cluster {
         };
         let coordinator = Coordinator::start(
             settings,
-            Arc::new(self.store.clone()),
+            store,
             self.plans.clone(),
             Arc::new(BootClock),
             TcpListenerStream::new(listener),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use stoke_store::memory::MemoryStore;
-use stoke_store::wake::Wakeups;
+use stoke_store::wake::{Listener, Wakeups};
 use stoke_store::{Keys, Store, Txn};
 use tokio_util::sync::CancellationToken;
 
@@ -119,6 +119,33 @@ async fn many_changes_are_one_wake_up() {
     write(&store, "cap/w", 100);
     assert!(is_woken(&mut wakeups).await);
     assert!(!is_woken(&mut wakeups).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_that_listens_is_woken_at_once_however_late_it_comes_and_once_for_many_changes() {
+    let (store, wakeups) = quiet().await;
+    let mut listeners = vec![wakeups.listen()];
+    write(&store, "cap/w", 1);
+    for _ in 0..3 {
+        listeners.push(wakeups.listen());
+        for listener in &mut listeners {
+            assert!(soon_heard(listener).await);
+            assert!(!soon_heard(listener).await);
+        }
+        write(&store, "cap/w", 100);
+    }
+    // Whose task has ended wake nobody, and do not let those who listen run in circles.
+    while soon_heard(&mut listeners[0]).await {}
+    drop(wakeups);
+    write(&store, "cap/w", 1);
+    assert!(!soon_heard(&mut listeners[0]).await);
+}
+
+/// As [`is_woken`].
+async fn soon_heard(listener: &mut Listener) -> bool {
+    tokio::time::timeout(Duration::from_secs(3600), listener.changed())
+        .await
+        .is_ok()
 }
 
 #[tokio::test(start_paused = true)]

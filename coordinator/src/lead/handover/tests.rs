@@ -219,11 +219,24 @@ impl World {
             Event::Arrive(nth) => {
                 // It stays under way: the network may repeat it.
                 if let Some(late) = self.underway.iter().rev().nth(nth) {
-                    self.scene.commit(late.clone());
+                    self.arrive(late);
                 }
             }
         }
         self.check();
+    }
+
+    /// A step arrives at the store, late. What its comparisons of assignments refuse, that of the job's record refuses,
+    /// too: an assignment changes only in steps, which all put that record.
+    fn arrive(&self, late: &Txn) {
+        let holds = |kind| {
+            let of_kind = |compare: &&Compare| compared(compare).starts_with(kind);
+            let compares = late.compares.iter().filter(of_kind).cloned().collect();
+            let ops = Vec::new();
+            self.scene.txn(Txn { compares, ops }) != TxnOutcome::Refused
+        };
+        assert!(holds(keys::ASSIGNMENTS) || !holds(keys::JOBS), "{late:?}");
+        self.scene.commit(late.clone());
     }
 
     /// The `nth` owner writes a checkpoint.
@@ -421,6 +434,13 @@ impl World {
     }
 }
 
+/// The key that is compared.
+fn compared(compare: &Compare) -> &str {
+    let (Compare::ModRevision(key, _) | Compare::CreateRevision(key, _) | Compare::Absent(key)) =
+        compare;
+    key
+}
+
 /// Members of these names.
 fn as_members(members: &[Member]) -> BTreeMap<WorkerName, records::Member> {
     let there = |member: &Member| (member.name.clone(), scene::fit());
@@ -476,7 +496,7 @@ fn play(workers: usize, events: Vec<Event>) {
     world.settle();
     // What was decided long ago and arrives now finds other records.
     for late in std::mem::take(&mut world.underway) {
-        world.scene.commit(late);
+        world.arrive(&late);
         world.check();
     }
 }

@@ -28,7 +28,7 @@ pub(super) const ATTEMPTS_MAX: u64 = 5;
 /// which are in the plan store) and preparing its
 /// loaders' queries; once its plan is sealed, which is so in dry runs only, trying the loaders.
 #[must_use]
-pub(crate) fn tasks(job: &JobView) -> BTreeSet<PlanningTask> {
+pub fn tasks(job: &JobView) -> BTreeSet<PlanningTask> {
     if is_sampling(job) {
         return [PlanningTask::Sample].into();
     }

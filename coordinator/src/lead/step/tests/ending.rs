@@ -175,6 +175,34 @@ fn what_is_left_of_a_job_that_is_over_is_deleted_in_steps_that_fit() {
 }
 
 #[test]
+fn a_step_that_was_decided_before_the_job_ended_finds_another_record_of_it_ever_after() {
+    let (members, nobody) = (fleet(&["w1", "w2"]), Members::new());
+    let scene = running(10, 0);
+    own(&scene, &[("w1", Tally::default())]);
+    let late = next(&scene.view(), &around(&members, Planning::Unknown)).unwrap();
+    let record = keys::job(scene.job());
+    let of_the_record =
+        |compare: &Compare| matches!(compare, Compare::ModRevision(key, _) if *key == record);
+    let late = Txn {
+        compares: late
+            .txn
+            .compares
+            .into_iter()
+            .filter(of_the_record)
+            .collect(),
+        ops: Vec::new(),
+    };
+    let found = || scene.commit(late.clone()) != TxnOutcome::Refused;
+    assert!(found());
+    // What is cleaned up then is assignments, too, which compares nothing and does not put the record.
+    checkpoint(&scene, "w1", tally(10, 0), false);
+    while take(&scene, &around(&nobody, Planning::Unknown)).is_some() {
+        assert!(!found());
+    }
+    assert!(scene.view().is_past);
+}
+
+#[test]
 fn in_the_end_one_record_is_left_which_those_who_decide_do_not_read() {
     let nobody = Members::new();
     let scene = running(10, 0);
