@@ -134,9 +134,20 @@ impl Tracker {
         Uptake::Do { attempts: 0 }
     }
 
-    /// Counts an entry that is done. What was not taken, or is settled, counts nowhere.
-    pub fn settle(&mut self, partition: PartitionId, rank: Rank, outcome: Outcome) {
-        self.conclude(partition, rank, Verdict::Settled(outcome));
+    /// Counts an entry that is done: now, or once those before it are. `false`: it was not taken, or is settled, and counts
+    /// nowhere.
+    pub fn settle(&mut self, partition: PartitionId, rank: Rank, outcome: Outcome) -> bool {
+        self.conclude(partition, rank, Verdict::Settled(outcome))
+    }
+
+    /// Whether an entry was taken, and is not counted yet: it is not done, or one before it is not.
+    #[must_use]
+    pub fn is_open(&self, partition: PartitionId, rank: Rank) -> bool {
+        let track = self.tracks.get(&partition);
+        track.is_some_and(|track| {
+            let found = track.open.binary_search_by_key(&rank, |open| open.rank);
+            found.is_ok()
+        })
     }
 
     /// Notes that an entry is to be tried again, having been tried `attempts` times.
@@ -144,17 +155,20 @@ impl Tracker {
         self.conclude(partition, rank, Verdict::Retry { attempts });
     }
 
-    fn conclude(&mut self, partition: PartitionId, rank: Rank, verdict: Verdict) {
+    /// Whether the verdict counts.
+    fn conclude(&mut self, partition: PartitionId, rank: Rank, verdict: Verdict) -> bool {
         let Some(track) = self.tracks.get_mut(&partition) else {
-            return;
+            return false;
         };
         if let Ok(at) = track.open.binary_search_by_key(&rank, |open| open.rank) {
             let open = &mut track.open[at];
             // An entry to retry may be tried before its position has passed it: its last word counts.
-            if !matches!(open.verdict, Some(Verdict::Settled(_))) {
+            let counts = !matches!(open.verdict, Some(Verdict::Settled(_)));
+            if counts {
                 open.verdict = Some(verdict);
             }
             track.advance(self.retries_max);
+            counts
         } else if let Some(at) = track
             .state
             .retries
@@ -165,13 +179,16 @@ impl Tracker {
                 Verdict::Retry { attempts } => track.state.retries[at].attempts = attempts,
                 Verdict::Settled(outcome) => {
                     let Some(priority) = track.retrying.remove(&rank) else {
-                        return;
+                        return false;
                     };
                     track.state.retries.swap_remove(at);
                     track.state.tally.count(outcome, priority);
                     track.advance(self.retries_max);
                 }
             }
+            true
+        } else {
+            false
         }
     }
 

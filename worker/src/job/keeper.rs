@@ -8,7 +8,7 @@
 //! - after a write of which nothing is known, the store is looked up before the next one, so that an old checkpoint that
 //!   arrives late cannot replace a newer one.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use stoke_core::mutant::Mutant;
 use stoke_core::names::{JobName, WorkerName};
@@ -93,8 +93,10 @@ pub struct Keeper {
     log: String,
     /// How many chunks of the log the checkpoint in the store counts.
     counted: u64,
-    /// Those that no checkpoint counts which is known to be in the store.
-    failures: VecDeque<FailedEntry>,
+    /// Those that no checkpoint counts which is known to be in the store, each with its partition.
+    failures: VecDeque<(PartitionId, FailedEntry)>,
+    /// How many of them the checkpoint counts that was made last.
+    to_list: usize,
     listed: Listed,
     /// How many failures the chunk has that was named and is not known to be listed.
     listing: Option<usize>,
@@ -121,6 +123,7 @@ impl Keeper {
             worker,
             job,
             failures: VecDeque::new(),
+            to_list: 0,
             listed: Listed::default(),
             listing: None,
             committing: None,
@@ -145,8 +148,20 @@ impl Keeper {
     }
 
     /// Goes on under an assignment, of this mod revision, into which the last checkpoint was folded. Failed entries that
-    /// were not counted yet are listed under the new one.
+    /// were not counted yet are listed under the new one; but those of partitions that do not stand there as they did are not:
+    /// they are done again.
     pub fn follow(&mut self, revision: u64, given: Assignment) {
+        let standing = self.known().map(|known| {
+            let stands = |(id, state): &(&PartitionId, &PartitionState)| {
+                given.partitions.get(id) == Some(*state)
+            };
+            let standing = known.partitions.iter().filter(stands);
+            standing.map(|(id, _)| *id).collect::<BTreeSet<_>>()
+        });
+        let standing = standing.unwrap_or_default();
+        self.failures
+            .retain(|(partition, _)| standing.contains(partition));
+        self.to_list = 0;
         self.assignment = revision;
         self.stored = Stored::None;
         self.written = None;
@@ -158,12 +173,17 @@ impl Keeper {
         self.committing = None;
     }
 
-    /// Lists a failed entry with the next checkpoint.
-    pub fn note_failure(&mut self, mut failure: FailedEntry) {
+    /// Lists a failed entry of this partition with the next checkpoint, which counts it.
+    pub fn note_failure(&mut self, partition: PartitionId, mut failure: FailedEntry) {
         if let Some((end, _)) = failure.reason.char_indices().nth(REASON_MAX) {
             failure.reason.truncate(end);
         }
-        self.failures.push_back(failure);
+        self.failures.push_back((partition, failure));
+    }
+
+    /// A checkpoint is made: it counts the failed entries that were noted until now, and no others.
+    pub fn count_failures(&mut self) {
+        self.to_list = self.failures.len();
     }
 
     /// How many failed entries wait for a checkpoint that counts them.
@@ -183,7 +203,7 @@ impl Keeper {
         if !list_late && let Some(list) = self.next_chunk() {
             return list;
         }
-        let not_listed = self.failures.len() > self.listed.failures;
+        let not_listed = self.to_list > self.listed.failures;
         let chunks = self.counted + self.listed.chunks + u64::from(list_late && not_listed);
         let log = (chunks > 0).then(|| FailureLog {
             log: self.log.clone(),
@@ -236,6 +256,7 @@ impl Keeper {
         self.written = Some(checkpoint);
         self.counted += counts.chunks;
         self.failures.drain(..counts.failures);
+        self.to_list -= counts.failures;
         self.listed.chunks -= counts.chunks;
         self.listed.failures -= counts.failures;
     }
@@ -254,7 +275,10 @@ impl Keeper {
 
     /// The next chunk of failed entries to list, after those that are listed: the same one until it is.
     fn next_chunk(&mut self) -> Option<Writing> {
-        let rest = || self.failures.range(self.listed.failures..);
+        let rest = || {
+            let rest = self.failures.range(self.listed.failures..self.to_list);
+            rest.map(|(_, failure)| failure)
+        };
         if rest().len() == 0 {
             return None;
         }

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use stoke_core::mutant::Mutant;
 use stoke_core::names::{JobName, WorkerName};
 use stoke_core::progress::{Effort, Outcome, PartitionState, Tracker, Uptake};
-use stoke_core::units::{BandId, PartitionId};
+use stoke_core::units::{BandId, PartitionId, Rank};
 use stoke_proto::v1::FailedEntry;
 use tokio::time::Instant;
 
@@ -46,6 +46,8 @@ pub struct Part {
     in_goes: BTreeMap<PartitionId, usize>,
     /// Those that wait to be tried again, by when, and by rank.
     retries: BTreeMap<(Instant, u64), Task>,
+    /// Those that failed for good, and are not counted yet: whoever takes over now does them again.
+    failed: BTreeMap<(PartitionId, Rank), FailedEntry>,
     /// The ranks that failed for a reason that may pass, and have no outcome yet.
     retrying: BTreeMap<u64, PartitionId>,
     /// The stream has ended.
@@ -82,6 +84,7 @@ impl Part {
             attempts_max,
             in_goes: BTreeMap::new(),
             retries: BTreeMap::new(),
+            failed: BTreeMap::new(),
             retrying: BTreeMap::new(),
             exhausted: false,
             done: false,
@@ -176,27 +179,46 @@ impl Part {
         }
     }
 
-    fn conclude(&mut self, task: &Task, outcome: Outcome) {
+    /// Whether the outcome counts.
+    fn conclude(&mut self, task: &Task, outcome: Outcome) -> bool {
         self.retrying.remove(&task.rank.0);
-        self.tracker.settle(task.partition, task.rank, outcome);
+        let counts = self.tracker.settle(task.partition, task.rank, outcome);
+        self.list_counted(task.partition);
+        counts
     }
 
     fn fail(&mut self, task: Task, reason: String) {
-        self.conclude(&task, Outcome::Failed);
         let loader = usize::try_from(task.loader).ok();
         let loader = loader.and_then(|n| self.loader_names.get(n)).cloned();
-        self.keeper.note_failure(FailedEntry {
+        let failure = FailedEntry {
             key: task.key.to_vec(),
             rank: task.rank.0,
             loader: loader.unwrap_or_default(),
             reason,
             attempts: task.attempts + 1,
-        });
+        };
+        if self.conclude(&task, Outcome::Failed) {
+            self.failed.insert((task.partition, task.rank), failure);
+            self.list_counted(task.partition);
+        }
+    }
+
+    /// Has those of a partition's failed entries listed that are counted now.
+    fn list_counted(&mut self, partition: PartitionId) {
+        let of_partition = (partition, Rank(0))..=(partition, Rank(u64::MAX));
+        let failed = self.failed.range(of_partition).map(|(at, _)| at.1);
+        let counted = failed.filter(|rank| !self.tracker.is_open(partition, *rank));
+        for rank in counted.collect::<Vec<_>>() {
+            if let Some(failure) = self.failed.remove(&(partition, rank)) {
+                self.keeper.note_failure(partition, failure);
+            }
+        }
     }
 
     fn retry(&mut self, mut task: Task, now: Instant, random: f64) {
         task.attempts += 1;
         self.tracker.retry(task.partition, task.rank, task.attempts);
+        self.list_counted(task.partition);
         if self.tracker.has_left(task.partition) {
             // Whoever gets the partition tries it again.
             self.retrying.remove(&task.rank.0);

@@ -58,6 +58,12 @@ fn failure(rank: u64) -> FailedEntry {
     }
 }
 
+/// An entry fails, and a checkpoint is made that counts it.
+fn fails(k: &mut Keeper, rank: u64) {
+    k.note_failure(PartitionId(3), failure(rank));
+    k.count_failures();
+}
+
 /// The store as it is looked up: each key with its mod revision.
 fn store(keys: &[(&str, u64)]) -> Snapshot {
     let entry = |(key, revision): &(&str, u64)| KeyValue {
@@ -168,8 +174,8 @@ fn what_was_there_before_is_not_written_again() {
 #[test]
 fn failures_are_listed_before_the_checkpoint_that_counts_them() {
     let mut k = keeper(None);
-    k.note_failure(failure(4));
-    k.note_failure(failure(6));
+    fails(&mut k, 4);
+    fails(&mut k, 6);
     assert_eq!(list(k.next(&done(1))), ("ab-5".into(), 0, vec![4, 6]));
     k.listed();
     assert_eq!(chunks(&commit(k.next(&done(1))).1), Some(("ab-5", 1)));
@@ -184,9 +190,9 @@ fn failures_are_listed_before_the_checkpoint_that_counts_them() {
 #[test]
 fn a_chunk_that_may_be_listed_is_listed_again_as_it_was() {
     let mut k = keeper(None);
-    k.note_failure(failure(4));
+    fails(&mut k, 4);
     let first = k.next(&done(1));
-    k.note_failure(failure(6));
+    fails(&mut k, 6);
     assert_eq!(k.next(&done(2)), first, "a late list of it changes nothing");
     k.listed();
     assert_eq!(list(k.next(&done(2))), ("ab-5".into(), 1, vec![6]));
@@ -197,11 +203,11 @@ fn a_chunk_that_may_be_listed_is_listed_again_as_it_was() {
 #[test]
 fn a_failure_during_a_write_waits_for_the_next_one() {
     let mut k = keeper(None);
-    k.note_failure(failure(4));
+    fails(&mut k, 4);
     k.next(&done(1));
     k.listed();
     commit(k.next(&done(1)));
-    k.note_failure(failure(6));
+    fails(&mut k, 6);
     k.committed(Revision(7));
     assert_eq!(k.failures_waiting(), 1);
     assert_eq!(list(k.next(&done(2))), ("ab-5".into(), 1, vec![6]));
@@ -209,6 +215,38 @@ fn a_failure_during_a_write_waits_for_the_next_one() {
     let (compares, put) = commit(k.next(&done(2)));
     assert_eq!(compares, [assigned_at(5), checkpoint_at(7)]);
     assert_eq!(chunks(&put), Some(("ab-5", 2)));
+}
+
+#[test]
+fn a_failure_that_the_checkpoint_does_not_count_is_not_listed_with_it() {
+    let mut k = keeper(None);
+    k.note_failure(PartitionId(3), failure(4));
+    assert!(
+        matches!(k.next(&done(1)), Writing::Commit(_)),
+        "none is counted"
+    );
+    k.count_failures();
+    k.note_failure(PartitionId(3), failure(6));
+    assert_eq!(list(k.next(&done(5))), ("ab-5".into(), 0, vec![4]));
+    write(&mut k, &done(5), 7);
+    assert_eq!(k.failures_waiting(), 1);
+    k.count_failures();
+    assert_eq!(list(k.next(&done(7))), ("ab-5".into(), 1, vec![6]));
+}
+
+#[test]
+fn what_failed_in_a_partition_that_does_not_stand_as_it_did_is_not_listed() {
+    for (standing, listed) in [(1, Some(vec![4])), (0, None)] {
+        let mut k = keeper(Some((done(1), 8)));
+        fails(&mut k, 4);
+        k.follow(9, given(standing));
+        k.count_failures();
+        let next = k.next(&done(5));
+        match listed {
+            Some(ranks) => assert_eq!(list(next), ("ab-9".into(), 0, ranks)),
+            None => assert_eq!((k.failures_waiting(), chunks(&commit(next).1)), (0, None)),
+        }
+    }
 }
 
 #[test]
@@ -259,12 +297,12 @@ fn what_is_refused_is_looked_up_and_follows_what_is_there() {
 #[test]
 fn what_is_listed_counts_once_though_its_commit_went_wrong() {
     let mut k = keeper(None);
-    k.note_failure(failure(4));
+    fails(&mut k, 4);
     k.next(&done(1));
     k.listed();
     commit(k.next(&done(1)));
     k.unknown();
-    k.note_failure(failure(6));
+    fails(&mut k, 6);
     assert!(looks_up(&k.next(&done(2))));
     assert_eq!(k.found(&store(&[(ASSIGNMENT, 5), (CHECKPOINT, 7)])), Ok(()));
     assert_eq!(list(k.next(&done(2))), ("ab-5".into(), 1, vec![6]));
@@ -288,16 +326,16 @@ fn a_log_goes_on_after_the_chunks_that_the_checkpoint_counts() {
     };
     let mut k = keeper(Some((before, 8)));
     assert_eq!(k.next(&done(1)), Writing::Nothing);
-    k.note_failure(failure(4));
+    fails(&mut k, 4);
     assert_eq!(list(k.next(&done(1))), ("ab-5".into(), 3, vec![4]));
 }
 
 #[test]
 fn under_an_assignment_that_follows_a_log_begins_with_what_was_not_counted() {
     let mut k = keeper(None);
-    k.note_failure(failure(4));
+    fails(&mut k, 4);
     write(&mut k, &done(1), 7);
-    k.note_failure(failure(6));
+    fails(&mut k, 6);
     k.next(&done(2));
     k.listed();
     commit(k.next(&done(2)));
@@ -310,6 +348,7 @@ fn under_an_assignment_that_follows_a_log_begins_with_what_was_not_counted() {
         1,
         "the commit before counts nothing here"
     );
+    k.count_failures();
     assert_eq!(list(k.next(&done(2))), ("ab-9".into(), 0, vec![6]));
     k.listed();
     let (compares, put) = commit(k.next(&done(2)));
@@ -346,15 +385,19 @@ fn chunks_and_reasons_are_bounded() {
         9,
     ];
     for (rank, bytes) in (0..).zip(sizes) {
-        k.note_failure(with_key(rank, bytes));
+        k.note_failure(PartitionId(3), with_key(rank, bytes));
     }
-    k.note_failure(FailedEntry {
-        reason: "ü".repeat(REASON_MAX + 1),
-        ..failure(4)
-    });
+    k.note_failure(
+        PartitionId(3),
+        FailedEntry {
+            reason: "ü".repeat(REASON_MAX + 1),
+            ..failure(4)
+        },
+    );
+    k.count_failures();
     for (chunk, ranks) in [(0, vec![0]), (1, vec![1]), (2, vec![2, 3, 4])] {
         assert_eq!(list(k.next(&done(1))), ("ab-5".into(), chunk, ranks));
         k.listed();
     }
-    assert_eq!(k.failures[4].reason, "ü".repeat(REASON_MAX));
+    assert_eq!(k.failures[4].1.reason, "ü".repeat(REASON_MAX));
 }

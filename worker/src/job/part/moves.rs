@@ -24,6 +24,10 @@ impl Part {
         if followed == Followed::Anew {
             return followed;
         }
+        // What is not counted of a partition that has gone, or comes from elsewhere, is done again, and listed then.
+        let tracker = &self.tracker;
+        self.failed
+            .retain(|(partition, rank), _| tracker.is_open(*partition, *rank));
         self.tracker.spend(inherited);
         self.keeper.follow(assigned.revision, assigned.assignment);
         self.superseded = false;
@@ -74,7 +78,16 @@ impl Part {
         self.standing(true, BTreeSet::new())
     }
 
-    fn standing(&self, stopped: bool, released: BTreeSet<PartitionId>) -> Checkpoint {
+    fn standing(&mut self, stopped: bool, released: BTreeSet<PartitionId>) -> Checkpoint {
+        let failed: BTreeSet<PartitionId> = self
+            .failed
+            .keys()
+            .map(|(partition, _)| *partition)
+            .collect();
+        for partition in failed {
+            self.list_counted(partition);
+        }
+        self.keeper.count_failures();
         let mut partitions = self.tracker.states();
         if Mutant::RetriesForgotten.is_on() {
             partitions.values_mut().for_each(|s| s.retries.clear());

@@ -65,6 +65,10 @@ fn done() -> Verdict {
     Verdict::Done(Outcome::Warmed)
 }
 
+fn failed() -> Verdict {
+    Verdict::Failed("the value is too large".into())
+}
+
 fn again() -> Verdict {
     Verdict::Again("no answer".into())
 }
@@ -145,6 +149,66 @@ fn a_reason_that_stays_fails_at_once() {
     let verdict = Verdict::Failed("the value is too large".into());
     assert_eq!(settle(&mut p, task, verdict), Settled::Failed);
     assert_eq!((p.failures_waiting(), p.next_due()), (1, None));
+}
+
+/// The ranks that the next checkpoint would list.
+fn lists(part: &mut Part) -> Vec<u64> {
+    let checkpoint = part.checkpoint();
+    match part.keeper().next(&checkpoint) {
+        Writing::List { failures, .. } => failures.iter().map(|failure| failure.rank).collect(),
+        _ => Vec::new(),
+    }
+}
+
+#[test]
+fn w1_a_failure_behind_a_gap_is_listed_once_it_is_counted() {
+    let mut p = part(&[STAYS]);
+    let mut tasks = go(&mut p, &[(STAYS, 0), (STAYS, 1), (STAYS, 2)]);
+    let (third, second) = (tasks.remove(2), tasks.remove(1));
+    settle(&mut p, third, failed());
+    settle(&mut p, second, again());
+    assert_eq!((lists(&mut p), p.failures_waiting()), (vec![], 0));
+    let first = tasks.remove(0);
+    settle(&mut p, first, done());
+    assert_eq!(
+        (p.states()[&STAYS].tally.failed, lists(&mut p)),
+        (1, vec![2])
+    );
+}
+
+#[test]
+fn w1_a_failure_that_counts_nowhere_is_not_listed() {
+    let mut p = part(&[STAYS]);
+    let task = go(&mut p, &[(STAYS, 0)]).remove(0);
+    settle(&mut p, task.clone(), done());
+    settle(&mut p, task, failed());
+    assert_eq!(
+        (p.states()[&STAYS].tally.failed, lists(&mut p)),
+        (0, vec![])
+    );
+}
+
+#[test]
+fn w1_a_failure_that_is_not_counted_when_its_partition_goes_is_listed_by_whoever_does_it_again() {
+    let mut p = part(&[STAYS, GOES]);
+    let mut tasks = go(&mut p, &[(GOES, 0), (GOES, 1)]);
+    let (second, first) = (tasks.remove(1), tasks.remove(0));
+    settle(&mut p, second, failed());
+    let known = write(&mut p, 8).partitions;
+    assert_eq!(p.follow(assigned(9, known, &[GOES])), Followed::On);
+    p.missing(first);
+    // More wait to be tried again than may: the position stops before them.
+    let released = p.checkpoint().partitions[&GOES].clone();
+    assert_eq!((released.retries.len(), released.tally.failed), (1, 1));
+    assert_eq!(p.failures_waiting(), 1, "released, it counts");
+    // Not committed, that counts nowhere: somebody else had the partition before it comes back.
+    let elsewhere = PartitionState {
+        position: (0, 1).into(),
+        ..released
+    };
+    let back = [(STAYS, PartitionState::default()), (GOES, elsewhere)].into();
+    assert_eq!(p.follow(assigned(11, back, &[])), Followed::Opens);
+    assert_eq!((lists(&mut p), p.failures_waiting()), (vec![], 0));
 }
 
 #[test]
