@@ -69,6 +69,8 @@ pub(crate) struct Shared {
     pub(crate) sightings: Mutex<Sightings>,
     /// What attached workers last reported of their queries: by worker, then resource.
     pub(crate) uses: Mutex<BTreeMap<WorkerName, BTreeMap<Resource, Use>>>,
+    /// Held by whoever creates a job, or forgets one whose plan a new job may name.
+    pub(crate) creating: tokio::sync::Mutex<()>,
     /// What is told of the health of resources that have guards.
     pub(crate) vitals: Mutex<BTreeMap<Resource, Vitals>>,
     /// What the guards of this leader do, while this coordinator leads.

@@ -1,7 +1,7 @@
 //! Retention: what nobody needs any more is removed, and when.
 //!
 //! A job that is over is kept for a while, with its plan, uploads and lists of failures, and then forgotten: its record
-//! first, its objects after. What no job names goes, too: what failed attempts at planning left, uploads that were never
+//! first, its objects after; not while another job is yet to make its plan of that one's. What no job names goes, too: what failed attempts at planning left, uploads that were never
 //! taken, records of jobs that are gone, and what a crash between the two deletions above left behind.
 //!
 //! Names are never used again. So what was garbage when it was looked at is garbage for ever, and an object may be removed
@@ -11,10 +11,12 @@
 
 mod age;
 mod keep;
+mod lent;
 mod orphans;
 mod past;
 mod turn;
 
+pub(crate) use lent::is_lent;
 pub(crate) use past::{OverJob, Wanted, forget, read_past};
 pub(crate) use turn::Turns;
 

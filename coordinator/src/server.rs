@@ -147,6 +147,7 @@ impl Coordinator {
             leading,
             sightings: std::sync::Mutex::new(sightings),
             uses: std::sync::Mutex::default(),
+            creating: tokio::sync::Mutex::default(),
             vitals: std::sync::Mutex::new(guarded::vitals(&settings.guards)),
             guarded: std::sync::Mutex::default(),
             troubles: std::sync::Mutex::default(),

@@ -16,11 +16,13 @@ use stoke_store::{Compare, KeyValue, Keys, Op, Snapshot, StoreError, Txn, TxnOut
 use super::Retention;
 use super::age::{Settled, Wall, is_older};
 use super::keep::{Owner, Owners, keeps, parse};
+use super::lent::is_lent;
 use super::orphans::{deletions, orphans, ranges};
-use super::past::{Wanted, forget, read_past};
+use super::past::{OverJob, Wanted, forget, read_past};
 use crate::Shared;
 use crate::metrics::Retired;
 use crate::plan_store::{PlanStoreError, Removed, Stored};
+use crate::view::ViewError;
 
 /// How long at most until a leader's first turn, so that one follows though leaders change often.
 const FIRST_MAX: Duration = Duration::from_secs(60);
@@ -44,6 +46,8 @@ const OBJECTS_AT_ONCE: usize = 1000;
 enum TurnError {
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Records(#[from] ViewError),
     #[error(transparent)]
     Plans(#[from] PlanStoreError),
 }
@@ -160,7 +164,7 @@ impl Turns {
         for _ in 0..PAGES_MAX {
             let page = read_past(&*self.shared.store, &after, PAGE).await?;
             for job in page.jobs.iter().filter(|job| wanted.wants(job)) {
-                if self.commit(forget(job)).await? {
+                if self.forget(job).await? {
                     done.jobs += 1;
                     done.removed += self.shared.plans.remove_job(&job.name).await?;
                 }
@@ -176,6 +180,15 @@ impl Turns {
         self.after[0] = after;
         done.is_more = true;
         Ok(())
+    }
+
+    /// Forgets a job; `false` where another is yet to read of it, or it has changed.
+    async fn forget(&self, job: &OverJob) -> Result<bool, TurnError> {
+        let _alone = self.shared.creating.lock().await;
+        if is_lent(&*self.shared.store, &job.name).await? {
+            return Ok(false);
+        }
+        Ok(self.commit(forget(job)).await?)
     }
 
     /// Removes records of jobs that are not there.

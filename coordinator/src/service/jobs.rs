@@ -16,7 +16,6 @@ use stoke_core::records::keys;
 use stoke_proto::v1::job_service_server::JobService;
 use stoke_proto::v1::{self};
 use stoke_store::{Compare, Op, Revision, Txn, record};
-use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request as Call, Response, Status, Streaming};
 
@@ -36,17 +35,11 @@ const LIST_QUEUE: usize = 2;
 pub(crate) struct Jobs {
     shared: Arc<Shared>,
     cancel: CancellationToken,
-    /// Held by whoever creates a job.
-    creating: Mutex<()>,
 }
 
 impl Jobs {
     pub(crate) fn new(shared: Arc<Shared>, cancel: CancellationToken) -> Self {
-        Self {
-            shared,
-            cancel,
-            creating: Mutex::new(()),
-        }
+        Self { shared, cancel }
     }
 
     async fn read(&self, name: &str) -> Result<JobView, Refusal> {

@@ -22,6 +22,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::intake::Unwanted;
 use crate::plan_store::PlanStoreError;
+use crate::ranking::{RankingError, SpillError};
 use crate::view::ViewError;
 use table::{AS_THE_MESSAGE_SAYS, Detail, Kind};
 
@@ -124,6 +125,9 @@ pub(crate) enum Refusal {
     Record(#[from] RecordError),
     #[error(transparent)]
     Unwanted(#[from] Unwanted),
+    /// Rows of a key source could not be kept, for no fault of whoever sent them.
+    #[error(transparent)]
+    Unkept(RankingError),
     #[error("this list of failures is of no owner of the job's partitions")]
     NotAnOwner,
     #[error("the stream of messages broke: {}", .0.message())]
@@ -230,6 +234,8 @@ impl Refusal {
             Self::Record(RecordError::Newer { .. }) => Kind::Newer,
             Self::Record(RecordError::Malformed { .. }) => Kind::Damaged,
             Self::Unwanted(_) | Self::NotAnOwner => Kind::Unwanted,
+            Self::Unkept(RankingError::Spill(SpillError::Full { .. })) => Kind::SpillFull,
+            Self::Unkept(_) => Kind::SpillFailed,
             Self::Stream(status) => match status.code() {
                 Code::OutOfRange => Kind::MessageTooLarge,
                 // What tonic says of a message that it cannot decode, or unpack.
@@ -249,6 +255,7 @@ impl Refusal {
             Self::NoSuchBudget(resource) => ("stoke.v1.Budget", resource.clone()),
             Self::NotLeader { .. } => ("stoke.v1.Coordinator", String::new()),
             Self::TooManyJobs { .. } => ("stoke.v1.Job", "under way".into()),
+            Self::Unkept(_) => ("stoke.v1.Coordinator", "spill-dir".into()),
             Self::TooManyCalls { what, .. } => ("stoke.v1.Coordinator", (*what).to_owned()),
             _ => ("stoke.v1.Job", String::new()),
         }

@@ -143,13 +143,13 @@ impl Workers {
             Ok(rows) => Ok(Some(rows)),
             // The worker's own, who is told: what is wrong with it counts nowhere.
             Err(RankingError::Batch(error)) => Err(invalid("entries", error.to_string())),
-            Err(error) => Err(self.fail_for(sender, &error).await),
+            Err(error) => Err(self.fail_for(sender, error).await),
         }
     }
 
     /// Fails the attempt, for its rows cannot be kept.
-    async fn fail_for(&self, sender: &Sender, error: &RankingError) -> Refusal {
-        let (reason, transient) = (explain(error), error.is_transient());
+    async fn fail_for(&self, sender: &Sender, error: RankingError) -> Refusal {
+        let (reason, transient) = (explain(&error), error.is_transient());
         tracing::warn!(job = %sender.job, task = %sender.task, reason, "cannot keep what a key source gives");
         if transient {
             tokio::time::sleep(retry_after(sender.attempt)).await;
@@ -158,7 +158,11 @@ impl Workers {
         // What it has cost is in the verdict, which will not be heard.
         let spent = Effort::default();
         (self.shared.intake).fail(job, attempt, told, transient, spent);
-        invalid("entries", reason)
+        if transient {
+            Refusal::Unkept(error)
+        } else {
+            invalid("entries", reason)
+        }
     }
 
     async fn conclude_source(
@@ -196,7 +200,7 @@ impl Workers {
                         rows: Box::new(rows),
                         report,
                     },
-                    Err(error) => return Err(self.fail_for(sender, &error).await),
+                    Err(error) => return Err(self.fail_for(sender, error).await),
                 }
             }
             _ => Outcome::Prepared,

@@ -338,14 +338,16 @@ impl Served {
 
     /// Says for its worker that the loaders of a job can be used, which is [`PREPARED_BY_HAND`].
     pub(crate) async fn prepare(&self, cluster: &Cluster, job: &str) {
+        self.try_prepare(cluster, job).await.unwrap();
+    }
+
+    /// The same; `None` where this coordinator does not wait for it.
+    pub(crate) async fn try_prepare(&self, cluster: &Cluster, job: &str) -> Option<()> {
         let key = keys::read(&job_name(job), PlanningTask::Prepare);
-        let (given, _) = cluster.read::<SourceTask>(&key).await.unwrap();
-        let sent = self
-            .workers
-            .clone()
-            .send_source(prepared(job, &given))
-            .await;
-        sent.unwrap();
+        let (given, _) = cluster.read::<SourceTask>(&key).await?;
+        let mut workers = self.workers.clone();
+        let sent = workers.send_source(prepared(job, &given)).await;
+        sent.ok().map(|_| ())
     }
 
     pub(crate) async fn get(&self, name: &str) -> v1::Job {

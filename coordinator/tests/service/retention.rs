@@ -22,8 +22,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 
 use super::cluster::{
-    Cluster, Served, batch, fault, header, job_name, reason, settings, spec, until, uploaded,
-    warmed,
+    Cluster, PREPARED_BY_HAND, Served, batch, fault, header, job_name, reason, settings, spec,
+    until, uploaded, warmed,
 };
 use super::past::done;
 
@@ -409,6 +409,56 @@ async fn a_request_whose_job_is_forgotten_makes_another_even_before_it_is_forgot
         .collect();
     assert!(made.iter().all(|job| *job == made[0]), "{made:?}");
     assert_ne!(made[0], first);
+}
+
+#[tokio::test]
+async fn a_job_whose_plan_another_is_yet_to_read_is_neither_pruned_nor_forgotten_by_itself() {
+    let (folder, cluster, leader) = in_directory(settings("c1")).await;
+    let folder = folder.path();
+    let over = done(&cluster, &leader, "").await.name;
+    let past = keys::past(&job_name(&over));
+    until("it is cleaned up", async || {
+        cluster.read::<Past>(&past).await
+    })
+    .await;
+    let its_plan = v1::PlanSource {
+        job: over.clone(),
+        which: Some(v1::plan_source::Which::All(v1::AllEntries {})),
+    };
+    let mut again = spec(vec![v1::key_source::From::Plan(its_plan)]);
+    again.trigger = PREPARED_BY_HAND.into();
+    let again = leader.create(again).await.unwrap().name;
+    leader.until_it_is(&again, JobState::Planning).await;
+    let kept = files_of(folder, &over);
+    for dry_run in [true, false] {
+        let all = v1::PruneJobsRequest {
+            older_than: AT_ONCE,
+            dry_run,
+            ..v1::PruneJobsRequest::default()
+        };
+        let pruned = prune(&leader, all).await.unwrap();
+        assert!(names(&pruned).is_empty(), "dry run: {dry_run}");
+    }
+    leader.coordinator.stop().await;
+    let leader = cluster
+        .start(impatient(Some(Duration::from_millis(1))))
+        .await
+        .unwrap();
+    leader.until_it_leads().await;
+    until_turns_have_passed(folder).await;
+    assert_eq!(files_of(folder, &over), kept);
+    assert!(cluster.read::<Past>(&past).await.is_some());
+
+    until("its loaders are to be prepared again", async || {
+        leader.try_prepare(&cluster, &again).await
+    })
+    .await;
+    let running = leader.until_it_is(&again, JobState::Running).await;
+    assert_eq!(running.progress.unwrap().planned, 10);
+    until("nobody needs it any more", async || {
+        files_of(folder, &over).is_empty().then_some(())
+    })
+    .await;
 }
 
 /// A store that notes what is deleted of what retention removes without the leader being compared.

@@ -104,8 +104,11 @@ async fn where_nothing_can_be_spilled_planning_is_tried_again_until_it_can() {
     until_given(&cluster, &leader, &job, 0, 1).await;
     std::fs::remove_dir(&spill).unwrap();
     let refused = send(&leader, parts(&job, 0, 1, 20)).await.unwrap_err();
-    let named = refused.message().contains("spill-dir");
-    assert!(named, "{refused}");
+    assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+    // The whole path, and what to do.
+    let told = refused.message();
+    assert!(told.contains(&*spill.to_string_lossy()), "{refused}");
+    assert!(told.contains("make it writable, or name another"));
     until_given(&cluster, &leader, &job, 0, 2).await;
     std::fs::create_dir(&spill).unwrap();
     send(&leader, parts(&job, 0, 2, 20)).await.unwrap();

@@ -49,8 +49,11 @@ fn budget_for(workers: u32) -> Observed {
     }
 }
 
+/// Of which resources there is a budget, and for how many workers.
+type Budgets<'a> = &'a [(&'a str, u32)];
+
 /// What a look at this scene shows with these members, and budgets of these resources for so many workers each.
-fn look(scene: &Scene, members: &[&str], budgets: &[(&str, u32)]) -> View {
+fn look(scene: &Scene, members: &[&str], budgets: Budgets<'_>) -> View {
     let budgets = budgets.iter();
     View {
         members: fleet(members),
@@ -90,7 +93,7 @@ fn owners(scene: &Scene) -> Vec<String> {
 
 #[test]
 fn as_many_own_partitions_as_can_have_a_share_of_each_budget_and_the_others_stand_by() {
-    let cases: [(&[(&str, u32)], &[&str]); 6] = [
+    let cases: [(Budgets, &[&str]); 6] = [
         // An absent budget binds nobody here: it gives no grant.
         (&[], &["w1", "w2", "w3"]),
         (&[("origin/shop", 3)], &["w1", "w2", "w3"]),

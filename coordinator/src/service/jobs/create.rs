@@ -59,7 +59,7 @@ impl Jobs {
         trace: &str,
     ) -> Result<v1::Job, Refusal> {
         // One after the other, so that two do not find the same last room. Others may not create: they do not lead.
-        let _alone = self.creating.lock().await;
+        let _alone = self.shared.creating.lock().await;
         for _ in 0..COMMIT_ATTEMPTS_MAX {
             let before = self.created_before(request_id, spec).await?;
             if let Before::Job(job) = before {

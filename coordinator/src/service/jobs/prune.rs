@@ -12,7 +12,7 @@ use super::super::{describe, parse};
 use super::Jobs;
 use crate::metrics::Retired;
 use crate::plan_store::Removed;
-use crate::retention::{OverJob, Wanted, forget, read_past};
+use crate::retention::{OverJob, Wanted, forget, is_lent, read_past};
 
 /// How many jobs that are over are read at once.
 const READ_AT_ONCE: usize = 100;
@@ -68,15 +68,22 @@ impl Jobs {
         }
     }
 
-    /// What of the plan store goes with a job; `None` where another has pruned it meanwhile.
+    /// What of the plan store goes with a job; `None` where another job is yet to read of it, or another caller has
+    /// pruned it meanwhile.
     async fn prune_one(&self, job: &OverJob, dry_run: bool) -> Result<Option<Removed>, Refusal> {
         let plans = &self.shared.plans;
+        let alone = self.shared.creating.lock().await;
+        if is_lent(&*self.shared.store, &job.name).await? {
+            return Ok(None);
+        }
         if dry_run {
+            drop(alone);
             return Ok(Some(plans.objects_of(&job.name).await?));
         }
         if !self.shared.commit(forget(job)).await? {
             return Ok(None);
         }
+        drop(alone);
         tracing::info!(job = %job.name, "forgot a job at somebody's word");
         self.shared.metrics.retired(Retired::Job, 1);
         // What of this fails is found by the leader's turns: nobody names it any more.

@@ -100,6 +100,10 @@ table! {
     PlanGone "PLAN_GONE" FailedPrecondition "FAILED_PRECONDITION" [PreconditionFailure]
         "the plan of another job is asked for, and has been cleaned up"
         "create a job from the key sources themselves";
+    SpillFull "SPILL_DIR_FULL" ResourceExhausted "RESOURCE_EXHAUSTED" [QuotaFailure, RetryInfo]
+        "to workers only: the disk that the leader spills key sources to is full; planning is tried again" AS_THE_MESSAGE_SAYS;
+    SpillFailed "SPILL_FAILED" Unavailable "UNAVAILABLE" [RetryInfo]
+        "to workers only: the leader cannot keep what a key source gives; planning is tried again" AS_THE_MESSAGE_SAYS;
     Newer "RECORD_NEWER" FailedPrecondition "FAILED_PRECONDITION" [PreconditionFailure]
         "a newer Stoke wrote a record that this coordinator must understand"
         "upgrade the coordinators first, then the workers";

@@ -79,6 +79,17 @@ fn sample(kind: Kind) -> Refusal {
             source: serde_json::from_str::<u32>("x").unwrap_err(),
         }
         .into(),
+        Kind::SpillFull => {
+            let folder = "/var/lib/stoke/spill".into();
+            let source = std::io::ErrorKind::StorageFull.into();
+            let full = SpillError::Full {
+                folder,
+                spilled: 5 << 20,
+                source,
+            };
+            Refusal::Unkept(full.into())
+        }
+        Kind::SpillFailed => Refusal::Unkept(SpillError::Stopped.into()),
         Kind::Unwanted => Unwanted::Attempt.into(),
         Kind::MessageTooLarge => Status::out_of_range("too large").into(),
         Kind::MessageMalformed => Status::internal("failed to decode").into(),
