@@ -22,7 +22,7 @@ test: deps ## all tests, against real servers that they start themselves
 model-check: ## try every order of events in larger scopes of the budget's protocol: some minutes, some gigabytes
 	cargo run --locked --release -p stoke-simulator -- check
 
-simulate: ## run the budget's control plane through SEEDS (100,000) histories of faults, from STOKE_SEED on
+simulate: ## run the whole control plane through SEEDS (100,000) histories of faults, from STOKE_SEED on
 	SEEDS=$(or $(SEEDS),100000) cargo run --locked --release -p stoke-simulator -- simulate
 
 fuzz: ## fuzz what parses bytes from outside, each for FUZZ_SECONDS (60); FUZZ="TARGET ..." for some only

@@ -326,12 +326,20 @@ mod tests {
     fn an_entry_beyond_a_gap_is_not_counted_before_the_gap_is_closed() {
         let mut t = tracker();
         take(&mut t, [3, 5, 9]);
-        t.settle(P, Rank(5), Outcome::Warmed);
+        assert!(t.settle(P, Rank(5), Outcome::Warmed));
         assert_eq!(state(&t), PartitionState::default());
+        assert_eq!(
+            [3, 4, 5].map(|rank| t.is_open(P, Rank(rank))),
+            [true, false, true]
+        );
         t.settle(P, Rank(3), Outcome::Absent);
         assert_eq!(
             (state(&t).position, state(&t).tally.settled()),
             ((0, 6).into(), 2)
+        );
+        assert_eq!(
+            [3, 5, 9].map(|rank| t.is_open(P, Rank(rank))),
+            [false, false, true]
         );
     }
 
@@ -347,8 +355,8 @@ mod tests {
         );
         t.retry(P, Rank(0), 2);
         assert_eq!(state(&t).retries, [(0, 0, 2).into()]);
-        t.settle(P, Rank(0), Outcome::Failed);
-        t.settle(P, Rank(0), Outcome::Failed);
+        assert!(t.settle(P, Rank(0), Outcome::Failed));
+        assert!(!t.settle(P, Rank(0), Outcome::Failed), "it counts once");
         assert_eq!(
             (
                 state(&t).retries.len(),
@@ -418,7 +426,7 @@ mod tests {
         take(&mut t, 0..many);
         (0..many).for_each(|rank| t.retry(P, Rank(rank), 1));
         assert_eq!(state(&t).retries.len(), RETRIES_MAX);
-        (0..many).for_each(|rank| t.settle(P, Rank(rank), Outcome::Warmed));
+        (0..many).for_each(|rank| assert!(t.settle(P, Rank(rank), Outcome::Warmed)));
         assert_eq!((state(&t).tally.warmed, t.unsettled()), (many, 0));
     }
 
@@ -457,7 +465,7 @@ mod tests {
             for n in order {
                 let rank = Rank(n as u64);
                 match fates[n].0 {
-                    Fate::Settle => first.settle(P, rank, Outcome::Warmed),
+                    Fate::Settle => assert!(first.settle(P, rank, Outcome::Warmed)),
                     Fate::RetryThenSettle => {
                         first.retry(P, rank, 1);
                         if fates[n].1 % 2 == 0 {

@@ -5,10 +5,10 @@ use std::thread::available_parallelism;
 use stoke_simulator::simulation::{Seeds, run};
 
 /// How many seeds a run of the tests tries.
-const SEEDS: u64 = 600;
+const SEEDS: u64 = 300;
 
 #[test]
-fn b1_to_b5_hold_for_every_seed() {
+fn b1_to_b5_and_w1_to_w5_hold_for_every_seed() {
     let seeds = Seeds::from_environment(SEEDS).unwrap_or_else(|error| panic!("{error}"));
     println!("{seeds}");
     let threads = available_parallelism().map_or(1, usize::from);
@@ -55,5 +55,18 @@ mod mutants {
         dropping_the_ceiling_at_once: DropCeilingAtOnce,
         reusing_a_snapshot: ReuseSnapshot,
         comparing_nothing: NothingCompared,
+        a_checkpoint_under_another_assignment: CheckpointOfAnother,
+        a_checkpoint_over_a_newer_one: CheckpointOverNewer,
+        following_whatever_an_assignment_says: FollowAnything,
+        a_position_that_moves_past_what_is_not_done: PositionPastOpen,
+        forgetting_what_is_to_be_tried_again: RetriesForgotten,
+        listing_failures_after_counting_them: FailuresListedLate,
+        confirming_a_stop_early: StopConfirmedEarly,
+        ignoring_checkpoints: CheckpointIgnored,
+        taking_over_without_comparing_the_checkpoint: CheckpointNotCompared,
+        giving_out_without_comparing_the_job: JobNotCompared,
+        putting_a_life_without_comparing_it: LifeNotCompared,
+        counting_as_aborted_at_once: AbortedAtOnce,
+        writing_over_what_is_there: WriteOver,
     }
 }

@@ -20,7 +20,8 @@ impl World {
         self.b1()?;
         self.b2_b3()?;
         self.b4()?;
-        self.b5()
+        self.b5()?;
+        self.check_work()
     }
 
     fn ceiling(&self) -> Share {

@@ -1,9 +1,12 @@
-//! A coordinator, as far as the budget goes: it campaigns, and while it leads, it looks, decides and commits.
+//! A coordinator: it campaigns, and while it leads, it looks, decides on the budget, and commits. What it does about jobs is in
+//! `work/lead.rs`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use stoke_coordinator::doors::{Jobs, View};
 use stoke_core::ledger::{Allocator, Change, Claim, Division, Ledger, LedgerTxn, Observed};
+use stoke_core::names::JobName;
 use stoke_core::records::keys;
 use stoke_core::units::Moment;
 use stoke_store::{Compare, Keys, LeaseId, Revision, Snapshot, TxnOutcome};
@@ -11,6 +14,7 @@ use stoke_store::{Compare, Keys, LeaseId, Revision, Snapshot, TxnOutcome};
 use super::machine::{MS, Machine};
 use super::network::{Line, Process};
 use super::store::{Answer, Request};
+use super::work::Plannings;
 use super::world::{Event, World};
 
 /// How long at most between two looks, as in `coordinator::lead`.
@@ -21,36 +25,45 @@ const LOOK_APART: Duration = Duration::from_millis(50);
 const CAMPAIGN_EVERY: Duration = Duration::from_millis(200);
 
 /// What it is at.
-#[derive(Clone, Debug)]
-enum Doing {
+#[derive(Debug)]
+pub(super) enum Doing {
     Resting,
     Looking,
     Committing {
+        /// What the look showed: jobs come after budgets.
+        view: Option<Box<View>>,
         observed: Box<Observed>,
         changes: VecDeque<Change>,
         /// Which part of the division at the front is under way.
         part: usize,
     },
+    Stepping {
+        view: Box<View>,
+        /// The jobs whose turn has not come.
+        todo: VecDeque<JobName>,
+    },
 }
 
 /// The time of one that leads, or thinks so.
-#[derive(Clone, Debug)]
-struct Tenure {
-    epoch: Revision,
+#[derive(Debug)]
+pub(super) struct Tenure {
+    pub(super) epoch: Revision,
     lease: LeaseId,
     /// When it knows by itself that its lease may be over.
     until: Moment,
     allocator: Allocator,
-    doing: Doing,
+    pub(super) jobs: Jobs,
+    pub(super) plannings: Plannings,
+    pub(super) doing: Doing,
     looked: Moment,
     woken: bool,
 }
 
 /// One coordinator.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Coordinator {
     pub(super) machine: Machine,
-    tenure: Option<Tenure>,
+    pub(super) tenure: Option<Tenure>,
     /// When it asked for its lease, or to keep it alive.
     asked: Moment,
 }
@@ -106,8 +119,16 @@ impl World {
         tenure.looked = clock;
         tenure.doing = Doing::Looking;
         let prefixes = [keys::MEMBERS, keys::LEDGERS, keys::CAPS, keys::ACKS];
-        let ranges = prefixes.map(|prefix| Keys::Prefix(prefix.to_owned()));
-        let request = Request::Read(ranges.to_vec());
+        let of_budget = || {
+            prefixes
+                .map(|prefix| Keys::Prefix(prefix.to_owned()))
+                .to_vec()
+        };
+        let request = Request::Read(if self.works {
+            View::keys()
+        } else {
+            of_budget()
+        });
         self.call(Process::Coordinator(nth), Line::Work, request);
     }
 
@@ -120,6 +141,7 @@ impl World {
             (Doing::Looking, Answer::Read(snapshot)) => self.decide(nth, &snapshot),
             (
                 Doing::Committing {
+                    view,
                     observed,
                     mut changes,
                     part,
@@ -139,7 +161,14 @@ impl World {
                     changes.pop_front();
                     0
                 };
-                self.commit_next(nth, observed, changes, part, again);
+                self.commit_next(nth, view, observed, changes, part, again);
+            }
+            (Doing::Stepping { view, todo }, Answer::Txn(outcome)) => {
+                if matches!(outcome, TxnOutcome::Committed(_)) {
+                    // There may be a next step at once.
+                    tenure.woken = true;
+                }
+                self.next_step(nth, view, todo);
             }
             // Nothing is known of it: what is left of the changes is for the next look.
             _ => {}
@@ -154,6 +183,7 @@ impl World {
 
     fn decide(&mut self, nth: usize, snapshot: &Snapshot) {
         let observed = Box::new(self.store.observed(snapshot));
+        let view = self.works.then(|| Box::new(view(snapshot)));
         let claims: BTreeMap<_, _> = self
             .demanding(snapshot)
             .into_iter()
@@ -166,13 +196,14 @@ impl World {
             return;
         };
         let changes = tenure.allocator.step(received, &observed, &wanted, &claims);
-        self.commit_next(nth, observed, changes.into(), 0, None);
+        self.commit_next(nth, view, observed, changes.into(), 0, None);
     }
 
-    /// Sends `txn`, or the first of what is left to commit.
+    /// Sends `txn`, or the first of what is left to commit; after that, jobs are next.
     fn commit_next(
         &mut self,
         nth: usize,
+        view: Option<Box<View>>,
         observed: Box<Observed>,
         changes: VecDeque<Change>,
         part: usize,
@@ -183,6 +214,9 @@ impl World {
             Change::Reclaim(reclaim) => Some(reclaim.txn(observed.ledger)),
         };
         let Some(txn) = txn.or_else(first) else {
+            if let Some(view) = view {
+                self.take_steps(nth, view);
+            }
             return;
         };
         let Some(tenure) = &mut self.coordinators[nth].tenure else {
@@ -191,6 +225,7 @@ impl World {
         let leader = Compare::CreateRevision(keys::LEADER.to_owned(), tenure.epoch);
         let txn = stoke_store::ledger::txn(&self.resource, &txn, Some(&leader));
         tenure.doing = Doing::Committing {
+            view,
             observed,
             changes,
             part,
@@ -224,6 +259,7 @@ impl World {
             None => (
                 Request::Take {
                     key: keys::LEADER.to_owned(),
+                    value: bytes::Bytes::new(),
                     ttl,
                     vacant: true,
                 },
@@ -250,6 +286,8 @@ impl World {
                     lease: *lease,
                     until,
                     allocator: Allocator::new(self.timing),
+                    jobs: Jobs::default(),
+                    plannings: Plannings::new(),
                     doing: Doing::Resting,
                     looked: Moment::default(),
                     woken: false,
@@ -263,4 +301,9 @@ impl World {
             _ => {}
         }
     }
+}
+
+fn view(snapshot: &Snapshot) -> View {
+    #[expect(clippy::expect_used, reason = "the shipped code wrote it")]
+    stoke_coordinator::doors::view(snapshot).expect("records that this program wrote")
 }

@@ -3,21 +3,12 @@
 use rand::Rng;
 use stoke_core::job::{Hold, Life, Phase};
 use stoke_core::ledger::Share;
-use stoke_core::names::JobName;
 use stoke_core::records::keys;
 use stoke_store::{Op, Txn, record};
 
 use super::machine::{MS, Nanos, SECOND};
 use super::network::{AFTER_EFFECT, Process, Weather};
 use super::world::{Event, World};
-
-/// A job, as far as permits go.
-#[derive(Clone, Debug)]
-pub(super) struct Job {
-    pub(super) name: JobName,
-    /// Since when it may not query.
-    pub(super) stopped: Option<Nanos>,
-}
 
 /// Something that happens from outside.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +39,10 @@ pub(super) enum Fault {
     Join,
     /// A job is paused, resumed or aborted.
     Job(usize),
+    /// A worker is told to end, and another begins in its place later.
+    Drain(usize, Nanos),
+    /// All processes end, and others begin in their places later.
+    CrashAll(Nanos),
 }
 
 /// How many workers there are at most.
@@ -71,7 +66,9 @@ impl World {
             Process::Worker(self.rng.random_range(0..self.workers.len()))
         };
         let worker = self.rng.random_range(0..self.workers.len());
-        match self.rng.random_range(0..16) {
+        // There is nothing to be handed over where there is no work.
+        let kinds = if self.works { 0..20 } else { 0..16 };
+        match self.rng.random_range(kinds) {
             0 | 1 => Fault::Stop(process, until),
             2 | 3 => {
                 let out = self.rng.random_bool(0.7);
@@ -94,6 +91,9 @@ impl World {
             }
             13 => Fault::Demand(worker),
             14 => Fault::Join,
+            16 | 17 => Fault::Drain(worker, until),
+            18 => Fault::CrashAll(until),
+            19 => Fault::Crash(Process::Worker(worker), until),
             _ => Fault::Job(self.rng.random_range(0..self.jobs.len())),
         }
     }
@@ -118,6 +118,8 @@ impl World {
             Fault::Stop(_, until)
             | Fault::Cut { until, .. }
             | Fault::Crash(_, until)
+            | Fault::Drain(_, until)
+            | Fault::CrashAll(until)
             | Fault::StoreRefuses(until)
             | Fault::StoreIsSlow(until)
             | Fault::LeasesLast(until) => until,
@@ -146,6 +148,8 @@ impl World {
                 machine.disturbed = machine.disturbed.max(until + AFTER_EFFECT);
             }
             Fault::Crash(process, until) => self.crash(process, until),
+            Fault::Drain(nth, until) => self.take_leave(nth, until),
+            Fault::CrashAll(until) => self.crash_all(until),
             Fault::StoreRefuses(until) => {
                 self.store.refuses_until = until;
                 self.disturb_all(until);
@@ -166,13 +170,20 @@ impl World {
             }
             Fault::LeasesLast(until) => self.store.leases_last_until = until,
             Fault::Retarget(target) => self.target = target,
-            Fault::Demand(nth) => self.workers[nth].demands ^= true,
+            // Where there is work, that is the demand.
+            Fault::Demand(nth) => self.workers[nth].demands ^= !self.works,
             Fault::Join => self.join(),
+            Fault::Job(nth) if self.works => self.operate(nth),
             Fault::Job(nth) => self.change_job(nth),
         }
     }
 
-    fn crash(&mut self, process: Process, until: Nanos) {
+    fn crash_all(&mut self, until: Nanos) {
+        (0..self.coordinators.len()).for_each(|nth| self.crash(Process::Coordinator(nth), until));
+        (0..self.workers.len()).for_each(|nth| self.crash(Process::Worker(nth), until));
+    }
+
+    pub(super) fn crash(&mut self, process: Process, until: Nanos) {
         let machine = self.machine(process);
         if machine.is_up {
             machine.is_up = false;
@@ -216,6 +227,7 @@ impl World {
         self.put_job(nth, &life);
     }
 
+    /// Puts a job's life, whatever it was.
     pub(super) fn put_job(&mut self, nth: usize, life: &Life) {
         let put = Op::Put {
             key: keys::run(&self.jobs[nth].name),
@@ -232,6 +244,16 @@ impl World {
     pub(super) fn heal(&mut self) {
         self.weather = Weather::default();
         self.drop_late_messages();
+        if self.works {
+            self.resume_all();
+            self.must_end = self.rng.random_bool(0.7);
+        }
+        if self.must_end && !self.target.allows_queries() {
+            self.target = Share {
+                rate_milli: 10_000,
+                ..self.target
+            };
+        }
         self.troubled_until = self.troubled_until.max(self.now);
     }
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use stoke_core::units::Moment;
 
+use super::network::LINES;
+
 /// True time since the beginning, in nanoseconds: no process can read it.
 pub(super) type Nanos = u64;
 
@@ -33,8 +35,8 @@ pub(super) struct Machine {
     pub(super) cut_in_until: Nanos,
     /// When anything last kept it from hearing of the store's changes and answering.
     pub(super) disturbed: Nanos,
-    /// Its latest call, on each of its two connections: answers to others come too late.
-    pub(super) calls: [u64; 2],
+    /// Its latest call, on each of its connections: answers to others come too late.
+    pub(super) calls: [u64; LINES],
 }
 
 impl Machine {
@@ -48,7 +50,7 @@ impl Machine {
             cut_out_until: 0,
             cut_in_until: 0,
             disturbed: 0,
-            calls: [0; 2],
+            calls: [0; LINES],
         }
     }
 

@@ -14,11 +14,28 @@ pub(super) enum Process {
     Worker(usize),
 }
 
-/// A process' connection: what it decides on, and what keeps its lease alive.
+/// A process' connection: what it decides on, what keeps its lease alive, and others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Line {
-    Work = 0,
-    Lease = 1,
+    Work,
+    Lease,
+    /// What a worker writes for a job.
+    Job(usize),
+}
+
+/// How many jobs there may be.
+pub(super) const JOBS_MAX: usize = 4;
+/// How many connections a process has.
+pub(super) const LINES: usize = 2 + JOBS_MAX;
+
+impl Line {
+    pub(super) const fn index(self) -> usize {
+        match self {
+            Self::Work => 0,
+            Self::Lease => 1,
+            Self::Job(nth) => 2 + nth,
+        }
+    }
 }
 
 /// A call, told from all others.
@@ -61,12 +78,12 @@ impl World {
     pub(super) fn call(&mut self, from: Process, line: Line, request: Request) {
         let now = self.now;
         let machine = self.machine(from);
-        machine.calls[line as usize] += 1;
+        machine.calls[line.index()] += 1;
         let call = Call {
             from,
             life: machine.life,
             line,
-            number: machine.calls[line as usize],
+            number: machine.calls[line.index()],
         };
         let is_cut = now < machine.cut_out_until;
         self.after(CALL_MAX, Event::Answer(call, Answer::Unknown));
@@ -90,8 +107,8 @@ impl World {
 
     /// A request has reached the store.
     pub(super) fn arrive(&mut self, call: Call, request: Request) {
-        let answer = self.store.handle(self.now, request);
         let now = self.now;
+        let answer = self.handle(request);
         if matches!(answer, Answer::Unreachable) {
             self.disturb(call.from);
         }
@@ -112,7 +129,19 @@ impl World {
     pub(super) fn arrive_again(&mut self, request: Request) {
         // Leases are looked after by their owners, who would not know of this one.
         if !matches!(request, Request::Take { .. }) {
-            self.store.handle(self.now, request);
+            self.handle(request);
+        }
+    }
+
+    fn handle(&mut self, request: Request) -> Answer {
+        match request {
+            Request::List {
+                job,
+                log,
+                chunk,
+                ranks,
+            } => self.list(job, log, chunk, ranks),
+            request => self.store.handle(self.now, request),
         }
     }
 
@@ -125,7 +154,11 @@ impl World {
         for nth in 0..self.coordinators.len() {
             self.tell(Process::Coordinator(nth));
         }
-        let all = changed.iter().any(|key| key.starts_with(keys::RUNS));
+        let concerns_all = |key: &String| {
+            let prefixes = [keys::RUNS, keys::READS, keys::ASSIGNMENTS];
+            prefixes.iter().any(|prefix| key.starts_with(prefix))
+        };
+        let all = changed.iter().any(concerns_all);
         for nth in 0..self.workers.len() {
             if all || changed.contains(&keys::cap(&self.resource, &self.workers[nth].name)) {
                 self.tell(Process::Worker(nth));

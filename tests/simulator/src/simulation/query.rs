@@ -3,6 +3,7 @@
 use rand::Rng;
 
 use super::machine::{MS, nanos};
+use super::work::Load;
 use super::world::{Event, World};
 
 /// How long an idle worker waits before it looks at its grant again, at most.
@@ -14,6 +15,10 @@ impl World {
     /// Sends queries for as long as the grant has a place.
     pub(super) fn query(&mut self, nth: usize, life: u32) {
         while self.may_query(nth) {
+            let load = self.next_load(nth);
+            if self.works && load.is_none() {
+                break;
+            }
             let longest = nanos(self.timing.statement_timeout);
             let lasts = if self.rng.random_ratio(1, SLOW_ONE_IN) {
                 longest
@@ -24,9 +29,13 @@ impl World {
             worker.awaited += 1;
             let name = worker.name.clone();
             *self.running.entry(name.clone()).or_default() += 1;
+            let job = load.as_ref().map(Load::job);
+            if let Some(job) = job {
+                *self.running_of.entry(job).or_default() += 1;
+            }
             self.report.queries += 1;
-            self.after(lasts, Event::Ended(name));
-            self.after(lasts, Event::Returned(nth, life));
+            self.after(lasts, Event::Ended(name, job));
+            self.after(lasts, Event::Returned(nth, life, load));
         }
         let idle = self.rng.random_range(MS..IDLE_MAX);
         self.after(idle, Event::Query(nth, life));
@@ -44,8 +53,19 @@ impl World {
             && self.jobs.iter().any(|job| grant.permits(&job.name, clock))
     }
 
+    /// A query's answer has reached its worker.
+    pub(super) fn returned(&mut self, nth: usize, load: Option<Load>) {
+        self.workers[nth].awaited -= 1;
+        if let Some(load) = load {
+            self.loaded(load);
+        }
+    }
+
     /// A query has ended in the database.
-    pub(super) fn ended(&mut self, name: &stoke_core::names::WorkerName) {
+    pub(super) fn ended(&mut self, name: &stoke_core::names::WorkerName, job: Option<usize>) {
+        if let Some(running) = job.and_then(|job| self.running_of.get_mut(&job)) {
+            *running -= 1;
+        }
         if let Some(running) = self.running.get_mut(name) {
             *running -= 1;
             if *running == 0 {

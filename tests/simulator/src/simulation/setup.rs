@@ -7,16 +7,20 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use stoke_core::job::{Life, Phase};
 use stoke_core::ledger::{Share, Timing};
-use stoke_core::names::Resource;
+use stoke_core::names::{JobName, Resource};
 
 use super::coordinator::Coordinator;
-use super::fault::Job;
 use super::machine::{Machine, Nanos, SECOND, nanos};
-use super::network::Weather;
+use super::network::{JOBS_MAX, Weather};
 use super::store::Store;
+use super::work::{Cache, Job, PlanStore};
 use super::worker::Worker;
 use super::world::{Event, Report, World};
 
+/// How many seeds have work; in the others workers want whatever they can get.
+const WORKING: f64 = 0.6;
+/// How long after all has healed the last job is over at the latest.
+const ENDS_WITHIN: Nanos = 300 * SECOND;
 /// One seed in so many has many workers.
 const CROWDED_ONE_IN: u32 = 80;
 
@@ -52,8 +56,16 @@ impl World {
             target: Share::NONE,
             workers: Vec::new(),
             coordinators: Vec::new(),
+            works: false,
+            must_end: false,
+            ends_by: 0,
             jobs: Vec::new(),
+            runs_started: 0,
+            cache: Cache::default(),
+            plans: PlanStore::default(),
+            broken: None,
             running: BTreeMap::new(),
+            running_of: BTreeMap::new(),
             troubled_until: 0,
             trace: None,
             faults: Vec::new(),
@@ -75,22 +87,15 @@ impl World {
 
     /// Starts everything, and plans what goes wrong, until when, and when it ends.
     fn begin(&mut self) {
-        for name in ["first", "second"] {
-            #[expect(clippy::expect_used, reason = "letters")]
-            let name = name.parse().expect("a name");
-            self.jobs.push(Job {
-                name,
-                stopped: None,
-            });
-            let running = Life {
-                phase: Phase::Running,
-                ..Life::new()
-            };
-            self.put_job(self.jobs.len() - 1, &running);
+        self.works = self.rng.random_bool(WORKING);
+        let healed: Nanos = self.rng.random_range(5 * SECOND..40 * SECOND);
+        if self.works {
+            self.begin_work(healed);
+        } else {
+            self.begin_permits();
         }
         (0..self.coordinators.len()).for_each(|nth| self.start_coordinator(nth));
         (0..self.workers.len()).for_each(|nth| self.start_worker(nth));
-        let healed: Nanos = self.rng.random_range(5 * SECOND..40 * SECOND);
         self.plan_faults(healed);
         if self.weather != Weather::default() {
             self.troubled_until = healed;
@@ -98,7 +103,38 @@ impl World {
         self.after(healed, Event::Heal);
         // A leader may have to be found first.
         let end = healed + nanos(self.ttl) + 2 * nanos(self.timing.quarantine) + 5 * SECOND;
+        self.ends_by = end + ENDS_WITHIN;
         self.after(end, Event::End);
+    }
+
+    /// Jobs as far as permits go.
+    fn begin_permits(&mut self) {
+        for name in ["first", "second"] {
+            self.jobs.push(Job::bare(named(name)));
+            let running = Life {
+                phase: Phase::Running,
+                ..Life::new()
+            };
+            self.put_job(self.jobs.len() - 1, &running);
+        }
+    }
+
+    /// Jobs that are created one after the other, until so late.
+    fn begin_work(&mut self, until: Nanos) {
+        for nth in 0..self.rng.random_range(1..=JOBS_MAX) {
+            self.jobs
+                .push(Job::any(named(&format!("j{nth}")), &mut self.rng));
+            let at = if nth == 0 {
+                0
+            } else {
+                self.rng.random_range(0..until)
+            };
+            self.after(at, Event::Create(nth));
+        }
+        self.workers
+            .iter_mut()
+            .for_each(|worker| worker.demands = false);
+        self.after(0, Event::Application);
     }
 
     /// With a clock within the drift: as often as not at its edge.
@@ -111,6 +147,11 @@ impl World {
         };
         Machine::new(self.rng.random_range(0..1000 * SECOND), drift_ppm)
     }
+}
+
+fn named(name: &str) -> JobName {
+    #[expect(clippy::expect_used, reason = "letters and digits")]
+    name.parse().expect("a name")
 }
 
 fn timing(rng: &mut StdRng) -> Timing {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use stoke_core::ledger::{Ack, Cap, Ledger, Observed};
-use stoke_core::names::{Resource, WorkerName};
+use stoke_core::names::{JobName, Resource, WorkerName};
 use stoke_core::records::keys;
 use stoke_store::memory::State;
 use stoke_store::{
@@ -13,6 +13,7 @@ use stoke_store::{
 use tokio::time::Instant;
 
 use super::machine::Nanos;
+use super::work::Records;
 
 /// What a process asks of the store.
 #[derive(Clone, Debug)]
@@ -22,8 +23,16 @@ pub(super) enum Request {
     /// Puts a key on a new lease; only where it is not there, if it is to be `vacant`.
     Take {
         key: String,
+        value: bytes::Bytes,
         ttl: Duration,
         vacant: bool,
+    },
+    /// Lists failed entries: a coordinator's to do.
+    List {
+        job: JobName,
+        log: String,
+        chunk: u64,
+        ranks: Vec<u64>,
     },
     /// A lease, and the key that must lie on it: a late request of ours may have put it on another one since, as
     /// `store::presence` looks for.
@@ -37,6 +46,8 @@ pub(super) enum Answer {
     Txn(TxnOutcome),
     /// The key's revision and lease, where it could be taken.
     Taken(Option<(Revision, LeaseId)>),
+    /// The failed entries are in the plan store.
+    Listed,
     /// Whether the lease was still there, and the key on it.
     Kept(bool),
     /// It said no, or could not be reached: nothing was done.
@@ -53,6 +64,8 @@ pub(super) struct Store {
     resource: Resource,
     /// The budget's records as they stand.
     pub(super) records: Observed,
+    /// Those of jobs.
+    pub(super) work: Records,
     /// Whether they have changed since they were last checked.
     pub(super) is_unchecked: bool,
     /// What was put or deleted since the watches were last told.
@@ -72,6 +85,7 @@ impl Store {
             start: Instant::now(),
             resource,
             records: Observed::default(),
+            work: Records::default(),
             is_unchecked: false,
             changed: BTreeSet::new(),
             refuses_until: 0,
@@ -87,7 +101,7 @@ impl Store {
         }
     }
 
-    fn instant(&self, now: Nanos) -> Instant {
+    pub(super) fn instant(&self, now: Nanos) -> Instant {
         self.start + Duration::from_nanos(now)
     }
 
@@ -98,7 +112,13 @@ impl Store {
         match request {
             Request::Read(keys) => Answer::Read(self.state.read(&keys)),
             Request::Txn(txn) => Answer::Txn(self.txn(txn)),
-            Request::Take { key, ttl, vacant } => Answer::Taken(self.take(now, key, ttl, vacant)),
+            Request::Take {
+                key,
+                value,
+                ttl,
+                vacant,
+            } => Answer::Taken(self.take(now, (key, value), ttl, vacant)),
+            Request::List { .. } => Answer::Unreachable,
             Request::KeepAlive(lease, key) => {
                 let instant = self.instant(now);
                 let kept = self.state.keep_alive(instant, lease).is_ok();
@@ -123,7 +143,7 @@ impl Store {
     fn take(
         &mut self,
         now: Nanos,
-        key: String,
+        (key, value): (String, bytes::Bytes),
         ttl: Duration,
         vacant: bool,
     ) -> Option<(Revision, LeaseId)> {
@@ -136,7 +156,7 @@ impl Store {
                 .collect(),
             ops: vec![Op::Put {
                 key: key.clone(),
-                value: bytes::Bytes::new(),
+                value,
                 lease: Some(lease),
             }],
         };
@@ -180,6 +200,7 @@ impl Store {
         self.is_unchecked = true;
         let (Op::Put { key, .. } | Op::Delete(key)) = &op;
         self.changed.insert(key.clone());
+        self.work.note(&op, revision);
         match op {
             Op::Put { key, value, .. } => {
                 let entry = KeyValue {

@@ -5,27 +5,30 @@ use std::collections::{BTreeMap, BTreeSet};
 use stoke_core::job::Life;
 use stoke_core::ledger::{Ack, Cap, Holder, Reading, Renewal, RunSeen, Timing};
 use stoke_core::names::{JobName, WorkerName};
+use stoke_core::records::PlanningTask;
 use stoke_core::records::keys;
-use stoke_store::{Keys, LeaseId, Snapshot, TxnOutcome};
+use stoke_store::{Keys, LeaseId, Snapshot, TxnOutcome, record};
 
-use super::machine::{Machine, SECOND};
+use super::machine::{Machine, Nanos, SECOND};
 use super::network::{Line, Process};
 use super::store::{Answer, Request, decode};
+use super::work::{Mine, Run, member};
 use super::world::{Event, World};
 
 /// How often in a row a refused renewal is decided anew, as in `worker::heart`.
 const RENEWALS_MAX: usize = 3;
 
 /// Where it is in its beat.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) enum Beat {
     Resting,
     Reading,
-    Renewing(Renewal),
+    /// What was read of jobs is acted on once it has renewed.
+    Renewing(Renewal, Vec<Mine>),
 }
 
 /// One worker.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Worker {
     pub(super) machine: Machine,
     pub(super) name: WorkerName,
@@ -38,6 +41,12 @@ pub(super) struct Worker {
     pub(super) demands: bool,
     /// Queries whose answers it awaits.
     pub(super) awaited: u64,
+    /// Its runs, by their jobs.
+    pub(super) runs: BTreeMap<usize, Run>,
+    /// The tasks of planning that it is at, each with its attempt.
+    pub(super) tasks: BTreeMap<(usize, PlanningTask), u64>,
+    /// It takes its leave, and until when it may.
+    pub(super) leaves: Option<Nanos>,
 }
 
 impl Worker {
@@ -52,6 +61,9 @@ impl Worker {
             lease: None,
             demands: true,
             awaited: 0,
+            runs: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            leaves: None,
         }
     }
 }
@@ -63,6 +75,7 @@ fn name(nth: usize, life: u32) -> WorkerName {
 
 impl World {
     pub(super) fn start_worker(&mut self, nth: usize) {
+        self.workers[nth].demands = !self.works;
         let life = self.workers[nth].machine.life;
         self.after(0, Event::Timer(Process::Worker(nth), life));
         self.after(0, Event::Lease(Process::Worker(nth), life));
@@ -99,11 +112,14 @@ impl World {
 
     fn read_records(&mut self, nth: usize) {
         let name = &self.workers[nth].name;
-        let ranges = vec![
+        let mut ranges = vec![
             Keys::Prefix(keys::RUNS.to_owned()),
             Keys::One(keys::cap(&self.resource, name)),
             Keys::One(keys::ack(&self.resource, name)),
         ];
+        if self.works {
+            ranges.extend(self.work_ranges(name));
+        }
         self.workers[nth].beat = Beat::Reading;
         self.call(Process::Worker(nth), Line::Work, Request::Read(ranges));
     }
@@ -112,13 +128,14 @@ impl World {
         let beat = std::mem::replace(&mut self.workers[nth].beat, Beat::Resting);
         match (beat, answer) {
             (Beat::Reading, Answer::Read(snapshot)) => self.worker_read(nth, &snapshot),
-            (Beat::Renewing(renewal), Answer::Txn(TxnOutcome::Committed(_))) => {
+            (Beat::Renewing(renewal, mine), Answer::Txn(TxnOutcome::Committed(_))) => {
                 let worker = &mut self.workers[nth];
                 worker
                     .holder
                     .committed(renewal, worker.machine.clock(self.now));
+                self.work(nth, mine);
             }
-            (Beat::Renewing(_), Answer::Txn(TxnOutcome::Refused)) => {
+            (Beat::Renewing(..), Answer::Txn(TxnOutcome::Refused)) => {
                 self.workers[nth].tries += 1;
                 if self.workers[nth].tries < RENEWALS_MAX {
                     self.read_records(nth);
@@ -133,12 +150,21 @@ impl World {
     }
 
     fn worker_read(&mut self, nth: usize, snapshot: &Snapshot) {
-        let reading = self.reading(nth, snapshot);
+        let mut reading = self.reading(nth, snapshot);
+        let mut mine = Vec::new();
+        if self.works {
+            mine = self.mine(&self.workers[nth].name, snapshot);
+            let held: BTreeSet<&JobName> =
+                mine.iter().map(|mine| &self.jobs[mine.job].name).collect();
+            reading.runs.retain(|job, _| held.contains(job));
+        }
         let worker = &mut self.workers[nth];
         let renewal = worker.holder.read(worker.machine.clock(self.now), &reading);
-        let Some(renewal) = renewal else { return };
+        let Some(renewal) = renewal else {
+            return self.work(nth, mine);
+        };
         let txn = stoke_store::ledger::txn(&self.resource, &renewal.txn(&worker.name), None);
-        worker.beat = Beat::Renewing(renewal);
+        worker.beat = Beat::Renewing(renewal, mine);
         self.call(Process::Worker(nth), Line::Work, Request::Txn(txn));
     }
 
@@ -190,6 +216,7 @@ impl World {
             Some(lease) => Request::KeepAlive(lease, Some(keys::member(&worker.name))),
             None => Request::Take {
                 key: keys::member(&worker.name),
+                value: record::encode(&member()),
                 ttl: self.ttl,
                 vacant: false,
             },

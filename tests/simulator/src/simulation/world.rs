@@ -7,12 +7,14 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use stoke_core::ledger::{Share, Timing};
 use stoke_core::names::{Resource, WorkerName};
+use stoke_core::records::PlanningTask;
 
 use super::coordinator::Coordinator;
-use super::fault::{Fault, Job};
+use super::fault::Fault;
 use super::machine::{Nanos, SECOND};
 use super::network::{Call, Line, Process, Weather};
 use super::store::{Answer, Request, Store};
+use super::work::{Cache, Go, Job, Load, PlanStore};
 use super::worker::Worker;
 
 /// Something that happens at its time.
@@ -32,10 +34,32 @@ pub(super) enum Event {
     Lease(Process, u32),
     /// Time to look for queries to send.
     Query(usize, u32),
-    /// A query's answer reaches its worker.
-    Returned(usize, u32),
-    /// A query has ended in the database.
-    Ended(WorkerName),
+    /// A query's answer reaches its worker, which may have sent it for a job.
+    Returned(usize, u32, Option<Load>),
+    /// A query has ended in the database, sent for this job, if for any.
+    Ended(WorkerName, Option<usize>),
+    /// Time for a run of a worker's (its job, its number) to look for something to do.
+    Run(usize, u32, usize, u64),
+    /// A worker has done a task of a job's planning, under this attempt.
+    Task(usize, u32, usize, PlanningTask, u64),
+    /// A leader has ranked and stored a job's plan, under this attempt.
+    PlanStored(Process, u32, usize, u64),
+    /// A worker is about to ask the cache.
+    Probe(Go),
+    /// The cache has said which keys are there.
+    Probed(Go, Vec<bool>),
+    /// A worker is about to write to the cache.
+    MayWrite(Go),
+    /// Values reach the cache.
+    Write(Go),
+    /// Values were written; whether the cache's answer has reached the worker.
+    Wrote(Go, bool),
+    /// A worker that leaves waits no longer for what is in flight; another begins in its place at that time.
+    Farewell(usize, u32, Nanos),
+    /// A job is created.
+    Create(usize),
+    /// The application uses the cache.
+    Application,
     Fault(Fault),
     Restart(Process),
     Heal,
@@ -53,6 +77,12 @@ pub struct Report {
     pub queries: u64,
     /// Faults, and changes from outside.
     pub faults: u64,
+    /// Jobs that came to an end.
+    pub jobs: u64,
+    /// Entries of those that have an outcome.
+    pub entries: u64,
+    /// Values written to the cache: more than needed, where work was done twice.
+    pub writes: u64,
 }
 
 impl std::ops::AddAssign for Report {
@@ -61,6 +91,9 @@ impl std::ops::AddAssign for Report {
         self.checks += other.checks;
         self.queries += other.queries;
         self.faults += other.faults;
+        self.jobs += other.jobs;
+        self.entries += other.entries;
+        self.writes += other.writes;
     }
 }
 
@@ -71,10 +104,14 @@ impl fmt::Display for Report {
             checks,
             queries,
             faults,
+            jobs,
+            entries,
+            writes,
         } = self;
         write!(
             f,
-            "{seconds} simulated seconds, {faults} faults, {queries} queries, {checks} checks"
+            "{seconds} simulated seconds, {faults} faults, {queries} queries, {jobs} jobs of {entries} entries, \
+             {writes} writes, {checks} checks"
         )
     }
 }
@@ -128,9 +165,21 @@ pub(super) struct World {
     pub(super) target: Share,
     pub(super) workers: Vec<Worker>,
     pub(super) coordinators: Vec<Coordinator>,
+    /// Whether jobs are worked on, and not only permitted.
+    pub(super) works: bool,
+    /// Whether the origin bears enough for all work to end, and by when.
+    pub(super) must_end: bool,
+    pub(super) ends_by: Nanos,
     pub(super) jobs: Vec<Job>,
-    /// Queries that run in the database, by who sent them.
+    /// Runs of workers, ever.
+    pub(super) runs_started: u64,
+    pub(super) cache: Cache,
+    pub(super) plans: PlanStore,
+    /// What was seen to be violated, before the checks look.
+    pub(super) broken: Option<String>,
+    /// Queries that run in the database, by who sent them, and by what job for.
     pub(super) running: BTreeMap<WorkerName, u64>,
+    pub(super) running_of: BTreeMap<usize, u64>,
     /// From here on all is well, as far as is known.
     pub(super) troubled_until: Nanos,
     pub(super) trace: Option<VecDeque<String>>,
@@ -144,25 +193,29 @@ pub(super) struct World {
 /// # Errors
 /// What was violated; the same for the same seed.
 pub fn simulate(seed: u64) -> Result<Report, Failure> {
-    World::new(seed).run(seed).or_else(|_| {
+    World::new(seed).go_through(seed).or_else(|_| {
         // Once more, to tell how it came to that.
         let mut world = World::new(seed);
         world.trace = Some(VecDeque::new());
-        world.run(seed)
+        world.go_through(seed)
     })
 }
 
 impl World {
-    fn run(mut self, seed: u64) -> Result<Report, Failure> {
+    fn go_through(mut self, seed: u64) -> Result<Report, Failure> {
         while let Some(((at, _), event)) = self.queue.pop_first() {
             self.now = at;
             if matches!(event, Event::End) {
-                break;
+                if self.is_at_its_end() {
+                    break;
+                }
+                continue;
             }
             self.note(&event);
             self.happen(event);
             self.store.expire(self.now);
             self.tell_watches();
+            self.note_demand();
             if let Err(what) = self.check() {
                 return Err(Failure {
                     seed,
@@ -173,7 +226,22 @@ impl World {
             }
         }
         self.report.seconds = self.now / SECOND;
+        self.report.writes = self.cache.writes;
+        self.count_jobs();
         Ok(self.report)
+    }
+
+    /// Whether all that must end has ended; else it goes on for a while.
+    fn is_at_its_end(&mut self) -> bool {
+        if !self.must_end || self.all_are_over() {
+            return true;
+        }
+        if self.now < self.ends_by {
+            self.after(SECOND, Event::End);
+            return false;
+        }
+        self.broken = self.check_end().err();
+        false
     }
 
     fn note(&mut self, event: &Event) {
@@ -210,7 +278,16 @@ impl World {
             Event::Woken(process, life)
             | Event::Timer(process, life)
             | Event::Lease(process, life) => (*process, *life),
-            Event::Query(nth, life) | Event::Returned(nth, life) => (Process::Worker(*nth), *life),
+            Event::Query(nth, life)
+            | Event::Returned(nth, life, _)
+            | Event::Run(nth, life, ..)
+            | Event::Task(nth, life, ..)
+            | Event::Farewell(nth, life, _) => (Process::Worker(*nth), *life),
+            Event::PlanStored(process, life, ..) => (*process, *life),
+            Event::Probe(go) | Event::Probed(go, _) | Event::MayWrite(go) | Event::Wrote(go, _) => {
+                let (nth, life) = go.of();
+                (Process::Worker(nth), life)
+            }
             _ => return self.happen_to_all(event),
         };
         let now = self.now;
@@ -231,7 +308,17 @@ impl World {
             (Event::Lease(..), Process::Coordinator(nth)) => self.coordinator_lease(nth),
             (Event::Lease(..), Process::Worker(nth)) => self.worker_lease(nth),
             (Event::Query(nth, life), _) => self.query(nth, life),
-            (Event::Returned(nth, _), _) => self.workers[nth].awaited -= 1,
+            (Event::Returned(nth, _, load), _) => self.returned(nth, load),
+            (Event::Run(nth, life, job, number), _) => self.run(nth, life, job, number),
+            (Event::Task(nth, _, job, task, attempt), _) => self.do_task(nth, job, task, attempt),
+            (Event::PlanStored(_, _, job, attempt), Process::Coordinator(nth)) => {
+                self.plan_stored(nth, job, attempt);
+            }
+            (Event::Farewell(nth, _, until), _) => self.farewell(nth, until),
+            (Event::Probe(go), _) => self.probe(go),
+            (Event::Probed(go, there), _) => self.probed(go, &there),
+            (Event::MayWrite(go), _) => self.write(go),
+            (Event::Wrote(go, answered), _) => self.wrote(go, answered),
             _ => {}
         }
     }
@@ -240,7 +327,10 @@ impl World {
         match event {
             Event::Arrive(call, request) => self.arrive(call, request),
             Event::Again(request) => self.arrive_again(request),
-            Event::Ended(name) => self.ended(&name),
+            Event::Ended(name, job) => self.ended(&name, job),
+            Event::Write(go) => self.written(go),
+            Event::Create(nth) => self.create(nth),
+            Event::Application => self.apply(),
             Event::Fault(fault) => self.strike(fault),
             Event::Restart(Process::Coordinator(nth)) => self.restart_coordinator(nth),
             Event::Restart(Process::Worker(nth)) => self.restart_worker(nth),
@@ -250,7 +340,7 @@ impl World {
     }
 
     fn answered(&mut self, call: Call, answer: Answer) {
-        let line = call.line as usize;
+        let line = call.line.index();
         let machine = self.machine(call.from);
         if machine.calls[line] != call.number {
             return;
@@ -264,6 +354,8 @@ impl World {
             }
             (Process::Worker(nth), Line::Work) => self.worker_answered(nth, answer),
             (Process::Worker(nth), Line::Lease) => self.worker_lease_answered(nth, &answer),
+            (Process::Worker(nth), Line::Job(job)) => self.write_answered(nth, job, answer),
+            (Process::Coordinator(_), Line::Job(_)) => {}
         }
     }
 }

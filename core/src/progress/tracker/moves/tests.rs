@@ -66,7 +66,7 @@ fn of_a_partition_that_leaves_nothing_more_is_taken_while_others_go_on() {
     take(&mut tracker, STAYS, [11]);
     // The band is over for the one, but entries of the other were not taken.
     tracker.band_complete(B);
-    (0..6).for_each(|rank| tracker.settle(GOES, Rank(rank), Outcome::Warmed));
+    (0..6).for_each(|rank| assert!(tracker.settle(GOES, Rank(rank), Outcome::Warmed)));
     for rank in [6, 7, 8, 11] {
         tracker.settle(STAYS, Rank(rank), Outcome::Warmed);
     }
@@ -113,7 +113,7 @@ fn more_put_back_than_may_travel_stops_the_position_and_is_done_again() {
     let many = RETRIES_MAX as u64 + 5;
     let mut tracker = owner(&fresh(&[GOES]));
     take(&mut tracker, GOES, 0..2 * many);
-    (0..many).for_each(|n| tracker.settle(GOES, Rank(2 * n + 1), Outcome::Present));
+    (0..many).for_each(|n| assert!(tracker.settle(GOES, Rank(2 * n + 1), Outcome::Present)));
     tracker.release(GOES);
     let state = tracker.states()[&GOES].clone();
     assert_eq!(state.retries.len(), RETRIES_MAX);
@@ -215,7 +215,7 @@ fn an_assignment_is_followed_only_where_it_goes_on_from_what_is_known() {
 #[test]
 fn one_that_comes_back_goes_on_from_its_release_or_from_where_somebody_else_brought_it() {
     let (mut tracker, known) = asked();
-    (0..3).for_each(|rank| tracker.settle(GOES, Rank(rank), Outcome::Warmed));
+    (0..3).for_each(|rank| assert!(tracker.settle(GOES, Rank(rank), Outcome::Warmed)));
     tracker.release(GOES);
     let mut same = tracker.clone();
     assert_eq!(same.follow(&known, &given(&known, &[])), Followed::Opens);
