@@ -28,7 +28,7 @@ pub(crate) use planning::{AssignedTask, TaskRun};
 use run::Ended;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use stoke_core::names::JobName;
 use stoke_core::records::{Assignment, Checkpoint, Job};
@@ -58,11 +58,22 @@ struct Stop {
     /// Nothing more is begun: what has been sent is brought to its end.
     leave: CancellationToken,
     aborted: Arc<AtomicBool>,
+    /// The revision of the assignment under which the last checkpoint was written, which says that nothing more will come
+    /// under it; 0: none was.
+    confirmed: Arc<AtomicU64>,
 }
 
 impl Stop {
     fn is_abort(&self) -> bool {
         self.aborted.load(Ordering::Acquire)
+    }
+
+    fn confirm(&self, assignment: u64) {
+        self.confirmed.store(assignment, Ordering::Release);
+    }
+
+    fn is_confirmed(&self, assignment: u64) -> bool {
+        self.confirmed.load(Ordering::Acquire) >= assignment
     }
 }
 
@@ -121,7 +132,8 @@ impl JobRun {
         }
     }
 
-    /// Goes on under this assignment. `false`: it has ended.
+    /// Goes on under this assignment. `false`: it has ended. But where its last checkpoint was written under this very one, it
+    /// stays: what was read of the store may be older than that, and it promised that nothing more would come.
     pub(crate) fn follow(&self, assigned: &Assigned) -> bool {
         self.given.send_if_modified(|given| {
             let is_newer = assigned.revision > given.revision;
@@ -130,7 +142,7 @@ impl JobRun {
             }
             is_newer
         });
-        !self.is_over()
+        !self.is_over() || self.stop.is_confirmed(assigned.revision)
     }
 
     /// Whether it has ended.

@@ -45,7 +45,7 @@ fn check_all() -> Result<(), String> {
 }
 
 fn simulate_all() -> Result<(), String> {
-    let seeds = Seeds::from_environment(10_000)?;
+    let seeds = Seeds::from_environment(10_000, None)?;
     println!("{seeds}");
     let total = run(seeds, threads()).map_err(|failure| failure.to_string())?;
     println!("no violation: {total}");

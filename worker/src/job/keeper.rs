@@ -130,6 +130,12 @@ impl Keeper {
         }
     }
 
+    /// The mod revision of the assignment under which it writes.
+    #[must_use]
+    pub const fn assignment(&self) -> u64 {
+        self.assignment
+    }
+
     /// How the store had this worker's part when that was last known; `None` where a write of which nothing is known may
     /// have changed it.
     #[must_use]

@@ -17,16 +17,19 @@ pub struct Seeds {
 }
 
 impl Seeds {
-    /// `STOKE_SEED` alone is one seed; with `SEEDS` it is the first of so many. Without it, the first is drawn by lot.
+    /// `STOKE_SEED` alone is one seed; with `SEEDS` it is the first of so many. Without it, the first is drawn by lot, or, where
+    /// `first` is given, that one.
     ///
     /// # Errors
     /// Where one of them is no number.
-    pub fn from_environment(usual: u64) -> Result<Self, String> {
-        let first = number("STOKE_SEED")?;
+    pub fn from_environment(usual: u64, first: Option<u64>) -> Result<Self, String> {
+        let chosen = number("STOKE_SEED")?;
         let count = number("SEEDS")?;
         Ok(Self {
-            first: first.unwrap_or_else(|| u64::from(rand::random::<u32>())),
-            count: count.unwrap_or(if first.is_some() { 1 } else { usual }),
+            first: chosen
+                .or(first)
+                .unwrap_or_else(|| u64::from(rand::random::<u32>())),
+            count: count.unwrap_or(if chosen.is_some() { 1 } else { usual }),
         })
     }
 }

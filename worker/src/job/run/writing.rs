@@ -36,7 +36,10 @@ impl Run {
             let last = self.part.last_checkpoint(self.stop.is_abort());
             let keeper = self.part.keeper();
             match checkpoint::write(&self.shared, &self.job, keeper, &last).await {
-                Ok(()) => return Ended::Complete,
+                Ok(()) => {
+                    self.stop.confirm(self.part.keeper().assignment());
+                    return Ended::Complete;
+                }
                 Err(CheckpointError::Superseded(_)) => self.part.supersede(),
                 Err(error) => {
                     tracing::warn!(job = %self.job, error = explain(&error), "could not write the last checkpoint, trying again");

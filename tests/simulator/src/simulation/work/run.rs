@@ -101,6 +101,11 @@ impl Run {
         self.is_over
     }
 
+    /// Whether its last checkpoint was written under this assignment.
+    pub(super) const fn is_confirmed(&self, assigned: &Assigned) -> bool {
+        self.is_over && self.revision >= assigned.revision
+    }
+
     /// The store has this assignment now.
     pub(super) fn offer(&mut self, assigned: Assigned) {
         let known = self
