@@ -1,8 +1,9 @@
 //! Retention: what nobody needs any more is removed, and when.
 //!
 //! A job that is over is kept for a while, with its plan, uploads and lists of failures, and then forgotten: its record
-//! first, its objects after; not while another job is yet to make its plan of that one's. What no job names goes, too: what failed attempts at planning left, uploads that were never
-//! taken, records of jobs that are gone, and what a crash between the two deletions above left behind.
+//! first, its objects after; not while another job is yet to make its plan of that one's. What no job names goes, too: what
+//! failed attempts at planning left, uploads that were never taken, records of jobs that are gone, and what a crash between
+//! the two deletions above left behind.
 //!
 //! Names are never used again. So what was garbage when it was looked at is garbage for ever, and an object may be removed
 //! though deleting it cannot be fenced as a record's deletion is: see [`keep`]. Ages are a margin on top of that, except for

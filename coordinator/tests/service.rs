@@ -34,6 +34,8 @@ mod several;
 mod sources;
 #[path = "service/spilling.rs"]
 mod spilling;
+#[path = "service/spy.rs"]
+mod spy;
 #[path = "service/streaming.rs"]
 mod streaming;
 #[path = "service/troubles.rs"]

@@ -21,7 +21,6 @@ pub use allocate::{Allocator, Change, Division, Observed, Reclaim};
 pub use divide::{Claim, divide, sharers};
 pub use hold::{Grant, Holder, Reading, Renewal, RunSeen};
 pub use lasting::{Countdown, Expiry, RECORD_EVERY};
-
 pub use timing::{Contradiction, Timing};
 pub use txn::{Expect, LedgerTxn, Put};
 

@@ -45,6 +45,8 @@ pub enum Mutant {
     FailuresListedLate,
     /// A stop is confirmed while something is in flight.
     StopConfirmedEarly,
+    /// A worker begins anew under the assignment under which it has confirmed its stop.
+    StopTakenBack,
     /// Partitions are taken over as they were assigned, not as they were checkpointed.
     CheckpointIgnored,
     /// Partitions are taken over though their owner has written another checkpoint meanwhile.
@@ -80,7 +82,7 @@ impl Mutant {
     ];
 
     /// Those of the protocol of work.
-    pub const OF_WORK: [Self; 13] = [
+    pub const OF_WORK: [Self; 14] = [
         Self::CheckpointOfAnother,
         Self::CheckpointOverNewer,
         Self::FollowAnything,
@@ -88,6 +90,7 @@ impl Mutant {
         Self::RetriesForgotten,
         Self::FailuresListedLate,
         Self::StopConfirmedEarly,
+        Self::StopTakenBack,
         Self::CheckpointIgnored,
         Self::CheckpointNotCompared,
         Self::JobNotCompared,
@@ -122,6 +125,7 @@ impl Mutant {
             Self::RetriesForgotten => "retries-forgotten",
             Self::FailuresListedLate => "failures-listed-late",
             Self::StopConfirmedEarly => "stop-confirmed-early",
+            Self::StopTakenBack => "stop-taken-back",
             Self::CheckpointIgnored => "checkpoint-ignored",
             Self::CheckpointNotCompared => "checkpoint-not-compared",
             Self::JobNotCompared => "job-not-compared",

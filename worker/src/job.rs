@@ -30,6 +30,7 @@ use run::Ended;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use stoke_core::mutant::Mutant;
 use stoke_core::names::JobName;
 use stoke_core::records::{Assignment, Checkpoint, Job};
 use tokio::sync::watch;
@@ -48,6 +49,15 @@ pub struct Assigned {
     pub revision: u64,
     /// The checkpoint made under it, with its mod revision.
     pub checkpoint: Option<(Checkpoint, u64)>,
+}
+
+impl Assigned {
+    /// Whether it asks anything more of a worker that has confirmed its stop under the assignment of mod revision `confirmed`
+    /// (0: under none). What was read of the store may be older than that confirmation, which says that nothing more comes.
+    #[must_use]
+    pub fn is_beyond(&self, confirmed: u64) -> bool {
+        self.revision > confirmed || Mutant::StopTakenBack.is_on()
+    }
 }
 
 /// Tells a run to stop, and how.
@@ -72,8 +82,8 @@ impl Stop {
         self.confirmed.store(assignment, Ordering::Release);
     }
 
-    fn is_confirmed(&self, assignment: u64) -> bool {
-        self.confirmed.load(Ordering::Acquire) >= assignment
+    fn confirmed(&self) -> u64 {
+        self.confirmed.load(Ordering::Acquire)
     }
 }
 
@@ -132,8 +142,7 @@ impl JobRun {
         }
     }
 
-    /// Goes on under this assignment. `false`: it has ended. But where its last checkpoint was written under this very one, it
-    /// stays: what was read of the store may be older than that, and it promised that nothing more would come.
+    /// Goes on under this assignment. `false`: it has ended, and another run is needed.
     pub(crate) fn follow(&self, assigned: &Assigned) -> bool {
         self.given.send_if_modified(|given| {
             let is_newer = assigned.revision > given.revision;
@@ -142,7 +151,7 @@ impl JobRun {
             }
             is_newer
         });
-        !self.is_over() || self.stop.is_confirmed(assigned.revision)
+        !self.is_over() || !assigned.is_beyond(self.stop.confirmed())
     }
 
     /// Whether it has ended.
@@ -169,5 +178,23 @@ impl JobRun {
     /// Waits until it has ended; says whether its last checkpoint says all that it did.
     pub(crate) async fn join(self) -> bool {
         matches!(self.task.await, Ok(Ended::Complete))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_confirmed_its_stop_is_asked_for_more_by_a_later_assignment_only() {
+        let assigned = Assigned {
+            assignment: Assignment::default(),
+            revision: 5,
+            checkpoint: None,
+        };
+        assert_eq!(
+            [0, 4, 5, 6].map(|at| assigned.is_beyond(at)),
+            [true, true, false, false]
+        );
     }
 }

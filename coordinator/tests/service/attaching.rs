@@ -1,55 +1,17 @@
 //! Attached workers are told to look again, however many they are, by watches of the store that do not grow with them.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use stoke_core::records::{SourceTask, keys};
 use stoke_proto::v1;
-use stoke_store::memory::MemoryStore;
-use stoke_store::{Keys, LeaseId, Revision, Snapshot, Store, StoreError, Txn, TxnOutcome, Watch};
+use stoke_store::Keys;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
 use super::cluster::{Cluster, Served, job_name, settings, worker};
-
-/// A store that notes what is watched.
-struct Watched {
-    inner: MemoryStore,
-    keys: Arc<Mutex<Vec<Keys>>>,
-}
-
-#[async_trait::async_trait]
-impl Store for Watched {
-    async fn read(&self, keys: &[Keys]) -> Result<Snapshot, StoreError> {
-        self.inner.read(keys).await
-    }
-
-    async fn txn(&self, txn: Txn) -> Result<TxnOutcome, StoreError> {
-        self.inner.txn(txn).await
-    }
-
-    async fn remembers(&self, revision: Revision) -> Result<bool, StoreError> {
-        self.inner.remembers(revision).await
-    }
-
-    async fn watch(&self, keys: Keys, since: Revision) -> Result<Box<dyn Watch>, StoreError> {
-        self.keys.lock().unwrap().push(keys.clone());
-        self.inner.watch(keys, since).await
-    }
-
-    async fn grant_lease(&self, ttl: Duration) -> Result<LeaseId, StoreError> {
-        self.inner.grant_lease(ttl).await
-    }
-
-    async fn keep_alive(&self, lease: LeaseId) -> Result<(), StoreError> {
-        self.inner.keep_alive(lease).await
-    }
-
-    async fn revoke_lease(&self, lease: LeaseId) -> Result<(), StoreError> {
-        self.inner.revoke_lease(lease).await
-    }
-}
+use super::spy::Spy;
 
 /// An attached worker.
 struct Attached {
@@ -86,12 +48,10 @@ async fn a_hundred_attached_workers_are_woken_by_the_watches_of_one() {
         keys::VIGILS,
     ];
     let cluster = Cluster::new();
-    let watched = Arc::new(Mutex::new(Vec::new()));
-    let store = Watched {
-        inner: cluster.store.clone(),
-        keys: Arc::clone(&watched),
-    };
-    let leader = cluster.start_on(Arc::new(store), settings("c1")).await;
+    let store = Arc::new(Spy::before(cluster.store.clone()));
+    let leader = cluster
+        .start_on(Arc::clone(&store) as _, settings("c1"))
+        .await;
     let leader = leader.unwrap();
     leader.until_it_leads().await;
     let given = SourceTask {
@@ -113,7 +73,7 @@ async fn a_hundred_attached_workers_are_woken_by_the_watches_of_one() {
     for attached in &mut attached {
         attached.is_woken().await;
     }
-    let watched = watched.lock().unwrap();
+    let watched = store.watched();
     for prefix in FORWARDED {
         let of_prefix = Keys::Prefix(prefix.to_owned());
         let count = watched.iter().filter(|keys| **keys == of_prefix).count();

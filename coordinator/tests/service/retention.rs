@@ -2,20 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use stoke_coordinator::plan_store::PlanStore;
-use stoke_coordinator::{Coordinator, Retention, Settings, StartError};
+use stoke_coordinator::{Retention, Settings, StartError};
 use stoke_core::job::{Life, Phase};
 use stoke_core::records::{Assignment, Checkpoint, FailureLog, Job, Past, Request, keys};
 use stoke_proto::v1::upload_entries_request::Part;
 use stoke_proto::v1::{self, JobState};
-use stoke_store::clock::BootClock;
 use stoke_store::memory::MemoryStore;
-use stoke_store::{
-    Compare, Keys, LeaseId, Op, Revision, Snapshot, Store, StoreError, Txn, TxnOutcome, Watch,
-};
+use stoke_store::{Compare, Keys, Op, Store, Txn};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -26,6 +23,7 @@ use super::cluster::{
     until, uploaded, warmed,
 };
 use super::past::done;
+use super::spy::Spy;
 
 /// So short that a test sees it end: turns follow each other as fast as they may.
 fn impatient(jobs: Option<Duration>) -> Settings {
@@ -461,49 +459,10 @@ async fn a_job_whose_plan_another_is_yet_to_read_is_neither_pruned_nor_forgotten
     .await;
 }
 
-/// A store that notes what is deleted of what retention removes without the leader being compared.
-struct Fenced {
-    inner: MemoryStore,
-    unfenced: Mutex<Vec<String>>,
-}
-
-#[async_trait::async_trait]
-impl Store for Fenced {
-    async fn read(&self, keys: &[Keys]) -> Result<Snapshot, StoreError> {
-        self.inner.read(keys).await
-    }
-
-    async fn txn(&self, txn: Txn) -> Result<TxnOutcome, StoreError> {
-        let leader = |compare: &Compare| matches!(compare, Compare::CreateRevision(key, _) if key == keys::LEADER);
-        if !txn.compares.iter().any(leader) {
-            let deleted = txn.ops.iter().filter_map(|op| match op {
-                Op::Delete(key) => Some(key.clone()),
-                Op::Put { .. } => None,
-            });
-            self.unfenced.lock().unwrap().extend(deleted);
-        }
-        self.inner.txn(txn).await
-    }
-
-    async fn remembers(&self, revision: Revision) -> Result<bool, StoreError> {
-        self.inner.remembers(revision).await
-    }
-
-    async fn watch(&self, keys: Keys, since: Revision) -> Result<Box<dyn Watch>, StoreError> {
-        self.inner.watch(keys, since).await
-    }
-
-    async fn grant_lease(&self, ttl: Duration) -> Result<LeaseId, StoreError> {
-        self.inner.grant_lease(ttl).await
-    }
-
-    async fn keep_alive(&self, lease: LeaseId) -> Result<(), StoreError> {
-        self.inner.keep_alive(lease).await
-    }
-
-    async fn revoke_lease(&self, lease: LeaseId) -> Result<(), StoreError> {
-        self.inner.revoke_lease(lease).await
-    }
+/// Whether a transaction compares who leads.
+fn is_fenced(txn: &Txn) -> bool {
+    let leader = |compare: &Compare| matches!(compare, Compare::CreateRevision(key, _) if key == keys::LEADER);
+    txn.compares.iter().any(leader)
 }
 
 #[tokio::test]
@@ -534,22 +493,10 @@ async fn every_record_that_goes_is_deleted_by_who_leads_and_as_it_was_read() {
     cluster
         .put(&keys::request("deploy/0"), &Request { job: other.clone() })
         .await;
-    let store = Arc::new(Fenced {
-        inner: cluster.store.clone(),
-        unfenced: Mutex::default(),
-    });
-    let coordinator = Coordinator::start(
-        Settings {
-            address: "http://nowhere".into(),
-            ..impatient(Some(Duration::from_millis(1)))
-        },
-        Arc::clone(&store) as Arc<dyn Store>,
-        cluster.plans.clone(),
-        Arc::new(BootClock),
-        tokio_stream::pending::<Result<tokio::io::DuplexStream, std::io::Error>>(),
-    )
-    .await
-    .unwrap();
+    let store = Arc::new(Spy::before(cluster.store.clone()));
+    let settings = impatient(Some(Duration::from_millis(1)));
+    let leader = cluster.start_on(Arc::clone(&store) as _, settings).await;
+    let coordinator = leader.unwrap().coordinator;
     let keys = [
         keys::past(&gone),
         keys::run(&other),
@@ -562,7 +509,9 @@ async fn every_record_that_goes_is_deleted_by_who_leads_and_as_it_was_read() {
     })
     .await;
     coordinator.stop().await;
-    let unfenced = store.unfenced.lock().unwrap();
-    let ours = unfenced.iter().filter(|key| keys.contains(key));
-    assert_eq!(ours.count(), 0, "{unfenced:?}");
+    let is_ours = |op: &Op| matches!(op, Op::Delete(key) if keys.contains(key));
+    let txns = store.txns();
+    let ours = || txns.iter().filter(|txn| txn.ops.iter().any(is_ours));
+    assert_ne!(ours().count(), 0, "what is gone was deleted");
+    assert!(ours().all(is_fenced), "{:?}", ours().collect::<Vec<_>>());
 }

@@ -1,6 +1,7 @@
 //! Queries: workers send as many as they may, and the database answers when it pleases.
 
 use rand::Rng;
+use stoke_core::names::WorkerName;
 
 use super::machine::{MS, nanos};
 use super::work::Load;
@@ -31,7 +32,13 @@ impl World {
             *self.running.entry(name.clone()).or_default() += 1;
             let job = load.as_ref().map(Load::job);
             if let Some(job) = job {
-                *self.running_of.entry(job).or_default() += 1;
+                *self.running_of.entry((job, name.clone())).or_default() += 1;
+                if self.is_aborted(job) {
+                    let job = &self.jobs[job].name;
+                    self.broken = Some(format!(
+                        "B4: {job} is aborted, and {name} still asks for it"
+                    ));
+                }
             }
             self.report.queries += 1;
             self.after(lasts, Event::Ended(name, job));
@@ -62,8 +69,8 @@ impl World {
     }
 
     /// A query has ended in the database.
-    pub(super) fn ended(&mut self, name: &stoke_core::names::WorkerName, job: Option<usize>) {
-        if let Some(running) = job.and_then(|job| self.running_of.get_mut(&job)) {
+    pub(super) fn ended(&mut self, name: &WorkerName, job: Option<usize>) {
+        if let Some(running) = job.and_then(|job| self.running_of.get_mut(&(job, name.clone()))) {
             *running -= 1;
         }
         if let Some(running) = self.running.get_mut(name) {

@@ -179,7 +179,7 @@ pub(super) struct World {
     pub(super) broken: Option<String>,
     /// Queries that run in the database, by who sent them, and by what job for.
     pub(super) running: BTreeMap<WorkerName, u64>,
-    pub(super) running_of: BTreeMap<usize, u64>,
+    pub(super) running_of: BTreeMap<(usize, WorkerName), u64>,
     /// From here on all is well, as far as is known.
     pub(super) troubled_until: Nanos,
     pub(super) trace: Option<VecDeque<String>>,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use stoke_core::job::{Life, Phase};
-use stoke_core::names::JobName;
+use stoke_core::names::{JobName, WorkerName};
 use stoke_core::progress::{PartitionState, Position};
 use stoke_core::records::FailureLog;
 use stoke_core::units::PartitionId;
@@ -113,15 +113,25 @@ impl World {
         } else {
             job.stopped.get_or_insert(self.now);
         }
-        if life.phase == Phase::Aborted
-            && self
-                .running_of
-                .get(&nth)
-                .is_some_and(|running| *running > 0)
-        {
-            return Err("B4: it is aborted, and queries of it run".into());
+        if life.phase == Phase::Aborted {
+            return self.check_stopped(nth);
         }
         Ok(())
+    }
+
+    /// B4 at an abort's end: nothing runs of whoever owns its partitions. (A statement of a worker that had lost them before,
+    /// having died, may run on until its timeout: only its session could end it.)
+    fn check_stopped(&self, nth: usize) -> Result<(), String> {
+        let owners = self.store.work.owners(&self.jobs[nth].name);
+        let runs = |owner: &WorkerName| {
+            self.running_of
+                .get(&(nth, owner.clone()))
+                .is_some_and(|n| *n > 0)
+        };
+        match owners.iter().find(|(owner, _)| runs(owner)) {
+            Some((owner, _)) => Err(format!("B4: it is aborted, and a query of {owner} runs")),
+            None => Ok(()),
+        }
     }
 
     /// W1, W2 and W3 while it runs.

@@ -101,9 +101,9 @@ impl Run {
         self.is_over
     }
 
-    /// Whether its last checkpoint was written under this assignment.
-    pub(super) const fn is_confirmed(&self, assigned: &Assigned) -> bool {
-        self.is_over && self.revision >= assigned.revision
+    /// The assignment under which its last checkpoint was written, or 0.
+    pub(super) const fn confirmed(&self) -> u64 {
+        if self.is_over { self.revision } else { 0 }
     }
 
     /// The store has this assignment now.

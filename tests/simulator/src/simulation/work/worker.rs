@@ -138,8 +138,7 @@ impl World {
         let leaves = self.workers[nth].leaves.is_some();
         match self.workers[nth].runs.get_mut(&job) {
             Some(run) if !run.is_over() => run.offer(assigned),
-            // What was read may be older than its last checkpoint, which promised that nothing more would come.
-            Some(run) if run.is_confirmed(&assigned) => return,
+            Some(run) if !assigned.is_beyond(run.confirmed()) => return,
             _ if leaves => return,
             _ => self.start_run(nth, job, assigned),
         }
