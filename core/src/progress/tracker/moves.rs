@@ -92,7 +92,8 @@ impl Tracker {
                         track.standing = Standing::Leaving;
                     }
                 }
-                Some(_) if leaves && stands(id) => {}
+                // That it was released was said under the assignment before: it is said again.
+                Some(track) if leaves && stands(id) => track.standing = Standing::Leaving,
                 // It has come, or it comes back: nothing of it is in flight.
                 found => {
                     let own = found

@@ -276,6 +276,24 @@ fn a_part_is_done_once() {
 }
 
 #[test]
+fn what_was_released_under_another_assignment_is_released_at_once_under_the_one_that_replaces_it() {
+    let mut p = part(&[STAYS, GOES]);
+    p.follow(assigned(6, fresh(&[STAYS, GOES]), &[GOES]));
+    assert_eq!(p.checkpoint().released, [GOES].into());
+    write(&mut p, 7);
+    assert!(!p.all_may_go(), "it is said");
+    // The step that was to move it moved others, and dropped the checkpoint that it folded in.
+    let states = p.states();
+    assert_eq!(p.follow(assigned(8, states, &[GOES])), Followed::On);
+    assert!(p.all_may_go());
+    assert_eq!(p.checkpoint().released, [GOES].into());
+    assert!(
+        go(&mut p, &[(GOES, 0)]).is_empty(),
+        "nothing of it is begun"
+    );
+}
+
+#[test]
 fn a_partition_that_leaves_is_released_once_nothing_of_it_is_in_a_go() {
     let mut p = part(&[STAYS, GOES]);
     let mut tasks = go(&mut p, &[(GOES, 0), (GOES, 1), (GOES, 2), (STAYS, 3)]);
