@@ -29,7 +29,7 @@ fuzz: ## fuzz what parses bytes from outside, each for FUZZ_SECONDS (60); FUZZ="
 	@deploy/install-dependencies build fuzz
 	tests/fuzz/run $(FUZZ)
 
-bench: deps ## measure what sharing a budget costs, and write it to benches/RESULTS.md
+bench: deps ## measure what sharing a budget, big plans and handing over cost, and write it to benches/RESULTS.md
 	cargo run --release --locked -p stoke-benches
 
 lint: ## formatting, clippy, and buf for the protobuf files: their style, and that clients of the last tag go on

@@ -20,7 +20,7 @@ pub(crate) fn describe() -> Result<String> {
     let etcd = said_by("etcd", &["--version"])?;
     let etcd = etcd.lines().next().unwrap_or_default().to_owned();
     Ok(format!(
-        "# What sharing budgets and planning cost\n\n\
+        "# What sharing budgets, planning and handing over cost\n\n\
          `make bench` measures this anew and writes it here: `cargo run --release --locked -p stoke-benches`.\n\n\
          - {date}, commit {commit}{changed}\n\
          - {cores} cores ({model}), {memory} of memory, Linux {}; load average before: {load}\n\

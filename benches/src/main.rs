@@ -1,14 +1,15 @@
-//! What sharing a budget costs: dividing it among a thousand workers, and renewing their shares in a real etcd. And what
-//! big plans cost: ranking, banding and streaming them.
+//! What sharing a budget costs: dividing it among a thousand workers, and renewing their shares in a real etcd. What big
+//! plans cost: ranking, banding and streaming them. And how long partitions take to be handed over.
 //!
 //! Without arguments it measures everything, prints the tables and writes them to `benches/RESULTS.md`; with the names of
-//! parts (`dividing`, `renewing`, `planning`) only those, and writes nothing. Build it with `--release`.
+//! parts (`dividing`, `renewing`, `planning`, `handing-over`) only those, and writes nothing. Build it with `--release`.
 #![cfg_attr(
     test,
     allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")
 )]
 
 mod dividing;
+mod handing_over;
 mod machine;
 mod planning;
 mod renewing;
@@ -19,7 +20,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-const PARTS: [&str; 3] = ["dividing", "renewing", "planning"];
+const PARTS: [&str; 4] = ["dividing", "renewing", "planning", "handing-over"];
 
 fn main() -> Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
@@ -51,6 +52,12 @@ fn main() -> Result<()> {
     }
     if is_wanted("planning") {
         let part = planning::run()?;
+        report += "\n";
+        report += &part;
+    }
+    if is_wanted("handing-over") {
+        let part = handing_over::run()?;
+        println!("{part}");
         report += "\n";
         report += &part;
     }
