@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use stoke_harness::Line;
 use stoke_proto::v1::budget_service_client::BudgetServiceClient;
 use stoke_proto::v1::{self, JobState};
 
@@ -197,4 +198,54 @@ async fn b4_an_abort_names_the_dead_and_the_stopped_that_it_waits_for_and_until_
         .iter()
         .filter(|statement| statement.at_ms > told + 1000);
     assert_eq!(late.count(), 0);
+}
+
+/// What a worker may go on for that is cut off from etcd: the term of its grants, by default, and a moment for what it had sent.
+const AT_MOST_MS: u64 = 5_000 + 1_000;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b4_an_abort_waits_for_who_is_cut_off_from_etcd_names_it_and_it_queries_no_longer_than_its_grant_lasts()
+ {
+    let scene = Scene::start_on_a_road(QPS);
+    shop::fill(&scene);
+    let job = scene.create(shop::job()).await;
+    let mut jobs = scene.jobs().await;
+    watch_until(&mut jobs, &job.name, |job| done(job) > 5_000).await;
+    let cut = scene.incarnation("w1");
+    scene
+        .road()
+        .set_for(scene.workers[0].pid(), Line::Swallowed);
+    let request = v1::AbortJobRequest {
+        name: job.name.clone(),
+        reason: "enough".into(),
+    };
+    jobs.abort_job(request).await.unwrap();
+    let told = now_ms();
+    let awaited = format!("enough; waiting for {cut}, until 20");
+    let aborting = watch_until(&mut jobs, &job.name, |job| {
+        is_over(job) || job.reason.starts_with(&awaited)
+    })
+    .await;
+    assert_eq!(aborting.state(), JobState::Aborting, "{}", aborting.reason);
+    let job = watch_until(&mut jobs, &job.name, is_over).await;
+    assert_eq!(
+        (job.state(), job.reason.as_str()),
+        (JobState::Aborted, "enough")
+    );
+    assert_w1(&job);
+    // It may go on for its term, and does not beyond; nor once it is back.
+    scene.road().set_for(scene.workers[0].pid(), Line::Open);
+    scene.wait_for_members(3);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let statements = scene.postgres.statements("stoke").unwrap();
+    let late = statements
+        .iter()
+        .filter(|statement| statement.at_ms > told + AT_MOST_MS);
+    assert_eq!(late.count(), 0);
+    // And it works on like any other.
+    let next = scene.create(shop::job()).await;
+    let next = watch_until(&mut jobs, &next.name, is_over).await;
+    assert_eq!(next.state(), JobState::Succeeded, "{}", next.reason);
+    assert_w1(&next);
+    shop::assert_cache_is_as_seeded(&scene);
 }

@@ -30,14 +30,22 @@ fn sets(scene: &Scene) -> u64 {
 /// Every entry was done exactly once: whatever had been done twice would have been found present, and what was written
 /// would have been written more often.
 fn assert_nothing_was_repeated(scene: &Scene, job: &v1::Job, sets_before: u64) {
+    assert_each_was_done_once(scene, job, sets_before, shop::outcomes());
+}
+
+fn assert_each_was_done_once(
+    scene: &Scene,
+    job: &v1::Job,
+    sets_before: u64,
+    expected: v1::Outcomes,
+) {
     assert_eq!(job.state(), JobState::Succeeded, "{}", job.reason);
     assert_w1(job);
-    let expected = shop::outcomes();
     let progress = job.progress.unwrap();
     assert_eq!(progress.outcomes, Some(expected));
     assert_eq!(sets(scene) - sets_before, expected.warmed, "writes");
     // Each row was loaded once, those of entries included that could not be encoded; planning read each key once.
-    let rows = shop::PLANNED + expected.warmed + expected.failed;
+    let rows = progress.planned + expected.warmed + expected.failed;
     assert_eq!(progress.effort.unwrap().origin_rows, rows, "rows");
     shop::assert_cache_is_as_seeded(scene);
 }
@@ -115,6 +123,36 @@ async fn a_drained_worker_hands_over_all_it_has_and_no_entry_is_done_twice() {
     .unwrap();
     let job = watch_until(&mut jobs, &job.name, is_over).await;
     assert_nothing_was_repeated(&scene, &job, before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_is_drained_while_no_coordinator_is_there_leaves_its_work_to_whoever_comes() {
+    let scene = Scene::start(2, QPS);
+    shop::fill(&scene);
+    let before = sets(&scene);
+    // Only coordinators can list what fails: so nothing does.
+    let job = scene.create(shop::job_without_poison()).await;
+    let mut jobs = scene.jobs().await;
+    watch_until(&mut jobs, &job.name, |job| done(job) > 5_000).await;
+    let drained = scene.incarnation("w2");
+    let coordinators = || scene.coordinators.iter().map(|(_, program)| program);
+    coordinators().for_each(|coordinator| coordinator.kill9().unwrap());
+    scene.workers[1].terminate().unwrap();
+    let ended = scene.workers[1].wait(PATIENCE).unwrap();
+    assert!(ended.success(), "{}", scene.workers[1].log().unwrap());
+    let left = scene.records("ckpt/");
+    let mut left = left.iter().filter(|(key, _)| key.ends_with(&drained));
+    let (_, last) = left.next().expect("its last checkpoint");
+    assert_eq!(last["stopped"], true, "{last}");
+    coordinators().for_each(|coordinator| coordinator.restart().unwrap());
+    let mut jobs = scene.jobs().await;
+    let job = watch_until(&mut jobs, &job.name, is_over).await;
+    assert!(!owners(&scene, &job.name).contains(&drained));
+    let expected = v1::Outcomes {
+        failed: 0,
+        ..shop::outcomes()
+    };
+    assert_each_was_done_once(&scene, &job, before, expected);
 }
 
 /// The code that a worker ends with that was told to stop.

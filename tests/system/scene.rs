@@ -3,7 +3,9 @@
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use stoke_harness::{Etcd, Postgres, Program, RedisCluster, ServerDir, free_port, wait_for};
+use stoke_harness::{
+    Etcd, Forwarder, Postgres, Program, RedisCluster, ServerDir, free_port, wait_for,
+};
 use stoke_proto::v1::job_service_client::JobServiceClient;
 use stoke_proto::v1::{self, JobState};
 use tonic::transport::Channel;
@@ -32,6 +34,8 @@ pub struct Scene {
     cache_writes: Option<u32>,
     /// A database and a Redis beside them, which all workers know as `beside`.
     beside: Option<(String, String)>,
+    /// On which workers reach etcd, where that is to be cut.
+    road: Option<Forwarder>,
     /// Lines of `[etcd]`, beside the endpoints.
     etcd_access: String,
     /// Tables at the end of the coordinators' configuration, and of the workers'.
@@ -69,6 +73,19 @@ impl Scene {
         scene
     }
 
+    /// One coordinator, and workers that reach etcd on a road that can be cut.
+    pub fn start_on_a_road(qps: u32) -> Self {
+        let mut scene = Self::start_as(|| Etcd::start().unwrap(), 0, qps, None, None);
+        scene.road = Some(Forwarder::to(port(&scene.etcd.endpoint())).unwrap());
+        scene.add_processes(1);
+        scene
+    }
+
+    /// The road on which workers reach etcd.
+    pub fn road(&self) -> &Forwarder {
+        self.road.as_ref().unwrap()
+    }
+
     /// One coordinator, with these tables at the end of its configuration, and these at the end of the workers'.
     pub fn start_configured(qps: u32, coordinators: &str, workers: &str) -> Self {
         let mut scene = Self::start_as(|| Etcd::start().unwrap(), 0, qps, None, None);
@@ -102,6 +119,7 @@ impl Scene {
             qps,
             cache_writes,
             beside,
+            road: None,
             etcd_access: String::new(),
             tables: Default::default(),
             _alone: alone,
@@ -193,7 +211,10 @@ impl Scene {
                      ttl = \"1h\"\n"
                 )
             }),
-            etcd = self.etcd.endpoint(),
+            etcd = self.road.as_ref().map_or_else(
+                || self.etcd.endpoint(),
+                |road| format!("http://127.0.0.1:{}", road.port())
+            ),
             access = self.etcd_access,
             postgres = self.postgres.url("postgres"),
             urls = urls.join(", "),
@@ -274,9 +295,23 @@ impl Scene {
     }
 }
 
-/// A client of a coordinator.
+/// The port of an endpoint.
+fn port(endpoint: &str) -> u16 {
+    endpoint.rsplit(':').next().unwrap().parse().unwrap()
+}
+
+/// A client of a coordinator, which may still be starting.
 pub async fn connect(address: &str) -> JobServiceClient<Channel> {
-    JobServiceClient::connect(address.to_owned()).await.unwrap()
+    let connecting = async {
+        loop {
+            match JobServiceClient::connect(address.to_owned()).await {
+                Ok(client) => break client,
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+    };
+    let connected = tokio::time::timeout(PATIENCE, connecting).await;
+    connected.expect("a coordinator should listen there")
 }
 
 /// Runs the program with a configuration.
