@@ -255,20 +255,16 @@ fn clean_up(job: &JobView) -> Option<Step> {
 }
 
 fn become_past(job: &JobView) -> Txn {
-    let (record, run) = (keys::job(&job.name), keys::run(&job.name));
     let past = records::Past {
         job: job.record.value.clone(),
         life: job.life.value.clone(),
     };
     Txn {
-        compares: vec![
-            Compare::ModRevision(record.clone(), Revision(job.record.revision)),
-            unchanged_life(job),
-        ],
+        compares: vec![unchanged_record(job), unchanged_life(job)],
         ops: vec![
             put(keys::past(&job.name), &past),
-            Op::Delete(record),
-            Op::Delete(run),
+            Op::Delete(keys::job(&job.name)),
+            Op::Delete(keys::run(&job.name)),
         ],
     }
 }
@@ -277,6 +273,10 @@ fn moved(job: &JobView, phase: Phase, reason: impl Into<String>) -> Result<Life,
     let mut life = job.life.value.clone();
     life.become_phase(phase, reason)?;
     Ok(life)
+}
+
+fn unchanged_record(job: &JobView) -> Compare {
+    Compare::ModRevision(keys::job(&job.name), Revision(job.record.revision))
 }
 
 fn unchanged_life(job: &JobView) -> Compare {
@@ -291,10 +291,7 @@ fn put_life(job: &JobView, life: &Life, txn: &mut Txn) {
 }
 
 fn put_job(job: &JobView, record: &records::Job, txn: &mut Txn) {
-    txn.compares.push(Compare::ModRevision(
-        keys::job(&job.name),
-        Revision(job.record.revision),
-    ));
+    txn.compares.push(unchanged_record(job));
     txn.ops.push(put(keys::job(&job.name), record));
 }
 

@@ -29,6 +29,15 @@ fn a_worker_that_has_confirmed_its_stop_does_not_begin_anew_on_what_it_read_befo
     }
 }
 
+/// This one showed that the dismissal from a task of planning, sent under one attempt and arriving under the next, took that
+/// one's task from its worker, and nobody did it.
+#[test]
+fn a_dismissal_that_arrives_late_takes_no_task_of_the_next_attempt() {
+    if let Err(failure) = simulate(1448) {
+        panic!("{failure}");
+    }
+}
+
 #[cfg(feature = "mutants")]
 mod mutants {
     use stoke_core::mutant::Mutant;

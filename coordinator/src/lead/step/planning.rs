@@ -18,6 +18,7 @@ use stoke_store::{Op, Txn};
 
 use super::{
     Planning, Step, Surroundings, end, fail, moved, put, put_job, put_life, unchanged_life,
+    unchanged_record,
 };
 use crate::view::{JobView, unfit};
 
@@ -165,7 +166,8 @@ fn dismiss(job: &JobView, awaited: &BTreeSet<PlanningTask>) -> Option<Step> {
     let ops: Vec<Op> = done
         .map(|task| Op::Delete(keys::read(&job.name, *task)))
         .collect();
-    let compares = vec![unchanged_life(job)];
+    // The record, too: every attempt puts it, and of another one nothing may be taken, however late this arrives.
+    let compares = vec![unchanged_record(job), unchanged_life(job)];
     (!ops.is_empty()).then(|| Txn { compares, ops }.into())
 }
 

@@ -297,6 +297,24 @@ fn a_task_that_is_done_is_nobodys_any_more_so_that_its_share_of_a_budget_goes_to
     assert!(waits(&scene, &around(&members, only_preparing)));
 }
 
+#[test]
+fn a_dismissal_that_arrives_late_takes_no_task_of_the_next_attempt() {
+    let members = fleet(&["w1", "w2"]);
+    let scene = planning_by(&members, vec![named()]);
+    let prepared = Planning::Underway {
+        attempt: 1,
+        awaited: [PlanningTask::Source(0)].into(),
+    };
+    let late = next(&scene.view(), &around(&members, prepared)).unwrap();
+    let failed = Planning::Failed {
+        reason: "the source is away".into(),
+        transient: true,
+    };
+    let (_, job) = takes(&scene, &around(&members, failed));
+    assert_eq!(scene.commit(late.txn), TxnOutcome::Refused);
+    assert_eq!((given(&scene.view()), job.reads.len()), (given(&job), 2));
+}
+
 /// A dry run whose plan of 10 entries was just sealed, under attempt 1.
 fn sealed_dry_run(members: &Members) -> Scene {
     let mut spec = spec(vec![named()]);
