@@ -16,8 +16,8 @@ use stoke_core::units::Epoch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-pub use self::leadership::Leadership;
 use self::leadership::Tenure;
+pub use self::leadership::{Leadership, leads};
 use crate::backoff::Backoff;
 use crate::clock::{BootClock, Clock};
 use crate::{Change, Compare, Keys, LeaseId, Op, Store, StoreError, Txn, TxnOutcome, WatchEvent};

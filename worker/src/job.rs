@@ -24,7 +24,8 @@ pub use entries::{Brought, Task};
 pub use keeper::{Keeper, Known, Superseded, Writing};
 pub use load::Verdict;
 pub use part::{Part, Settled};
-pub(crate) use planning::{AssignedTask, TaskRun};
+pub use planning::AssignedTask;
+pub(crate) use planning::TaskRun;
 use run::Ended;
 
 use std::sync::Arc;

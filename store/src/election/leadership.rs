@@ -53,6 +53,12 @@ impl std::fmt::Debug for StoreHandle {
     }
 }
 
+/// What only holds while the candidate of this epoch has the election's key.
+#[must_use]
+pub fn leads(key: &str, epoch: Epoch) -> Compare {
+    Compare::CreateRevision(key.to_owned(), Revision(epoch.0))
+}
+
 impl Leadership {
     pub(super) fn begin(tenure: Tenure) -> Self {
         let lost = CancellationToken::new();
@@ -80,7 +86,7 @@ impl Leadership {
     /// What every write of this leader must compare.
     #[must_use]
     pub fn compare(&self) -> Compare {
-        Compare::CreateRevision(self.key.clone(), Revision(self.epoch.0))
+        leads(&self.key, self.epoch)
     }
 
     /// Returns once leadership is lost: the lease or the key is gone, or the store could not be reached for the

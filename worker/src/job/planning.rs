@@ -33,12 +33,27 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub(super) const PARTS_MAX: usize = 4;
 
 /// A task that the store gives to this worker.
-#[derive(Clone, Debug)]
-pub(crate) struct AssignedTask {
-    pub(crate) task: PlanningTask,
-    pub(crate) attempt: u64,
+#[derive(Clone, Copy, Debug)]
+pub struct AssignedTask {
+    /// Which.
+    pub task: PlanningTask,
+    /// The job's attempt at planning that it belongs to.
+    pub attempt: u64,
     /// The record's mod revision.
-    pub(crate) revision: u64,
+    pub revision: u64,
+}
+
+impl AssignedTask {
+    /// What confirms that its worker is not at it any more, of a job that is aborted: its record is deleted, unless it is
+    /// given anew.
+    #[must_use]
+    pub fn confirm_stopped(&self, job: &JobName) -> Txn {
+        let key = keys::read(job, self.task);
+        Txn {
+            compares: vec![Compare::ModRevision(key.clone(), Revision(self.revision))],
+            ops: vec![Op::Delete(key)],
+        }
+    }
 }
 
 /// A task being done. Dropped, it stops at once.
@@ -89,15 +104,9 @@ impl TaskRun {
         self.attempt
     }
 
-    /// Confirms that this worker is not at a task of an aborted job any more, by deleting its record.
+    /// Confirms that this worker is not at a task of an aborted job any more.
     pub(crate) fn confirm_stopped(shared: &Arc<Shared>, job: &JobName, assigned: &AssignedTask) {
-        let key = keys::read(job, assigned.task);
-        let revision = Revision(assigned.revision);
-        let compares = vec![Compare::ModRevision(key.clone(), revision)];
-        let txn = Txn {
-            compares,
-            ops: vec![Op::Delete(key)],
-        };
+        let txn = assigned.confirm_stopped(job);
         let store = Arc::clone(&shared.store);
         let confirming = async move {
             // Not done: the next beat tries again, and in the end time confirms it.

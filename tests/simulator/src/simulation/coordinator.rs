@@ -8,8 +8,9 @@ use stoke_coordinator::doors::{Jobs, View};
 use stoke_core::ledger::{Allocator, Change, Claim, Division, Ledger, LedgerTxn, Observed};
 use stoke_core::names::JobName;
 use stoke_core::records::keys;
-use stoke_core::units::Moment;
-use stoke_store::{Compare, Keys, LeaseId, Revision, Snapshot, TxnOutcome};
+use stoke_core::units::{Epoch, Moment};
+use stoke_store::election::leads;
+use stoke_store::{Keys, LeaseId, Snapshot, TxnOutcome};
 
 use super::machine::{MS, Machine};
 use super::network::{Line, Process};
@@ -47,7 +48,7 @@ pub(super) enum Doing {
 /// The time of one that leads, or thinks so.
 #[derive(Debug)]
 pub(super) struct Tenure {
-    pub(super) epoch: Revision,
+    pub(super) epoch: Epoch,
     lease: LeaseId,
     /// When it knows by itself that its lease may be over.
     until: Moment,
@@ -222,7 +223,7 @@ impl World {
         let Some(tenure) = &mut self.coordinators[nth].tenure else {
             return;
         };
-        let leader = Compare::CreateRevision(keys::LEADER.to_owned(), tenure.epoch);
+        let leader = leads(keys::LEADER, tenure.epoch);
         let txn = stoke_store::ledger::txn(&self.resource, &txn, Some(&leader));
         tenure.doing = Doing::Committing {
             view,
@@ -282,7 +283,7 @@ impl World {
         match (answer, &mut coordinator.tenure) {
             (Answer::Taken(Some((epoch, lease))), None) => {
                 coordinator.tenure = Some(Tenure {
-                    epoch: *epoch,
+                    epoch: Epoch(epoch.0),
                     lease: *lease,
                     until,
                     allocator: Allocator::new(self.timing),

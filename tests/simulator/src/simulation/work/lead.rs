@@ -8,7 +8,7 @@ use stoke_core::job::Phase;
 use stoke_core::names::JobName;
 use stoke_core::progress::Effort;
 use stoke_core::records::{PlanningTask, SourceReport, keys};
-use stoke_store::Compare;
+use stoke_store::election::leads;
 
 use crate::simulation::coordinator::Doing;
 use crate::simulation::machine::MS;
@@ -81,8 +81,7 @@ impl World {
                     .insert(name, Planning::Underway { attempt, awaited });
             }
             let mut txn = step.txn;
-            let leads = Compare::CreateRevision(keys::LEADER.to_owned(), tenure.epoch);
-            txn.compares.push(leads);
+            txn.compares.push(leads(keys::LEADER, tenure.epoch));
             tenure.doing = Doing::Stepping { view, todo };
             self.call(Process::Coordinator(nth), Line::Work, Request::Txn(txn));
             return;

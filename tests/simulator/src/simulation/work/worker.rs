@@ -3,8 +3,8 @@
 use stoke_core::job::{Life, Phase};
 use stoke_core::names::WorkerName;
 use stoke_core::records::{Assignment, Checkpoint, PlanningTask, SourceTask, keys};
-use stoke_store::{Compare, KeyValue, Keys, Op, Revision, Snapshot, Txn};
-use stoke_worker::doors::Assigned;
+use stoke_store::{KeyValue, Keys, Op, Snapshot, Txn};
+use stoke_worker::doors::{Assigned, AssignedTask};
 
 use rand::Rng;
 
@@ -24,21 +24,13 @@ const FLUSH_MAX: u64 = 10 * SECOND;
 /// How often a worker that leaves looks whether it may.
 const LEAVES_EVERY: u64 = 50 * MS;
 
-/// A task of planning that is a worker's.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::simulation) struct Given {
-    pub(in crate::simulation) task: PlanningTask,
-    pub(in crate::simulation) attempt: u64,
-    revision: u64,
-}
-
 /// A job, and what of it is a worker's.
 #[derive(Clone, Debug)]
 pub(in crate::simulation) struct Mine {
     pub(in crate::simulation) job: usize,
     life: Life,
     assigned: Option<Assigned>,
-    tasks: Vec<Given>,
+    tasks: Vec<AssignedTask>,
 }
 
 impl World {
@@ -78,7 +70,7 @@ impl World {
             });
             let prefix = keys::reads(name);
             let given = |entry: &KeyValue| given(entry, &prefix, worker);
-            let tasks: Vec<Given> = snapshot.entries.iter().filter_map(given).collect();
+            let tasks: Vec<AssignedTask> = snapshot.entries.iter().filter_map(given).collect();
             let held = !life.phase.is_over() && (assigned.is_some() || !tasks.is_empty());
             held.then_some(Mine {
                 job: nth,
@@ -98,7 +90,8 @@ impl World {
                 .any(|mine| mine.job == *job && mine.assigned.is_some())
         });
         worker.tasks.retain(|(job, task), attempt| {
-            let is_current = |given: &Given| given.task == *task && given.attempt == *attempt;
+            let is_current =
+                |given: &AssignedTask| given.task == *task && given.attempt == *attempt;
             all.iter().any(|mine| {
                 mine.job == *job
                     && mine.life.phase == Phase::Planning
@@ -158,9 +151,9 @@ impl World {
         self.after(MS, event);
     }
 
-    fn begin_task(&mut self, nth: usize, job: usize, given: &Given) {
+    fn begin_task(&mut self, nth: usize, job: usize, given: &AssignedTask) {
         let worker = &mut self.workers[nth];
-        let Given { task, attempt, .. } = *given;
+        let AssignedTask { task, attempt, .. } = *given;
         if worker.leaves.is_some() || worker.tasks.contains_key(&(job, task)) {
             return;
         }
@@ -190,12 +183,8 @@ impl World {
         self.after(TELL_AGAIN, Event::Task(nth, life, job, task, attempt));
     }
 
-    fn confirm_stopped(&mut self, nth: usize, job: usize, given: &Given) {
-        let key = keys::read(&self.jobs[job].name, given.task);
-        let txn = Txn {
-            compares: vec![Compare::ModRevision(key.clone(), Revision(given.revision))],
-            ops: vec![Op::Delete(key)],
-        };
+    fn confirm_stopped(&mut self, nth: usize, job: usize, given: &AssignedTask) {
+        let txn = given.confirm_stopped(&self.jobs[job].name);
         self.call(Process::Worker(nth), Line::Job(job), Request::Txn(txn));
     }
 
@@ -250,10 +239,10 @@ impl World {
     }
 }
 
-fn given(entry: &KeyValue, prefix: &str, worker: &WorkerName) -> Option<Given> {
+fn given(entry: &KeyValue, prefix: &str, worker: &WorkerName) -> Option<AssignedTask> {
     let task = entry.key.strip_prefix(prefix)?.parse().ok()?;
     let found: SourceTask = decode(entry);
-    (found.worker == *worker).then_some(Given {
+    (found.worker == *worker).then_some(AssignedTask {
         task,
         attempt: found.attempt,
         revision: entry.mod_revision.0,
