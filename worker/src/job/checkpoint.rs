@@ -55,7 +55,9 @@ async fn try_write(
     keeper: &mut Keeper,
     checkpoint: &Checkpoint,
 ) -> Result<bool, CheckpointError> {
-    let (mut is_written, mut is_refused) = (false, false);
+    let mut is_written = false;
+    // Why it was refused: to be said where the assignment is the one that is known.
+    let mut refused = None;
     loop {
         match keeper.next(checkpoint) {
             Writing::Nothing => return Ok(is_written),
@@ -63,15 +65,19 @@ async fn try_write(
                 log,
                 chunk,
                 failures,
-            } => {
-                list(shared, job, log, chunk, failures).await?;
-                keeper.listed();
-            }
+            } => match list(shared, job, log, chunk, failures).await {
+                Ok(()) => keeper.listed(),
+                Err(CheckpointError::Call(status)) if is_of_no_owner(&status) => {
+                    keeper.refused();
+                    refused = Some(CheckpointError::Call(status));
+                }
+                Err(error) => return Err(error),
+            },
             Writing::LookUp(keys) => {
                 let found = shared.store.read(&keys).await?;
                 keeper.found(&found)?;
-                if is_refused {
-                    return Err(CheckpointError::Late);
+                if let Some(why) = refused.take() {
+                    return Err(why);
                 }
             }
             Writing::Commit(txn) => match shared.store.txn(txn).await {
@@ -81,7 +87,7 @@ async fn try_write(
                 }
                 Ok(TxnOutcome::Refused) => {
                     keeper.refused();
-                    is_refused = true;
+                    refused = Some(CheckpointError::Late);
                 }
                 Err(error) => {
                     if matches!(error, StoreError::Unknown { .. }) {
@@ -92,6 +98,11 @@ async fn try_write(
             },
         }
     }
+}
+
+/// Whether a coordinator takes no list of this assignment's: another has replaced it.
+fn is_of_no_owner(status: &tonic::Status) -> bool {
+    status.code() == tonic::Code::FailedPrecondition
 }
 
 /// Sends failed entries up.

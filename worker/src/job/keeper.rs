@@ -30,8 +30,8 @@ const REASON_MAX: usize = 500;
 pub enum Writing {
     /// Nothing: the store has it.
     Nothing,
-    /// List these failed entries, replacing what this chunk of the log may have; then tell [`Keeper::listed`]. Where that
-    /// fails, the same chunk is named again.
+    /// List these failed entries, replacing what this chunk of the log may have; then tell [`Keeper::listed`], or
+    /// [`Keeper::refused`] where no list of this assignment's is taken. Where that fails, the same chunk is named again.
     List {
         /// The log.
         log: String,
@@ -267,8 +267,8 @@ impl Keeper {
         self.listed.failures -= counts.failures;
     }
 
-    /// What was named is not committed, for something is not as it was known: the part was taken over, or a write of our
-    /// own, of which nothing was known, has arrived late. It is looked up which, and the next checkpoint follows that one.
+    /// What was named is not committed, or not listed, for something is not as it was known: the part was taken over, or a write
+    /// of our own, of which nothing was known, has arrived late. It is looked up which, and the next checkpoint follows that one.
     pub fn refused(&mut self) {
         self.unknown();
     }

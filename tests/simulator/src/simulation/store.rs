@@ -48,6 +48,8 @@ pub(super) enum Answer {
     Taken(Option<(Revision, LeaseId)>),
     /// The failed entries are in the plan store.
     Listed,
+    /// They are not, for they are no owner's.
+    NotListed,
     /// Whether the lease was still there, and the key on it.
     Kept(bool),
     /// It said no, or could not be reached: nothing was done.

@@ -295,6 +295,19 @@ fn what_is_refused_is_looked_up_and_follows_what_is_there() {
 }
 
 #[test]
+fn who_may_list_nothing_looks_up_whether_another_assignment_has_replaced_its_own() {
+    let mut k = keeper(None);
+    fails(&mut k, 4);
+    let list = k.next(&done(1));
+    assert!(matches!(list, Writing::List { .. }));
+    k.refused();
+    assert!(looks_up(&k.next(&done(1))));
+    assert_eq!(k.found(&store(&[(ASSIGNMENT, 6)])), Err(Superseded));
+    assert_eq!(k.found(&store(&[(ASSIGNMENT, 5)])), Ok(()));
+    assert_eq!(k.next(&done(1)), list, "the same chunk as before");
+}
+
+#[test]
 fn what_is_listed_counts_once_though_its_commit_went_wrong() {
     let mut k = keeper(None);
     fails(&mut k, 4);

@@ -89,6 +89,7 @@ impl World {
         let keeper = run.part.keeper();
         match answer {
             Answer::Listed => keeper.listed(),
+            Answer::NotListed => keeper.refused(),
             Answer::Read(snapshot) => {
                 if keeper.found(&snapshot).is_err() {
                     run.part.supersede();

@@ -165,6 +165,6 @@ impl World {
             self.plans.list((job, log), chunk, ranks);
             return Answer::Listed;
         }
-        Answer::Unreachable
+        Answer::NotListed
     }
 }
