@@ -234,4 +234,17 @@ mod tests {
         assert_eq!(refused.kind(), std::io::ErrorKind::StorageFull);
         assert_eq!(writer.bytes, 7);
     }
+
+    #[test]
+    fn what_was_written_and_cannot_be_synced_is_an_error_too() {
+        // It takes all that is written, and knows no sync.
+        let mut writer = Writer {
+            file: File::options().write(true).open("/dev/null").unwrap(),
+            bytes: 7,
+            snapshot_bytes: 7,
+        };
+        let refused = writer.append(b"something").unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::InvalidInput);
+        assert_eq!(writer.bytes, 7);
+    }
 }

@@ -114,7 +114,8 @@ async fn a_folder_is_one_process_own_and_its_owners_only() {
 async fn a_disk_that_refuses_is_told_and_nothing_is_answered_from_there_on() {
     let folder = tempfile::tempdir().unwrap();
     let (store, _) = MemoryStore::open(folder.path()).unwrap();
-    txn(&store, vec![put("a", "1")]).await;
+    let lease = store.grant_lease(Duration::from_secs(3600)).await.unwrap();
+    let told = txn(&store, vec![put("a", "1"), put_on(lease, "leader")]).await;
     // The next rewriting of the file fails: where its new form should be, there is a folder.
     fs::create_dir(folder.path().join("store.log.new")).unwrap();
     let value = "x".repeat(1 << 20);
@@ -136,8 +137,36 @@ async fn a_disk_that_refuses_is_told_and_nothing_is_answered_from_there_on() {
     };
     assert!(matches!(refused, StoreError::Unknown { .. }), "{refused}");
     assert!(store.read(&[]).await.is_err());
+    let unknown = store.revoke_lease(lease).await;
+    assert!(
+        matches!(unknown, Err(StoreError::Unknown { .. })),
+        "{unknown:?}"
+    );
+    let leader = Keys::One("leader".to_owned());
+    let mut watch = store.watch(leader, told).await.unwrap();
+    assert_eq!(watch.next().await, None, "who watches is told no more");
     let failed = store.failed().await.to_string();
     assert!(failed.contains("store.log"), "{failed}");
+}
+
+#[tokio::test]
+async fn what_a_crash_left_of_a_rewriting_counts_for_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _) = MemoryStore::open(folder.path()).unwrap();
+    txn(&store, vec![put("a", "1")]).await;
+    txn(&store, vec![delete("a"), put("b", "2")]).await;
+    let before = held(&store).await;
+    drop(store);
+    // Whole frames, and longer than what is written next: only a part of them would be replaced.
+    let [log, new] = ["store.log", "store.log.new"].map(|name| folder.path().join(name));
+    let old = fs::read(&log).unwrap();
+    fs::write(&new, [old.as_slice(), b"and more"].concat().repeat(2)).unwrap();
+    for _ in 0..2 {
+        let (store, opened) = reopen(folder.path()).await;
+        assert_eq!(opened.cut_bytes, 0);
+        assert_eq!(held(&store).await, before);
+        assert!(!new.exists());
+    }
 }
 
 #[tokio::test]

@@ -189,3 +189,22 @@ pub(super) fn write_anew(folder: &Path, contents: &Contents) -> io::Result<Write
         snapshot_bytes: frame.len(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_log_that_cannot_be_synced_does_not_take_the_place_of_the_one_before() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(log_path(folder.path()), b"the one before").unwrap();
+        // It takes all that is written, and knows no sync.
+        symlink("/dev/null", folder.path().join(NEW_LOG)).unwrap();
+        let refused = write_anew(folder.path(), &Contents::default()).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
+        let kept = fs::read(log_path(folder.path())).unwrap();
+        assert_eq!(kept, b"the one before");
+    }
+}
