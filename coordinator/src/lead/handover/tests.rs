@@ -665,6 +665,31 @@ fn a_worker_that_joins_gets_what_the_others_release_and_nothing_before() {
 }
 
 #[test]
+fn who_keeps_some_keeps_what_it_has_spent_and_listed_too_and_who_keeps_nothing_leaves_both() {
+    let mut world = World::new(2, scene::coarsest());
+    let [first, second] = [0, 1].map(|n| world.fleet[n].name.clone());
+    world.become_members(world.fleet[..1].to_vec());
+    world.settle();
+    world.become_members(world.fleet.clone());
+    assert!(world.step());
+    world.work(0, &[3], true);
+    world.release(0, 0);
+    let spent = |world: &World, owner: &WorkerName| {
+        let folded = world.scene.view().owners[owner].folded();
+        (folded.effort, folded.failures)
+    };
+    let before = spent(&world, &first);
+    assert!(before.0 != Effort::default() && !before.1.is_empty());
+    assert!(world.step());
+    // It tells of both in its next checkpoint, as its own.
+    assert_eq!(spent(&world, &first), before);
+    assert_eq!(spent(&world, &second), Default::default());
+    world.become_members(world.fleet[1..].to_vec());
+    world.settle();
+    assert_eq!(spent(&world, &second), before);
+}
+
+#[test]
 fn an_owner_that_does_not_release_in_time_is_not_waited_for() {
     let mut world = World::new(2, scene::coarsest());
     world.become_members(world.fleet[..1].to_vec());
