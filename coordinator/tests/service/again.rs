@@ -251,6 +251,106 @@ async fn what_cannot_be_done_again_is_refused_with_its_reason() {
     leader.jobs.clone().abort_job(abort).await.unwrap();
     leader.until_it_is(&unplanned, JobState::Aborted).await;
     assert_precondition(verify(&leader, &unplanned, 0).await, "never had a plan");
+
+    let long = v1::VerifyJobRequest {
+        name: job.clone(),
+        request_id: "x".repeat(129),
+        ..v1::VerifyJobRequest::default()
+    };
+    let long = leader.jobs.clone().verify_job(long).await.unwrap_err();
+    assert_eq!(fault(&long), (Code::InvalidArgument, "request_id".into()));
+    let unknown = verify(&leader, "nobody", 0).await.unwrap_err();
+    assert_eq!(reason(&unknown), "JOB_NOT_FOUND");
+    let of_unknown = v1::PlanSource {
+        job: "nobody".into(),
+        which: Some(Which::All(v1::AllEntries {})),
+    };
+    let refused = leader.create(spec(vec![From::Plan(of_unknown)])).await;
+    assert_eq!(reason(&refused.unwrap_err()), "JOB_NOT_FOUND");
+    let past = keys::past(&job_name(&job));
+    until("it is cleaned up", async || {
+        cluster.read::<records::Past>(&past).await
+    })
+    .await;
+    cluster.delete(&past).await;
+    for forgotten in [
+        retry(&leader, &job, "").await,
+        verify(&leader, &job, 0).await,
+    ] {
+        assert_eq!(reason(&forgotten.unwrap_err()), "JOB_NOT_FOUND");
+    }
+}
+
+#[tokio::test]
+async fn a_dry_run_can_be_neither_tried_again_nor_verified() {
+    let (cluster, leader) = Cluster::with_leader().await;
+    let job = over(&cluster, &leader, 10, &[1]).await;
+    let key = keys::past(&job_name(&job));
+    let (mut past, _) = until("it is cleaned up", async || {
+        cluster.read::<records::Past>(&key).await
+    })
+    .await;
+    past.job.spec.dry_run = true;
+    cluster.put(&key, &past).await;
+    for refused in [
+        retry(&leader, &job, "").await,
+        verify(&leader, &job, 0).await,
+    ] {
+        assert_precondition(refused, "was a dry run");
+    }
+}
+
+#[tokio::test]
+async fn whoever_verifies_needs_a_worker_that_knows_the_loaders_as_all_jobs_do() {
+    let (cluster, leader) = Cluster::with_leader().await;
+    let job = over(&cluster, &leader, 10, &[1]).await;
+    let mut forgetful = super::cluster::member();
+    forgetful.loaders.clear();
+    cluster.join_as("w1", forgetful).await;
+    for refused in [
+        retry(&leader, &job, "").await,
+        verify(&leader, &job, 0).await,
+    ] {
+        assert_precondition(refused, "does not know the loader product");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_comes_again_is_the_same_job_whatever_has_become_of_the_other_since() {
+    let (cluster, leader) = Cluster::with_leader().await;
+    let job = over(&cluster, &leader, 10, &[1]).await;
+    let asked = |sample, values| v1::VerifyJobRequest {
+        name: job.clone(),
+        request_id: "v".into(),
+        sample,
+        values,
+    };
+    let verify = async |request| {
+        let created = leader.jobs.clone().verify_job(request).await?;
+        Ok::<_, Status>(created.into_inner().job.unwrap())
+    };
+    let mut first = verify(asked(5, false)).await.unwrap();
+    let mode = work(first.spec.as_mut().unwrap()).mode();
+    assert_eq!(mode, v1::WriteMode::Verify, "values were not asked for");
+    let retried = retry(&leader, &job, "r").await.unwrap();
+    leader.until_it_is(&first.name, JobState::Running).await;
+    leader.until_it_is(&retried.name, JobState::Running).await;
+
+    for other in [asked(6, false), asked(5, true)] {
+        let refused = verify(other).await.unwrap_err();
+        assert_eq!(refused.code(), Code::AlreadyExists);
+        assert!(refused.message().contains(&first.name), "{refused}");
+    }
+    let refused = retry(&leader, &job, "v").await.unwrap_err();
+    assert_eq!(refused.code(), Code::AlreadyExists);
+
+    // Nobody could do it now.
+    cluster
+        .delete(&keys::member(&super::cluster::worker("w1")))
+        .await;
+    assert_precondition(retry(&leader, &job, "").await, "no worker is there");
+    assert_eq!(verify(asked(5, false)).await.unwrap().name, first.name);
+    assert_eq!(retry(&leader, &job, "r").await.unwrap().name, retried.name);
 }
 
 #[tokio::test]
