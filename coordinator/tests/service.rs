@@ -40,6 +40,8 @@ mod spy;
 mod streaming;
 #[path = "service/troubles.rs"]
 mod troubles;
+#[path = "service/turns.rs"]
+mod turns;
 #[path = "service/uploading.rs"]
 mod uploading;
 #[path = "service/versions.rs"]

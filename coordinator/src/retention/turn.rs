@@ -377,3 +377,57 @@ fn owner(job: &JobName, found: &[KeyValue]) -> Owner {
         _ => Owner::Unreadable,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use stoke_core::job::Phase;
+    use stoke_store::Revision;
+
+    use super::super::keep::tests::record;
+    use super::*;
+
+    fn entry<T: serde::Serialize>(key: String, value: &T) -> KeyValue {
+        KeyValue {
+            key,
+            value: record::encode(value),
+            create_revision: Revision(1),
+            mod_revision: Revision(1),
+            lease: None,
+        }
+    }
+
+    #[test]
+    fn only_of_what_is_not_there_at_all_is_nobody_the_owner() {
+        let job: JobName = "j".parse().unwrap();
+        let (own, life) = (record(), Life::new());
+        let under_way = entry(keys::job(&job), &own);
+        let run = entry(keys::run(&job), &life);
+        let over = Past {
+            job: own.clone(),
+            life,
+        };
+        let over = entry(keys::past(&job), &over);
+        let damaged = |entry: &KeyValue| KeyValue {
+            value: "{".into(),
+            ..entry.clone()
+        };
+        let of_another = entry(keys::job(&"j2".parse().unwrap()), &own);
+        let is = |found: &[KeyValue]| owner(&job, found);
+        assert_eq!(is(&[of_another]), Owner::Nobody);
+        let own = Box::new(own);
+        assert_eq!(
+            is(&[under_way.clone(), run.clone()]),
+            Owner::UnderWay(own.clone(), Phase::Pending)
+        );
+        assert_eq!(is(std::slice::from_ref(&over)), Owner::Past(own));
+        for unreadable in [
+            vec![under_way.clone()],
+            vec![run.clone()],
+            vec![damaged(&under_way), run.clone()],
+            vec![under_way.clone(), damaged(&run)],
+            vec![damaged(&over)],
+        ] {
+            assert_eq!(is(&unreadable), Owner::Unreadable, "{unreadable:?}");
+        }
+    }
+}

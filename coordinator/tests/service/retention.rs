@@ -247,6 +247,69 @@ async fn for_ever_is_for_ever_and_what_no_job_names_goes_all_the_same() {
     assert!(cluster.assignment(&running, "w1").await.is_some());
 }
 
+/// Waits until a turn has certainly passed, of a leader that forgets jobs at once: what it met was there before.
+async fn until_a_turn_has_passed(cluster: &Cluster, leader: &Served) {
+    // The one that forgets the first has ended when the second is forgotten.
+    for _ in 0..2 {
+        let over = done(cluster, leader, "").await.name;
+        until("it is forgotten", async || {
+            let request = v1::GetJobRequest { name: over.clone() };
+            let found = leader.jobs.clone().get_job(request).await;
+            found.is_err().then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn what_no_job_names_stays_until_it_is_old_enough_but_for_what_belongs_to_a_job_that_is_forgotten()
+ {
+    let retention = Retention {
+        jobs: Some(Duration::from_millis(1)),
+        orphans: Duration::from_secs(3600),
+    };
+    let settings = Settings {
+        retention,
+        ..settings("c1")
+    };
+    let (folder, cluster, leader) = in_directory(settings).await;
+    let folder = folder.path();
+    let orphan = "plans/1700000000000-00000a/2-1/band-000000";
+    plant(folder, orphan);
+    let life = keys::run(&job_name("1700000000000-00000b"));
+    cluster.put(&life, &Life::new()).await;
+    let request = keys::request("deploy/0");
+    let job = job_name("1700000000000-00000c");
+    cluster.put(&request, &Request { job }).await;
+    until_a_turn_has_passed(&cluster, &leader).await;
+    assert!(cluster.read::<Life>(&life).await.is_some());
+    assert!(cluster.read::<Request>(&request).await.is_some());
+    assert!(folder.join(orphan).exists());
+    until("what the others had is gone", async || {
+        (files(folder) == BTreeSet::from([orphan.to_owned()])).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn in_a_plan_store_that_has_become_another_clusters_what_no_job_names_stays() {
+    let (folder, cluster, leader) = in_directory(impatient(Some(Duration::from_millis(1)))).await;
+    let folder = folder.path();
+    // It is this cluster's once a turn has looked.
+    until_turns_have_passed(folder).await;
+    std::fs::write(folder.join("cluster"), "another").unwrap();
+    until_a_turn_has_passed(&cluster, &leader).await;
+    let orphan = "plans/1700000000000-00000a/2-1/band-000000";
+    plant(folder, orphan);
+    until_a_turn_has_passed(&cluster, &leader).await;
+    assert!(folder.join(orphan).exists());
+    std::fs::remove_file(folder.join("cluster")).unwrap();
+    until("it is this cluster's again", async || {
+        (!folder.join(orphan).exists()).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn an_upload_on_its_way_is_no_orphan_however_long_it_takes() {
     let (folder, _cluster, leader) = in_directory(impatient(None)).await;
@@ -465,6 +528,18 @@ fn is_fenced(txn: &Txn) -> bool {
     txn.compares.iter().any(leader)
 }
 
+/// Whether a transaction compares each record that it deletes with how it was read.
+fn is_as_read(txn: &Txn) -> bool {
+    let is_compared = |key: &String| {
+        let mut compares = txn.compares.iter();
+        compares.any(|c| matches!(c, Compare::ModRevision(compared, _) if compared == key))
+    };
+    txn.ops.iter().all(|op| match op {
+        Op::Delete(key) => is_compared(key),
+        Op::Put { .. } => true,
+    })
+}
+
 #[tokio::test]
 async fn every_record_that_goes_is_deleted_by_who_leads_and_as_it_was_read() {
     let cluster = Cluster::new();
@@ -514,4 +589,5 @@ async fn every_record_that_goes_is_deleted_by_who_leads_and_as_it_was_read() {
     let ours = || txns.iter().filter(|txn| txn.ops.iter().any(is_ours));
     assert_ne!(ours().count(), 0, "what is gone was deleted");
     assert!(ours().all(is_fenced), "{:?}", ours().collect::<Vec<_>>());
+    assert!(ours().all(is_as_read), "{:?}", ours().collect::<Vec<_>>());
 }

@@ -378,6 +378,26 @@ proptest! {
 }
 
 #[test]
+fn while_a_job_is_planned_the_newest_attempt_stays_and_older_ones_go() {
+    let mut job = record();
+    job.attempt = 3;
+    for (phase, attempt, is_kept) in [
+        (Phase::Pending, 3, true),
+        (Phase::Planning, 2, false),
+        (Phase::Planning, 3, true),
+        // It is just about to be counted, or this look is older than the other.
+        (Phase::Planning, 4, true),
+        (Phase::Running, 3, false),
+        (Phase::Aborting, 3, false),
+    ] {
+        let owner = Owner::UnderWay(Box::new(job.clone()), phase);
+        let name = format!("plans/j/2-{attempt}/band-000000");
+        let (_, object) = parse(&name).unwrap();
+        assert_eq!(keeps(&owner, &object), is_kept, "{phase:?}, {attempt}");
+    }
+}
+
+#[test]
 fn what_cannot_be_read_loses_nothing() {
     for name in [
         "plans/j/2-1/band-000000",
