@@ -87,6 +87,8 @@ pub struct Keeper {
     job: JobName,
     assignment: u64,
     stored: Stored,
+    /// The store is not as it was known: it is looked up before anything else.
+    looks_up: bool,
     written: Option<Checkpoint>,
     /// What the assignment said, before there was a checkpoint.
     given: Assignment,
@@ -116,6 +118,7 @@ impl Keeper {
         Self {
             assignment: assigned.revision,
             stored,
+            looks_up: false,
             counted: log.map_or(0, |log| log.chunks),
             written,
             given: assigned.assignment,
@@ -170,6 +173,7 @@ impl Keeper {
         self.to_list = 0;
         self.assignment = revision;
         self.stored = Stored::None;
+        self.looks_up = false;
         self.written = None;
         self.given = given;
         self.log = log_under(&self.worker, revision);
@@ -201,7 +205,7 @@ impl Keeper {
     /// What to do next so that this checkpoint is written (its list of failures is this keeper's to say). To be asked again
     /// after each thing that is done.
     pub fn next(&mut self, checkpoint: &Checkpoint) -> Writing {
-        if self.stored == Stored::Uncertain {
+        if self.looks_up {
             let keys = [self.key(), self.assignment_key()];
             return Writing::LookUp(keys.map(Keys::One).into());
         }
@@ -248,8 +252,12 @@ impl Keeper {
         if revision(&self.assignment_key()) != Some(self.assignment) {
             return Err(Superseded);
         }
-        self.stored = revision(&self.key()).map_or(Stored::None, Stored::At);
-        self.written = None;
+        let stored = revision(&self.key()).map_or(Stored::None, Stored::At);
+        if stored != self.stored {
+            self.written = None;
+        }
+        self.stored = stored;
+        self.looks_up = false;
         Ok(())
     }
 
@@ -269,13 +277,16 @@ impl Keeper {
 
     /// What was named is not committed, or not listed, for something is not as it was known: the part was taken over, or a write
     /// of our own, of which nothing was known, has arrived late. It is looked up which, and the next checkpoint follows that one.
+    /// What this one would have said is certainly not there: what is known of the part still is.
     pub fn refused(&mut self) {
-        self.unknown();
+        self.looks_up = true;
+        self.committing = None;
     }
 
     /// A write was given up, or nothing is known of what became of it.
     pub fn unknown(&mut self) {
         self.stored = Stored::Uncertain;
+        self.looks_up = true;
         self.committing = None;
     }
 

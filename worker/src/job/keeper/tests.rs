@@ -378,9 +378,15 @@ fn what_is_known_is_what_was_last_in_the_store() {
     assert_eq!(of(&k), Some(states(1)));
     commit(k.next(&done(2)));
     k.refused();
-    assert_eq!(of(&k), None);
+    assert_eq!(of(&k), Some(states(1)), "what was refused is not there");
+    assert_eq!(k.found(&store(&[(ASSIGNMENT, 5), (CHECKPOINT, 7)])), Ok(()));
+    assert_eq!(of(&k), Some(states(1)));
     // What is there is not read, so that nothing goes on from it.
     assert_eq!(k.found(&store(&[(ASSIGNMENT, 5), (CHECKPOINT, 8)])), Ok(()));
+    assert_eq!(of(&k), None);
+    write(&mut k, &done(2), 9);
+    commit(k.next(&done(3)));
+    k.unknown();
     assert_eq!(of(&k), None);
 }
 

@@ -381,6 +381,22 @@ fn an_assignment_is_followed_from_what_is_known_only() {
 }
 
 #[test]
+fn a_step_that_overtakes_a_checkpoint_costs_nothing_of_what_that_one_said() {
+    let mut p = part(&[STAYS, GOES]);
+    let mut tasks = go(&mut p, &[(STAYS, 0), (STAYS, 1)]);
+    settle(&mut p, tasks.remove(0), done());
+    let states = write(&mut p, 7).partitions;
+    settle(&mut p, tasks.remove(0), done());
+    let checkpoint = p.checkpoint();
+    assert!(matches!(p.keeper().next(&checkpoint), Writing::Commit(_)));
+    p.keeper().refused();
+    p.supersede();
+    assert_eq!(p.follow(assigned(8, states, &[GOES])), Followed::On);
+    let last = write(&mut p, 9).partitions;
+    assert_eq!(last[&STAYS].tally.warmed, 2, "done once");
+}
+
+#[test]
 fn what_others_had_spent_on_partitions_that_come_is_spent() {
     let queries = |origin_queries| Effort {
         origin_queries,
