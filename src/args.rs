@@ -3,6 +3,7 @@
 mod budget;
 mod cluster;
 mod jobs;
+mod section;
 mod values;
 mod warm;
 
@@ -18,6 +19,7 @@ pub use jobs::{
     PauseArgs, PlanArgs, PlanCommand, PruneArgs, ResumeArgs, RetryArgs, SubmitArgs, VerifyArgs,
     VerifyFormat,
 };
+pub use section::SectionArgs;
 pub use warm::{ModeArg, OnBadLineArg, WarmArgs};
 
 use crate::exit;

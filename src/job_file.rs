@@ -6,6 +6,7 @@
 //! Absent: secrets. Nothing in a job file takes one; a job names what the workers' configuration knows.
 
 mod recipe;
+mod section;
 mod source;
 
 use std::collections::HashMap;
@@ -70,6 +71,7 @@ pub fn take(file: &Table<'_>, folder: &Path) -> Option<JobFile> {
     let allowed_failures = allowed_failures.map(|item| item.integer(0..=u64::MAX));
     let attempts_max = file.optional("attempts-max");
     let attempts_max = attempts_max.map(|item| item.small(1..=ATTEMPTS_MAX));
+    let section = section::section(file);
     let labels = labels(file);
     let loaders = recipe::loaders(file);
     let sources = source::sources(file, folder);
@@ -81,6 +83,7 @@ pub fn take(file: &Table<'_>, folder: &Path) -> Option<JobFile> {
         mode: mode.unwrap_or(Some(WriteMode::Add))?.into(),
         allowed_failures: allowed_failures.unwrap_or(Some(0))?,
         attempts_max: attempts_max.unwrap_or(Some(0))?,
+        section: section?,
     };
     let spec = v1::JobSpec {
         labels: labels?,

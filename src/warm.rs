@@ -231,6 +231,8 @@ fn asked(args: &WarmArgs, catalog: &Catalog) -> Asked {
         ("ttl-jitter", Some(args.ttl_jitter.to_string())),
         ("mode", Some(format!("{:?}", args.mode).to_lowercase())),
         ("batch-keys", Some(args.batch_keys.to_string())),
+        ("slots", args.section.slots_text()),
+        ("nodes", args.section.nodes_text()),
         ("allowed-failures", Some(args.allowed_failures.to_string())),
         (
             "on-bad-line",
@@ -342,6 +344,7 @@ fn spec(args: &WarmArgs) -> anyhow::Result<v1::JobSpec> {
         mode: mode.into(),
         allowed_failures: args.allowed_failures,
         attempts_max: 0,
+        section: args.section.section(),
     };
     Ok(v1::JobSpec {
         labels: args.labels.iter().cloned().collect(),

@@ -15,7 +15,7 @@ use stoke_core::names::{JobName, WorkerName};
 use stoke_core::plan::{PlanSummary, RankError};
 use stoke_core::progress::Effort;
 use stoke_core::records::{LoaderSample, PlanningTask, SourceReport};
-use stoke_core::slot::Partitioning;
+use stoke_core::slot::{Partitioning, Slots};
 use stoke_core::units::Epoch;
 use stoke_store::Store;
 use tokio::sync::Notify;
@@ -60,8 +60,8 @@ pub enum Outcome {
         /// Counts and examples.
         report: SourceReport,
     },
-    /// The loaders' queries can be used.
-    Prepared,
+    /// The loaders' queries can be used, and the nodes whose slots are warmed own these.
+    Prepared(Slots),
     /// The loaders were tried.
     Sampled(Vec<LoaderSample>),
 }
@@ -73,6 +73,8 @@ struct Attempt {
     awaited: BTreeSet<PlanningTask>,
     sources: BTreeMap<u32, Collected>,
     reports: BTreeMap<u32, SourceReport>,
+    /// What the nodes own whose slots are warmed.
+    slots: Slots,
     effort: Effort,
     state: State,
 }
@@ -133,6 +135,8 @@ pub struct Complete {
     job: JobName,
     attempt: u64,
     sources: BTreeMap<u32, Collected>,
+    /// What the nodes own whose slots are warmed.
+    slots: Slots,
 }
 
 impl Intake {
@@ -184,6 +188,7 @@ impl Intake {
             awaited: crate::lead::tasks(job),
             sources: BTreeMap::new(),
             reports: BTreeMap::new(),
+            slots: Slots::default(),
             effort: Effort::default(),
             state: State::Underway,
         };
@@ -224,7 +229,7 @@ impl Intake {
                     attempt.sources.insert(n, *rows);
                     attempt.reports.insert(n, report);
                 }
-                (PlanningTask::Prepare, Outcome::Prepared) => {}
+                (PlanningTask::Prepare, Outcome::Prepared(slots)) => attempt.slots = slots,
                 (PlanningTask::Sample, Outcome::Sampled(samples)) => {
                     attempt.state = State::Sampled(samples);
                 }
@@ -279,6 +284,7 @@ impl Intake {
             job: job.clone(),
             attempt: attempt.number,
             sources: std::mem::take(&mut attempt.sources),
+            slots: std::mem::take(&mut attempt.slots),
         })
     }
 
@@ -331,6 +337,11 @@ enum StoringError {
     Earlier(#[from] EarlierError),
     #[error(transparent)]
     Ranking(#[from] RankingError),
+    #[error(
+        "the worker that prepared the job did not say which slots the nodes own whose slots are to be warmed: it is older than \
+         this coordinator"
+    )]
+    NodesUnknown,
     #[error("an uploaded batch is damaged")]
     Upload(#[source] RankingError),
 }
@@ -341,7 +352,7 @@ impl StoringError {
             Self::PlanStore(error) => matches!(error, PlanStoreError::Object { .. }),
             Self::Earlier(error) => error.is_transient(),
             Self::Ranking(error) => error.is_transient(),
-            Self::Upload(_) => false,
+            Self::Upload(_) | Self::NodesUnknown => false,
         }
     }
 }
@@ -364,6 +375,7 @@ async fn store(
     partitioning: Partitioning,
 ) -> Result<(PlanSummary, BTreeMap<u32, SourceReport>), StoringError> {
     let Stores { plans, ranking, .. } = stores;
+    let within = within(job, &complete.slots)?;
     let trace = &job.record.value.trace;
     let span = debug_span!(target: trace::TARGET, "rank", job = %job.name);
     let ranked = async {
@@ -386,9 +398,20 @@ async fn store(
     let (ranked, _turn, reports) = ranked.instrument(trace::under(trace, span)).await?;
     let span = debug_span!(target: trace::TARGET, "store plan", job = %job.name);
     let attempt = complete.attempt;
-    let storing = plans.write_plan(&complete.job, epoch, attempt, ranked, partitioning);
+    let storing = plans.write_plan(&complete.job, epoch, attempt, ranked, partitioning, within);
     let plan = storing.instrument(trace::under(trace, span)).await?;
     Ok((plan, reports))
+}
+
+/// The slots whose entries are planned, where the nodes own these; none: all are.
+fn within(job: &JobView, of_nodes: &Slots) -> Result<Slots, StoringError> {
+    let Work::Batch(batch) = &job.record.value.spec.work;
+    if !batch.section.nodes.is_empty() && of_nodes.is_empty() {
+        return Err(StoringError::NodesUnknown);
+    }
+    let mut within = batch.section.slots.clone();
+    within.extend(of_nodes.ranges());
+    Ok(within)
 }
 
 /// Collects the rows of an upload as if they came from a worker.

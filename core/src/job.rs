@@ -1,15 +1,18 @@
 //! Jobs: what is asked for, where a job is in its life, and which moves are legal.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::names::{CacheName, JobName, LoaderName, OriginName, SourceName};
+use crate::slot::Slots;
 
 /// The highest priority of a job.
 pub const PRIORITY_MAX: u32 = 1000;
+/// How many ranges of slots a section of a cache may name, and how many nodes.
+pub const SECTION_ITEMS_MAX: usize = 1000;
 /// The largest sample of another job's plan, in entries: it is chosen in memory.
 pub const SAMPLE_MAX: u32 = 1_000_000;
 
@@ -58,6 +61,51 @@ pub struct Batch {
     pub allowed_failures: u64,
     /// How often an entry is tried where the error may pass; at least 1.
     pub attempts_max: u32,
+    /// What of the cache is warmed.
+    #[serde(default, skip_serializing_if = "Section::is_whole")]
+    pub section: Section,
+}
+
+/// What of a cache is warmed: the slots that are named, and those that the named nodes own when the job is planned; all of it
+/// where neither is. Entries elsewhere are left out of the plan.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Section {
+    /// Slots.
+    #[serde(default, skip_serializing_if = "Slots::is_empty")]
+    pub slots: Slots,
+    /// Nodes, as HOST:PORT.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub nodes: BTreeSet<String>,
+}
+
+/// No node of a cache.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no node: write HOST:PORT, as the cluster calls it")]
+pub struct NotANode(String);
+
+/// Looks whether this could be a node of a cache: a host's name or address, as long as names may be, and a port.
+///
+/// # Errors
+/// Where it could not.
+pub fn check_node(text: &str) -> Result<(), NotANode> {
+    const HOST_BYTES_MAX: usize = 253;
+    let is_host = |host: &str| {
+        (1..=HOST_BYTES_MAX).contains(&host.len())
+            && host.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    let is_port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
+    match text.rsplit_once(':') {
+        Some((host, port)) if is_host(host) && is_port(port) => Ok(()),
+        _ => Err(NotANode(text.chars().take(HOST_BYTES_MAX).collect())),
+    }
+}
+
+impl Section {
+    /// Whether it is all of the cache.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.slots.is_empty() && self.nodes.is_empty()
+    }
 }
 
 /// What is done with entries, above all with keys that the cache has already.

@@ -50,6 +50,14 @@ pub struct PlanSummary {
     /// How many entries each of the job's loaders has, by index; loaders after the last that has one are left out.
     #[serde(default)]
     pub entries_by_loader: Vec<u64>,
+    /// How many entries it leaves out, for they are not in the section of the cache that is warmed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Up to [`BandId::RANKS`] consecutive entries of a plan.

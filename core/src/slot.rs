@@ -4,6 +4,10 @@
 //! deployment. A [`Partitioning`] cuts the slots into contiguous ranges of equal length. Which worker owns a partition
 //! is not decided here but in [`crate::ring`]; which node of a cluster serves a slot is the cache writer's matter.
 
+mod ranges;
+
+pub use ranges::{NotASlotRange, Slots, parse_slot_range, slot_range};
+
 use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};

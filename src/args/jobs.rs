@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 use stoke_proto::v1::JobState;
 
-use super::OutputArgs;
 use super::values::{label, older_than};
+use super::{OutputArgs, SectionArgs};
 
 /// Which job of which cluster.
 #[derive(Debug, ClapArgs)]
@@ -39,6 +39,9 @@ pub struct SubmitArgs {
     /// Of jobs that want the same origin, those of the highest priority go first: 0 to 1000 [default: the file's]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1000))]
     pub priority: Option<u32>,
+    /// What of the cache is warmed, over what the file says.
+    #[command(flatten)]
+    pub section: SectionArgs,
     /// What sets the job off, as deploy or scale-out [default: the file's]
     #[arg(long, value_name = "WHAT")]
     pub trigger: Option<String>,

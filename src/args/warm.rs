@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{ArgGroup, Args as ClapArgs, ValueEnum};
 
 use super::values::{label, ttl};
-use super::{OutputArg, rate, share};
+use super::{OutputArg, SectionArgs, rate, share};
 
 /// What the one-liner needs.
 #[derive(Debug, ClapArgs)]
@@ -48,6 +48,9 @@ pub struct WarmArgs {
     /// What is done with keys that are there already
     #[arg(long, value_enum, default_value_t = ModeArg::Add)]
     pub mode: ModeArg,
+    /// What of the cache is warmed.
+    #[command(flatten)]
+    pub section: SectionArgs,
     /// How many queries a second the database may get at most [default: 100]
     #[arg(long, value_name = "N", value_parser = rate)]
     pub qps: Option<f64>,

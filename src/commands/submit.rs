@@ -50,6 +50,11 @@ fn apply(args: &SubmitArgs, spec: &mut v1::JobSpec) {
     if let Some(priority) = args.priority {
         spec.priority = priority;
     }
+    if let (Some(section), Some(v1::job_spec::Work::Batch(batch))) =
+        (args.section.section(), &mut spec.work)
+    {
+        batch.section = Some(section);
+    }
     if let Some(trigger) = &args.trigger {
         spec.trigger.clone_from(trigger);
     }

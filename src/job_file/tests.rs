@@ -55,6 +55,8 @@ fn a_job_may_say_everything() {
         mode = "refresh"
         allowed-failures = 7
         attempts-max = 3
+        slots = ["0-5460", "7000"]
+        nodes = ["10.0.0.7:6379"]
         labels = { release = "42", empty = "" }
         [[loaders]]
         name = "own"
@@ -100,6 +102,10 @@ fn a_job_may_say_everything() {
     let batch = batch(&spec);
     assert_eq!(batch.mode(), WriteMode::Refresh);
     assert_eq!((batch.allowed_failures, batch.attempts_max), (7, 3));
+    let section = batch.section.as_ref().unwrap();
+    let slots: Vec<_> = section.slots.iter().map(|r| (r.first, r.last)).collect();
+    assert_eq!(slots, [(0, 5460), (7000, 7000)]);
+    assert_eq!(section.nodes, ["10.0.0.7:6379"]);
     let own = v1::SqlLoader {
         origin: "shop".into(),
         query: "SELECT * FROM products WHERE id IN (:keys)".into(),
@@ -171,7 +177,7 @@ loader = "a"
         "line 1, column 12: priority: it is out of range; choose from 0 to 1000",
         "line 2, column 8: mode: \"replace\" is not possible; choose \"add\" or \"refresh\" or \"overwrite\"",
         "line 3, column 16: attempts-max: it is out of range; choose from 1 to 100",
-        "line 4, column 1: password: there is no such setting; There are allowed-failures, attempts-max, cache, labels, loaders, mode, priority, requester, sources, trigger",
+        "line 4, column 1: password: there is no such setting; There are allowed-failures, attempts-max, cache, labels, loaders, mode, nodes, priority, requester, slots, sources, trigger",
         "line 5, column 13: requester: it is empty; fill it in, or leave it out",
         "line 7, column 1: labels.number: a number without unit or quotes cannot stand here; write a text in quotes",
         "line 10, column 1: loaders[1].origin: it is missing; add origin = \"NAME\", an origin of the workers' configuration",

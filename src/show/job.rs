@@ -50,6 +50,8 @@ pub struct JobReport<'a> {
     sources: Vec<Source<'a>>,
     /// Lines (rows) that were left out, over all sources.
     bad_lines: u64,
+    /// Keys that are not in the section of the cache that is warmed.
+    left_out: u64,
     /// Of a dry run that has succeeded; else null.
     forecast: Option<ForecastReport<'a>>,
 }
@@ -121,6 +123,7 @@ impl<'a> JobReport<'a> {
             slowed: &job.slowed,
             sources: job.sources.iter().map(source).collect(),
             bad_lines: job.sources.iter().map(|source| source.bad_lines).sum(),
+            left_out: job.left_out,
             forecast: job.forecast.as_ref().map(ForecastReport::new),
         }
     }
@@ -253,6 +256,7 @@ mod tests {
             "job",
             "keys_per_second",
             "labels",
+            "left_out",
             "mode",
             "origin_queries",
             "origin_rows",
@@ -303,7 +307,7 @@ mod tests {
             "troubles": [{"worker": "w1-5f", "what": "cache main: connection refused"}],
             "slowed": ["origin/shop at 140/s of 200/s: guard latency slows: p99 812 ms over 10 s, above 200 ms"],
             "sources": [{"entries": 100_000, "bad_lines": 2, "bad_line_examples": ["line 17: no key", "line 20: \u{1b}"]}],
-            "bad_lines": 2, "forecast": null,
+            "bad_lines": 2, "left_out": 0, "forecast": null,
         });
         assert_eq!(value(&samples::paused()), expected);
     }

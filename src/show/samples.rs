@@ -59,6 +59,7 @@ pub fn paused() -> v1::Job {
             worker: "w1-5f".into(),
             what: "cache main: connection refused".into(),
         }],
+        left_out: 0,
         slowed: vec![
             "origin/shop at 140/s of 200/s: guard latency slows: p99 812 ms over 10 s, above 200 ms"
                 .into(),
@@ -94,6 +95,7 @@ pub fn in_state(state: JobState, warmed: u64) -> v1::Job {
         state: state.into(),
         holds: Vec::new(),
         troubles: Vec::new(),
+        left_out: 0,
         slowed: Vec::new(),
         progress: Some(progress(warmed, 99_655 - warmed)),
         ..paused()

@@ -73,6 +73,12 @@ fn spec(job: &v1::Job, lines: &mut Lines) {
         let dry = if spec.dry_run { ", dry run" } else { "" };
         let cache = format!("{} ({}{dry})", plain(&batch.cache), mode(batch.mode()));
         lines.add("cache", cache);
+        let section = batch.section.clone().unwrap_or_default();
+        let range = |range: &v1::SlotRange| format!("{}-{}", range.first, range.last);
+        let slots: Vec<String> = section.slots.iter().map(range).collect();
+        lines.add("slots", slots.join(", "));
+        let nodes: Vec<String> = section.nodes.iter().map(|node| plain(node)).collect();
+        lines.add("nodes", nodes.join(", "));
     }
     lines.add("priority", spec.priority.to_string());
     lines.add("trigger", plain(&spec.trigger));
@@ -146,6 +152,13 @@ fn progress(job: &v1::Job, now: SystemTime, lines: &mut Lines) {
 
 /// Sources with lines that were left out: the others give nothing to say.
 fn sources(job: &v1::Job, lines: &mut Lines) {
+    if job.left_out > 0 {
+        let left_out = grouped(job.left_out);
+        lines.add(
+            "left out",
+            format!("{left_out} keys are not in what is warmed"),
+        );
+    }
     for (n, source) in job.sources.iter().enumerate() {
         if source.bad_lines == 0 {
             continue;

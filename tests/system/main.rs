@@ -25,6 +25,7 @@ mod restored_etcd;
 mod resumed;
 mod retention;
 mod scene;
+mod section;
 mod several_jobs;
 mod shop;
 mod telemetry;

@@ -18,6 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use stoke_core::job::Mode;
 use stoke_core::mutant::Mutant;
+use stoke_core::slot::Slots;
 
 use crate::metrics::CacheMetrics;
 use crate::permit::{InFlight, Permit, Stopped, Unlimited};
@@ -143,6 +144,14 @@ pub enum ExtendOutcome {
     Failed(CommandError),
 }
 
+/// A node that owns no slots, or is none of the cache's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{node} owns no slots; those that do are {}", owners.join(", "))]
+pub struct NotAnOwner {
+    node: String,
+    owners: Vec<String>,
+}
+
 /// A connected cache: a standalone Redis, or a Redis Cluster. Shared by reference; all calls may run at the same time.
 pub struct Cache {
     router: Router,
@@ -175,6 +184,27 @@ impl Cache {
     /// [`CacheError::Uncovered`], or [`CacheError::NotServing`] with what an owner answered for as long as it was tried.
     pub async fn check(&self) -> Result<(), CacheError> {
         self.router.check().await
+    }
+
+    /// The slots that each of these nodes owns, as the cluster says now; for a standalone server all, where it is the one.
+    ///
+    /// # Errors
+    /// Which of them owns none, and who does.
+    pub async fn slots_of<'n>(
+        &self,
+        nodes: impl IntoIterator<Item = &'n String>,
+    ) -> Result<Slots, NotAnOwner> {
+        let map = self.router.fresh_map().await;
+        let mut slots = Slots::default();
+        for node in nodes {
+            let found = map.nodes().iter().find(|owner| owner.to_string() == *node);
+            let found = found.ok_or_else(|| NotAnOwner {
+                node: node.clone(),
+                owners: map.nodes().iter().map(ToString::to_string).collect(),
+            })?;
+            slots.extend(map.slots_of(found));
+        }
+        Ok(slots)
     }
 
     /// Whether this is a Redis Cluster.

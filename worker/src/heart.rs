@@ -360,7 +360,7 @@ impl Heart {
                             Arc::clone(&self.shared),
                             job.clone(),
                             mine.record.clone(),
-                            given.clone(),
+                            *given,
                         )
                     });
                 } else if phase == Phase::Aborting {

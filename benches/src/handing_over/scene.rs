@@ -125,6 +125,7 @@ fn job(partitions: u16) -> Result<Job> {
         bands: 77,
         partitioning: Partitioning::new(partitions)?,
         entries_by_loader: vec![ENTRIES],
+        left_out: 0,
     };
     Ok(Job {
         spec: job_spec(spec).context("the job's spec")?,

@@ -67,6 +67,7 @@ pub(super) fn spec(sources: Vec<From>) -> Spec {
             mode: Mode::Add,
             allowed_failures: 0,
             attempts_max: 5,
+            section: Default::default(),
         }),
     }
 }
@@ -80,6 +81,7 @@ pub(super) fn plan(entries: u64, partitioning: Partitioning) -> PlanSummary {
         bands: 1,
         partitioning,
         entries_by_loader: vec![entries],
+        left_out: 0,
     }
 }
 

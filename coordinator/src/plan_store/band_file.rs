@@ -282,6 +282,7 @@ mod tests {
                 1,
                 ranked.clone().into_iter().map(Ok::<_, ()>),
                 partitioning,
+                Default::default(),
             )
             .await
             .unwrap();
@@ -323,6 +324,7 @@ mod tests {
             bands: 1,
             partitioning: Partitioning::new(256).unwrap(),
             entries_by_loader: vec![1],
+            left_out: 0,
         };
         assert!(!store.has_plan(&plan).await.unwrap());
         assert!(

@@ -3,7 +3,7 @@
 use object_store::path::Path;
 use stoke_core::names::JobName;
 use stoke_core::plan::{Band, Entry, PlanSummary};
-use stoke_core::slot::Partitioning;
+use stoke_core::slot::{Partitioning, Slot, Slots};
 use stoke_core::units::{BandId, Epoch};
 use tokio::sync::mpsc;
 
@@ -33,6 +33,7 @@ struct Totals {
     priority_milli: u64,
     by_loader: Vec<u64>,
     bands: u32,
+    left_out: u64,
 }
 
 impl Totals {
@@ -50,7 +51,7 @@ impl Totals {
 }
 
 impl PlanStore {
-    /// Stores ranked entries as a plan, under a name with the epoch and the attempt: it counts only once a fenced write
+    /// Stores those ranked entries that are within these slots (all where there are none) as a plan, under a name with the epoch and the attempt: it counts only once a fenced write
     /// names it. Few bands are in memory at a time; the entries wait for the store. Dropped, it takes no more of them.
     ///
     /// # Errors
@@ -62,6 +63,7 @@ impl PlanStore {
         attempt: u64,
         ranked: I,
         partitioning: Partitioning,
+        within: Slots,
     ) -> Result<PlanSummary, WriteError<E>>
     where
         I: Iterator<Item = Result<Entry, E>> + Send + 'static,
@@ -69,7 +71,8 @@ impl PlanStore {
     {
         let name = format!("plans/{job}/{epoch}-{attempt}");
         let (ready, mut bands) = mpsc::channel(BANDS_AHEAD);
-        let cutting = tokio::task::spawn_blocking(move || cut(ranked, partitioning, &ready));
+        let cutting =
+            tokio::task::spawn_blocking(move || cut(ranked, partitioning, &within, &ready));
         while let Some((band, bytes)) = bands.recv().await {
             let path = Path::from(band_file::name(&name, band));
             self.put(path, bytes, "storing a band").await?;
@@ -82,6 +85,7 @@ impl PlanStore {
             bands: totals.bands,
             partitioning,
             entries_by_loader: totals.by_loader,
+            left_out: totals.left_out,
         })
     }
 }
@@ -90,14 +94,21 @@ impl PlanStore {
 fn cut<E>(
     mut ranked: impl Iterator<Item = Result<Entry, E>>,
     partitioning: Partitioning,
+    within: &Slots,
     ready: &mpsc::Sender<(BandId, Vec<u8>)>,
 ) -> Result<Totals, WriteError<E>> {
     let full = usize::try_from(BandId::RANKS).unwrap_or(usize::MAX);
     let mut totals = Totals::default();
     loop {
         let mut entries = Vec::new();
-        for entry in ranked.by_ref().take(full) {
+        while entries.len() < full
+            && let Some(entry) = ranked.next()
+        {
             let entry = entry.map_err(WriteError::Entries)?;
+            if !within.is_empty() && !within.contains(Slot::of(&entry.key)) {
+                totals.left_out += 1;
+                continue;
+            }
             totals.add(&entry)?;
             entries.push(entry);
         }
@@ -133,7 +144,7 @@ mod tests {
     ) -> Result<PlanSummary, WriteError<E>> {
         let partitioning = Partitioning::new(256).unwrap();
         let (store, job) = (PlanStore::in_memory(), "j".parse().unwrap());
-        let storing = store.write_plan(&job, Epoch(1), 1, ranked, partitioning);
+        let storing = store.write_plan(&job, Epoch(1), 1, ranked, partitioning, Slots::default());
         storing.await
     }
 
@@ -146,6 +157,23 @@ mod tests {
         assert_eq!(plan.entries_by_loader, [43_691; 3]);
         let none = stored(std::iter::empty::<Result<Entry, ()>>());
         assert_eq!(none.await.unwrap().bands, 0);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_within_the_slots_is_left_out_and_counted_and_the_rest_moves_up() {
+        let partitioning = Partitioning::new(256).unwrap();
+        let (store, job) = (PlanStore::in_memory(), "j".parse().unwrap());
+        let within: Slots = [Slot(0)..=Slot(5460)].into_iter().collect();
+        let count = 3 * BandId::RANKS;
+        let inside = (0..count).filter(|n| within.contains(Slot::of(n.to_string().as_bytes())));
+        let inside = inside.count() as u64;
+        let ranked = (0..count).map(|n| Ok::<_, ()>(entry(n, 1)));
+        let storing = store.write_plan(&job, Epoch(1), 1, ranked, partitioning, within);
+        let plan = storing.await.unwrap();
+        assert_eq!((plan.entries, plan.left_out), (inside, count - inside));
+        // About a third: two bands at most, of which the first is full.
+        assert_eq!(u64::from(plan.bands), inside.div_ceil(BandId::RANKS));
+        assert_eq!(plan.priority_milli, inside);
     }
 
     #[tokio::test]

@@ -67,6 +67,7 @@ mod tests {
             bands: 1,
             partitioning: Partitioning::for_workers(1),
             entries_by_loader: vec![1],
+            left_out: 0,
         });
         let life = Life {
             phase,

@@ -7,11 +7,12 @@ pub(super) use budget::budget;
 use std::collections::BTreeMap;
 
 use stoke_core::job::{
-    Batch, FileFormat, From, Merge, Mode, OnBadLine, Phase, Spec, State, Which, Work,
+    Batch, FileFormat, From, Merge, Mode, OnBadLine, Phase, Section, Spec, State, Which, Work,
 };
 use stoke_core::ledger::Share;
 use stoke_core::names::{JobName, WorkerName};
 use stoke_core::records;
+use stoke_core::slot::Slot;
 use stoke_proto::v1;
 
 use crate::Shared;
@@ -42,6 +43,7 @@ pub(super) fn job(job: &JobView, shared: &Shared) -> v1::Job {
         forecast: forecast(job),
         troubles: troubles(job, shared),
         slowed: budget::slowed(job, shared),
+        left_out: record.plan.as_ref().map_or(0, |plan| plan.left_out),
     }
 }
 
@@ -243,6 +245,18 @@ fn batch_work(batch: &Batch) -> v1::BatchWork {
         mode: mode.into(),
         allowed_failures: batch.allowed_failures,
         attempts_max: batch.attempts_max,
+        section: (!batch.section.is_whole()).then(|| section(&batch.section)),
+    }
+}
+
+fn section(section: &Section) -> v1::CacheSection {
+    let range = |range: std::ops::RangeInclusive<Slot>| v1::SlotRange {
+        first: range.start().0.into(),
+        last: range.end().0.into(),
+    };
+    v1::CacheSection {
+        slots: section.slots.ranges().map(range).collect(),
+        nodes: section.nodes.iter().cloned().collect(),
     }
 }
 

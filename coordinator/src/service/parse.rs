@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use stoke_core::job::{
     Batch, FileFormat, From, KeySource, Loader, Merge, Mode, OnBadLine, PRIORITY_MAX, Recipe,
-    SAMPLE_MAX, Spec, Which, Work,
+    SAMPLE_MAX, SECTION_ITEMS_MAX, Section, Spec, Which, Work, check_node,
 };
 use stoke_core::ledger::Share;
 use stoke_core::names::OriginName;
+use stoke_core::slot::slot_range;
 use stoke_proto::v1;
 use stoke_store::record;
 
@@ -172,6 +173,7 @@ fn batch(faults: &mut Faults, work: v1::BatchWork) -> Option<Batch> {
     }
     faults.at_most("spec.batch.attempts_max", work.attempts_max, ATTEMPTS_MAX);
     let cache = faults.name("spec.batch.cache", &work.cache);
+    let section = section(faults, work.section.unwrap_or_default());
     Some(Batch {
         sources: sources.into_iter().collect::<Option<_>>()?,
         loaders: loaders.into_iter().collect::<Option<_>>()?,
@@ -189,7 +191,35 @@ fn batch(faults: &mut Faults, work: v1::BatchWork) -> Option<Batch> {
         } else {
             work.attempts_max
         },
+        section,
     })
+}
+
+/// What of a cache is warmed. It may have faults; then it is not used.
+fn section(faults: &mut Faults, section: v1::CacheSection) -> Section {
+    const AT: &str = "spec.batch.section";
+    let (slots, nodes) = (section.slots.len(), section.nodes.len());
+    faults.at_most(&format!("{AT}.slots"), slots, SECTION_ITEMS_MAX);
+    faults.at_most(&format!("{AT}.nodes"), nodes, SECTION_ITEMS_MAX);
+    let mut known = Section::default();
+    for (n, range) in section.slots.iter().take(SECTION_ITEMS_MAX).enumerate() {
+        let range = slot_range(range.first.into(), range.last.into());
+        known
+            .slots
+            .extend(faults.keep(&format!("{AT}.slots[{n}]"), range));
+    }
+    for (n, node) in section
+        .nodes
+        .into_iter()
+        .take(SECTION_ITEMS_MAX)
+        .enumerate()
+    {
+        let checked = check_node(&node).map(|()| node.clone());
+        known
+            .nodes
+            .extend(faults.keep(&format!("{AT}.nodes[{n}]"), checked));
+    }
+    known
 }
 
 fn key_source(

@@ -10,6 +10,7 @@ use stoke_core::job::Work;
 use stoke_core::names::{JobName, Resource, WorkerName};
 use stoke_core::progress::Effort;
 use stoke_core::records::{BAD_LINE_EXAMPLES_MAX, LoaderSample, PlanningTask, SourceReport, keys};
+use stoke_core::slot::{NotASlotRange, Slots, slot_range};
 use stoke_core::units::{BandId, Moment, PartitionId};
 use stoke_proto::MESSAGE_BYTES_MAX;
 use stoke_proto::v1::worker_service_server::WorkerService;
@@ -203,7 +204,7 @@ impl Workers {
                     Err(error) => return Err(self.fail_for(sender, error).await),
                 }
             }
-            _ => Outcome::Prepared,
+            _ => Outcome::Prepared(slots(&verdict.slots)?),
         };
         intake.accept(&sender.job, sender.task, sender.attempt, outcome, effort)?;
         Ok(())
@@ -283,6 +284,13 @@ fn report(entries: u64, verdict: &v1::SourceVerdict) -> SourceReport {
         bad_lines: verdict.bad_lines,
         bad_line_examples: examples,
     }
+}
+
+/// The slots that a worker tells of, checked.
+fn slots(told: &[v1::SlotRange]) -> Result<Slots, Refusal> {
+    let range = |range: &v1::SlotRange| slot_range(range.first.into(), range.last.into());
+    let slots: Result<Slots, NotASlotRange> = told.iter().map(range).collect();
+    slots.map_err(|error| invalid("verdict.slots", error.to_string()))
 }
 
 /// What the loaders gave for a sample, checked: at most one of each.

@@ -62,6 +62,19 @@ async fn each_fault_of_a_spec_is_refused_and_its_field_is_named() {
         work(&mut spec).loaders[1].name = name.into();
         spec
     };
+    let section = |section: v1::CacheSection| with(move |work| work.section = Some(section));
+    let slots = |first, last| {
+        section(v1::CacheSection {
+            slots: vec![v1::SlotRange { first, last }],
+            ..v1::CacheSection::default()
+        })
+    };
+    let nodes = |count, node: &str| {
+        section(v1::CacheSection {
+            nodes: vec![node.into(); count],
+            ..v1::CacheSection::default()
+        })
+    };
     let mut twice = two_loaders();
     work(&mut twice).sources[0].loader = "product".into();
     let cases: Vec<(v1::JobSpec, &str)> = vec![
@@ -88,6 +101,12 @@ async fn each_fault_of_a_spec_is_refused_and_its_field_is_named() {
             with(|work| work.attempts_max = 101),
             "spec.batch.attempts_max",
         ),
+        (slots(5, 4), "spec.batch.section.slots[0]"),
+        (slots(0, 16_384), "spec.batch.section.slots[0]"),
+        (nodes(1, "10.0.0.7"), "spec.batch.section.nodes[0]"),
+        (nodes(1, "10.0.0.7:0"), "spec.batch.section.nodes[0]"),
+        (nodes(1, "a b:6379"), "spec.batch.section.nodes[0]"),
+        (nodes(1001, "a:1"), "spec.batch.section.nodes"),
         (with(|work| work.loaders.clear()), "spec.batch.loaders"),
         (with(|work| work.sources.clear()), "spec.batch.sources"),
         (

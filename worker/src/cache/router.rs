@@ -56,6 +56,14 @@ impl Router {
         &self.nodes.metrics
     }
 
+    /// Which node owns which slot, read anew.
+    pub(crate) async fn fresh_map(&self) -> Arc<SlotMap> {
+        self.topology
+            .refresh(&self.nodes, &self.topology.map())
+            .await;
+        self.topology.map()
+    }
+
     pub(crate) fn is_cluster(&self) -> bool {
         self.topology.is_cluster()
     }

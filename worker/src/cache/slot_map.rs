@@ -2,6 +2,8 @@
 //!
 //! A map is what one node believed at one moment. It is never proof of ownership: the answers to commands correct it.
 
+use std::ops::RangeInclusive;
+
 use redis::Value;
 use stoke_core::slot::Slot;
 
@@ -85,6 +87,16 @@ impl SlotMap {
     pub(crate) fn owner(&self, slot: Slot) -> Option<&NodeAddr> {
         let index = (*self.owners.get(usize::from(slot.0))?)?;
         self.nodes.get(usize::from(index))
+    }
+
+    /// The slots that a node owns, one by one, in order.
+    pub(crate) fn slots_of(&self, node: &NodeAddr) -> impl Iterator<Item = RangeInclusive<Slot>> {
+        let index = self.nodes.iter().position(|known| known == node);
+        let index = index.and_then(|index| u16::try_from(index).ok());
+        let owned = (0..).map(Slot).zip(&self.owners);
+        owned
+            .filter(move |(_, owner)| owner.is_some() && **owner == index)
+            .map(|(slot, _)| slot..=slot)
     }
 
     /// All nodes that own slots.

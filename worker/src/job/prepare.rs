@@ -3,13 +3,16 @@
 //! The origin is asked each time, for what was true for an earlier job may have changed. What the database tells of a
 //! query is checked here: that it prepares, its placeholder, its columns (the one with the key among them) and, where
 //! they have types, that those have a form as values. SQLite's columns have none: there, a value without a form fails its
-//! entry when it is loaded.
+//! entry when it is loaded. Where only some nodes of a cache are warmed, it is asked which slots they own.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use stoke_core::job::Work;
+use stoke_core::explain::explain;
+use stoke_core::job::{Batch, Work};
 use stoke_core::names::Resource;
-use stoke_proto::v1::SourceVerdict;
+use stoke_core::slot::Slot;
+use stoke_proto::v1::{SlotRange, SourceVerdict};
 
 use super::planning::{Doing, Failure};
 use super::recipe;
@@ -40,10 +43,47 @@ pub(super) async fn prepare(doing: &Doing) -> SourceVerdict {
             };
         }
     }
-    SourceVerdict {
-        origin_queries: queries,
-        ..SourceVerdict::default()
+    match slots_of(doing, batch).await {
+        Ok(slots) => SourceVerdict {
+            origin_queries: queries,
+            slots,
+            ..SourceVerdict::default()
+        },
+        Err(failure) => SourceVerdict {
+            origin_queries: queries,
+            ..failure.verdict()
+        },
     }
+}
+
+/// What the nodes own whose slots are warmed.
+async fn slots_of(doing: &Doing, batch: &Batch) -> Result<Vec<SlotRange>, Failure> {
+    let nodes = &batch.section.nodes;
+    if nodes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let told = |error: String| format!("cache {:?}: {error}", batch.cache.as_str());
+    let cache = match doing.shared.cache(&batch.cache).await {
+        Some(Ok(cache)) => cache,
+        Some(Err(error)) => {
+            return Err(Failure {
+                reason: told(explain(&error)),
+                transient: true,
+            });
+        }
+        None => {
+            return Err(Failure::lasting(told(
+                "this worker does not know it".into(),
+            )));
+        }
+    };
+    let slots = cache.slots_of(nodes).await;
+    let slots = slots.map_err(|error| Failure::lasting(told(error.to_string())))?;
+    let range = |range: RangeInclusive<Slot>| SlotRange {
+        first: range.start().0.into(),
+        last: range.end().0.into(),
+    };
+    Ok(slots.ranges().map(range).collect())
 }
 
 async fn prepare_one(doing: &Doing, spec: &LoaderSpec, queries: &mut u64) -> Result<(), Failure> {

@@ -322,6 +322,7 @@ impl Scene {
             bands: 1,
             partitioning: Partitioning::for_workers(1),
             entries_by_loader: vec![1],
+            left_out: 0,
         };
         let loader = Loader {
             name: "product".parse().unwrap(),
@@ -343,6 +344,7 @@ impl Scene {
                     mode: Mode::Add,
                     allowed_failures: 0,
                     attempts_max: 1,
+                    section: Default::default(),
                 }),
             },
             created_ms: 1,

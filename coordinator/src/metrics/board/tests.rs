@@ -24,6 +24,7 @@ fn job(name: &str, phase: Phase) -> JobView {
             mode: Mode::Add,
             allowed_failures: 0,
             attempts_max: 5,
+            section: Default::default(),
         }),
     };
     let record = records::Job {

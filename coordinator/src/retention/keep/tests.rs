@@ -28,6 +28,7 @@ pub(in crate::retention) fn record() -> Job {
                 mode: Mode::Add,
                 allowed_failures: 0,
                 attempts_max: 1,
+                section: Default::default(),
             }),
         },
         created_ms: 1,
@@ -52,6 +53,7 @@ fn plan(name: &str, bands: u32) -> PlanSummary {
         bands,
         partitioning: Partitioning::for_workers(1),
         entries_by_loader: vec![1],
+        left_out: 0,
     }
 }
 

@@ -144,6 +144,7 @@ impl Job {
             bands: self.bands(),
             partitioning: partitioning(),
             entries_by_loader: vec![entries],
+            left_out: 0,
         }
     }
 
@@ -215,6 +216,7 @@ impl Job {
                 mode: self.mode,
                 allowed_failures: self.entries.len() as u64,
                 attempts_max: ATTEMPTS_MAX,
+                section: Default::default(),
             }),
         }
     }
