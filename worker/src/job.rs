@@ -118,13 +118,16 @@ impl JobRun {
                 before.join().await;
             }
             let working = async {
+                let mut goes = run::Goes::new();
                 loop {
                     let (shared, job) = (Arc::clone(&shared), job.clone());
-                    let run = run::Run::new(shared, job, &record, seen.clone(), stopped.clone());
-                    let ended = run.work().await;
+                    let (seen, stopped) = (seen.clone(), stopped.clone());
+                    let run = run::Run::new(shared, job, &record, seen, stopped, goes);
+                    let (ended, in_flight) = run.work().await;
                     if ended != Ended::Anew {
                         break ended;
                     }
+                    goes = in_flight;
                 }
             };
             let ended = dismissed.run_until_cancelled(working).await;

@@ -38,6 +38,14 @@ fn a_dismissal_that_arrives_late_takes_no_task_of_the_next_attempt() {
     }
 }
 
+/// This one showed that a worker which began anew, and was told to stop, confirmed that while a statement of its run before ran.
+#[test]
+fn a_stop_is_not_confirmed_while_a_statement_of_the_run_before_may_run() {
+    if let Err(failure) = simulate(882) {
+        panic!("{failure}");
+    }
+}
+
 #[cfg(feature = "mutants")]
 mod mutants {
     use stoke_core::mutant::Mutant;

@@ -20,6 +20,7 @@ use stoke_core::progress::{Followed, Outcome};
 use stoke_core::records::Job;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
@@ -62,9 +63,11 @@ const TROUBLES: [Cause; 5] = [
 
 /// A go in flight, and what kind it is.
 type Go = BoxFuture<'static, (Kind, Gave)>;
+/// Some of them.
+pub(super) type Goes = FuturesUnordered<Go>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Probe,
     Load,
 }
@@ -94,10 +97,15 @@ pub(super) struct Run {
     plan: Option<PlanSummary>,
     goer: Option<Goer>,
     stop: Stop,
+    /// What its goes have not sent yet is not sent.
+    unsent: CancellationToken,
     /// The assignment that the store has.
     given: watch::Receiver<Assigned>,
     part: Part,
-    goes: FuturesUnordered<Go>,
+    goes: Goes,
+    /// Those of the run before, whose assignment was replaced: what they give counts nowhere, but no stop is confirmed while
+    /// one of their statements may run.
+    goes_before: Goes,
     probes: usize,
     loads: usize,
     /// Until when nothing is loaded, because the origin is out of reach; and for how long that was.
@@ -114,7 +122,9 @@ impl Run {
         record: &Job,
         mut given: watch::Receiver<Assigned>,
         stop: Stop,
+        goes_before: Goes,
     ) -> Self {
+        let unsent = stop.leave.child_token();
         let Work::Batch(batch) = &record.spec.work;
         let assigned = given.borrow_and_update().clone();
         let loaders = recipe::loaders(batch, &shared.catalog);
@@ -139,7 +149,7 @@ impl Run {
             mode: batch.mode,
             loaders,
             stop: stop.token.clone(),
-            leave: stop.leave.clone(),
+            leave: unsent.clone(),
             trace: record.trace.as_str().into(),
         });
         Self {
@@ -150,9 +160,11 @@ impl Run {
             plan: record.plan.clone(),
             goer,
             stop,
+            unsent,
             given,
             part,
-            goes: FuturesUnordered::new(),
+            goes: Goes::new(),
+            goes_before,
             probes: 0,
             loads: 0,
             outage: None,
@@ -160,8 +172,15 @@ impl Run {
         }
     }
 
-    /// Works until told to stop, or until it must begin anew.
-    pub(super) async fn work(mut self) -> Ended {
+    /// Works until told to stop, or until it must begin anew. Gives back the goes that are in flight then.
+    pub(super) async fn work(mut self) -> (Ended, Goes) {
+        let ended = self.work_on().await;
+        self.unsent.cancel();
+        self.goes_before.extend(self.goes);
+        (ended, self.goes_before)
+    }
+
+    async fn work_on(&mut self) -> Ended {
         let (Some(plan), Some(goer)) = (self.plan.clone(), self.goer.clone()) else {
             tracing::error!(job = %self.job, "this worker's configuration does not have what the job needs any more");
             return Ended::Broken;
@@ -213,6 +232,7 @@ impl Run {
                     Followed::On => {}
                 },
                 Some((kind, gave)) = self.goes.next() => self.settle(kind, gave),
+                Some(_) = self.goes_before.next() => {}
                 brought = stream.incoming.recv(), if may_take => {
                     let taken = self.part.take(brought);
                     self.begin(taken, &goer);

@@ -18,6 +18,7 @@ impl Run {
     /// Ends what is in flight (it was told to stop, so it begins nothing more), and says how far it has come: again and
     /// again until that is written, or this run is dismissed.
     pub(super) async fn end(&mut self) -> Ended {
+        while self.goes_before.next().await.is_some() {}
         while !self.part.may_end() {
             match self.goes.next().await {
                 Some((kind, gave)) => self.settle(kind, gave),

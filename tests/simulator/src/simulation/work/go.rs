@@ -56,7 +56,18 @@ impl World {
     fn run_of(&mut self, go: &Go) -> Option<&mut Run> {
         let worker = &mut self.workers[go.worker];
         let run = worker.runs.get_mut(&go.job)?;
-        (worker.machine.life == go.life && run.number == go.run).then_some(run)
+        if worker.machine.life != go.life {
+            return None;
+        }
+        if run.number != go.run {
+            // What it gave counts nowhere: it ends here.
+            if let Some(before) = run.goes_before.get_mut(&go.run) {
+                *before -= 1;
+            }
+            run.goes_before.retain(|_, count| *count > 0);
+            return None;
+        }
+        Some(run)
     }
 
     /// Asks the cache first, but where everything is written over.

@@ -53,6 +53,9 @@ pub(in crate::simulation) struct Run {
     streams: bool,
     pub(super) probes: usize,
     pub(super) goes: usize,
+    /// Those of the runs before it, by their number, whose assignments were replaced: nothing is confirmed before they have
+    /// ended.
+    pub(super) goes_before: BTreeMap<u64, usize>,
     pub(super) write: Option<Write>,
     /// When it last began to write a checkpoint.
     pub(super) wrote: Nanos,
@@ -88,6 +91,7 @@ impl Run {
             streams: false,
             probes: 0,
             goes: 0,
+            goes_before: BTreeMap::new(),
             write: None,
             wrote: 0,
             outage_until: 0,
@@ -221,7 +225,8 @@ impl World {
             if run.goes == 0 {
                 run.part.all_gone();
             }
-            if run.part.may_end() && !run.part.is_superseded() {
+            let all_have_ended = run.part.may_end() && run.goes_before.is_empty();
+            if all_have_ended && !run.part.is_superseded() {
                 self.end(nth, job);
             }
         } else if run.part.just_done(run.goes > 0) || run.part.all_may_go() {
@@ -238,7 +243,13 @@ impl World {
             &self.jobs[job],
             given,
         );
-        run.stop = worker.runs.get(&job).and_then(|before| before.stop);
+        if let Some(before) = worker.runs.remove(&job) {
+            run.stop = before.stop;
+            run.goes_before = before.goes_before;
+            if before.goes > 0 {
+                run.goes_before.insert(before.number, before.goes);
+            }
+        }
         let life = worker.machine.life;
         worker.runs.insert(job, run);
         self.after(MS, Event::Run(nth, life, job, self.runs_started));
