@@ -14,6 +14,7 @@
 mod check;
 mod coordinator;
 mod fault;
+mod fences;
 mod machine;
 mod network;
 mod query;
@@ -24,5 +25,6 @@ mod work;
 mod worker;
 mod world;
 
-pub use seeds::{Seeds, run};
-pub use world::{Failure, Report, simulate};
+pub use fences::{Fence, Whose};
+pub use seeds::{Seeds, run, run_without};
+pub use world::{Failure, Report, simulate, simulate_without};

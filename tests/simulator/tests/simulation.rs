@@ -46,6 +46,69 @@ fn a_stop_is_not_confirmed_while_a_statement_of_the_run_before_may_run() {
     }
 }
 
+/// What transactions compare, left out in turn.
+mod fences {
+    use std::collections::BTreeSet;
+    use std::thread::available_parallelism;
+
+    use stoke_core::records::keys;
+    use stoke_simulator::simulation::{Fence, Seeds, run, simulate_without};
+
+    /// Each with a seed that misses it.
+    const NEEDED: [(Fence, u64); 10] = [
+        (Fence::coordinators(keys::LEDGERS), 13),
+        (Fence::coordinators(keys::ACKS), 89),
+        (Fence::coordinators(keys::JOBS), 26),
+        (Fence::coordinators(keys::RUNS), 105),
+        (Fence::coordinators(keys::CHECKPOINTS), 2),
+        (Fence::workers(keys::CAPS), 160),
+        (Fence::workers(keys::ACKS), 605),
+        (Fence::workers(keys::RUNS), 174),
+        (Fence::workers(keys::ASSIGNMENTS), 3),
+        (Fence::workers(keys::CHECKPOINTS), 109),
+    ];
+    /// Those that no seed misses, for in one store's history another comparison refuses the same.
+    const SECOND: [Fence; 3] = [
+        // Whatever a step was decided on, it compares: what a leader does late that leads no more is refused for that.
+        Fence::coordinators(keys::LEADER),
+        // An assignment changes together with its job's record only, which is compared and put.
+        Fence::coordinators(keys::ASSIGNMENTS),
+        // Whoever aborts a job gives its tasks to nobody any more: the record that is deleted is the one that was read.
+        Fence::workers(keys::READS),
+    ];
+    /// How many seeds a needed one may go unmissed: a change may move it to others.
+    const SEEDS_MAX: u64 = 3000;
+
+    #[test]
+    fn without_what_is_compared_something_is_violated_but_for_what_is_compared_twice() {
+        for (fence, first) in NEEDED {
+            let missed = (first..first + SEEDS_MAX)
+                .find_map(|seed| simulate_without(Some(fence), seed).err());
+            let failure = missed.unwrap_or_else(|| panic!("nothing shows what {fence} is for"));
+            println!("{fence}: seed {}: {}", failure.seed, failure.what);
+            if let Err(failure) = simulate_without(None, failure.seed) {
+                panic!("so it is with it: {failure}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_comparison_that_is_made_is_one_of_these() {
+        let seeds = Seeds {
+            first: 0,
+            count: 100,
+        };
+        let threads = available_parallelism().map_or(1, usize::from);
+        let made = run(seeds, threads)
+            .unwrap_or_else(|failure| panic!("{failure}"))
+            .compared;
+        let needed = NEEDED.into_iter().map(|(fence, _)| fence);
+        let known: BTreeSet<Option<Fence>> = needed.chain(SECOND).map(Some).collect();
+        assert_eq!(made, known);
+        assert_eq!(known.len(), Fence::ALL.len());
+    }
+}
+
 #[cfg(feature = "mutants")]
 mod mutants {
     use stoke_core::mutant::Mutant;

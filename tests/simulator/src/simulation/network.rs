@@ -75,7 +75,10 @@ impl World {
     }
 
     /// Sends a request to the store; the answer comes as an event, or that there is none.
-    pub(super) fn call(&mut self, from: Process, line: Line, request: Request) {
+    pub(super) fn call(&mut self, from: Process, line: Line, mut request: Request) {
+        if let Request::Txn(txn) = &mut request {
+            self.fences.pass(from, txn);
+        }
         let now = self.now;
         let machine = self.machine(from);
         machine.calls[line.index()] += 1;

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use super::{Failure, Report, simulate};
+use super::{Failure, Fence, Report, simulate_without};
 
 /// Seeds, one after the other.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +55,14 @@ fn number(variable: &str) -> Result<Option<u64>, String> {
 /// # Errors
 /// The first failure that is found.
 pub fn run(seeds: Seeds, threads: usize) -> Result<Report, Failure> {
+    run_without(None, seeds, threads)
+}
+
+/// Runs them all, in worlds where this is not compared; the reports together.
+///
+/// # Errors
+/// The first failure that is found.
+pub fn run_without(fence: Option<Fence>, seeds: Seeds, threads: usize) -> Result<Report, Failure> {
     let next = AtomicU64::new(0);
     let failed: Mutex<Option<Failure>> = Mutex::new(None);
     let total = Mutex::new(Report::default());
@@ -64,7 +72,7 @@ pub fn run(seeds: Seeds, threads: usize) -> Result<Report, Failure> {
             if nth >= seeds.count {
                 return;
             }
-            match simulate(seeds.first.wrapping_add(nth)) {
+            match simulate_without(fence, seeds.first.wrapping_add(nth)) {
                 Ok(report) => *locked(&total) += report,
                 Err(failure) => {
                     next.store(seeds.count, Ordering::Relaxed);
@@ -79,7 +87,8 @@ pub fn run(seeds: Seeds, threads: usize) -> Result<Report, Failure> {
         }
     });
     let failed = locked(&failed).take();
-    failed.map_or(Ok(*locked(&total)), Err)
+    let total = std::mem::take(&mut *locked(&total));
+    failed.map_or(Ok(total), Err)
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -10,6 +10,7 @@ use stoke_core::ledger::{Share, Timing};
 use stoke_core::names::{JobName, Resource};
 
 use super::coordinator::Coordinator;
+use super::fences::Fences;
 use super::machine::{Machine, Nanos, SECOND, nanos};
 use super::network::{JOBS_MAX, Weather};
 use super::store::Store;
@@ -69,6 +70,7 @@ impl World {
             troubled_until: 0,
             trace: None,
             faults: Vec::new(),
+            fences: Fences::default(),
             report: Report::default(),
             rng,
         };

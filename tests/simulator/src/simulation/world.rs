@@ -1,6 +1,6 @@
 //! The world: everything that is, and what happens next.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use stoke_core::records::PlanningTask;
 
 use super::coordinator::Coordinator;
 use super::fault::Fault;
+use super::fences::{Fence, Fences};
 use super::machine::{Nanos, SECOND};
 use super::network::{Call, Line, Process, Weather};
 use super::store::{Answer, Request, Store};
@@ -67,7 +68,7 @@ pub(super) enum Event {
 }
 
 /// What a simulation did.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Report {
     /// Simulated time, in seconds.
     pub seconds: u64,
@@ -83,6 +84,8 @@ pub struct Report {
     pub entries: u64,
     /// Values written to the cache: more than needed, where work was done twice.
     pub writes: u64,
+    /// What was compared; `None`: something that is no [`Fence`].
+    pub compared: BTreeSet<Option<Fence>>,
 }
 
 impl std::ops::AddAssign for Report {
@@ -94,6 +97,7 @@ impl std::ops::AddAssign for Report {
         self.jobs += other.jobs;
         self.entries += other.entries;
         self.writes += other.writes;
+        self.compared.extend(other.compared);
     }
 }
 
@@ -107,6 +111,7 @@ impl fmt::Display for Report {
             jobs,
             entries,
             writes,
+            compared: _,
         } = self;
         write!(
             f,
@@ -185,6 +190,7 @@ pub(super) struct World {
     pub(super) trace: Option<VecDeque<String>>,
     /// What was done to it from outside, where there is a trace.
     pub(super) faults: Vec<String>,
+    pub(super) fences: Fences,
     pub(super) report: Report,
 }
 
@@ -193,9 +199,22 @@ pub(super) struct World {
 /// # Errors
 /// What was violated; the same for the same seed.
 pub fn simulate(seed: u64) -> Result<Report, Failure> {
-    World::new(seed).go_through(seed).or_else(|_| {
-        // Once more, to tell how it came to that.
+    simulate_without(None, seed)
+}
+
+/// Lets one world run in which this is not compared.
+///
+/// # Errors
+/// What was violated; the same for the same seed.
+pub fn simulate_without(fence: Option<Fence>, seed: u64) -> Result<Report, Failure> {
+    let world = || {
         let mut world = World::new(seed);
+        world.fences.without = fence;
+        world
+    };
+    world().go_through(seed).or_else(|_| {
+        // Once more, to tell how it came to that.
+        let mut world = world();
         world.trace = Some(VecDeque::new());
         world.go_through(seed)
     })
@@ -227,6 +246,7 @@ impl World {
         }
         self.report.seconds = self.now / SECOND;
         self.report.writes = self.cache.writes;
+        self.report.compared = std::mem::take(&mut self.fences.met);
         self.count_jobs();
         Ok(self.report)
     }
