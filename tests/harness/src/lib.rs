@@ -1,4 +1,4 @@
-//! Real servers for tests and the quickstart: etcd, PostgreSQL, Redis, Redis Cluster,
+//! Real servers for tests and the quickstart: etcd, PostgreSQL, MariaDB, Redis, Redis Cluster,
 //! Prometheus, and the program under test.
 //!
 //! Each server is started by one call that returns when it is usable, listens on 127.0.0.1 only, and keeps all it
@@ -21,6 +21,7 @@ mod certificates;
 mod dir;
 mod etcd;
 mod forwarder;
+mod mariadb;
 mod ports;
 mod postgres;
 mod process;
@@ -37,6 +38,8 @@ pub use certificates::{Authority, Pair, ServerTls};
 pub use dir::{ServerDir, keep_servers};
 pub use etcd::{Etcd, EtcdCluster};
 pub use forwarder::{Forwarder, Line};
+pub use mariadb::MariaDb;
+pub use mariadb::statements::Sent;
 pub use ports::free_port;
 pub use postgres::Postgres;
 pub use postgres::statements::{Statement, peak_in_a_second};
