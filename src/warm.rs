@@ -250,9 +250,10 @@ fn catalog(args: &WarmArgs) -> anyhow::Result<Catalog> {
     let url = SecretUrl::new(&args.origin).context("--origin")?;
     let dialect = match url.scheme() {
         "postgres" | "postgresql" => Dialect::Postgres,
+        "mysql" | "mariadb" => Dialect::MySql,
         "sqlite" => Dialect::Sqlite,
         other => anyhow::bail!(
-            "--origin: {other}: is no database that stoke loads from: use postgres:// or sqlite:"
+            "--origin: {other}: is no database that stoke loads from: use postgres://, mysql:// or sqlite:"
         ),
     };
     // Its faults are found here, with what to do about them, rather than by each worker.

@@ -67,8 +67,31 @@ const ADVICE: &[(&[&str], &str)] = &[
         "it speaks without TLS there: give its port for TLS, or leave TLS out of the address",
     ),
     (
+        &[
+            "insecure transport are prohibited",
+            "rsa auth backend disabled",
+        ],
+        "it lets this user in with TLS only: ask for TLS with ssl-mode=required or stricter",
+    ),
+    (
         &["no encryption"],
         "it lets this user in with TLS only, or not at all: ask for TLS with sslmode=require or stricter",
+    ),
+    (
+        &["is not allowed to connect to this"],
+        "it has no user for this machine's address: let the user's host be another",
+    ),
+    (
+        &["because of many connection errors"],
+        "it has shut this machine out: run mariadb-admin flush-hosts (MySQL: TRUNCATE performance_schema.host_cache)",
+    ),
+    (
+        &["' to database '", "command denied to user"],
+        "the user lacks a permission: grant it, or name another user",
+    ),
+    (
+        &["access denied for user"],
+        "it refuses the user or the password, or lets this user in with TLS or a certificate only: check all of them",
     ),
     (
         &["no pg_hba.conf entry"],
@@ -132,6 +155,8 @@ const ADVICE: &[(&[&str], &str)] = &[
             "too many clients",
             "remaining connection slots",
             "max number of clients",
+            "too many connections",
+            "max_user_connections",
         ],
         "it has no connection left: raise its limit, or lower what else connects to it",
     ),
@@ -219,6 +244,15 @@ mod tests {
                 "no pg_hba.conf entry for host \"::1\", user \"u\", database \"d\", no encryption",
                 "sslmode",
             ),
+            (
+                "1045 (28000): Access denied for user 'u'@'::1' (using password: YES)",
+                "password",
+            ),
+            (
+                "1044 (42000): Access denied for user 'u'@'%' to database 'shop'",
+                "permission",
+            ),
+            ("1040 (08004): Too many connections", "no connection left"),
             (
                 "WRONGPASS invalid username-password pair or user is disabled.",
                 "password",

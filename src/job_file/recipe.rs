@@ -92,10 +92,10 @@ pub(super) fn query(item: &Item<'_>) -> Option<String> {
 
 /// Whether a query can be a loader's. Which database will get it only the workers know: one that takes it is enough.
 fn loads(item: &Item<'_>, query: &str) -> bool {
-    let [first, second] =
-        [Dialect::Postgres, Dialect::Sqlite].map(|dialect| rewrite(query, dialect));
-    match (first, second) {
-        (Err(error), Err(_)) => {
+    let dialects = [Dialect::Postgres, Dialect::MySql, Dialect::Sqlite];
+    let [first, others @ ..] = dialects.map(|dialect| rewrite(query, dialect));
+    match first {
+        Err(error) if others.iter().all(Result::is_err) => {
             let remedy = "write IN (:keys) for a batch of keys, or :key for one query a key";
             item.fault(error.to_string(), remedy);
             false

@@ -71,7 +71,7 @@ pub struct Catalog {
 pub struct OriginConfig {
     /// Its name in jobs, budgets and metrics.
     pub name: OriginName,
-    /// `postgres://…` or `sqlite:path`.
+    /// `postgres://…`, `mysql://…` (or `mariadb://…`) or `sqlite:path`.
     pub url: SecretUrl,
     /// Which SQL it speaks; follows from the URL's scheme.
     pub dialect: Dialect,
@@ -79,7 +79,7 @@ pub struct OriginConfig {
     pub statement_timeout: Duration,
     /// After this long the database ends a key source's query.
     pub source_timeout: Duration,
-    /// For TLS, where the URL asks for it (`sslmode`).
+    /// For TLS, where the URL asks for it (`sslmode`, in MySQL `ssl-mode`).
     pub tls: TlsFiles,
     /// How it is looked after.
     pub vigil: OriginVigil,
@@ -116,7 +116,7 @@ pub struct ProbeConfig {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsFiles {
     /// The authorities that a server's certificate must come from: in place of the system's for caches, beside them for
-    /// PostgreSQL.
+    /// origins.
     pub ca: Option<PathBuf>,
     /// The certificate, and its key, that the server is shown.
     pub identity: Option<(PathBuf, PathBuf)>,

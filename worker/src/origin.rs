@@ -20,9 +20,11 @@ use bytes::Bytes;
 use stoke_core::names::OriginName;
 use tokio::sync::mpsc;
 
+mod decimal;
 mod error;
 mod idle;
 mod meter;
+mod mysql;
 mod postgres;
 mod probe;
 pub mod rewrite;
@@ -114,6 +116,7 @@ pub struct Origin {
 #[derive(Debug)]
 enum Engine {
     Postgres(Box<postgres::Engine>),
+    MySql(Box<mysql::Engine>),
     Sqlite(sqlite::Engine),
 }
 
@@ -125,6 +128,7 @@ impl Origin {
     pub fn open(config: &OriginConfig) -> Result<Self, OriginError> {
         let engine = match config.dialect {
             Dialect::Postgres => Engine::Postgres(Box::new(postgres::Engine::new(config)?)),
+            Dialect::MySql => Engine::MySql(Box::new(mysql::Engine::new(config)?)),
             Dialect::Sqlite => Engine::Sqlite(sqlite::Engine::new(config)?),
         };
         let name = config.name.clone();
@@ -171,6 +175,7 @@ impl Origin {
     pub fn is_setting_up(&self) -> bool {
         match &self.engine {
             Engine::Postgres(engine) => engine.is_setting_up(),
+            Engine::MySql(engine) => engine.is_setting_up(),
             // A file is open at once.
             Engine::Sqlite(_) => false,
         }
@@ -181,6 +186,7 @@ impl Origin {
     pub fn set_idle_max(&self, max: usize) {
         match &self.engine {
             Engine::Postgres(engine) => engine.set_idle_max(max),
+            Engine::MySql(engine) => engine.set_idle_max(max),
             Engine::Sqlite(engine) => engine.set_idle_max(max),
         }
     }
@@ -195,6 +201,7 @@ impl Origin {
         let mut meter = Meter::new(permit, &self.counters, "reach");
         match &self.engine {
             Engine::Postgres(engine) => engine.reach(&mut meter).await,
+            Engine::MySql(engine) => engine.reach(&mut meter).await,
             Engine::Sqlite(engine) => engine.reach(&mut meter).await,
         }
     }
@@ -215,6 +222,7 @@ impl Origin {
         let mut meter = Meter::new(permit, &self.counters, "prepare");
         let prepared = match &self.engine {
             Engine::Postgres(engine) => engine.prepare(&mut meter, loader, &query).await,
+            Engine::MySql(engine) => engine.prepare(&mut meter, loader, &query).await,
             Engine::Sqlite(engine) => engine.prepare(&mut meter, loader, &query).await,
         };
         meter.ended(&prepared);
@@ -233,7 +241,8 @@ impl Origin {
     }
 
     /// Loads the rows of some keys: one query for each [`LoaderSpec::batch_keys`] of them, or one for each key where
-    /// the loader has `:key`. Dropping the future closes its connection, and with it ends the query.
+    /// the loader has `:key`. Dropping the future closes its connection, and with it ends the query; in MySQL the query then
+    /// ends when its statement timeout does, or when it would write rows.
     ///
     /// # Errors
     /// Where no key got its answer. What concerns one key only is its answer, [`Answer::Failed`].
@@ -251,6 +260,7 @@ impl Origin {
         let mut meter = Meter::new(permit, &self.counters, "load");
         let sheet = match &self.engine {
             Engine::Postgres(engine) => engine.load(&mut meter, loader, &query, keys).await,
+            Engine::MySql(engine) => engine.load(&mut meter, loader, &query, keys).await,
             Engine::Sqlite(engine) => engine.load(&mut meter, loader, &query, keys).await,
         };
         meter.ended(&sheet);
@@ -287,6 +297,7 @@ impl Origin {
         let mut meter = Meter::new(permit, &self.counters, "source");
         let ranked = match &self.engine {
             Engine::Postgres(engine) => engine.rank(&mut meter, query, rules, sink).await,
+            Engine::MySql(engine) => engine.rank(&mut meter, query, rules, sink).await,
             Engine::Sqlite(engine) => engine.rank(&mut meter, query, rules, sink).await,
         };
         meter.ended(&ranked);
@@ -308,6 +319,7 @@ impl Origin {
         let mut meter = Meter::new(permit, &self.counters, "probe");
         let number = match &self.engine {
             Engine::Postgres(engine) => engine.probe(&mut meter, query, time).await,
+            Engine::MySql(engine) => engine.probe(&mut meter, query, time).await,
             Engine::Sqlite(engine) => engine.probe(&mut meter, query, time).await,
         };
         meter.probed(&number);
@@ -323,6 +335,7 @@ impl Origin {
         let mut meter = Meter::new(permit, &self.counters, "canary");
         let sent = match &self.engine {
             Engine::Postgres(engine) => engine.canary(&mut meter, query).await,
+            Engine::MySql(engine) => engine.canary(&mut meter, query).await,
             Engine::Sqlite(engine) => engine.canary(&mut meter, query).await,
         };
         meter.ended(&sent);

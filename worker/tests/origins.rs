@@ -23,6 +23,8 @@ mod failures;
 mod json;
 #[path = "origins/keys.rs"]
 mod keys;
+#[path = "origins/mysql.rs"]
+mod mysql;
 #[path = "origins/prepare.rs"]
 mod prepare;
 #[path = "origins/probes.rs"]

@@ -87,10 +87,11 @@ fn origin_url(table: &Table<'_>) -> Option<(SecretUrl, Dialect)> {
             return None;
         }
     };
-    let begin = "begin the URL with postgres:// or sqlite:";
+    let begin = "begin the URL with postgres://, mysql:// or sqlite:";
     let url = url(&item, &text, begin)?;
     let dialect = match url.scheme() {
         "postgres" | "postgresql" => Dialect::Postgres,
+        "mysql" | "mariadb" => Dialect::MySql,
         "sqlite" => Dialect::Sqlite,
         _ => {
             item.fault(format!("no database is reached {}", by(&url)), begin);
@@ -115,8 +116,17 @@ fn usable(item: &Item<'_>, url: &SecretUrl, dialect: Dialect) -> Option<()> {
     };
     let opened = Origin::open(&alone);
     let refused = |_| {
-        let remedy = "write postgres://USER:PASSWORD@HOST:PORT/DATABASE, with %XX for special characters and \
-                      parameters that PostgreSQL has, or sqlite:FILE without parameters";
+        let remedy = match dialect {
+            Dialect::Postgres => {
+                "write postgres://USER:PASSWORD@HOST:PORT/DATABASE, with %XX for special characters and \
+                 parameters that PostgreSQL has"
+            }
+            Dialect::MySql => {
+                "write mysql://USER:PASSWORD@HOST:PORT/DATABASE, with %XX for special characters and no \
+                 parameters but ssl-mode, ssl-ca, ssl-cert, ssl-key and socket"
+            }
+            Dialect::Sqlite => "write sqlite:FILE, without parameters",
+        };
         item.fault("this URL cannot be used", remedy);
     };
     opened.map(drop).map_err(refused).ok()

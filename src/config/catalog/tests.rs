@@ -157,7 +157,7 @@ fn all_faults_are_listed_at_once_with_their_places() {
 url = "postgres://stoke:${UNSET}@db/shop"
 statement-timeout = "soon"
 [origins.other]
-url = "mysql://u:s3cret@db/shop"
+url = "oracle://u:s3cret@db/shop"
 [origins."b ad"]
 url-file = "/missing"
 [origins.none]
@@ -197,7 +197,7 @@ query = "SELECT 1"
     let expected = [
         r#"line 3, column 7: origins.shop.url: the environment variable "UNSET" is not set; set the variable for this process"#,
         r#"line 4, column 21: origins.shop.statement-timeout: "soon" is no duration; write a number with its unit, as "500ms", "5s", "5m" or "1h30m""#,
-        "line 6, column 7: origins.other.url: no database is reached by mysql:; begin the URL with postgres:// or sqlite:",
+        "line 6, column 7: origins.other.url: no database is reached by oracle:; begin the URL with postgres://, mysql:// or sqlite:",
         r#"line 7, column 10: origins."b ad": its name is none; use 1 to 63 letters, digits, '-', '_' and '.', beginning with a letter or digit"#,
         r#"line 8, column 12: origins."b ad".url-file: the file cannot be read: entity not found; name a file that this process can read"#,
         "line 9, column 10: origins.none: no url is given; add url or url-file",
@@ -238,6 +238,30 @@ fn unknown_settings_are_refused() {
 }
 
 #[test]
+fn the_scheme_says_which_sql_is_spoken_and_so_where_keys_may_stand() {
+    let loading = |url: &str, query: &str| {
+        check(&format!(
+            "[origins.a]\nurl = '{url}'\n[loaders.b]\norigin = 'a'\nkey = '{{key}}'\nttl = '1h'\nquery = '{query}'"
+        ))
+    };
+    for (url, dialect) in [
+        ("postgresql://u@db/shop", Dialect::Postgres),
+        ("mysql://u@db:3307/shop?ssl-mode=required", Dialect::MySql),
+        ("mariadb://u@db/shop", Dialect::MySql),
+        ("sqlite:shop.db", Dialect::Sqlite),
+    ] {
+        let catalog = loading(url, "SELECT * FROM t WHERE id IN (:keys)").unwrap();
+        assert_eq!(catalog.origins[&"a".parse().unwrap()].dialect, dialect);
+    }
+    let faults = loading("mysql://u@db/shop", "SELECT * FROM t WHERE id = ANY(:keys)");
+    let faults = faults.unwrap_err().to_string();
+    assert!(
+        faults.contains("MySQL takes it in IN (:keys) only"),
+        "{faults}"
+    );
+}
+
+#[test]
 fn urls_that_cannot_be_used_are_refused_and_not_shown() {
     for (text, fault) in [
         (
@@ -247,6 +271,14 @@ fn urls_that_cannot_be_used_are_refused_and_not_shown() {
         (
             "[origins.a]\nurl = 'postgres://u:s3?s3cret@db/shop'",
             "line 2, column 7: origins.a.url: this URL cannot be used",
+        ),
+        (
+            "[origins.a]\nurl = 'mysql://u:s3?s3cret@db/shop'",
+            "line 2, column 7: origins.a.url: this URL cannot be used; write mysql://USER:PASSWORD@HOST:PORT/DATABASE,",
+        ),
+        (
+            "[origins.a]\nurl = 'mysql://u:s3cret@db/shop?charset=latin1'",
+            "line 2, column 7: origins.a.url: this URL cannot be used; write mysql:",
         ),
         (
             "[origins.a]\nurl = 'sqlite:shop.db?mode=rw'",

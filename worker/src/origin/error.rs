@@ -1,6 +1,15 @@
 //! What can go wrong between a worker and an origin, and whether another attempt may help.
 
+use std::borrow::Cow;
+
+use sqlx::error::DatabaseError;
+use sqlx::mysql::MySqlDatabaseError;
+use sqlx::postgres::PgDatabaseError;
 use stoke_core::advice::with_advice;
+
+mod mysql;
+
+pub(super) use mysql::ends_connections;
 
 use crate::permit::Stopped;
 
@@ -73,9 +82,11 @@ impl OriginError {
         };
         match source.downcast_ref::<sqlx::Error>() {
             Some(sqlx::Error::Io(_)) => true,
-            Some(sqlx::Error::Database(error)) => error
-                .code()
-                .is_some_and(|code| is_outage_in_postgres(&code)),
+            Some(sqlx::Error::Database(error)) => match Said::by(error.as_ref()) {
+                Said::Postgres(code) => is_outage_in_postgres(&code),
+                Said::MySql(error) => mysql::is_outage(error),
+                Said::Sqlite(_) => false,
+            },
             _ => false,
         }
     }
@@ -96,13 +107,11 @@ impl OriginError {
             Some(sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed) => {
                 true
             }
-            Some(sqlx::Error::Database(error)) => error.code().is_some_and(|code| {
-                let of_postgres = error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>();
-                match of_postgres {
-                    Some(_) => is_ill_in_postgres(&code),
-                    None => code.parse().is_ok_and(is_ill_in_sqlite),
-                }
-            }),
+            Some(sqlx::Error::Database(error)) => match Said::by(error.as_ref()) {
+                Said::Postgres(code) => is_ill_in_postgres(&code),
+                Said::MySql(error) => mysql::is_ill(error),
+                Said::Sqlite(code) => is_ill_in_sqlite(code),
+            },
             _ => false,
         }
     }
@@ -129,7 +138,7 @@ impl OriginError {
         let Some(sqlx::Error::Database(error)) = source.downcast_ref() else {
             return None;
         };
-        let error = error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>()?;
+        let error = error.try_downcast_ref::<PgDatabaseError>()?;
         Some(match error.hint() {
             Some(hint) => format!("{} ({hint})", error.message()),
             None => error.message().to_owned(),
@@ -167,6 +176,15 @@ impl OriginError {
         }
     }
 
+    /// A connection that did not come about, and will not before somebody mends what is in its way.
+    pub(super) fn shut_out(doing: impl Into<String>, source: impl Into<Cause>) -> Self {
+        Self::NoEntry {
+            doing: doing.into(),
+            may_pass: false,
+            source: source.into(),
+        }
+    }
+
     pub(super) fn permanent(doing: impl Into<String>, source: impl Into<Cause>) -> Self {
         Self::Permanent {
             doing: doing.into(),
@@ -190,17 +208,32 @@ pub(super) struct NoAnswer(pub(super) std::time::Duration);
 fn is_transient(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => true,
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-            if error
-                .try_downcast_ref::<sqlx::postgres::PgDatabaseError>()
-                .is_some()
-            {
-                is_transient_in_postgres(&code)
-            } else {
-                code.parse().is_ok_and(is_transient_in_sqlite)
-            }
-        }),
+        sqlx::Error::Database(error) => match Said::by(error.as_ref()) {
+            Said::Postgres(code) => is_transient_in_postgres(&code),
+            Said::MySql(error) => mysql::is_transient(error),
+            Said::Sqlite(code) => is_transient_in_sqlite(code),
+        },
         _ => false,
+    }
+}
+
+/// What a database said, in its own terms.
+enum Said<'e> {
+    Postgres(Cow<'e, str>),
+    MySql(&'e MySqlDatabaseError),
+    Sqlite(u32),
+}
+
+impl<'e> Said<'e> {
+    fn by(error: &'e dyn DatabaseError) -> Self {
+        if let Some(error) = error.try_downcast_ref() {
+            return Self::MySql(error);
+        }
+        let code = error.code().unwrap_or_default();
+        if error.try_downcast_ref::<PgDatabaseError>().is_some() {
+            return Self::Postgres(code);
+        }
+        Self::Sqlite(code.parse().unwrap_or_default())
     }
 }
 

@@ -28,7 +28,7 @@ pub enum ProbeFault {
     Null,
     /// Something else than a number.
     #[error(
-        "its query gave a value of the type {0}, which is no number: select a number (of a time or an interval, EXTRACT(epoch FROM …))"
+        "its query gave a value of the type {0}, which is no number: select a number (of a time or an interval, EXTRACT(epoch FROM …), in MySQL UNIX_TIMESTAMP(…) or TIME_TO_SEC(…))"
     )]
     NotANumber(String),
     /// A number that compares with nothing.

@@ -3,12 +3,16 @@
 //! Pure. Strings, quoted names and comments are stepped over as the dialect has them; but for the placeholders (and the
 //! `IN ( )` around `:keys`) every byte stays as it is. What is no valid SQL otherwise is left for the database to say.
 //!
-//! | written | PostgreSQL gets | SQLite gets |
-//! |---|---|---|
-//! | `IN (:keys)` | `= ANY($1)` | `IN (SELECT value FROM json_each(?1))` |
-//! | `= ANY(:keys)`, `unnest(:keys)` … | `$1` for `:keys` | refused |
-//! | `json_each(:keys)` | | `?1` for `:keys` |
-//! | `:key` | `$1` | `?1` |
+//! | written | PostgreSQL gets | MySQL and MariaDB get | SQLite gets |
+//! |---|---|---|---|
+//! | `IN (:keys)` | `= ANY($1)` | `IN (?, ?, …)` | `IN (SELECT value FROM json_each(?1))` |
+//! | `= ANY(:keys)`, `unnest(:keys)` … | `$1` for `:keys` | refused | refused |
+//! | `json_each(:keys)` | | refused | `?1` for `:keys` |
+//! | `:key` | `$1` | `?` | `?1` |
+//!
+//! PostgreSQL and SQLite get one parameter, however often the placeholder is written. MySQL has no arrays, and counts each
+//! `?`: a list there has a length ([`Rewritten::with_lists_of`]), and each placeholder parameters of its own. What is within
+//! `/*! … */` is a part of MySQL's query.
 //!
 //! A `:key` right behind a letter, digit, quote or colon is none: that is a cast or an array slice.
 
@@ -23,6 +27,8 @@ use lex::{Token, What, lex};
 pub enum Dialect {
     /// PostgreSQL's.
     Postgres,
+    /// MySQL's and MariaDB's, without `ANSI_QUOTES` and `NO_BACKSLASH_ESCAPES`.
+    MySql,
     /// SQLite's.
     Sqlite,
 }
@@ -39,13 +45,33 @@ pub enum Placeholder {
 /// A query for the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rewritten {
-    /// The query, with one parameter.
+    /// The query, with one parameter; MySQL's is that for a single key, and has one `?` for each of `places`.
     pub sql: String,
     /// What the parameter is.
     pub placeholder: Placeholder,
     /// The column that is compared with `:keys`, as the database spells it; `None` for `:key`, and where it is no plain
     /// column.
     pub key_column: Option<String>,
+    /// Where in `sql` the parameters stand that MySQL counts one by one, in bytes, ascending; empty in other dialects.
+    pub places: Vec<usize>,
+}
+
+impl Rewritten {
+    /// MySQL's query for lists of so many keys. In other dialects any number of keys is one parameter of `sql`.
+    #[must_use]
+    pub fn with_lists_of(&self, keys: usize) -> String {
+        let more = ", ?".repeat(keys.saturating_sub(1));
+        let mut sql = String::with_capacity(self.sql.len() + self.places.len() * more.len());
+        let mut copied = 0;
+        for place in &self.places {
+            let behind = place + 1;
+            sql.push_str(&self.sql[copied..behind]);
+            sql.push_str(&more);
+            copied = behind;
+        }
+        sql.push_str(&self.sql[copied..]);
+        sql
+    }
 }
 
 /// A place in a query, counted from 1, columns in characters.
@@ -107,13 +133,13 @@ pub enum RewriteError {
         /// Its `:keys`.
         second_at: At,
     },
-    /// SQLite has no array parameters.
-    #[error(
-        ":keys at {at} is not in IN ( ): SQLite takes it in IN (:keys) and json_each(:keys) only"
-    )]
+    /// MySQL and SQLite have no array parameters.
+    #[error(":keys at {at} is not in IN ( ): {taken} only")]
     NotInList {
         /// The `:keys`.
         at: At,
+        /// Who takes it where.
+        taken: &'static str,
     },
     /// A parameter that nobody gives a value to.
     #[error(
@@ -123,6 +149,12 @@ pub enum RewriteError {
         /// As it is written.
         parameter: String,
         /// Where.
+        at: At,
+    },
+    /// Two statements where there may be one.
+    #[error("the query is more than one statement: remove what follows the ';' at {at}")]
+    Several {
+        /// The first `;`.
         at: At,
     },
     /// A string, quoted name or comment without its end.
@@ -163,6 +195,7 @@ pub fn rewrite(query: &str, dialect: Dialect) -> Result<Rewritten, RewriteError>
     let mut column: Option<(String, At)> = None;
     let mut sql = String::with_capacity(query.len() + 32);
     let mut copied = 0;
+    let mut places = Vec::new();
     for (i, token) in tokens.iter().enumerate() {
         let place = match token.what {
             What::Key => Place {
@@ -175,6 +208,9 @@ pub fn rewrite(query: &str, dialect: Dialect) -> Result<Rewritten, RewriteError>
             _ => continue,
         };
         sql.push_str(&query[copied..place.start]);
+        if dialect == Dialect::MySql {
+            places.push(sql.len());
+        }
         sql.push_str(place.text);
         copied = place.end;
         match (&column, place.column) {
@@ -195,7 +231,30 @@ pub fn rewrite(query: &str, dialect: Dialect) -> Result<Rewritten, RewriteError>
         sql,
         placeholder,
         key_column: column.map(|(name, _)| name),
+        places,
     })
+}
+
+/// Checks that a query is one statement: that nothing but comments follows a `;` in it.
+///
+/// # Errors
+/// Where it is not, or where nobody can say, for something in it has no end.
+pub fn refuse_several(query: &str, dialect: Dialect) -> Result<(), RewriteError> {
+    let tokens = lex(query, dialect)?;
+    let is_end = |token: &&Token| token.what == What::Punct(b';');
+    match tokens.iter().find(is_end) {
+        Some(end)
+            if !tokens
+                .iter()
+                .skip_while(|t| t.start < end.start)
+                .all(|t| is_end(&t)) =>
+        {
+            Err(RewriteError::Several {
+                at: place(query, end.start),
+            })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What is put in place of which bytes of the query.
@@ -209,6 +268,7 @@ struct Place {
 fn parameter(dialect: Dialect) -> &'static str {
     match dialect {
         Dialect::Postgres => "$1",
+        Dialect::MySql => "?",
         Dialect::Sqlite => "?1",
     }
 }
@@ -242,11 +302,12 @@ fn place_of_keys(
         if is(behind(3), "NOT") || is_negated(query, &tokens[..i - 2]) {
             return Err(RewriteError::Negated { at });
         }
+        let column = column_before(query, &tokens[..i - 2], dialect);
         let text = match dialect {
             Dialect::Postgres => "= ANY($1)",
+            Dialect::MySql => return Ok(Place { column, ..alone }),
             Dialect::Sqlite => "IN (SELECT value FROM json_each(?1))",
         };
-        let column = column_before(query, &tokens[..i - 2], dialect);
         return Ok(Place {
             start: list.start,
             end: closing.end,
@@ -269,7 +330,14 @@ fn place_of_keys(
             Ok(Place { column, ..alone })
         }
         Dialect::Sqlite if opened && is(behind(2), "json_each") => Ok(alone),
-        Dialect::Sqlite => Err(RewriteError::NotInList { at }),
+        Dialect::Sqlite => Err(RewriteError::NotInList {
+            at,
+            taken: "SQLite takes it in IN (:keys) and json_each(:keys)",
+        }),
+        Dialect::MySql => Err(RewriteError::NotInList {
+            at,
+            taken: "MySQL takes it in IN (:keys)",
+        }),
     }
 }
 
@@ -307,6 +375,8 @@ fn column_before(query: &str, before: &[Token], dialect: Dialect) -> Option<Stri
     let last = match before {
         // A cast's type is no column: look before it.
         [.., column, cast, _type] if cast.what == What::Cast => column,
+        // Nor is a collation.
+        [.., column, collate, _collation] if collate.is_word(query, "COLLATE") => column,
         [.., column] => column,
         [] => return None,
     };

@@ -10,6 +10,7 @@ use sqlx::{Arguments as _, Type, TypeInfo as _};
 
 use super::kind::{BPCHAR, Kind, is_citext};
 use super::{number, time};
+use crate::origin::decimal::canonical_decimal;
 use crate::origin::rewrite::Placeholder;
 use crate::origin::sheet::Reason;
 
@@ -204,7 +205,7 @@ impl KeyKind {
             Self::Int4 => integer(i32::MIN.into(), i32::MAX.into()),
             Self::Int8 => integer(i64::MIN, i64::MAX),
             Self::Oid => integer(0, u32::MAX.into()),
-            Self::Numeric => canonical_decimal(text),
+            Self::Numeric => canonical_decimal(text, NUMERIC_DIGITS_MAX),
             Self::Text => (!text.contains('\0')).then(|| text.to_owned()),
             Self::Bpchar => (!text.contains('\0')).then(|| text.trim_end_matches(' ').to_owned()),
             Self::Citext => (!text.contains('\0')).then(|| text.to_lowercase()),
@@ -245,31 +246,6 @@ impl KeyKind {
             ),
         }
     }
-}
-
-/// Without leading zeros, zeros behind the last digit after the point, and a sign before zero.
-fn canonical_decimal(text: &str) -> Option<String> {
-    let (sign, digits) = match text.as_bytes().first()? {
-        b'-' => ("-", &text[1..]),
-        b'+' => ("", &text[1..]),
-        _ => ("", text),
-    };
-    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    let all_digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
-    let length = whole.len() + fraction.len();
-    if !all_digits(whole) || !all_digits(fraction) || !(1..=NUMERIC_DIGITS_MAX).contains(&length) {
-        return None;
-    }
-    let whole = whole.trim_start_matches('0');
-    let fraction = fraction.trim_end_matches('0');
-    let sign = if whole.is_empty() && fraction.is_empty() {
-        ""
-    } else {
-        sign
-    };
-    let whole = if whole.is_empty() { "0" } else { whole };
-    let point = if fraction.is_empty() { "" } else { "." };
-    Some(format!("{sign}{whole}{point}{fraction}"))
 }
 
 /// 32 hexadecimal digits in lower case, hyphens where they belong; takes them with or without hyphens.

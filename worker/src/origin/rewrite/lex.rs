@@ -51,6 +51,7 @@ pub(super) fn lex(query: &str, dialect: Dialect) -> Result<Vec<Token>, RewriteEr
         bytes: query.as_bytes(),
         dialect,
         at: 0,
+        executable: None,
     };
     let mut tokens: Vec<Token> = Vec::new();
     while lexer.at < lexer.bytes.len() {
@@ -63,7 +64,10 @@ pub(super) fn lex(query: &str, dialect: Dialect) -> Result<Vec<Token>, RewriteEr
             });
         }
     }
-    Ok(tokens)
+    match lexer.executable {
+        Some(start) => Err(lexer.unterminated(start, "comment")),
+        None => Ok(tokens),
+    }
 }
 
 struct Lexer<'q> {
@@ -71,15 +75,18 @@ struct Lexer<'q> {
     bytes: &'q [u8],
     dialect: Dialect,
     at: usize,
+    /// Where the comment begins whose content MySQL executes, while we are in one.
+    executable: Option<usize>,
 }
 
 impl Lexer<'_> {
     /// Steps over one piece, and says what it was; `None` for white space and comments.
     fn next(&mut self) -> Result<Option<What>, RewriteError> {
         let postgres = self.dialect == Dialect::Postgres;
+        let mysql = self.dialect == Dialect::MySql;
         let start = self.at;
         Ok(Some(match self.bytes[start] {
-            b'-' if self.rest().starts_with(b"--") => {
+            b'-' | b'#' if self.begins_line_comment() => {
                 self.at += self
                     .rest()
                     .iter()
@@ -88,11 +95,26 @@ impl Lexer<'_> {
                 return Ok(None);
             }
             b'/' if self.rest().starts_with(b"/*") => {
-                self.block_comment()?;
+                match self.executable_opener() {
+                    Some(length) => {
+                        self.at += length;
+                        self.executable = Some(start);
+                    }
+                    None => self.block_comment()?,
+                }
+                return Ok(None);
+            }
+            b'*' if self.executable.is_some() && self.rest().starts_with(b"*/") => {
+                self.at += 2;
+                self.executable = None;
                 return Ok(None);
             }
             b'\'' => {
-                self.quoted(b'\'', false, "string")?;
+                self.quoted(b'\'', mysql, "string")?;
+                What::Literal
+            }
+            b'"' if mysql => {
+                self.quoted(b'"', true, "string")?;
                 What::Literal
             }
             b'"' => {
@@ -103,18 +125,28 @@ impl Lexer<'_> {
                 self.quoted(b'`', false, "quoted name")?;
                 What::Quoted
             }
-            b'[' if !postgres => {
+            b'[' if self.dialect == Dialect::Sqlite => {
                 self.until("]", 1, "quoted name")?;
                 What::Quoted
             }
             b'$' if postgres => self.dollar()?,
-            b'$' | b'@' | b'?' | b'#' if !postgres => {
+            // A variable of the session, or of the server's: its name may be quoted, and is a piece of its own then.
+            b'@' if mysql => {
+                self.at += 1;
+                self.skip_word();
+                What::Literal
+            }
+            b'?' if mysql => {
+                self.at += 1;
+                What::Foreign
+            }
+            b'$' | b'@' | b'?' | b'#' if self.dialect == Dialect::Sqlite => {
                 self.at += 1;
                 self.skip_word();
                 What::Foreign
             }
             b':' => self.colon(),
-            b if is_word_start(b) => {
+            b if is_word_start(b) || (mysql && b == b'$') => {
                 self.skip_word();
                 let word = &self.query[start..self.at];
                 if postgres && word.eq_ignore_ascii_case("e") && self.rest().first() == Some(&b'\'')
@@ -143,6 +175,31 @@ impl Lexer<'_> {
         &self.bytes[self.at..]
     }
 
+    /// In MySQL, two hyphens are minus signs where something follows them at once, and `#` begins a comment, too.
+    fn begins_line_comment(&self) -> bool {
+        let mysql = self.dialect == Dialect::MySql;
+        match self.rest() {
+            [b'-', b'-', next, ..] if mysql => *next <= b' ',
+            [b'-', b'-', ..] => true,
+            [b'#', ..] => mysql,
+            _ => false,
+        }
+    }
+
+    /// The length of `/*!`, `/*M!` and the version behind it, where MySQL or MariaDB executes what follows.
+    fn executable_opener(&self) -> Option<usize> {
+        const VERSION_DIGITS_MAX: usize = 6;
+        if self.dialect != Dialect::MySql || self.executable.is_some() {
+            return None;
+        }
+        let mark = ["/*!", "/*M!"]
+            .into_iter()
+            .find(|mark| self.rest().starts_with(mark.as_bytes()))?;
+        let behind = &self.rest()[mark.len()..];
+        let digits = behind.iter().take_while(|b| b.is_ascii_digit()).count();
+        Some(mark.len() + digits.min(VERSION_DIGITS_MAX))
+    }
+
     fn skip_word(&mut self) {
         self.at += self.rest().iter().take_while(|&&b| is_word(b)).count();
     }
@@ -161,8 +218,8 @@ impl Lexer<'_> {
         let what = match &self.rest()[..length] {
             b"keys" if !attached => What::Keys,
             b"key" if !attached => What::Key,
-            // In PostgreSQL that is the upper end of a slice; in SQLite it is a parameter, and nothing else.
-            name if self.dialect == Dialect::Sqlite && !name.is_empty() => What::Foreign,
+            // In PostgreSQL that is the upper end of a slice; in SQLite it is a parameter, and nothing else; MySQL has none.
+            name if self.dialect != Dialect::Postgres && !name.is_empty() => What::Foreign,
             _ => return What::Punct(b':'),
         };
         self.at += length;

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 const POSTGRES: Dialect = Dialect::Postgres;
+const MYSQL: Dialect = Dialect::MySql;
 const SQLITE: Dialect = Dialect::Sqlite;
 
 #[track_caller]
@@ -108,6 +109,66 @@ fn a_batch_becomes_a_json_array_in_sqlite() {
 }
 
 #[test]
+fn a_batch_becomes_a_list_of_any_length_in_mysql() {
+    for (query, one, three, column) in [
+        (
+            "SELECT * FROM p WHERE id IN (:keys)",
+            "SELECT * FROM p WHERE id IN (?)",
+            "SELECT * FROM p WHERE id IN (?, ?, ?)",
+            Some("id"),
+        ),
+        (
+            "… WHERE p.`I``d` in( :keys );",
+            "… WHERE p.`I``d` in( ? );",
+            "… WHERE p.`I``d` in( ?, ?, ? );",
+            Some("I`d"),
+        ),
+        (
+            "SELECT 1 WHERE id IN (:keys) UNION SELECT 2 WHERE x.id IN (:keys) -- ?",
+            "SELECT 1 WHERE id IN (?) UNION SELECT 2 WHERE x.id IN (?) -- ?",
+            "SELECT 1 WHERE id IN (?, ?, ?) UNION SELECT 2 WHERE x.id IN (?, ?, ?) -- ?",
+            Some("id"),
+        ),
+        (
+            "WHERE sku COLLATE utf8mb4_bin IN (:keys)",
+            "WHERE sku COLLATE utf8mb4_bin IN (?)",
+            "WHERE sku COLLATE utf8mb4_bin IN (?, ?, ?)",
+            Some("sku"),
+        ),
+        (
+            "WHERE lower(id) IN (:keys)",
+            "WHERE lower(id) IN (?)",
+            "WHERE lower(id) IN (?, ?, ?)",
+            None,
+        ),
+        (
+            "SELECT /*!50000 STRAIGHT_JOIN */ 1 WHERE id /*M!100100 IN (:keys) */",
+            "SELECT /*!50000 STRAIGHT_JOIN */ 1 WHERE id /*M!100100 IN (?) */",
+            "SELECT /*!50000 STRAIGHT_JOIN */ 1 WHERE id /*M!100100 IN (?, ?, ?) */",
+            Some("id"),
+        ),
+    ] {
+        becomes(MYSQL, query, one, column);
+        let rewritten = rewrite(query, MYSQL).unwrap();
+        assert_eq!(rewritten.with_lists_of(1), one);
+        assert_eq!(rewritten.with_lists_of(3), three);
+        for place in rewritten.places {
+            assert_eq!(&one[place..=place], "?");
+        }
+    }
+    let other = rewrite("WHERE id IN (:keys)", POSTGRES).unwrap();
+    assert_eq!(other.with_lists_of(3), other.sql);
+}
+
+#[test]
+fn one_key_becomes_as_many_parameters_as_it_is_written_in_mysql() {
+    let query = "WHERE id=:key AND :key <> '' AND x->'$.key' > @a := 1";
+    let sql = "WHERE id=? AND ? <> '' AND x->'$.key' > @a := 1";
+    becomes(MYSQL, query, sql, None);
+    assert_eq!(rewrite(query, MYSQL).unwrap().places, [9, 15]);
+}
+
+#[test]
 fn one_key_becomes_one_parameter() {
     becomes(
         POSTGRES,
@@ -173,6 +234,39 @@ fn what_only_looks_like_a_placeholder_is_left_alone() {
             None,
         );
     }
+    for text in [
+        "':keys'",
+        "'it''s :keys'",
+        "'it\\'s :keys'",
+        "'a\\\\'",
+        "_utf8mb4'\\':key'",
+        "\":keys\"",
+        "\"a\\\":keys\"",
+        "\"a\"\":key\"",
+        "`:keys`",
+        "`a``:keys`",
+        "`a\\`",
+        "-- :key\n",
+        "--\t:key\n",
+        "# :key ' \n",
+        "1--1",
+        "/* :keys */",
+        "/* /* :keys */",
+        "/*+ MAX_EXECUTION_TIME(1000) :key */",
+        "/*! '*/ :keys' */",
+        "@keys",
+        "@@session.sql_mode",
+        "@`:keys`",
+        "$keys",
+        "a$b",
+        "x -> '$.a'",
+    ] {
+        let query = format!("SELECT {text} WHERE id IN (:keys)");
+        let sql = format!("SELECT {text} WHERE id IN (?)");
+        becomes(MYSQL, &query, &sql, Some("id"));
+    }
+    becomes(MYSQL, "SELECT :key -- :keys", "SELECT ? -- :keys", None);
+    becomes(MYSQL, "SELECT :key --", "SELECT ? --", None);
     becomes(SQLITE, "SELECT :key /* :keys", "SELECT ?1 /* :keys", None);
     becomes(POSTGRES, "SELECT :key -- :keys", "SELECT $1 -- :keys", None);
 }
@@ -236,6 +330,31 @@ fn queries_that_cannot_be_loaders_are_refused_with_place_and_remedy() {
         "/* SELECT /* :key */",
         "the comment that begins at 1:1",
     );
+    for (query, message) in [
+        ("WHERE id NOT IN (:keys)", "at 1:18 asks for all rows but"),
+        ("WHERE id IN (:keys, 5)", "does not stand alone"),
+        (
+            "WHERE id = ANY(:keys)",
+            ":keys at 1:16 is not in IN ( ): MySQL takes it in IN (:keys) only",
+        ),
+        (
+            "WHERE id = :key AND x = ?",
+            "the parameter ? at 1:25 has no value",
+        ),
+        (
+            "WHERE id = :key /*! AND x = ? */",
+            "the parameter ? at 1:29 has no value",
+        ),
+        ("WHERE id = :key AND x = :other", "the parameter :other"),
+        ("SELECT :key, 'a\\'", "the string that begins at 1:14"),
+        ("SELECT :key, \"a\\\"", "the string that begins at 1:14"),
+        ("SELECT :key, `a\\", "the quoted name that begins at 1:14"),
+        ("SELECT :key /* a", "the comment that begins at 1:13"),
+        ("SELECT :key /*!50000 a", "the comment that begins at 1:13"),
+        ("SELECT 1 -- :key", "no placeholder"),
+    ] {
+        refused(MYSQL, query, message);
+    }
     refused(SQLITE, "WHERE id = :keys", ":keys at 1:12 is not in IN ( )");
     refused(
         SQLITE,
@@ -254,6 +373,32 @@ fn queries_that_cannot_be_loaders_are_refused_with_place_and_remedy() {
     );
 }
 
+#[test]
+fn a_second_statement_is_found_wherever_it_hides() {
+    for query in [
+        "SELECT 1",
+        "SELECT 1;",
+        "SELECT ';' ; -- ; SELECT 2\n;",
+        "SELECT 1 /* ; */",
+        "SELECT '\\'; SELECT 2'",
+    ] {
+        assert_eq!(refuse_several(query, MYSQL), Ok(()), "{query}");
+    }
+    for (query, said) in [
+        ("SELECT 1; SELECT 2", "the ';' at 1:9"),
+        ("SELECT 1 --1; SELECT 2", "the ';' at 1:13"),
+        ("SELECT 1 /*! ; SELECT 2 */", "the ';' at 1:14"),
+        ("SELECT '\\\\'; SELECT 2", "the ';' at 1:12"),
+        (
+            "SELECT 1; SELECT 'unclosed",
+            "the string that begins at 1:18",
+        ),
+    ] {
+        let error = refuse_several(query, MYSQL).expect_err(query).to_string();
+        assert!(error.contains(said), "{query}: {error}");
+    }
+}
+
 /// Pieces of SQL in which a placeholder is none, and that end where they end.
 fn opaque() -> impl Strategy<Value = String> {
     let content = "[a-z:keys ]{0,12}";
@@ -265,6 +410,21 @@ fn opaque() -> impl Strategy<Value = String> {
         content.prop_map(|s| format!("/*{s}/*{s}*/*/")),
         content.prop_map(|s| format!("--{s}\n")),
         "(keys?)?[a-z]{0,6}".prop_map(|s| format!("x::{s}")),
+        "[a-zéß0-9 ,.+=\n]{0,12}".prop_map(|s| s),
+    ]
+}
+
+/// The same in MySQL.
+fn opaque_in_mysql() -> impl Strategy<Value = String> {
+    let content = "[a-z:keys? ]{0,12}";
+    prop_oneof![
+        content.prop_map(|s| format!("'{s}\\'{s}''{s}'")),
+        content.prop_map(|s| format!("\"{s}\\\"{s}'\"")),
+        content.prop_map(|s| format!("`{s}\\``{s}`")),
+        content.prop_map(|s| format!("/*{s}/*{s}*/")),
+        content.prop_map(|s| format!("#{s}'\n")),
+        content.prop_map(|s| format!("-- {s}`\n")),
+        "@[a-z]{0,6}".prop_map(|s| s),
         "[a-zéß0-9 ,.+=\n]{0,12}".prop_map(|s| s),
     ]
 }
@@ -283,8 +443,21 @@ proptest! {
     }
 
     #[test]
-    fn no_text_is_too_odd(query in "[a-z:keysIN()'\"$/*\\-\\[\\]`?@E\\\\.,é \n]{0,60}") {
-        for dialect in [Dialect::Postgres, Dialect::Sqlite] {
+    fn lists_of_any_length_differ_in_nothing_else(
+        before in prop::collection::vec(opaque_in_mysql(), 0..8),
+        after in prop::collection::vec(opaque_in_mysql(), 0..8),
+        keys in 1_usize..40,
+    ) {
+        let (before, after) = (before.join(" "), after.join(" "));
+        let query = format!("{before} id IN (:keys) {after}");
+        let rewritten = rewrite(&query, MYSQL).unwrap();
+        let list = vec!["?"; keys].join(", ");
+        prop_assert_eq!(rewritten.with_lists_of(keys), format!("{before} id IN ({list}) {after}"));
+    }
+
+    #[test]
+    fn no_text_is_too_odd(query in "[a-z:keysIN()'\"$/*!#\\-\\[\\]`?@E\\\\.,é \n]{0,60}") {
+        for dialect in [POSTGRES, MYSQL, SQLITE] {
             if let Err(error) = rewrite(&query, dialect) {
                 prop_assert!(!error.to_string().is_empty());
             }

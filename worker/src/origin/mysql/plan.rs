@@ -1,0 +1,175 @@
+//! What is known of a query once it was prepared, and what a loader needs to run it.
+
+use std::sync::Arc;
+
+use sqlx::mysql::MySqlStatement;
+use sqlx::{AssertSqlSafe, Either, Executor as _, SqlSafeStr as _, Statement as _};
+
+use super::columns::Columns;
+use super::key::Parameter;
+use super::session::Session;
+use super::{Engine, GRACE, SettingUp};
+use crate::catalog::{BATCH_KEYS_MAX, LoaderSpec};
+use crate::origin::error::{NoAnswer, OriginError};
+use crate::origin::meter::Meter;
+use crate::origin::rewrite::{Placeholder, Rewritten};
+
+/// How many queries' plans are remembered; beyond, all are forgotten.
+const PLANS_MAX: usize = 1024;
+/// The most parameters of a statement: the protocol counts them in 16 bits.
+const PARAMETERS_MAX: usize = 65_535;
+
+/// What is known of a query once it was prepared. Rows come with columns of their own, which may be others by then.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) parameters: usize,
+    pub(super) columns: Columns,
+}
+
+/// What a loader needs besides a session.
+pub(super) struct Recipe<'q> {
+    pub(super) query: &'q Rewritten,
+    pub(super) parameter: Parameter,
+    /// The keys of a batch: one, where they are asked one by one.
+    pub(super) batch_keys: usize,
+    pub(super) value_bytes_max: u64,
+}
+
+/// Why a query cannot be a loader's, or a key source's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum QueryError {
+    #[error("the query of a key source takes no parameters: write the values into it")]
+    ParametersInSource,
+    #[error(
+        "the database finds {found} parameters in the query instead of {written}: is one in a comment that only some versions execute?"
+    )]
+    Count { found: usize, written: usize },
+    #[error(
+        "the query has :keys {lists} times, and with batch-keys = {batch_keys} more than {PARAMETERS_MAX} parameters: lower batch-keys"
+    )]
+    TooMany { lists: usize, batch_keys: usize },
+    #[error("a column has a type that is not known here: leave it out, or convert it")]
+    UnknownType,
+}
+
+impl Engine {
+    /// What a loader needs, and the session that was used to find it out, if one was.
+    pub(super) async fn recipe<'q>(
+        &self,
+        meter: &mut Meter<'_>,
+        loader: &LoaderSpec,
+        query: &'q Rewritten,
+    ) -> Result<(Option<Session>, Recipe<'q>), OriginError> {
+        let doing = doing_prepare(loader);
+        let known = self.plans().get(&query.sql).cloned();
+        let (session, plan) = match known {
+            Some(plan) => (None, plan),
+            None => {
+                let _setting_up = SettingUp::begin(&self.setting_up);
+                let mut session = self.session(meter).await?;
+                let plan = self.plan(meter, &mut session, &query.sql, &doing).await?;
+                self.remember(query, &plan);
+                (Some(session), plan)
+            }
+        };
+        Ok((session, recipe_of(&plan, loader, query, &doing)?))
+    }
+
+    pub(super) fn remember(&self, query: &Rewritten, plan: &Arc<Plan>) {
+        let mut plans = self.plans();
+        if plans.len() >= PLANS_MAX {
+            plans.clear();
+        }
+        plans.insert(query.sql.clone(), Arc::clone(plan));
+    }
+
+    /// Prepares a query that nothing is known of.
+    pub(super) async fn plan(
+        &self,
+        meter: &mut Meter<'_>,
+        session: &mut Session,
+        sql: &str,
+        doing: &str,
+    ) -> Result<Arc<Plan>, OriginError> {
+        if !session.prepared.contains(sql) {
+            meter.pass(1).await?;
+        }
+        let sql: Arc<str> = sql.into();
+        let limit = self.statement_timeout + GRACE;
+        let prepare = session
+            .connection
+            .prepare(AssertSqlSafe(Arc::clone(&sql)).into_sql_str());
+        let statement = match tokio::time::timeout(limit, prepare).await {
+            Ok(Ok(statement)) => statement,
+            Ok(Err(sqlx::Error::Protocol(words))) if words.contains("unknown column type") => {
+                return Err(OriginError::permanent(doing, QueryError::UnknownType));
+            }
+            Ok(Err(error)) => return Err(OriginError::from_driver(doing, error)),
+            Err(_) => return Err(OriginError::transient(doing, NoAnswer(limit))),
+        };
+        session.prepared.insert(sql);
+        let columns = Columns::of(statement.columns());
+        Ok(Arc::new(Plan {
+            parameters: parameters_of(&statement),
+            columns: columns.map_err(|error| OriginError::permanent(doing, error))?,
+        }))
+    }
+}
+
+pub(super) fn doing_prepare(loader: &LoaderSpec) -> String {
+    format!("prepare the query of loader {:?}", loader.name.as_str())
+}
+
+/// MySQL counts parameters; it does not say their types.
+fn parameters_of(statement: &MySqlStatement) -> usize {
+    match statement.parameters() {
+        Some(Either::Right(count)) => count,
+        Some(Either::Left(types)) => types.len(),
+        None => 0,
+    }
+}
+
+/// What a loader needs besides a session, where its prepared query can answer keys.
+pub(super) fn recipe_of<'q>(
+    plan: &Plan,
+    loader: &LoaderSpec,
+    query: &'q Rewritten,
+    doing: &str,
+) -> Result<Recipe<'q>, OriginError> {
+    let permanent = |error: QueryError| OriginError::permanent(doing, error);
+    let batch_keys = match query.placeholder {
+        Placeholder::Keys => loader.batch_keys.clamp(1, BATCH_KEYS_MAX) as usize,
+        Placeholder::Key => 1,
+    };
+    let lists = query.places.len();
+    if plan.parameters != lists {
+        let (found, written) = (plan.parameters, lists);
+        return Err(permanent(QueryError::Count { found, written }));
+    }
+    if lists * batch_keys > PARAMETERS_MAX {
+        return Err(permanent(QueryError::TooMany { lists, batch_keys }));
+    }
+    let parameter = Parameter::new(
+        key_column(loader, query, &plan.columns, doing)?,
+        &plan.columns,
+    );
+    Ok(Recipe {
+        query,
+        parameter: parameter.map_err(|error| OriginError::permanent(doing, error))?,
+        batch_keys,
+        value_bytes_max: loader.max_value_bytes,
+    })
+}
+
+/// MySQL's names of columns are the same in upper and lower case.
+pub(super) fn key_column(
+    loader: &LoaderSpec,
+    query: &Rewritten,
+    columns: &Columns,
+    doing: &str,
+) -> Result<Option<usize>, OriginError> {
+    let column = crate::origin::key_column(loader, query, &columns.names(), |a, b| {
+        a.eq_ignore_ascii_case(b)
+    });
+    column.map_err(|error| OriginError::permanent(doing, error))
+}
