@@ -1,8 +1,8 @@
 //! Connections that nobody uses at the moment.
 //!
 //! There is no pool: who may open how many connections follows from the places in flight, which the grant sets. What
-//! comes back is kept only while there are not more connections than places, those in use included, and not for long;
-//! dropping a connection closes it. Whoever opens one while others are idle makes room first.
+//! comes back is kept only while there are not more connections than places, those in use included, and not for long.
+//! Whoever opens one while others are idle makes room first.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +19,7 @@ pub(super) struct Idle<C> {
     max: AtomicUsize,
     open: Arc<AtomicUsize>,
     kept: Mutex<Vec<(Instant, C)>>,
+    close: fn(C),
 }
 
 /// Counts a connection, from before it is opened until it is closed.
@@ -37,15 +38,24 @@ impl<C> Default for Idle<C> {
             max: AtomicUsize::new(OPEN_MAX_DEFAULT),
             open: Arc::default(),
             kept: Mutex::default(),
+            close: drop,
         }
     }
 }
 
 impl<C> Idle<C> {
+    /// With another way to close one that is too many, or was idle for long, than to drop it.
+    pub(super) fn closing_by(close: fn(C)) -> Self {
+        Self {
+            close,
+            ..Self::default()
+        }
+    }
+
     /// A connection that was given back not long ago.
     pub(super) fn take(&self) -> Option<C> {
         let mut kept = self.kept();
-        kept.retain(|(since, _)| since.elapsed() < IDLE_TIME_MAX);
+        self.close_old(&mut kept);
         kept.pop().map(|(_, connection)| connection)
     }
 
@@ -60,7 +70,7 @@ impl<C> Idle<C> {
     /// Keeps a connection, or closes it where there are too many.
     pub(super) fn give_back(&self, connection: C) {
         let mut kept = self.kept();
-        kept.retain(|(since, _)| since.elapsed() < IDLE_TIME_MAX);
+        self.close_old(&mut kept);
         kept.push((Instant::now(), connection));
         self.close_surplus(&mut kept);
     }
@@ -70,14 +80,20 @@ impl<C> Idle<C> {
     pub(super) fn set_max(&self, max: usize) {
         self.max.store(max, Relaxed);
         let mut kept = self.kept();
-        kept.retain(|(since, _)| since.elapsed() < IDLE_TIME_MAX);
+        self.close_old(&mut kept);
         self.close_surplus(&mut kept);
     }
 
     fn close_surplus(&self, kept: &mut Vec<(Instant, C)>) {
         while !kept.is_empty() && self.open.load(Relaxed) > self.max.load(Relaxed) {
-            kept.remove(0);
+            let (_, connection) = kept.remove(0);
+            (self.close)(connection);
         }
+    }
+
+    fn close_old(&self, kept: &mut Vec<(Instant, C)>) {
+        let old = kept.extract_if(.., |(since, _)| since.elapsed() >= IDLE_TIME_MAX);
+        old.for_each(|(_, connection)| (self.close)(connection));
     }
 
     fn kept(&self) -> MutexGuard<'_, Vec<(Instant, C)>> {

@@ -35,7 +35,11 @@ impl Engine {
         meter.pass(1).await.map_err(OriginError::from)?;
         // Where this fails, its connection is closed: what may still come on it is of no use.
         let number = reading(meter, &mut session, query, DOING).await?;
-        self.give_back(Some(session).filter(|_| shares));
+        if shares {
+            self.give_back(Some(session));
+        } else {
+            session.leave();
+        }
         Ok(number)
     }
 

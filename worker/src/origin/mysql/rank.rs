@@ -69,6 +69,8 @@ impl Engine {
                 sink.send(full).await.map_err(|_| Stopped)?;
             }
         }
+        drop(rows);
+        session.leave();
         let (last, gathered) = gathering.finish();
         if let Some(last) = last {
             sink.send(last).await.map_err(|_| Stopped)?;

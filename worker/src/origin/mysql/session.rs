@@ -8,6 +8,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use sqlx::Connection as _;
 use sqlx::mysql::MySqlConnection;
 
 use crate::origin::idle::Lease;
@@ -24,6 +26,13 @@ pub(super) struct Session {
     pub(super) connection: MySqlConnection,
     pub(super) prepared: HashSet<Arc<str>>,
     pub(super) _lease: Lease,
+}
+
+impl Session {
+    /// Takes leave and closes the connection. Nobody waits: a few bytes go into the socket's buffer at once, or not at all.
+    pub(super) fn leave(self) {
+        let _ = self.connection.close().now_or_never();
+    }
 }
 
 /// The statement that sets a session up, in which the server ends a query after `statement_timeout`.

@@ -326,4 +326,32 @@ async fn idle_connections_are_kept_up_to_the_bound_only() {
     expect("3");
     origin.set_idle_max(1);
     expect("1");
+    origin.set_idle_max(0);
+    expect("0");
+}
+
+#[tokio::test]
+async fn connections_that_are_not_needed_any_more_take_their_leave() {
+    let server = MariaDb::start().unwrap();
+    let origin = origin(&server.url("shop"), LONG, TlsFiles::default());
+    let slow = slow("0.1");
+    let asked = keys(&["1"]);
+    let loads = (0..4).map(|_| origin.load(&Unlimited, &slow, &asked));
+    for result in futures::future::join_all(loads).await {
+        result.unwrap();
+    }
+    let short = Duration::from_secs(1);
+    origin.probe(&Unlimited, "SELECT 1", short).await.unwrap();
+    let (_, ranked) = crate::sources::rank(&origin, "SELECT 1 AS `key`").await;
+    ranked.unwrap();
+    origin.set_idle_max(0);
+    wait_for("six leaves", LONG, || {
+        let sent = server.sent_by("stoke")?;
+        let left = sent.iter().filter(|sent| sent.command == "Quit").count();
+        anyhow::ensure!(left == 6, "{left} have left");
+        Ok(())
+    })
+    .unwrap();
+    let aborted = "SHOW GLOBAL STATUS LIKE 'Aborted_clients'";
+    assert_eq!(server.sql("", aborted).unwrap(), "Aborted_clients\t0");
 }
