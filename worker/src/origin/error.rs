@@ -9,7 +9,7 @@ use stoke_core::advice::with_advice;
 
 mod mysql;
 
-pub(super) use mysql::ends_connections;
+pub(super) use mysql::{ends_connections, mixes_character_sets};
 
 use crate::permit::Stopped;
 

@@ -54,6 +54,9 @@
 //! called absent. Where both were asked, `abc` gets its row and `ABC` is absent. To have them told apart by the database,
 //! let the column have a `_bin` collation. (Spaces at the end of a `CHAR` do not count, here as there.)
 //!
+//! A key with characters that the column's character set has not (`😀` in a `latin1` or `utf8mb3` column) would fail its whole
+//! batch: the batch is asked in parts until that key is alone, and fails alone.
+//!
 //! One key at a time, without a key-column, is sent as a text, whatever it is compared with: MySQL reads "12abc" as 12 where that
 //! is a number. With a key-column such a key is refused.
 //!
@@ -73,6 +76,7 @@ use std::time::Duration;
 use sqlx::Connection as _;
 
 mod ask;
+mod batches;
 mod columns;
 mod doors;
 mod key;
@@ -85,6 +89,7 @@ mod session;
 mod time;
 mod value;
 
+use self::batches::Batches;
 use self::doors::Doors;
 use self::plan::{Plan, doing_prepare, recipe_of};
 use self::session::{STATEMENTS_MAX, Session};
@@ -192,16 +197,20 @@ impl Engine {
     ) -> Result<Sheet, OriginError> {
         let (mut held, recipe) = self.recipe(meter, loader, query).await?;
         let mut sheet = Sheet::new(keys, |key| recipe.parameter.canonical(key));
-        for batch in sheet.to_ask().chunks(recipe.batch_keys) {
+        let mut batches = Batches::new(&sheet.to_ask(), recipe.batch_keys);
+        while let Some(batch) = batches.next() {
             let mut session = match held.take() {
                 Some(session) => session,
                 None => self.session(meter).await?,
             };
             match self
-                .ask(meter, &mut session, loader, &recipe, batch, &mut sheet)
+                .ask(meter, &mut session, loader, &recipe, &batch, &mut sheet)
                 .await
             {
                 Ok(()) => held = Some(session),
+                Err(failed) if failed.mixes_character_sets && batches.part(batch, &mut sheet) => {
+                    held = Some(session);
+                }
                 Err(failed) => {
                     if failed.connection_is_fine {
                         self.give_back(Some(session));

@@ -46,6 +46,14 @@ pub(in crate::origin) fn ends_connections(error: &MySqlDatabaseError) -> bool {
     error.number() == UNKNOWN_STATEMENT || is_outage(error)
 }
 
+/// Whether it says that texts of different character sets were to be compared: of a column with one and keys with another it is
+/// one key's fault that has characters which the column's cannot have.
+pub(in crate::origin) fn mixes_character_sets(error: &MySqlDatabaseError) -> bool {
+    const ILLEGAL_MIX: [u16; 3] = [1267, 1270, 1271];
+    const CANNOT_CONVERT: [u16; 2] = [3854, 3988];
+    ILLEGAL_MIX.contains(&error.number()) || CANNOT_CONVERT.contains(&error.number())
+}
+
 fn transient(number: u16, state: Option<&str>) -> bool {
     let rolled_back = state.is_some_and(|state| state.starts_with("40"));
     PASSING.contains(&number) || rolled_back || ill(number, state)

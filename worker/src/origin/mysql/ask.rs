@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::TryStreamExt as _;
-use sqlx::AssertSqlSafe;
 use sqlx::mysql::{MySqlArguments, MySqlDatabaseError, MySqlRow};
+use sqlx::{AssertSqlSafe, Connection as _};
 
 use super::columns::Columns;
 use super::plan::{Recipe, key_column};
 use super::session::Session;
 use super::{Engine, GRACE};
 use crate::catalog::LoaderSpec;
-use crate::origin::error::{NoAnswer, OriginError, ends_connections};
+use crate::origin::error::{NoAnswer, OriginError, ends_connections, mixes_character_sets};
 use crate::origin::meter::Meter;
 use crate::origin::rewrite::Placeholder;
 use crate::origin::sheet::Sheet;
@@ -66,7 +66,7 @@ impl Engine {
                 self.plans().remove(&recipe.query.sql);
                 Err(Failed::with_connection(error))
             }
-            Ok(Err(Interrupted::Driver(error))) => Err(self.failed(doing(), error, known)),
+            Ok(Err(Interrupted::Driver(error))) => Err(self.failed(doing(), error, session, sql)),
             Err(_) => Err(Failed::with_connection(OriginError::transient(
                 doing(),
                 NoAnswer(limit),
@@ -74,19 +74,28 @@ impl Engine {
         }
     }
 
-    /// What a driver's error (of a query that was prepared before, if `known`) means for the connections.
-    fn failed(&self, doing: String, error: sqlx::Error, known: bool) -> Failed {
+    /// What a driver's error means for the connections, of which `session` was to run `sql`.
+    fn failed(
+        &self,
+        doing: String,
+        error: sqlx::Error,
+        session: &mut Session,
+        sql: Arc<str>,
+    ) -> Failed {
         let said = error
             .as_database_error()
             .and_then(|error| error.try_downcast_ref::<MySqlDatabaseError>());
         match said {
-            // Whether the driver has kept a statement that failed on its first run is not known: the account of what is
-            // prepared must hold.
-            Some(said) if known && !ends_connections(said) => {
-                Failed::cleanly(OriginError::from_driver(doing, error))
-            }
             Some(said) if !ends_connections(said) => {
-                Failed::with_connection(OriginError::from_driver(doing, error))
+                // Prepared, and refused only when it was run: the driver has kept it.
+                if session.connection.cached_statements_size() > session.prepared.len() {
+                    session.prepared.insert(sql);
+                }
+                let mixes_character_sets = mixes_character_sets(said);
+                Failed {
+                    mixes_character_sets,
+                    ..Failed::cleanly(OriginError::from_driver(doing, error))
+                }
             }
             _ => {
                 // One connection is dead: the others were probably cut by the same event.
@@ -102,6 +111,8 @@ pub(super) struct Failed {
     pub(super) error: OriginError,
     /// Whether the connection can take the next query.
     pub(super) connection_is_fine: bool,
+    /// Whether it may be for the characters of one key.
+    pub(super) mixes_character_sets: bool,
 }
 
 impl Failed {
@@ -110,6 +121,7 @@ impl Failed {
         Self {
             error,
             connection_is_fine: true,
+            mixes_character_sets: false,
         }
     }
 
@@ -117,6 +129,7 @@ impl Failed {
         Self {
             error,
             connection_is_fine: false,
+            mixes_character_sets: false,
         }
     }
 }

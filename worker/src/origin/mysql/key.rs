@@ -155,10 +155,9 @@ impl KeyKind {
     /// Adds a canonical text as an argument.
     fn add(&self, canonical: &str, arguments: &mut MySqlArguments) -> Result<(), BoxDynError> {
         match self {
-            Self::Integer { .. } => match canonical.parse::<i64>() {
-                Ok(number) => arguments.add(number),
-                Err(_) => arguments.add(canonical.parse::<u64>()?),
-            },
+            // All of a list alike: MariaDB does not use the index for one that has signed and unsigned numbers.
+            Self::Integer { min: 0, .. } => arguments.add(canonical.parse::<u64>()?),
+            Self::Integer { .. } => arguments.add(canonical.parse::<i64>()?),
             Self::Decimal(ty) => arguments.add(Decimal {
                 text: canonical,
                 ty,

@@ -1,5 +1,7 @@
 //! Which rows answer which keys, for every type that keys may have.
 
+use stoke_harness::MariaDb;
+use stoke_worker::catalog::TlsFiles;
 use stoke_worker::origin::Answer;
 use stoke_worker::permit::Unlimited;
 
@@ -115,6 +117,78 @@ async fn keys_of_every_type_find_their_rows() {
 }
 
 #[tokio::test]
+async fn keys_of_every_type_are_found_by_the_index() {
+    const ROWS: u64 = 4_000;
+    let server = MariaDb::start().unwrap();
+    let origin = super::origin(&server.url("shop"), super::LONG, TlsFiles::default());
+    let scanned = || -> u64 {
+        let of = "variable_name = 'HANDLER_READ_RND_NEXT'";
+        let status =
+            format!("SELECT variable_value FROM information_schema.global_status WHERE {of}");
+        server.sql("", &status).unwrap().parse().unwrap()
+    };
+    for (ty, value, asked) in [
+        ("INT", "seq", ["7", "8", "9"]),
+        (
+            "BIGINT UNSIGNED",
+            "18446744073709551615 - seq",
+            ["18446744073709551608", "18446744073709551607", "1"],
+        ),
+        ("DECIMAL(20,3)", "seq / 8", ["0.875", "1", "1.125"]),
+        ("CHAR(9)", "concat('k', seq)", ["k7", "k8", "k9"]),
+        ("VARCHAR(9)", "concat('k', seq)", ["k7", "k8", "k9"]),
+        (
+            "VARCHAR(9) COLLATE utf8mb4_bin",
+            "concat('k', seq)",
+            ["k7", "k8", "k9"],
+        ),
+        (
+            "VARCHAR(9) CHARACTER SET utf8mb3",
+            "concat('k', seq)",
+            ["k7", "k8", "k9"],
+        ),
+        (
+            "VARCHAR(9) CHARACTER SET latin1",
+            "concat('é', seq)",
+            ["é7", "é8", "é9"],
+        ),
+        ("VARBINARY(9)", "concat('k', seq)", ["k7", "\\x6b38", "k9"]),
+        (
+            "DATE",
+            "'2000-01-01' + INTERVAL seq DAY",
+            ["2000-01-08", "2000-01-09", "2000-01-10"],
+        ),
+        (
+            "UUID",
+            "concat('00000000-0000-0000-0000-', lpad(hex(seq), 12, '0'))",
+            [
+                "00000000-0000-0000-0000-000000000007",
+                "00000000-0000-0000-0000-000000000008",
+                "00000000-0000-0000-0000-000000000009",
+            ],
+        ),
+        ("INET6", "concat('::', hex(seq))", ["::7", "::8", "::9"]),
+    ] {
+        let made = format!(
+            "CREATE OR REPLACE TABLE t (id {ty}, x INT, KEY (id));
+             INSERT INTO t SELECT {value}, seq FROM seq_1_to_{ROWS}; ANALYZE TABLE t"
+        );
+        server.sql("shop", &made).unwrap();
+        let loader = loader("SELECT id, x FROM t WHERE id IN (:keys)");
+        origin.prepare(&Unlimited, &loader).await.unwrap();
+        let before = scanned();
+        let loaded = origin.load(&Unlimited, &loader, &keys(&asked)).await;
+        let answers = loaded
+            .unwrap_or_else(|e| panic!("{ty}: {}", e.explain()))
+            .answers;
+        assert!(matches!(answers[0], Answer::Row(_)), "{ty}: {answers:?}");
+        // To read the count is itself to scan the table of counts.
+        let scanned = scanned() - before;
+        assert!(scanned < ROWS / 4, "{ty}: {scanned} rows were scanned");
+    }
+}
+
+#[tokio::test]
 async fn numbers_are_sent_as_numbers_and_texts_as_texts() {
     let shop =
         Shop::with("CREATE TABLE n (id INT, PRIMARY KEY (id)); CREATE TABLE s (id VARCHAR(9))");
@@ -191,4 +265,45 @@ async fn what_a_collation_calls_the_same_is_not_called_absent() {
         .unwrap();
     assert_eq!(loaded.answers, [Answer::Absent, row("{\"b\":\"abc\"}")]);
     assert_eq!(loaded.unasked, 0);
+}
+
+#[tokio::test]
+async fn a_key_that_the_columns_character_set_has_not_fails_alone() {
+    let shop = Shop::with("CREATE TABLE t (id VARCHAR(9) CHARACTER SET latin1, x INT, KEY (id))");
+    shop.sql("INSERT INTO t SELECT concat('k', seq), seq FROM seq_1_to_100; INSERT INTO t VALUES ('é', 101)");
+    let origin = shop.origin();
+    let tokens = crate::Tokens::default();
+    let loader = loader("SELECT x, id FROM t WHERE id IN (:keys)");
+    let mut asked: Vec<String> = (1..=100).map(|i| format!("k{i}")).collect();
+    asked.extend(keys(&["é", "😀", "none", "ж"]));
+    let loaded = origin.load(&tokens, &loader, &asked).await;
+    let loaded = loaded.unwrap_or_else(|error| panic!("{}", error.explain()));
+    assert!(
+        loaded.answers[..101]
+            .iter()
+            .all(|a| matches!(a, Answer::Row(_))),
+        "{loaded:?}"
+    );
+    for bad in [101, 103] {
+        let said = "the column's character set has not all of its characters";
+        assert!(reason(&loaded.answers[bad]).contains(said), "{loaded:?}");
+    }
+    assert_eq!(loaded.answers[102], Answer::Absent);
+    assert_eq!((loaded.rows, loaded.unasked), (101, 0));
+    // Where it is the query that mixes character sets, no key is to blame.
+    let mixing = "SELECT x, id FROM t WHERE id IN (:keys) AND id COLLATE latin1_bin = id COLLATE latin1_swedish_ci";
+    let error = origin
+        .load(&tokens, &crate::loader(mixing), &asked)
+        .await
+        .unwrap_err();
+    assert!(
+        error.explain().contains("Illegal mix"),
+        "{}",
+        error.explain()
+    );
+    let sent = shop.server.sent_by("stoke").unwrap();
+    let ours = sent
+        .iter()
+        .filter(|s| s.is_statement() && s.text.contains("SELECT x, id FROM t"));
+    assert!(ours.count() as u64 + 2 <= tokens.taken());
 }
