@@ -58,7 +58,6 @@ fn main() -> Result<()> {
     if is_wanted("handing-over") {
         let part = handing_over::run()?;
         println!("{part}");
-        report += "\n";
         report += &part;
     }
     if wanted.is_empty() {
