@@ -28,6 +28,7 @@ mod mysql;
 mod postgres;
 mod probe;
 pub mod rewrite;
+mod setting_up;
 mod sheet;
 mod sqlite;
 

@@ -69,7 +69,6 @@
 //! ended in its fifth second, when its first rows were sent.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -97,6 +96,7 @@ use super::error::OriginError;
 use super::idle::Idle;
 use super::meter::Meter;
 use super::rewrite::Rewritten;
+use super::setting_up::SettingUps;
 use super::sheet::Sheet;
 use crate::catalog::{LoaderSpec, OriginConfig};
 
@@ -113,23 +113,7 @@ pub(super) struct Engine {
     statement_timeout: Duration,
     source_timeout: Duration,
     /// How many loads set up a connection or a query.
-    setting_up: AtomicUsize,
-}
-
-/// Counts a load that sets up a connection or a query.
-struct SettingUp<'a>(&'a AtomicUsize);
-
-impl<'a> SettingUp<'a> {
-    fn begin(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Relaxed);
-        Self(count)
-    }
-}
-
-impl Drop for SettingUp<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
-    }
+    setting_up: SettingUps,
 }
 
 impl Engine {
@@ -141,12 +125,12 @@ impl Engine {
             plans: Mutex::default(),
             statement_timeout: config.statement_timeout,
             source_timeout: config.source_timeout,
-            setting_up: AtomicUsize::new(0),
+            setting_up: SettingUps::default(),
         })
     }
 
     pub(super) fn is_setting_up(&self) -> bool {
-        self.setting_up.load(Relaxed) > 0
+        self.setting_up.any()
     }
 
     pub(super) fn set_idle_max(&self, max: usize) {
@@ -238,7 +222,7 @@ impl Engine {
         match self.idle.take() {
             Some(session) => Ok(session),
             None => {
-                let _setting_up = SettingUp::begin(&self.setting_up);
+                let _setting_up = self.setting_up.begin();
                 self.open(meter, self.statement_timeout).await
             }
         }

@@ -18,7 +18,6 @@
 //! [`STATEMENTS_MAX`] queries is closed, so that the driver never prepares one anew on its own.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -44,6 +43,7 @@ use super::error::{NoAnswer, OriginError};
 use super::idle::Idle;
 use super::meter::Meter;
 use super::rewrite::{Placeholder, Rewritten};
+use super::setting_up::SettingUps;
 use super::sheet::Sheet;
 use crate::catalog::{BATCH_KEYS_MAX, LoaderSpec, OriginConfig};
 use crate::permit::Stopped;
@@ -66,23 +66,7 @@ pub(super) struct Engine {
     statement_timeout: Duration,
     source_timeout: Duration,
     /// How many loads set up a connection or a query.
-    setting_up: AtomicUsize,
-}
-
-/// Counts a load that sets up a connection or a query.
-struct SettingUp<'a>(&'a AtomicUsize);
-
-impl<'a> SettingUp<'a> {
-    fn begin(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Relaxed);
-        Self(count)
-    }
-}
-
-impl Drop for SettingUp<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
-    }
+    setting_up: SettingUps,
 }
 
 /// What a loader needs besides a session.
@@ -108,12 +92,12 @@ impl Engine {
             plans: Mutex::default(),
             statement_timeout: config.statement_timeout,
             source_timeout: config.source_timeout,
-            setting_up: AtomicUsize::new(0),
+            setting_up: SettingUps::default(),
         })
     }
 
     pub(super) fn is_setting_up(&self) -> bool {
-        self.setting_up.load(Relaxed) > 0
+        self.setting_up.any()
     }
 
     pub(super) fn set_idle_max(&self, max: usize) {
@@ -249,7 +233,7 @@ impl Engine {
         let (session, plan) = match known {
             Some(plan) => (None, plan),
             None => {
-                let _setting_up = SettingUp::begin(&self.setting_up);
+                let _setting_up = self.setting_up.begin();
                 let mut session = self.session(meter).await?;
                 let plan = self
                     .plan(meter, &mut session, query.sql.as_str().into(), &doing)
@@ -312,7 +296,7 @@ impl Engine {
         match self.idle.take() {
             Some(session) => Ok(session),
             None => {
-                let _setting_up = SettingUp::begin(&self.setting_up);
+                let _setting_up = self.setting_up.begin();
                 self.open(meter, self.statement_timeout).await
             }
         }

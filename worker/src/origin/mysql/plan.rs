@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Either, Executor as _, SqlSafeStr as _, Statement as _
 use super::columns::Columns;
 use super::key::Parameter;
 use super::session::Session;
-use super::{Engine, GRACE, SettingUp};
+use super::{Engine, GRACE};
 use crate::catalog::{BATCH_KEYS_MAX, LoaderSpec};
 use crate::origin::error::{NoAnswer, OriginError};
 use crate::origin::meter::Meter;
@@ -65,7 +65,7 @@ impl Engine {
         let (session, plan) = match known {
             Some(plan) => (None, plan),
             None => {
-                let _setting_up = SettingUp::begin(&self.setting_up);
+                let _setting_up = self.setting_up.begin();
                 let mut session = self.session(meter).await?;
                 let plan = self.plan(meter, &mut session, &query.sql, &doing).await?;
                 self.remember(query, &plan);
