@@ -143,19 +143,26 @@ impl World {
             (
                 Doing::Committing {
                     view,
-                    observed,
+                    mut observed,
                     mut changes,
                     part,
                 },
                 Answer::Txn(outcome),
             ) => {
                 let next = part + 1;
-                let again = match (changes.front(), outcome) {
+                let mut again = None;
+                match (changes.front(), outcome) {
                     (Some(Change::Divide(division)), TxnOutcome::Committed(revision)) => {
-                        self.part(division, next, Some(revision.0))
+                        again = self.part(division, next, Some(revision.0));
                     }
-                    _ => None,
-                };
+                    // Of several grants that are taken back after one look, each finds the ledger that the one before made.
+                    (Some(Change::Reclaim(_)), TxnOutcome::Committed(revision)) => {
+                        let ledger = observed.ledger.map(|(ledger, _)| ledger);
+                        observed.ledger = ledger.map(|ledger| (ledger, revision.0));
+                    }
+                    (Some(Change::Reclaim(_)), TxnOutcome::Refused) => changes.clear(),
+                    _ => {}
+                }
                 let part = if again.is_some() {
                     next
                 } else {
