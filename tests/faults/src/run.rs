@@ -24,7 +24,7 @@ const SETTLED_AFTER: Duration = QUARANTINE.saturating_mul(2);
 const HEALTHY_LEAST_PERCENT: u64 = 60;
 /// The part of a run, in percent, in which some workers have run dry: partitions are owned to within 5%, but have more keys or
 /// fewer.
-const UNEVEN_PERCENT: u64 = 9;
+const UNEVEN_PERCENT: u64 = 13;
 /// How long a worker may have run dry before its share is taken away, and how much of the job's end counts for nothing: there is
 /// not work for everybody any more.
 const TAIL: Duration = Duration::from_secs(3);
