@@ -4,6 +4,7 @@ mod budget;
 mod cluster;
 mod jobs;
 mod section;
+mod value;
 mod values;
 mod warm;
 
@@ -20,6 +21,7 @@ pub use jobs::{
     VerifyFormat,
 };
 pub use section::SectionArgs;
+pub use value::{CompressArg, ValueArgs};
 pub use warm::{ModeArg, OnBadLineArg, WarmArgs};
 
 use crate::exit;

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context;
+use stoke_coordinator::wire::value_spec;
 use stoke_core::names::{JobName, Resource};
+use stoke_core::value::Form;
 use stoke_proto::v1;
 use stoke_worker::ReachError;
 use stoke_worker::catalog::{
@@ -16,7 +18,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tonic::Code;
 
 use crate::Outcome;
-use crate::args::{ModeArg, OnBadLineArg, WarmArgs};
+use crate::args::{CompressArg, ModeArg, OnBadLineArg, WarmArgs};
 use crate::client::{job_of, refusal};
 use crate::commands::print_job;
 use crate::config::share;
@@ -229,6 +231,16 @@ fn asked(args: &WarmArgs, catalog: &Catalog) -> Asked {
         ("key-column", args.key_column.clone()),
         ("ttl", Some(seconds(args.ttl))),
         ("ttl-jitter", Some(args.ttl_jitter.to_string())),
+        (
+            "value",
+            (args.value.form != Form::default()).then(|| args.value.form.to_string()),
+        ),
+        (
+            "compress",
+            (args.value.compress == CompressArg::Zstd).then(|| "zstd".to_owned()),
+        ),
+        ("absent-value", args.value.absent_value.clone()),
+        ("absent-ttl", args.value.absent_ttl.map(seconds)),
         ("mode", Some(format!("{:?}", args.mode).to_lowercase())),
         ("batch-keys", Some(args.batch_keys.to_string())),
         ("slots", args.section.slots_text()),
@@ -329,6 +341,7 @@ fn spec(args: &WarmArgs) -> anyhow::Result<v1::JobSpec> {
         ttl: Some(prost_types::Duration::try_from(args.ttl).context("--ttl")?),
         ttl_jitter_permille: (args.ttl_jitter * 1000.0).round() as u32,
         batch_keys: args.batch_keys,
+        value: value_spec(&args.value.spec()?),
     };
     let batch = v1::BatchWork {
         sources: vec![v1::KeySource {

@@ -28,6 +28,7 @@ mod settings;
 mod sightings;
 pub mod trace;
 pub mod view;
+pub mod wire;
 
 pub use health::Health;
 pub use retention::Retention;

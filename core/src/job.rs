@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::names::{CacheName, JobName, LoaderName, OriginName, SourceName};
 use crate::slot::Slots;
+use crate::value::ValueSpec;
 
 /// The highest priority of a job.
 pub const PRIORITY_MAX: u32 = 1000;
@@ -257,6 +258,9 @@ pub struct Recipe {
     pub ttl_jitter_permille: u32,
     /// Keys in one query, at least 1.
     pub batch_keys: u32,
+    /// How its values are made.
+    #[serde(default, skip_serializing_if = "ValueSpec::is_default")]
+    pub value: ValueSpec,
 }
 
 /// Where a job is in its life. That it is paused shows in its holds: see [`State`].

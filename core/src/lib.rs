@@ -22,3 +22,4 @@ pub mod ring;
 pub mod slot;
 pub mod template;
 pub mod units;
+pub mod value;

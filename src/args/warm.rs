@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{ArgGroup, Args as ClapArgs, ValueEnum};
 
 use super::values::{label, ttl};
-use super::{OutputArg, SectionArgs, rate, share};
+use super::{OutputArg, SectionArgs, ValueArgs, rate, share};
 
 /// What the one-liner needs.
 #[derive(Debug, ClapArgs)]
@@ -45,6 +45,9 @@ pub struct WarmArgs {
     /// Shortens each entry's time by up to this share of it, by a hash of its key (0 to 0.9)
     #[arg(long, value_name = "SHARE", default_value_t = 0.1, value_parser = share)]
     pub ttl_jitter: f64,
+    /// How values are made.
+    #[command(flatten)]
+    pub value: ValueArgs,
     /// What is done with keys that are there already
     #[arg(long, value_enum, default_value_t = ModeArg::Add)]
     pub mode: ModeArg,

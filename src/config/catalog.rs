@@ -6,6 +6,7 @@ mod cache;
 mod loader;
 mod origin;
 mod source;
+mod value;
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,6 @@
 //! A job's loaders: those of the workers' configuration by name, or recipes of its own.
 
+use stoke_coordinator::wire::value_spec;
 use stoke_core::names::{LoaderName, OriginName};
 use stoke_proto::v1;
 use stoke_worker::origin::rewrite::{Dialect, rewrite};
@@ -9,7 +10,7 @@ use crate::config::{Item, Table, recipe};
 /// The longest query, in bytes: a job is kept in the coordination store.
 const QUERY_BYTES_MAX: usize = 16 * 1024;
 /// What makes a loader one with a recipe of its own.
-const RECIPE: [&str; 7] = [
+const RECIPE: [&str; 11] = [
     "origin",
     "query",
     "key",
@@ -17,6 +18,10 @@ const RECIPE: [&str; 7] = [
     "ttl",
     "ttl-jitter",
     "batch-keys",
+    "value",
+    "compress",
+    "absent-value",
+    "absent-ttl",
 ];
 
 /// `[[loaders]]`.
@@ -76,6 +81,7 @@ fn own(table: &Table<'_>) -> Option<Option<v1::SqlLoader>> {
         ttl: prost_types::Duration::try_from(recipe.ttl).ok(),
         ttl_jitter_permille: recipe.ttl_jitter_permille.into(),
         batch_keys: recipe.batch_keys,
+        value: value_spec(&recipe.value),
     }))
 }
 

@@ -67,6 +67,9 @@ fn a_job_may_say_everything() {
         ttl = "90s"
         ttl-jitter = 0.2
         batch-keys = 50
+        value = "hash"
+        absent-value = "missing=1"
+        absent-ttl = "2s"
         [[loaders]]
         name = "named"
         [[sources]]
@@ -117,6 +120,17 @@ fn a_job_may_say_everything() {
         }),
         ttl_jitter_permille: 200,
         batch_keys: 50,
+        value: Some(v1::ValueSpec {
+            form: "hash".into(),
+            compression: v1::Compression::None.into(),
+            negative: Some(v1::NegativeValue {
+                value: "missing=1".into(),
+                ttl: Some(prost_types::Duration {
+                    seconds: 2,
+                    nanos: 0,
+                }),
+            }),
+        }),
     };
     assert_eq!(batch.loaders[0].sql, Some(own));
     let [sql, file, upload] = &batch.sources[..] else {

@@ -22,6 +22,7 @@ use stoke_core::slot::Slots;
 
 use crate::metrics::CacheMetrics;
 use crate::permit::{InFlight, Permit, Stopped, Unlimited};
+use crate::value::Value;
 use crate::vitals::Vitals;
 use async_trait::async_trait;
 
@@ -33,6 +34,7 @@ mod config;
 mod diagnosis;
 mod discovery;
 mod error;
+mod hash;
 mod info;
 mod login;
 mod measure;
@@ -46,6 +48,7 @@ pub use self::addr::NodeAddr;
 pub use self::command::VALUE_BYTES_MAX;
 pub use self::config::{CacheConfig, CacheUrl, NotACacheUrl};
 pub use self::error::{CacheError, CommandError, FailureKind};
+pub use self::hash::{HashFields, HashSize};
 pub use self::info::NodeInfo;
 pub use self::router::{FLUSH_BYTES_MAX, FLUSH_COMMANDS_MAX};
 pub use self::ttl::jittered;
@@ -115,8 +118,8 @@ impl WriteMode {
 pub struct Item {
     /// The key: any bytes, at most [`VALUE_BYTES_MAX`].
     pub key: Bytes,
-    /// The value: any bytes, at most [`VALUE_BYTES_MAX`].
-    pub value: Bytes,
+    /// The value: a string, or each part of a hash, has at most [`VALUE_BYTES_MAX`].
+    pub value: Value,
     /// How long it shall live; rounded down to milliseconds, at least one.
     pub ttl: Duration,
 }
@@ -160,7 +163,8 @@ pub struct Cache {
 impl Cache {
     /// Connects to the first of the configured URLs that answers, finds out whether it is a cluster, and reads its
     /// slot map. The other nodes are connected to when they are first needed. The user needs the commands `INFO`,
-    /// `CLUSTER SLOTS`, `SET`, `PTTL` and `PEXPIRE`; to verify, `TYPE` and `GETRANGE`, too.
+    /// `CLUSTER SLOTS`, `SET`, `PTTL` and `PEXPIRE`; to verify, `TYPE` and `GETRANGE`, too. To write hashes it needs `EVAL`, and
+    /// within `EXISTS`, `DEL` and `HSET`; to compare them `HLEN`, `HSTRLEN` and `HMGET`.
     ///
     /// A cluster that leaves some slots uncovered is connected to: keys of these slots fail, each on its own.
     ///
@@ -297,12 +301,7 @@ impl Cache {
     ) -> Result<Vec<WriteOutcome>, Stopped> {
         let commands: Vec<_> = items
             .iter()
-            .map(|item| Command::Set {
-                key: &item.key,
-                value: &item.value,
-                ttl: item.ttl,
-                only_absent: mode.is_only_absent(),
-            })
+            .map(|item| command(item, mode.is_only_absent()))
             .collect();
         let answers = self.router.run(permit, &commands).await?;
         let outcome = |answer: Result<redis::Value, CommandError>| match answer {
@@ -359,6 +358,25 @@ impl Cache {
         let outcomes: Vec<_> = answers.into_iter().map(outcome).collect();
         measure::extended(self.router.metrics(), &outcomes);
         Ok(outcomes)
+    }
+}
+
+/// What writes an item.
+fn command(item: &Item, only_absent: bool) -> Command<'_> {
+    let (key, ttl) = (&item.key[..], item.ttl);
+    match &item.value {
+        Value::String(value) => Command::Set {
+            key,
+            value,
+            ttl,
+            only_absent,
+        },
+        Value::Hash(fields) => Command::SetHash {
+            key,
+            fields,
+            ttl,
+            only_absent,
+        },
     }
 }
 

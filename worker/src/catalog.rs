@@ -13,6 +13,7 @@ use std::time::Duration;
 use stoke_core::job::OnBadLine;
 use stoke_core::names::{CacheName, LoaderName, OriginName, ProbeName, SourceName};
 use stoke_core::template::Template;
+use stoke_core::value::ValueSpec;
 
 mod secret;
 
@@ -154,8 +155,10 @@ pub struct LoaderSpec {
     pub ttl_jitter_permille: u16,
     /// Keys in one query, from 1 to [`BATCH_KEYS_MAX`].
     pub batch_keys: u32,
-    /// A larger value fails its entry; from 1 to [`VALUE_BYTES_MAX`].
+    /// A larger value, before it is compressed, fails its entry; from 1 to [`VALUE_BYTES_MAX`].
     pub max_value_bytes: u64,
+    /// How its values are made.
+    pub value: ValueSpec,
 }
 
 /// Where a ranked list of keys comes from.

@@ -22,6 +22,7 @@ mod reach;
 pub mod source;
 pub mod trace;
 mod trouble;
+pub mod value;
 mod vigil;
 mod vitals;
 mod worker;

@@ -1,6 +1,6 @@
 //! Origins: the databases that values are loaded from.
 //!
-//! An [`Origin`] runs loaders' queries and key sources' queries, and turns rows into JSON. It opens connections when it
+//! An [`Origin`] runs loaders' queries and key sources' queries, and turns rows into values. It opens connections when it
 //! needs them, keeps a few idle ones, and sends nothing without a token: the order is enter, connection, pass, send.
 //!
 //! Invariants:
@@ -16,11 +16,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use bytes::Bytes;
 use stoke_core::names::OriginName;
 use tokio::sync::mpsc;
 
 mod decimal;
+mod encode;
 mod error;
 mod idle;
 mod meter;
@@ -39,6 +39,7 @@ use crate::catalog::{BATCH_KEYS_MAX, Catalog, LoaderSpec, OriginConfig};
 use crate::metrics::OriginMetrics;
 use crate::permit::Permit;
 use crate::source::{Gathered, Rules, SourceRow};
+use crate::value::Value;
 use crate::vitals::Vitals;
 use meter::{Counters, Meter};
 use rewrite::{Dialect, Rewritten, rewrite};
@@ -46,8 +47,8 @@ use rewrite::{Dialect, Rewritten, rewrite};
 /// What became of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// The row, as a JSON object with the query's columns in their order.
-    Row(Bytes),
+    /// Its value, in the form that the loader asks for.
+    Row(Value),
     /// There is no row for this key.
     Absent,
     /// This key or its row cannot be used, and another attempt will not help.
@@ -207,8 +208,8 @@ impl Origin {
         }
     }
 
-    /// Checks that a loader's query can be prepared, that its columns can be written as JSON (where the database gives
-    /// them types: SQLite does not), that its keys can be sent, and that its key column is there. The database is asked
+    /// Checks that a loader's query can be prepared, that its columns can be written (where the database gives them types:
+    /// SQLite does not), that its keys can be sent, and that its key column and those that its values name are there. The database is asked
     /// each time, whatever was known before.
     ///
     /// # Errors
@@ -355,7 +356,7 @@ fn key_column(
     loader: &LoaderSpec,
     query: &Rewritten,
     columns: &[String],
-    same: impl Fn(&str, &str) -> bool,
+    dialect: Dialect,
 ) -> Result<Option<usize>, KeyColumnError> {
     if columns.is_empty() {
         return Err(KeyColumnError::NoColumns);
@@ -365,8 +366,7 @@ fn key_column(
         (None, None, rewrite::Placeholder::Key) => return Ok(None),
         (None, None, rewrite::Placeholder::Keys) => return Err(KeyColumnError::Unnamed),
     };
-    let position = columns.iter().position(|column| column == wanted);
-    match position.or_else(|| columns.iter().position(|column| same(column, wanted))) {
+    match encode::position(columns, wanted, dialect) {
         Some(index) => Ok(Some(index)),
         None => Err(KeyColumnError::Missing {
             wanted: wanted.clone(),

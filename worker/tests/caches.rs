@@ -9,6 +9,8 @@ mod connecting;
 mod cut;
 #[path = "caches/faults.rs"]
 mod faults;
+#[path = "caches/hashes.rs"]
+mod hashes;
 #[path = "caches/looks.rs"]
 mod looks;
 #[path = "caches/permits.rs"]
@@ -55,7 +57,7 @@ fn explained(error: &CacheError) -> String {
 fn item(key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> Item {
     Item {
         key: Bytes::from(key.into()),
-        value: Bytes::from(value.into()),
+        value: Bytes::from(value.into()).into(),
         ttl: HOUR,
     }
 }

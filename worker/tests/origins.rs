@@ -7,11 +7,13 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use stoke_core::value::ValueSpec;
 use stoke_harness::Postgres;
 use stoke_worker::catalog::{LoaderSpec, OriginConfig, SOURCE_TIMEOUT_DEFAULT, SecretUrl};
 use stoke_worker::origin::rewrite::Dialect;
 use stoke_worker::origin::{Answer, Origin};
 use stoke_worker::permit::{InFlight, Permit, Stopped};
+use stoke_worker::value::Value;
 
 #[path = "origins/connections.rs"]
 mod connections;
@@ -19,6 +21,8 @@ mod connections;
 mod cost;
 #[path = "origins/failures.rs"]
 mod failures;
+#[path = "origins/forms.rs"]
+mod forms;
 #[path = "origins/json.rs"]
 mod json;
 #[path = "origins/keys.rs"]
@@ -89,6 +93,7 @@ fn loader(query: &str) -> LoaderSpec {
         ttl_jitter_permille: 0,
         batch_keys: 500,
         max_value_bytes: 1 << 20,
+        value: ValueSpec::default(),
     }
 }
 
@@ -97,7 +102,15 @@ fn keys(keys: &[&str]) -> Vec<String> {
 }
 
 fn row(json: &str) -> Answer {
-    Answer::Row(json.to_owned().into())
+    Answer::Row(Value::String(json.to_owned().into()))
+}
+
+/// The string that an answer is.
+fn string(answer: &Answer) -> &[u8] {
+    match answer {
+        Answer::Row(Value::String(bytes)) => bytes,
+        other => panic!("no string: {other:?}"),
+    }
 }
 
 fn reason(answer: &Answer) -> &str {

@@ -17,6 +17,7 @@ use stoke_proto::v1;
 
 use crate::Shared;
 use crate::view::JobView;
+use crate::wire::value_spec;
 
 /// A job.
 pub(super) fn job(job: &JobView, shared: &Shared) -> v1::Job {
@@ -323,6 +324,7 @@ fn loader(loader: &stoke_core::job::Loader) -> v1::Loader {
         ttl: prost_types::Duration::try_from(recipe.ttl).ok(),
         ttl_jitter_permille: recipe.ttl_jitter_permille,
         batch_keys: recipe.batch_keys,
+        value: value_spec(&recipe.value),
     });
     v1::Loader {
         name: loader.name.to_string(),

@@ -16,6 +16,7 @@ use stoke_core::job::{
 use stoke_core::ledger::Share;
 use stoke_core::names::OriginName;
 use stoke_core::slot::slot_range;
+use stoke_core::value::{Compression, Form, Negative, ValueSpec};
 use stoke_proto::v1;
 use stoke_store::record;
 
@@ -352,6 +353,11 @@ fn recipe(faults: &mut Faults, at: &str, sql: v1::SqlLoader) -> Option<Recipe> {
         TTL_JITTER_PERMILLE_MAX,
     );
     faults.at_most(&format!("{at}.batch_keys"), sql.batch_keys, BATCH_KEYS_MAX);
+    let value = value_spec(
+        faults,
+        &format!("{at}.value"),
+        sql.value.unwrap_or_default(),
+    );
     Some(Recipe {
         origin: origin?,
         query: query?,
@@ -364,7 +370,33 @@ fn recipe(faults: &mut Faults, at: &str, sql: v1::SqlLoader) -> Option<Recipe> {
         } else {
             sql.batch_keys
         },
+        value: value?,
     })
+}
+
+fn value_spec(faults: &mut Faults, at: &str, value: v1::ValueSpec) -> Option<ValueSpec> {
+    let form = match value.form.as_str() {
+        "" => Some(Form::default()),
+        form => faults.keep(&format!("{at}.form"), form.parse()),
+    };
+    let compression = match faults.one_of(&format!("{at}.compression"), value.compression)? {
+        v1::Compression::Unspecified | v1::Compression::None => None,
+        v1::Compression::Zstd => Some(Compression::Zstd),
+    };
+    let negative = match value.negative {
+        Some(negative) => Some(Negative {
+            ttl: ttl(faults, &format!("{at}.negative.ttl"), negative.ttl)?,
+            value: negative.value,
+        }),
+        None => None,
+    };
+    let spec = ValueSpec {
+        form: form?,
+        compression,
+        negative,
+    };
+    faults.keep(at, spec.check())?;
+    Some(spec)
 }
 
 fn ttl(faults: &mut Faults, field: &str, ttl: Option<prost_types::Duration>) -> Option<Duration> {

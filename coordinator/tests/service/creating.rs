@@ -35,6 +35,25 @@ fn with_recipe(change: impl FnOnce(&mut v1::SqlLoader)) -> v1::JobSpec {
     with(|work| work.loaders[0].sql = Some(sql))
 }
 
+/// With this form and compression, and this value for absent rows, which lives so many seconds.
+fn with_value(
+    form: &str,
+    compression: v1::Compression,
+    negative: Option<(&str, i64)>,
+) -> v1::JobSpec {
+    let negative = negative.map(|(value, seconds)| v1::NegativeValue {
+        value: value.into(),
+        ttl: Some(prost_types::Duration { seconds, nanos: 0 }),
+    });
+    with_recipe(|sql| {
+        sql.value = Some(v1::ValueSpec {
+            form: form.into(),
+            compression: compression.into(),
+            negative,
+        });
+    })
+}
+
 fn from(from: From) -> v1::JobSpec {
     with(|work| work.sources[0].from = Some(from))
 }
@@ -171,6 +190,31 @@ async fn each_fault_of_a_spec_is_refused_and_its_field_is_named() {
         (
             with_recipe(|sql| sql.ttl_jitter_permille = 901),
             "spec.batch.loaders[0].sql.ttl_jitter_permille",
+        ),
+        (
+            with_value("json", v1::Compression::Zstd, None),
+            "spec.batch.loaders[0].sql.value.form",
+        ),
+        (
+            with_value("hash", v1::Compression::Zstd, None),
+            "spec.batch.loaders[0].sql.value",
+        ),
+        (
+            with_value("hash", v1::Compression::None, Some(("", 1))),
+            "spec.batch.loaders[0].sql.value",
+        ),
+        (
+            with_value("", v1::Compression::None, Some(("", 0))),
+            "spec.batch.loaders[0].sql.value.negative.ttl",
+        ),
+        (
+            with_recipe(|sql| {
+                sql.value = Some(v1::ValueSpec {
+                    compression: 9,
+                    ..v1::ValueSpec::default()
+                });
+            }),
+            "spec.batch.loaders[0].sql.value.compression",
         ),
         (
             with_recipe(|sql| sql.batch_keys = 10_001),

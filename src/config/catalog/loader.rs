@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use stoke_core::names::{LoaderName, OriginName};
 use stoke_core::template::Template;
+use stoke_core::value::ValueSpec;
 use stoke_worker::catalog::{
     BATCH_KEYS_DEFAULT, BATCH_KEYS_MAX, Catalog, LoaderSpec, TTL_JITTER_PERMILLE_DEFAULT,
     TTL_JITTER_PERMILLE_MAX, TTL_MAX, TTL_MIN, VALUE_BYTES_DEFAULT, VALUE_BYTES_MAX,
@@ -52,6 +53,7 @@ pub(super) fn loader(
         ttl_jitter_permille: recipe.ttl_jitter_permille,
         batch_keys: recipe.batch_keys,
         max_value_bytes: max_value_bytes?,
+        value: recipe.value,
     })
 }
 
@@ -67,9 +69,11 @@ pub struct Recipe {
     pub ttl_jitter_permille: u16,
     /// Keys in one query.
     pub batch_keys: u32,
+    /// How its values are made.
+    pub value: ValueSpec,
 }
 
-/// Reads `key`, `key-column`, `ttl`, `ttl-jitter` and `batch-keys`.
+/// Reads `key`, `key-column`, `ttl`, `ttl-jitter`, `batch-keys`, and how values are made.
 pub fn recipe(table: &Table<'_>) -> Option<Recipe> {
     let key = table
         .required("key", "key = \"NAME:{key}\", the key in the cache")
@@ -87,12 +91,14 @@ pub fn recipe(table: &Table<'_>) -> Option<Recipe> {
         Some(item) => item.small(1..=BATCH_KEYS_MAX),
         None => Some(BATCH_KEYS_DEFAULT),
     };
+    let value = super::value::value(table);
     Some(Recipe {
         key: key?,
         key_column: all_or_none(key_column)?,
         ttl: ttl?,
         ttl_jitter_permille: jitter?,
         batch_keys: batch_keys?,
+        value: value?,
     })
 }
 

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use stoke_core::job::OnBadLine;
+use stoke_core::value::{Compression, Form, Negative, ValueSpec};
 use stoke_worker::catalog::{
     OriginVigil, PROBE_INTERVAL_DEFAULT, Password, ProbeConfig, STATEMENT_TIMEOUT_DEFAULT,
     SourceFrom,
@@ -65,6 +66,10 @@ ttl = "30m"
 ttl-jitter = 0.25
 batch-keys = 10
 max-value-bytes = 1_024
+value = "column:body"
+compress = "zstd"
+absent-value = ""
+absent-ttl = "30s"
 
 [sources.popular]
 origin = "shop"
@@ -124,6 +129,16 @@ fn a_right_catalog_is_read_with_its_defaults() {
         (250, 10, 1024)
     );
     assert_eq!(users.key_column.as_deref(), Some("id"));
+    assert_eq!(products.value, ValueSpec::default());
+    let made = ValueSpec {
+        form: Form::Column("body".into()),
+        compression: Some(Compression::Zstd),
+        negative: Some(Negative {
+            value: String::new(),
+            ttl: Duration::from_secs(30),
+        }),
+    };
+    assert_eq!(users.value, made);
     let list = &catalog.sources[&"list".parse().unwrap()];
     assert_eq!(
         (&list.from, list.on_bad_line),
@@ -215,11 +230,70 @@ query = "SELECT 1"
         "line 25, column 19: loaders.products.max-value-bytes: it is out of range; choose from 1 to 536870912",
         "line 26, column 10: loaders.users.ttl: it is missing; add ttl = \"1h\", how long entries live",
         "line 28, column 9: loaders.users.query: the query has no placeholder: write IN (:keys) where a batch of keys belongs, or :key for one query a key; write IN (:keys) for a batch of keys, or :key for one query a key",
-        "line 30, column 1: loaders.users.tll: there is no such setting; did you mean ttl? There are batch-keys, key, key-column, max-value-bytes, origin, query, ttl, ttl-jitter",
+        "line 30, column 1: loaders.users.tll: there is no such setting; did you mean ttl? There are absent-ttl, absent-value, batch-keys, compress, key, key-column, max-value-bytes, origin, query, ttl, ttl-jitter, value",
         "line 34, column 8: sources.both.file: it cannot stand beside sources.both.origin (line 32); give origin and query, or file",
         r#"line 37, column 10: sources.unknown.loader: there is no loader "user"; did you mean users?"#,
         r#"line 38, column 15: sources.unknown.on-bad-line: "ignore" is not possible; choose "fail" or "skip""#,
         "line 40, column 9: sources.half.query: it stands without origin; add origin",
+    ];
+    assert_eq!(faults, expected.join("\n"));
+}
+
+#[test]
+fn values_that_cannot_be_made_are_refused() {
+    let text = r#"
+[origins.o]
+url = "sqlite:x"
+[loaders.a]
+origin = "o"
+query = "SELECT * FROM t WHERE id = :key"
+key = "a:{key}"
+ttl = "1h"
+value = "json"
+compress = "gzip"
+absent-value = "x"
+[loaders.b]
+origin = "o"
+query = "SELECT * FROM t WHERE id = :key"
+key = "b:{key}"
+ttl = "1h"
+value = "template:{id"
+absent-ttl = "1s"
+[loaders.c]
+origin = "o"
+query = "SELECT * FROM t WHERE id = :key"
+key = "c:{key}"
+ttl = "1h"
+value = "hash"
+absent-value = "null"
+absent-ttl = "0s"
+[loaders.d]
+origin = "o"
+query = "SELECT * FROM t WHERE id = :key"
+key = "d:{key}"
+ttl = "1h"
+value = "hash"
+absent-value = "null"
+absent-ttl = "1s"
+[loaders.e]
+origin = "o"
+query = "SELECT * FROM t WHERE id = :key"
+key = "e:{key}"
+ttl = "1h"
+value = "hash"
+compress = "zstd"
+"#;
+    let faults = check(text).unwrap_err().to_string();
+    let forms = r#"write value = "object", "array", "hash", "messagepack", "column:NAME" or "template:TEXT""#;
+    let expected = [
+        format!(r#"line 9, column 9: loaders.a.value: "json" is no form of a value: write object, array, hash, messagepack, column:NAME or template:TEXT; {forms}"#),
+        r#"line 10, column 12: loaders.a.compress: "gzip" is not possible; choose "zstd" or "none""#.into(),
+        r#"line 11, column 16: loaders.a.absent-value: it does not say how long it lives; add absent-ttl = "30s""#.into(),
+        format!("line 17, column 9: loaders.b.value: the template: the {{ at column 1 is never closed: write {{name}} for a column, or {{{{ for the brace itself; {forms}"),
+        r#"line 18, column 14: loaders.b.absent-ttl: there is no absent-value that lives so long; add absent-value = "…", what is stored where there is no row"#.into(),
+        "line 26, column 14: loaders.c.absent-ttl: it is out of range; choose from 1s to 3650days".into(),
+        "line 33, column 16: loaders.d.absent-value: what stands for an absent row in a hash is one field: write it as FIELD=VALUE; change it, or value".into(),
+        "line 41, column 12: loaders.e.compress: a hash cannot be compressed: leave compression out, or choose another form; change it, or value".into(),
     ];
     assert_eq!(faults, expected.join("\n"));
 }

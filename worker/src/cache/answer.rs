@@ -37,6 +37,9 @@ impl Answer {
     }
 }
 
+/// What Redis says where a script's key is (no longer) here, but the slot is.
+const NON_LOCAL: &str = "attempted to access a non local key";
+
 /// What `asked` meant by its answer to a command.
 pub(crate) fn classify(value: Value, asked: &NodeAddr) -> Answer {
     let Value::ServerError(error) = &value else {
@@ -58,6 +61,15 @@ pub(crate) fn classify(value: Value, asked: &NodeAddr) -> Answer {
         "READONLY" => Answer::Demoted(because(FailureKind::Unavailable)),
         "OOM" => Answer::Failed(because(FailureKind::Memory)),
         "NOAUTH" | "WRONGPASS" | "NOPERM" => Answer::Failed(because(FailureKind::Denied)),
+        // A script has deleted a key of a slot that is moving, and must write it at the slot's next owner.
+        "ERR"
+            if error
+                .details()
+                .is_some_and(|words| words.contains(NON_LOCAL)) =>
+        {
+            Answer::Later(because(FailureKind::Unavailable))
+        }
+        "WRONGTYPE" => Answer::Failed(because(FailureKind::WrongType)),
         _ => Answer::Failed(because(FailureKind::Refused)),
     }
 }
@@ -76,7 +88,7 @@ pub(crate) fn words(error: &ServerError) -> String {
     }
 }
 
-/// The reply to SET: OK, or nil where NX kept what was there.
+/// The reply to SET, and of the script that writes a hash: OK, or nil where what was there is kept.
 pub(crate) fn written(reply: &Value) -> WriteOutcome {
     match reply {
         Value::Okay => WriteOutcome::Written,
@@ -126,6 +138,27 @@ pub(crate) fn bytes(reply: Value) -> Result<Bytes, CommandError> {
     }
 }
 
+/// The reply to HLEN and HSTRLEN: how many.
+pub(crate) fn count(reply: &Value) -> Result<u64, CommandError> {
+    match reply {
+        Value::Int(count @ 0..) => Ok(count.unsigned_abs()),
+        _ => Err(strange(reply, "HLEN or HSTRLEN")),
+    }
+}
+
+/// The reply to HMGET: a value for each field, or nil.
+pub(crate) fn values(reply: Value) -> Result<Vec<Option<Bytes>>, CommandError> {
+    let value = |value| match value {
+        Value::BulkString(bytes) => Ok(Some(bytes.into())),
+        Value::Nil => Ok(None),
+        other => Err(strange(&other, "HMGET")),
+    };
+    match reply {
+        Value::Array(values) => values.into_iter().map(value).collect(),
+        other => Err(strange(&other, "HMGET")),
+    }
+}
+
 /// For a reply that no Redis gives. It may be data, so it is not shown.
 fn strange(_reply: &Value, command: &str) -> CommandError {
     let reason = format!("the reply to {command} is not one that Redis gives");
@@ -172,6 +205,7 @@ mod tests {
             "-TRYAGAIN Multiple keys request during rehashing of slot\r\n",
             "-LOADING Redis is loading the dataset in memory\r\n",
             "-CLUSTERDOWN The cluster is down\r\n",
+            "-ERR Script attempted to access a non local key in a cluster node script: 07f, on @user_script:1.\r\n",
             "-MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.\r\n",
             "-NOREPLICAS Not enough good replicas to write.\r\n",
             "-BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.\r\n",
@@ -205,6 +239,10 @@ mod tests {
             (
                 "-NOPERM this user has no permissions\r\n",
                 FailureKind::Denied,
+            ),
+            (
+                "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n",
+                FailureKind::WrongType,
             ),
             (
                 "-MISCONF Redis is configured to save RDB snapshots\r\n",
@@ -267,6 +305,12 @@ mod tests {
         assert!(standing(&Value::Int(7), Value::Okay).is_err());
         assert_eq!(bytes(Value::BulkString(b"v".into())), Ok("v".into()));
         assert!(bytes(Value::Okay).is_err());
+        assert_eq!(count(&Value::Int(3)), Ok(3));
+        assert!(count(&Value::Int(-1)).is_err());
+        let two = vec![Value::BulkString(b"v".into()), Value::Nil];
+        assert_eq!(values(Value::Array(two)), Ok(vec![Some("v".into()), None]));
+        assert!(values(Value::Array(vec![Value::Okay])).is_err());
+        assert!(values(Value::Nil).is_err());
         assert!(presence(&Value::Int(-3)).is_err());
         assert!(presence(&Value::Nil).is_err());
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use redis::Cmd;
 use stoke_core::slot::Slot;
 
@@ -16,6 +17,27 @@ const TTL_MS_MAX: u128 = 1 << 53;
 
 /// About what a command takes beside key and value.
 const OVERHEAD_BYTES: usize = 64;
+/// About what a field of a hash takes beside its name and value.
+const FIELD_OVERHEAD_BYTES: usize = 16;
+
+/// Writes a whole hash with its TTL, or none of it: Redis has no command for that. ARGV: whether only where there is no such key
+/// (1 or 0), the TTL in milliseconds, and fields and values in turn, which go in by parts, as a call has only so much room. What
+/// Redis says against it is handed on as it is (old versions wrap what a script lets fail). Only what is there is deleted: a
+/// script that has written anything, even by a DEL of nothing, is not asked any more whether there is memory.
+const SET_HASH: &str = "\
+local key, r = KEYS[1] \
+local function bad() return type(r) == 'table' and r.err end \
+if redis.call('EXISTS', key) == 1 then \
+if ARGV[1] == '1' then return false end \
+r = redis.pcall('DEL', key) \
+if bad() then return r end \
+end \
+for i = 3, #ARGV, 4000 do \
+if not bad() then r = redis.pcall('HSET', key, unpack(ARGV, i, math.min(i + 3999, #ARGV))) end \
+end \
+if not bad() then r = redis.pcall('PEXPIRE', key, ARGV[2]) end \
+if bad() then redis.pcall('DEL', key) return r end \
+return redis.status_reply('OK')";
 
 /// One command about one key.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +55,22 @@ pub(crate) enum Command<'a> {
         ttl: Duration,
         only_absent: bool,
     },
+    /// Write a hash, in place of whatever the key has.
+    SetHash {
+        key: &'a [u8],
+        fields: &'a [(Bytes, Bytes)],
+        ttl: Duration,
+        only_absent: bool,
+    },
+    /// How many fields has the hash?
+    CountFields { key: &'a [u8] },
+    /// How long is the value of its field?
+    MeasureField { key: &'a [u8], field: &'a [u8] },
+    /// What are the values of these fields?
+    ReadFields {
+        key: &'a [u8],
+        fields: &'a [(Bytes, Bytes)],
+    },
     /// Give a present key a new TTL.
     Expire { key: &'a [u8], ttl: Duration },
 }
@@ -44,6 +82,10 @@ impl<'a> Command<'a> {
             | Self::Type { key }
             | Self::Peek { key, .. }
             | Self::Set { key, .. }
+            | Self::SetHash { key, .. }
+            | Self::CountFields { key }
+            | Self::MeasureField { key, .. }
+            | Self::ReadFields { key, .. }
             | Self::Expire { key, .. } => key,
         }
     }
@@ -51,9 +93,17 @@ impl<'a> Command<'a> {
     fn value_length(&self) -> usize {
         match self {
             Self::Set { value, .. } => value.len(),
-            Self::Probe { .. } | Self::Type { .. } | Self::Expire { .. } => 0,
-            // What it brings back takes as long as what it would bring there.
+            Self::Probe { .. }
+            | Self::Type { .. }
+            | Self::CountFields { .. }
+            | Self::Expire { .. } => 0,
+            Self::MeasureField { field, .. } => field.len(),
+            // What these bring back takes as long as what they would bring there.
             Self::Peek { last, .. } => *last,
+            Self::SetHash { fields, .. } | Self::ReadFields { fields, .. } => fields
+                .iter()
+                .map(|(field, value)| field.len() + value.len() + FIELD_OVERHEAD_BYTES)
+                .sum(),
         }
     }
 
@@ -69,7 +119,15 @@ impl<'a> Command<'a> {
 
     /// Why it must not be sent at all, if so.
     pub(crate) fn refusal(&self) -> Option<CommandError> {
-        too_large("key", self.key().len()).or_else(|| too_large("value", self.value_length()))
+        let value_bytes = match self {
+            // Its parts travel one by one.
+            Self::SetHash { fields, .. } => {
+                let parts = fields.iter().map(|(f, v)| f.len().max(v.len()));
+                parts.max().unwrap_or(0)
+            }
+            _ => self.value_length(),
+        };
+        too_large("key", self.key().len()).or_else(|| too_large("value", value_bytes))
     }
 
     /// As Redis wants it.
@@ -102,6 +160,38 @@ impl<'a> Command<'a> {
                     cmd.arg("NX");
                 }
                 cmd.arg("PX").arg(whole_ms(ttl));
+                cmd
+            }
+            Self::SetHash {
+                key,
+                fields,
+                ttl,
+                only_absent,
+            } => {
+                let mut cmd = Cmd::with_capacity(6 + 2 * fields.len(), self.size_bytes());
+                cmd.arg("EVAL").arg(SET_HASH).arg(1).arg(key);
+                cmd.arg(u8::from(only_absent)).arg(whole_ms(ttl));
+                for (field, value) in fields {
+                    cmd.arg(&field[..]).arg(&value[..]);
+                }
+                cmd
+            }
+            Self::CountFields { key } => {
+                let mut cmd = Cmd::new();
+                cmd.arg("HLEN").arg(key);
+                cmd
+            }
+            Self::MeasureField { key, field } => {
+                let mut cmd = Cmd::new();
+                cmd.arg("HSTRLEN").arg(key).arg(field);
+                cmd
+            }
+            Self::ReadFields { key, fields } => {
+                let mut cmd = Cmd::new();
+                cmd.arg("HMGET").arg(key);
+                for (field, _) in fields {
+                    cmd.arg(&field[..]);
+                }
                 cmd
             }
             Self::Expire { key, ttl } => {
@@ -161,6 +251,19 @@ mod tests {
         assert_eq!(packed(Command::Expire { key, ttl }), "PEXPIRE k 1500");
         assert_eq!(packed(Command::Type { key }), "TYPE k");
         assert_eq!(packed(Command::Peek { key, last: 9 }), "GETRANGE k 0 9");
+        let fields = &[("a".into(), "1".into()), ("b".into(), "2".into())];
+        let hash = Command::SetHash {
+            key,
+            fields,
+            ttl,
+            only_absent: true,
+        };
+        let said = format!("EVAL {SET_HASH} 1 k 1 1500 a 1 b 2");
+        assert_eq!(packed(hash), said);
+        assert_eq!(packed(Command::CountFields { key }), "HLEN k");
+        let measure = Command::MeasureField { key, field: b"a" };
+        assert_eq!(packed(measure), "HSTRLEN k a");
+        assert_eq!(packed(Command::ReadFields { key, fields }), "HMGET k a b");
     }
 
     #[test]

@@ -121,6 +121,8 @@ pub enum FailureKind {
     Memory,
     /// No permission (`NOAUTH`, `WRONGPASS`, `NOPERM`).
     Denied,
+    /// The key has a value of another kind (`WRONGTYPE`).
+    WrongType,
     /// Refused for another reason that sending again does not mend (`MISCONF`, and whatever else is an error).
     Refused,
     /// Too large for Redis; never sent.

@@ -29,7 +29,7 @@ pub(super) fn written(measure: &Measure, items: &[Item], outcomes: &[WriteOutcom
         .iter()
         .zip(outcomes)
         .filter(|(_, outcome)| **outcome == WriteOutcome::Written)
-        .map(|(item, _)| item.value.len() as u64);
+        .map(|(item, _)| item.value.size_bytes() as u64);
     if let Some(measures) = measure.get() {
         measures.metrics.written(bytes.sum());
     }

@@ -1,12 +1,14 @@
 //! What is done with entries: ask the cache which are there, load the others from the origin, write them; or, of a job that
 //! only looks, compare (see [`verify`]).
 
+mod held;
+mod refresh;
 mod verify;
+mod write;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use stoke_core::job::Mode;
 use stoke_core::names::{CacheName, JobName, Resource};
 use stoke_core::progress::{Effort, Outcome};
@@ -14,12 +16,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, debug_span};
 
 use super::entries::Task;
-use crate::cache::{
-    Cache, CommandError, ExtendOutcome, Item, Presence, WriteMode, WriteOutcome, jittered,
-};
+use crate::cache::{Cache, CommandError, Presence, jittered};
 use crate::catalog::LoaderSpec;
 use crate::gate::{ClientPermit, Gate, Waiting};
-use crate::origin::{Answer, OriginError};
+use crate::origin::OriginError;
 use crate::permit::Permit;
 use crate::reach::cache_text;
 use crate::trace;
@@ -119,10 +119,10 @@ impl Goer {
         for (task, answer) in tasks.into_iter().zip(answers) {
             match answer {
                 Ok(Presence::Missing) => gave.missing.push(task),
-                Ok(Presence::Present { ttl })
-                    if self.mode == Mode::Refresh && self.would_lengthen(&task, ttl) =>
+                Ok(Presence::Present { ttl: Some(left) })
+                    if self.mode == Mode::Refresh && self.would_lengthen(&task, left) =>
                 {
-                    present.push(task);
+                    present.push((task, left));
                 }
                 Ok(Presence::Present { .. }) => {
                     gave.verdicts.push((task, Verdict::Done(Outcome::Present)))
@@ -130,46 +130,8 @@ impl Goer {
                 Err(error) => gave.verdicts.push((task, verdict_of(&error))),
             }
         }
-        self.extend(&cache, present, &mut gave).await;
+        self.refresh(&cache, present, &mut gave).await;
         gave
-    }
-
-    /// Whether a new time to live is longer than what an entry has left. One that the application keeps for longer, or
-    /// for ever, is left as it is.
-    fn would_lengthen(&self, task: &Task, left: Option<Duration>) -> bool {
-        let wanted = self.loader(task).map(|loader| ttl(loader, &task.key));
-        left.zip(wanted).is_some_and(|(left, wanted)| left < wanted)
-    }
-
-    /// Gives entries that are there a new time to live.
-    async fn extend(&self, cache: &Cache, present: Vec<Task>, gave: &mut Gave) {
-        if present.is_empty() {
-            return;
-        }
-        let ttl = |task: &Task| {
-            self.loader(task)
-                .map_or(Duration::ZERO, |loader| ttl(loader, &task.key))
-        };
-        let items: Vec<(Bytes, Duration)> = present
-            .iter()
-            .map(|task| (task.key.clone(), ttl(task)))
-            .collect();
-        let permit = self.cache_permit();
-        let Ok(_place) = permit.enter().await else {
-            return;
-        };
-        let Ok(outcomes) = cache.extend(&permit, &items).await else {
-            return;
-        };
-        for (task, outcome) in present.into_iter().zip(outcomes) {
-            match outcome {
-                ExtendOutcome::Extended => {
-                    gave.verdicts.push((task, Verdict::Done(Outcome::Present)))
-                }
-                ExtendOutcome::Gone => gave.missing.push(task),
-                ExtendOutcome::Failed(error) => gave.verdicts.push((task, verdict_of(&error))),
-            }
-        }
     }
 
     /// Loads a batch of one loader, and writes what it gave. Once stopped, it gives nothing; where the worker leaves before
@@ -243,58 +205,6 @@ impl Goer {
             }
         }
         gave
-    }
-
-    async fn write(
-        &self,
-        loader: &LoaderSpec,
-        tasks: Vec<Task>,
-        answers: Vec<Answer>,
-        gave: &mut Gave,
-    ) {
-        let Some(mode) = WriteMode::of(self.mode) else {
-            return self.compare(tasks, answers, gave).await;
-        };
-        let mut to_write = Vec::new();
-        let mut items = Vec::new();
-        for (task, answer) in tasks.into_iter().zip(answers) {
-            match answer {
-                Answer::Absent => gave.verdicts.push((task, Verdict::Done(Outcome::Absent))),
-                Answer::Failed { reason } => gave.verdicts.push((task, Verdict::Failed(reason))),
-                Answer::Row(value) => {
-                    items.push(Item {
-                        key: task.key.clone(),
-                        value,
-                        ttl: ttl(loader, &task.key),
-                    });
-                    to_write.push(task);
-                }
-            }
-        }
-        if items.is_empty() {
-            return;
-        }
-        let Some(cache) = self.connected().await else {
-            return;
-        };
-        let permit = self.cache_permit();
-        let Ok(_place) = permit.enter().await else {
-            return;
-        };
-        let Ok(outcomes) = cache.write(&permit, mode, &items).await else {
-            return;
-        };
-        for ((task, item), outcome) in to_write.into_iter().zip(&items).zip(outcomes) {
-            let verdict = match outcome {
-                WriteOutcome::Written => {
-                    gave.effort.cache_bytes += item.value.len() as u64;
-                    Verdict::Done(Outcome::Warmed)
-                }
-                WriteOutcome::Kept => Verdict::Done(Outcome::Present),
-                WriteOutcome::Failed(error) => verdict_of(&error),
-            };
-            gave.verdicts.push((task, verdict));
-        }
     }
 
     /// The gate before the origin that a batch is loaded from.

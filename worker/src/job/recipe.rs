@@ -36,6 +36,7 @@ pub(super) fn loader(loader: &Loader, catalog: &Catalog) -> Option<LoaderSpec> {
         ttl_jitter_permille: u16::try_from(recipe.ttl_jitter_permille).unwrap_or(u16::MAX),
         batch_keys: recipe.batch_keys,
         max_value_bytes: VALUE_BYTES_DEFAULT,
+        value: recipe.value.clone(),
     })
 }
 

@@ -130,7 +130,7 @@ async fn try_loader(
     for (task, answer) in tried.iter().zip(&loaded.answers) {
         if let Answer::Row(value) = answer {
             sample.found += 1;
-            sample.bytes += (task.key.len() + value.len()) as u64;
+            sample.bytes += (task.key.len() + value.size_bytes()) as u64;
         }
     }
     Ok(sample)

@@ -97,7 +97,7 @@ use super::idle::Idle;
 use super::meter::Meter;
 use super::rewrite::Rewritten;
 use super::setting_up::SettingUps;
-use super::sheet::Sheet;
+use super::sheet::{RowsPerKey, Sheet};
 use crate::catalog::{LoaderSpec, OriginConfig};
 
 /// How much longer than the statement timeout we wait for an answer: where none comes, the network is gone.
@@ -180,7 +180,8 @@ impl Engine {
         keys: &[String],
     ) -> Result<Sheet, OriginError> {
         let (mut held, recipe) = self.recipe(meter, loader, query).await?;
-        let mut sheet = Sheet::new(keys, |key| recipe.parameter.canonical(key));
+        let rows = RowsPerKey::of(loader);
+        let mut sheet = Sheet::new(keys, rows, |key| recipe.parameter.canonical(key));
         let mut batches = Batches::new(&sheet.to_ask(), recipe.batch_keys);
         while let Some(batch) = batches.next() {
             let mut session = match held.take() {

@@ -39,12 +39,13 @@ mod value;
 use self::key::Parameter;
 use self::plan::{Plan, lookups_of};
 use self::session::{Doors, STATEMENTS_MAX, Session};
+use super::encode::Encoder;
 use super::error::{NoAnswer, OriginError};
 use super::idle::Idle;
 use super::meter::Meter;
-use super::rewrite::{Placeholder, Rewritten};
+use super::rewrite::{Dialect, Placeholder, Rewritten};
 use super::setting_up::SettingUps;
-use super::sheet::Sheet;
+use super::sheet::{RowsPerKey, Sheet};
 use crate::catalog::{BATCH_KEYS_MAX, LoaderSpec, OriginConfig};
 use crate::permit::Stopped;
 use crate::source::{Gathered, Rows, Rules, SourceFault, SourceRow, Whereabouts};
@@ -75,7 +76,7 @@ struct Recipe {
     parameter: Parameter,
     placeholder: Placeholder,
     key_column: Option<usize>,
-    value_bytes_max: u64,
+    encoder: Encoder,
 }
 
 /// A key source's query has a placeholder.
@@ -146,7 +147,8 @@ impl Engine {
         keys: &[String],
     ) -> Result<Sheet, OriginError> {
         let (session, recipe) = self.recipe(meter, loader, query).await?;
-        let mut sheet = Sheet::new(keys, |key| recipe.parameter.canonical(key));
+        let rows = RowsPerKey::of(loader);
+        let mut sheet = Sheet::new(keys, rows, |key| recipe.parameter.canonical(key));
         let batch_keys = match recipe.placeholder {
             Placeholder::Keys => loader.batch_keys.clamp(1, BATCH_KEYS_MAX) as usize,
             Placeholder::Key => 1,
@@ -329,13 +331,16 @@ fn recipe_of(
     let parameter = Parameter::new(&plan.parameters, query.placeholder);
     let parameter = parameter.map_err(|error| OriginError::permanent(doing, error))?;
     // PostgreSQL spells names exactly; the query's own were folded when it was rewritten.
-    let key_column = super::key_column(loader, query, &plan.names(), |_, _| false);
+    let names = plan.names();
+    let key_column = super::key_column(loader, query, &names, Dialect::Postgres);
     let key_column = key_column.map_err(|error| OriginError::permanent(doing, error))?;
+    let encoder = Encoder::new(loader, &names, Dialect::Postgres);
+    let encoder = encoder.map_err(|error| OriginError::permanent(doing, error))?;
     Ok(Recipe {
         plan,
         parameter,
         placeholder: query.placeholder,
         key_column,
-        value_bytes_max: loader.max_value_bytes,
+        encoder,
     })
 }

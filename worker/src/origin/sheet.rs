@@ -6,19 +6,53 @@
 //! A row for a key that was not asked for is left out: a query may give more than it was asked for. But then a key without
 //! a row cannot be told from one whose row came under another spelling (a collation that ignores case, another column):
 //! it fails, for counting it as absent would call a cold key none.
+//!
+//! A second row for a key fails its entry too, unless its loader makes one value of all of a key's rows.
 
 use std::collections::HashMap;
 
-use bytes::Bytes;
-
+use super::encode::check_size;
 use super::{Answer, Loaded};
+use crate::catalog::LoaderSpec;
+use crate::value::Value;
 
 /// Why an entry has no value though the database gave one.
 pub(super) type Reason = String;
 
 /// Why an entry with two rows has failed.
-const TWO_ROWS: &str =
-    "two rows for one key, and nothing says which is right: let the query give one row a key";
+const TWO_ROWS: &str = "two rows for one key, and nothing says which is right: let the query give one row a key, or store all of them (value = \"array\")";
+
+/// How many rows a key may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RowsPerKey {
+    One,
+    /// All that come, as an array of so many bytes at most.
+    Many {
+        bytes_max: u64,
+    },
+}
+
+impl RowsPerKey {
+    /// As many as the loader's values take.
+    pub(super) fn of(loader: &LoaderSpec) -> Self {
+        match loader.value.form.takes_many_rows() {
+            true => Self::Many {
+                bytes_max: loader.max_value_bytes,
+            },
+            false => Self::One,
+        }
+    }
+}
+
+/// What has come for a key.
+#[derive(Clone, Debug)]
+enum Filled {
+    Not,
+    One(Value),
+    /// An array that lacks its last bracket.
+    Many(Vec<u8>),
+    Failed(Reason),
+}
 
 /// Why an entry without a row has failed where there were rows for other keys.
 fn no_row_but_strangers(unasked: u64, stranger: Option<&str>) -> Reason {
@@ -36,7 +70,8 @@ fn no_row_but_strangers(unasked: u64, stranger: Option<&str>) -> Reason {
 pub(super) struct Sheet {
     /// The canonical texts; `None` where the key is none for this query, and must not be sent.
     asked: Vec<Option<String>>,
-    answers: Vec<Answer>,
+    rows: RowsPerKey,
+    answers: Vec<Filled>,
     /// Into `answers`, by canonical text.
     index: HashMap<String, usize>,
     /// Into `answers`, for each key as it was given.
@@ -48,8 +83,13 @@ pub(super) struct Sheet {
 
 impl Sheet {
     /// An empty sheet for `keys`. A key that `canonical` refuses has failed already.
-    pub(super) fn new(keys: &[String], canonical: impl Fn(&str) -> Result<String, Reason>) -> Self {
+    pub(super) fn new(
+        keys: &[String],
+        rows: RowsPerKey,
+        canonical: impl Fn(&str) -> Result<String, Reason>,
+    ) -> Self {
         let mut sheet = Self {
+            rows,
             asked: Vec::with_capacity(keys.len()),
             answers: Vec::with_capacity(keys.len()),
             index: HashMap::with_capacity(keys.len()),
@@ -65,13 +105,13 @@ impl Sheet {
                     None => {
                         sheet.index.insert(text.clone(), next);
                         sheet.asked.push(Some(text));
-                        sheet.answers.push(Answer::Absent);
+                        sheet.answers.push(Filled::Not);
                         next
                     }
                 },
                 Err(reason) => {
                     sheet.asked.push(None);
-                    sheet.answers.push(Answer::Failed { reason });
+                    sheet.answers.push(Filled::Failed(reason));
                     next
                 }
             };
@@ -100,28 +140,52 @@ impl Sheet {
         slot
     }
 
-    /// Answers a slot. A second row for one key fails its entry: which of them is right, nobody can say.
-    pub(super) fn answer(&mut self, slot: usize, value: Result<Bytes, Reason>) {
-        let answer = match (&self.answers[slot], value) {
-            (Answer::Absent, Ok(value)) => Answer::Row(value),
-            (Answer::Absent, Err(reason)) => Answer::Failed { reason },
-            _ => Answer::Failed {
-                reason: TWO_ROWS.to_owned(),
-            },
+    /// Answers a slot by a row's value. Where a key has one row, a second one fails its entry: which of them is right, nobody
+    /// can say.
+    pub(super) fn answer(&mut self, slot: usize, value: Result<Value, Reason>) {
+        let filled = &mut self.answers[slot];
+        *filled = match (self.rows, std::mem::replace(filled, Filled::Not), value) {
+            (_, Filled::Failed(reason), _) => Filled::Failed(reason),
+            (RowsPerKey::Many { bytes_max }, before, Ok(Value::String(row))) => {
+                let (mut array, separator) = match before {
+                    Filled::Many(array) => (array, b','),
+                    _ => (Vec::with_capacity(row.len() + 2), b'['),
+                };
+                array.push(separator);
+                array.extend_from_slice(&row);
+                match check_size(array.len() as u64 + 1, bytes_max) {
+                    Ok(()) => Filled::Many(array),
+                    Err(reason) => Filled::Failed(reason),
+                }
+            }
+            (RowsPerKey::Many { .. }, _, Err(reason)) => Filled::Failed(reason),
+            (_, Filled::Not, Ok(value)) => Filled::One(value),
+            (_, Filled::Not, Err(reason)) => Filled::Failed(reason),
+            _ => Filled::Failed(TWO_ROWS.to_owned()),
         };
-        self.answers[slot] = answer;
     }
 
     /// The answers in the order of the keys.
     pub(super) fn finish(self, queries: u64, rows: u64) -> Loaded {
-        let doubtful = (self.unasked > 0).then(|| Answer::Failed {
-            reason: no_row_but_strangers(self.unasked, self.stranger.as_deref()),
-        });
-        let answer = |&slot: &usize| match (&self.answers[slot], &doubtful) {
-            (Answer::Absent, Some(doubtful)) => doubtful.clone(),
-            (answer, _) => answer.clone(),
+        let absent = if self.unasked > 0 {
+            Answer::Failed {
+                reason: no_row_but_strangers(self.unasked, self.stranger.as_deref()),
+            }
+        } else {
+            Answer::Absent
         };
-        let answers = self.of_key.iter().map(answer).collect();
+        let answer = |filled| match filled {
+            Filled::Not => absent.clone(),
+            Filled::One(value) => Answer::Row(value),
+            Filled::Many(mut array) => {
+                array.push(b']');
+                Answer::Row(Value::String(array.into()))
+            }
+            Filled::Failed(reason) => Answer::Failed { reason },
+        };
+        let answers: Vec<Answer> = self.answers.into_iter().map(answer).collect();
+        let answers = self.of_key.iter().map(|&slot| answers[slot].clone());
+        let answers = answers.collect();
         Loaded {
             answers,
             rows,
@@ -143,7 +207,11 @@ mod tests {
 
     fn sheet(keys: &[&str]) -> Sheet {
         let keys: Vec<String> = keys.iter().map(|&key| key.to_owned()).collect();
-        Sheet::new(&keys, number)
+        Sheet::new(&keys, RowsPerKey::One, number)
+    }
+
+    fn value(text: &'static str) -> Result<Value, Reason> {
+        Ok(text.into())
     }
 
     #[test]
@@ -151,9 +219,9 @@ mod tests {
         let mut sheet = sheet(&["007", "8", "7", "abc"]);
         assert_eq!(sheet.to_ask(), [(0, "7".to_owned()), (1, "8".to_owned())]);
         let slot = sheet.slot(Some("7")).unwrap();
-        sheet.answer(slot, Ok(Bytes::from_static(b"bond")));
+        sheet.answer(slot, value("bond"));
         let loaded = sheet.finish(1, 1);
-        let bond = Answer::Row(Bytes::from_static(b"bond"));
+        let bond = Answer::Row("bond".into());
         let failed = Answer::Failed {
             reason: "\"abc\" is no number".to_owned(),
         };
@@ -165,7 +233,7 @@ mod tests {
         let mut sheet = sheet(&["1", "2"]);
         for _ in 0..3 {
             let slot = sheet.slot(Some("1")).unwrap();
-            sheet.answer(slot, Ok(Bytes::new()));
+            sheet.answer(slot, value(""));
         }
         assert_eq!(sheet.slot(Some("3")), None);
         assert_eq!(sheet.slot(None), None);
@@ -175,21 +243,47 @@ mod tests {
     }
 
     #[test]
+    fn all_rows_of_a_key_are_one_array_where_they_are_asked_for() {
+        let keys: Vec<String> = ["1", "2", "3", "4", "5"].map(str::to_owned).into();
+        let mut sheet = Sheet::new(&keys, RowsPerKey::Many { bytes_max: 14 }, number);
+        for (key, row) in [
+            ("1", value("{\"a\":1}")),
+            ("2", value("{}")),
+            ("1", value("{}")),
+            ("2", value("{\"b\":2}")),
+            ("3", value("{\"c\":3}")),
+            ("3", value("{\"d\":4}")),
+            ("4", value("{}")),
+            ("4", Err("NaN has no form".to_owned())),
+            ("4", value("{}")),
+        ] {
+            let slot = sheet.slot(Some(key)).unwrap();
+            sheet.answer(slot, row);
+        }
+        let answers = sheet.finish(1, 9).answers;
+        assert_eq!(answers[0], Answer::Row("[{\"a\":1},{}]".into()));
+        assert_eq!(answers[1], Answer::Row("[{},{\"b\":2}]".into()));
+        assert!(reason(&answers[2]).contains("max-value-bytes is 14"));
+        assert_eq!(reason(&answers[3]), "NaN has no form");
+        assert_eq!(answers[4], Answer::Absent);
+    }
+
+    #[test]
     fn a_key_without_a_row_is_absent_unless_there_are_rows_that_nobody_asked_for() {
         let mut complete = sheet(&["1", "2"]);
         for key in ["1", "2"] {
             let slot = complete.slot(Some(key)).unwrap();
-            complete.answer(slot, Ok(Bytes::new()));
+            complete.answer(slot, value(""));
         }
         complete.slot(Some("3"));
-        let row = Answer::Row(Bytes::new());
+        let row = Answer::Row("".into());
         assert_eq!(complete.finish(1, 3).answers, [row.clone(), row.clone()]);
 
         assert_eq!(sheet(&["2"]).finish(1, 0).answers, [Answer::Absent]);
 
         let mut doubtful = sheet(&["1", "2", "x"]);
         let slot = doubtful.slot(Some("1")).unwrap();
-        doubtful.answer(slot, Ok(Bytes::new()));
+        doubtful.answer(slot, value(""));
         doubtful.slot(None);
         doubtful.slot(Some("3"));
         let answers = doubtful.finish(1, 3).answers;

@@ -11,9 +11,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::TryStreamExt as _;
-use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::sqlite::SqliteArguments;
 use sqlx::{
     Arguments as _, AssertSqlSafe, Column as _, Executor as _, Row as _, SqlSafeStr as _,
     Statement as _,
@@ -24,12 +23,14 @@ mod session;
 mod value;
 
 use self::session::{Doors, Session};
+use self::value::ReadRow;
+use super::encode::Encoder;
 use super::error::{NoAnswer, OriginError};
 use super::idle::Idle;
 use super::meter::Meter;
 use super::probe::ProbeFault;
-use super::rewrite::{Placeholder, Rewritten};
-use super::sheet::Sheet;
+use super::rewrite::{Dialect, Placeholder, Rewritten};
+use super::sheet::{RowsPerKey, Sheet};
 use super::{key_column, refuse_duplicates};
 use crate::catalog::{BATCH_KEYS_MAX, LoaderSpec, OriginConfig};
 use crate::permit::Stopped;
@@ -52,7 +53,7 @@ struct Recipe {
     sql: Arc<str>,
     placeholder: Placeholder,
     key_column: Option<usize>,
-    value_bytes_max: u64,
+    encoder: Encoder,
 }
 
 /// A file's URL has parameters.
@@ -111,7 +112,7 @@ impl Engine {
         let doing = || format!("run the query of loader {:?}", loader.name.as_str());
         let mut session = self.session(meter).await?;
         let recipe = self.recipe(&mut session, loader, query).await?;
-        let mut sheet = Sheet::new(keys, |key| Ok(key.to_owned()));
+        let mut sheet = Sheet::new(keys, RowsPerKey::of(loader), |key| Ok(key.to_owned()));
         let batch_keys = match recipe.placeholder {
             Placeholder::Keys => loader.batch_keys.clamp(1, BATCH_KEYS_MAX) as usize,
             Placeholder::Key => 1,
@@ -182,11 +183,9 @@ impl Engine {
             number += 1;
             meter.count_expected_row();
             let at = Whereabouts::Row(number);
-            let value = |index: usize| {
-                value::text(&row, index)
-                    .map_err(|fault| format!("the column {:?} {fault}", columns[index]))
-            };
-            let values = (0..columns.len()).map(value).collect();
+            let values = (0..columns.len())
+                .map(|index| value::text(&row, index))
+                .collect();
             if let Some(full) = gathering.row(at, values).map_err(permanent)? {
                 sink.send(full).await.map_err(|_| Stopped)?;
             }
@@ -262,14 +261,14 @@ impl Engine {
             .await
             .map_err(|error| OriginError::from_driver(doing(), error))?;
         refuse_duplicates(&columns).map_err(|error| OriginError::permanent(doing(), error))?;
-        let key_column = key_column(loader, query, &columns, |a, b| a.eq_ignore_ascii_case(b));
+        let key_column = key_column(loader, query, &columns, Dialect::Sqlite);
         let key_column = key_column.map_err(|error| OriginError::permanent(doing(), error))?;
-        let (placeholder, value_bytes_max) = (query.placeholder, loader.max_value_bytes);
+        let encoder = Encoder::new(loader, &columns, Dialect::Sqlite);
         Ok(Recipe {
             sql: query.sql.as_str().into(),
-            placeholder,
+            placeholder: query.placeholder,
             key_column,
-            value_bytes_max,
+            encoder: encoder.map_err(|error| OriginError::permanent(doing(), error))?,
         })
     }
 
@@ -363,32 +362,10 @@ async fn receive(
         if slots.is_empty() {
             continue;
         }
-        let value = json(&row, recipe.value_bytes_max, &mut buffer)
-            .map(|()| Bytes::copy_from_slice(&buffer));
+        let value = recipe.encoder.encode(&ReadRow(&row), &mut buffer);
         for slot in slots {
             sheet.answer(slot, value.clone());
         }
     }
-    Ok(())
-}
-
-/// Writes a row as a JSON object into `out`, which is emptied first.
-fn json(row: &SqliteRow, bytes_max: u64, out: &mut Vec<u8>) -> Result<(), String> {
-    out.clear();
-    for (index, column) in row.columns().iter().enumerate() {
-        let fault = |fault: value::Fault| format!("the column {:?} {fault}", column.name());
-        out.push(if index == 0 { b'{' } else { b',' });
-        serde_json::to_writer(&mut *out, column.name())
-            .map_err(|_| fault(value::Fault::Malformed))?;
-        out.push(b':');
-        value::json(row, index, out).map_err(fault)?;
-        if out.len() as u64 >= bytes_max {
-            return Err(format!(
-                "the value has {} bytes or more, and the loader's max-value-bytes is {bytes_max}",
-                out.len() + 1
-            ));
-        }
-    }
-    out.push(b'}');
     Ok(())
 }

@@ -104,7 +104,7 @@ fn ids(cluster: &RedisCluster) -> Vec<String> {
 }
 
 /// A slot on its way from one node to another.
-struct Migration<'a> {
+pub(crate) struct Migration<'a> {
     cluster: &'a RedisCluster,
     slot: String,
     from: u16,
@@ -114,7 +114,7 @@ struct Migration<'a> {
 
 impl<'a> Migration<'a> {
     /// Begins to move the slot of `key` from its owner to another node.
-    fn begin(cluster: &'a RedisCluster, key: &str) -> Self {
+    pub(crate) fn begin(cluster: &'a RedisCluster, key: &str) -> Self {
         let ports = cluster.ports();
         let slot = cluster.cli(ports[0], &["CLUSTER", "KEYSLOT", key]).unwrap();
         let from = slot.parse::<usize>().unwrap() * ports.len() / 16_384;
@@ -134,7 +134,7 @@ impl<'a> Migration<'a> {
     }
 
     /// Moves the keys, then the slot.
-    fn finish(&self) {
+    pub(crate) fn finish(&self) {
         let keys = self
             .cluster
             .cli(

@@ -485,6 +485,7 @@ fn catalog() -> Catalog {
         key_column: None,
         ttl: Duration::from_secs(3600),
         ttl_jitter_permille: 0,
+        value: stoke_core::value::ValueSpec::default(),
         batch_keys: 100,
         max_value_bytes: 1000,
     };

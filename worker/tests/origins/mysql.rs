@@ -30,7 +30,7 @@ mod values;
 const LONG: Duration = Duration::from_secs(30);
 
 /// A database of its own on the server that the tests of MariaDB share.
-struct Shop {
+pub(crate) struct Shop {
     name: String,
     server: &'static MariaDb,
 }
@@ -45,7 +45,7 @@ impl Shop {
         Self { name, server }
     }
 
-    fn with(sql: &str) -> Self {
+    pub(crate) fn with(sql: &str) -> Self {
         let shop = Self::new();
         shop.sql(sql);
         shop
@@ -55,7 +55,7 @@ impl Shop {
         self.server.sql(&self.name, sql).unwrap()
     }
 
-    fn origin(&self) -> Origin {
+    pub(crate) fn origin(&self) -> Origin {
         origin(&self.server.url(&self.name), LONG, TlsFiles::default())
     }
 

@@ -115,7 +115,7 @@ async fn rows_that_cannot_be_used_are_named_by_their_number() {
         ),
         (
             "SELECT 1 AS key, 'NaN'::float8 AS priority",
-            "row 1: the column \"priority\" holds NaN",
+            "row 1: the priority \"NaN\" is not a number",
         ),
         (
             "SELECT 1 AS key, 'many' AS priority",

@@ -255,6 +255,7 @@ fn a_query_of_the_jobs_own_loads_as_many_keys_as_it_takes() {
         key_column: None,
         ttl: std::time::Duration::from_secs(60),
         ttl_jitter_permille: 0,
+        value: stoke_core::value::ValueSpec::default(),
         batch_keys: 50,
     };
     assert_eq!(

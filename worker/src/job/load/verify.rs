@@ -9,13 +9,14 @@ use std::time::Duration;
 use stoke_core::job::Mode;
 use stoke_core::progress::Outcome;
 
+use super::held::{Held, Wanted};
 use super::{Gave, Goer, Verdict, verdict_of};
 use crate::cache::{Cache, CommandError, Standing};
+use crate::catalog::LoaderSpec;
 use crate::job::entries::Task;
 use crate::origin::Answer;
+use crate::value::Value;
 
-/// What is written: values are strings.
-const KIND: &str = "string";
 /// The difference that is met most.
 const MISSING: &str = "it is not in the cache, though the origin has it";
 
@@ -35,10 +36,10 @@ impl Goer {
             return;
         };
         for (task, standing) in tasks.into_iter().zip(standings) {
-            let ttl_max = self
-                .loader(&task)
-                .map_or(Duration::ZERO, |loader| loader.ttl);
-            match standing.map(|standing| judge(&standing, ttl_max)) {
+            let loader = self.loader(&task);
+            let kind = loader.map_or("", |loader| Value::kind_of(&loader.value));
+            let ttl_max = loader.map_or(Duration::ZERO, |loader| ttl_max(loader));
+            match standing.map(|standing| judge(&standing, kind, ttl_max)) {
                 Ok(Look::AsItShouldBe) if self.mode == Mode::Verify => {
                     gave.verdicts.push((task, Verdict::Done(Outcome::Present)));
                 }
@@ -49,28 +50,47 @@ impl Goer {
         }
     }
 
-    /// Compares what the origin gave with what is in the cache.
-    pub(super) async fn compare(&self, tasks: Vec<Task>, answers: Vec<Answer>, gave: &mut Gave) {
+    /// Compares what the origin gave for a batch of one loader with what is in the cache.
+    pub(super) async fn compare(
+        &self,
+        loader: &LoaderSpec,
+        tasks: Vec<Task>,
+        answers: Vec<Answer>,
+        gave: &mut Gave,
+    ) {
         if self.mode == Mode::Verify {
             // Only what is not in the cache came here.
             let pairs = tasks.into_iter().zip(answers);
-            let verdicts = pairs.map(|(task, answer)| (task, weigh(&answer, b"")));
+            let verdicts = pairs.map(|(task, answer)| (task, weigh(&answer, Held::Nothing)));
             gave.verdicts.extend(verdicts);
             return;
         }
         let Some(cache) = self.connected().await else {
             return;
         };
-        let wanted = tasks.iter().zip(&answers);
-        let peeks: Vec<(&[u8], usize)> = wanted
-            .map(|(task, answer)| (&task.key[..], last_byte(answer)))
-            .collect();
-        let Ok(values) = cache.peek_as(&self.cache_permit(), &peeks).await else {
+        let negative = &loader.value.negative;
+        let negative = negative
+            .as_ref()
+            .and_then(|negative| Value::negative(&loader.value, negative));
+        let wanted = tasks.iter().zip(&answers).map(|(task, answer)| {
+            let (value, compression) = match answer {
+                Answer::Row(value) => (Some(value), loader.value.compression),
+                Answer::Absent => (negative.as_ref(), None),
+                Answer::Failed { .. } => (None, None),
+            };
+            Wanted {
+                key: &task.key,
+                value,
+                compression,
+            }
+        });
+        let wanted: Vec<_> = wanted.collect();
+        let Ok(held) = self.held(&cache, &wanted).await else {
             return;
         };
-        for ((task, answer), value) in tasks.into_iter().zip(answers).zip(values) {
-            let verdict = match value {
-                Ok(there) => weigh(&answer, &there),
+        for ((task, answer), held) in tasks.into_iter().zip(answers).zip(held) {
+            let verdict = match held {
+                Ok(held) => weigh(&answer, held),
                 Err(error) => not_looked_at(&error),
             };
             gave.verdicts.push((task, verdict));
@@ -78,12 +98,18 @@ impl Goer {
     }
 }
 
-/// Judges an entry by all but its value, where its loader gives this time to live at most.
-fn judge(standing: &Standing, ttl_max: Duration) -> Look {
+/// The longest that one of a loader's entries may live.
+fn ttl_max(loader: &LoaderSpec) -> Duration {
+    let negative = loader.value.negative.as_ref();
+    negative.map_or(loader.ttl, |negative| negative.ttl.max(loader.ttl))
+}
+
+/// Judges an entry by all but its value, where its loader writes values of this kind and gives them this time to live at most.
+fn judge(standing: &Standing, kind: &str, ttl_max: Duration) -> Look {
     match standing {
         Standing::Missing => Look::Missing,
-        Standing::Present { kind, .. } if kind != KIND => {
-            Look::Differs(format!("it is of type {kind}, where {KIND} is written"))
+        Standing::Present { kind: other, .. } if other != kind => {
+            Look::Differs(format!("it is of type {other}, where {kind} is written"))
         }
         Standing::Present { ttl: None, .. } => Look::Differs(format!(
             "it has no time to live, where the loader gives {ttl_max:?}"
@@ -95,44 +121,26 @@ fn judge(standing: &Standing, ttl_max: Duration) -> Look {
     }
 }
 
-/// Up to which byte the cache's value is read: one more than it should have, so that a longer one is told from it whatever its
-/// length is; any at all where it should not be there.
-fn last_byte(answer: &Answer) -> usize {
-    match answer {
-        Answer::Row(value) => value.len(),
-        Answer::Absent | Answer::Failed { .. } => 0,
-    }
-}
-
-/// Judges an entry by what the origin has and the first bytes in the cache, up to [`last_byte`]; a key that is not there has
-/// none, and no row is without any.
-fn weigh(answer: &Answer, there: &[u8]) -> Verdict {
-    match answer {
-        Answer::Row(value) if there == &value[..] => Verdict::Done(Outcome::Present),
-        Answer::Row(_) if there.is_empty() => Verdict::Failed(MISSING.into()),
-        Answer::Row(value) => Verdict::Failed(difference(there, value)),
-        Answer::Absent if there.is_empty() => Verdict::Done(Outcome::Absent),
-        Answer::Absent => Verdict::Failed("it is in the cache, but not in the origin now".into()),
-        Answer::Failed { reason } if there.is_empty() => {
+/// Judges an entry by what the origin has and what the cache holds, compared with that.
+fn weigh(answer: &Answer, held: Held) -> Verdict {
+    match (answer, held) {
+        (Answer::Row(_), Held::Same) => Verdict::Done(Outcome::Present),
+        (Answer::Row(_), Held::Nothing) => Verdict::Failed(MISSING.into()),
+        (Answer::Row(_), Held::Other(how)) => Verdict::Failed(format!(
+            "its value differs from what the origin gives now: {how}"
+        )),
+        // What is the same is what its loader stores for an absent row.
+        (Answer::Absent, Held::Nothing | Held::Same) => Verdict::Done(Outcome::Absent),
+        (Answer::Absent, Held::Other(_)) => {
+            Verdict::Failed("it is in the cache, but not in the origin now".into())
+        }
+        (Answer::Failed { reason }, Held::Nothing) => {
             Verdict::Failed(format!("{MISSING}, in a row that cannot be used: {reason}"))
         }
-        Answer::Failed { reason } => {
+        (Answer::Failed { reason }, _) => {
             Verdict::Failed(format!("its value cannot be compared: {reason}"))
         }
     }
-}
-
-fn difference(there: &[u8], value: &[u8]) -> String {
-    let how = match there.len().cmp(&value.len()) {
-        std::cmp::Ordering::Less => format!("{} bytes instead of {}", there.len(), value.len()),
-        std::cmp::Ordering::Greater => format!("more than {} bytes", value.len()),
-        std::cmp::Ordering::Equal => {
-            let same = there.iter().zip(value).take_while(|(a, b)| a == b);
-            let first = same.count() + 1;
-            format!("of {} bytes, number {first} is the first", value.len())
-        }
-    };
-    format!("its value differs from what the origin gives now: {how}")
 }
 
 fn not_looked_at(error: &CommandError) -> Verdict {
@@ -146,8 +154,6 @@ fn not_looked_at(error: &CommandError) -> Verdict {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     const HOUR: Duration = Duration::from_secs(3600);
@@ -166,10 +172,10 @@ mod tests {
             ttl,
         };
         let second = Duration::from_secs(1);
-        assert_eq!(judge(&Standing::Missing, HOUR), Look::Missing);
+        assert_eq!(judge(&Standing::Missing, "string", HOUR), Look::Missing);
         for ttl in [Duration::ZERO, second, HOUR] {
             assert_eq!(
-                judge(&present("string", Some(ttl)), HOUR),
+                judge(&present("string", Some(ttl)), "string", HOUR),
                 Look::AsItShouldBe
             );
         }
@@ -179,7 +185,7 @@ mod tests {
             (present("string", None), "no time to live"),
             (present("string", Some(HOUR + second)), "another 3601s"),
         ] {
-            let Look::Differs(how) = judge(&standing, HOUR) else {
+            let Look::Differs(how) = judge(&standing, "string", HOUR) else {
                 panic!("{standing:?}");
             };
             assert!(how.contains(says), "{how}");
@@ -187,41 +193,32 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_neither_or_the_same_in_both_is_as_it_should_be() {
-        let row = Answer::Row("{\"id\":1}".into());
-        assert_eq!(weigh(&row, b"{\"id\":1}"), Verdict::Done(Outcome::Present));
-        assert_eq!(weigh(&Answer::Absent, b""), Verdict::Done(Outcome::Absent));
-        assert_eq!(failed(weigh(&row, b"")), MISSING);
-        assert!(failed(weigh(&Answer::Absent, b"x")).contains("not in the origin"));
-        let bad = Answer::Failed {
-            reason: "NaN has no form".into(),
+    fn a_hash_is_looked_for_where_hashes_are_written() {
+        let present = |kind: &str| Standing::Present {
+            kind: kind.into(),
+            ttl: Some(HOUR),
         };
-        assert!(failed(weigh(&bad, b"")).starts_with(MISSING));
-        assert!(failed(weigh(&bad, b"x")).contains("cannot be compared: NaN"));
+        let look = judge(&present("hash"), "hash", HOUR);
+        assert_eq!(look, Look::AsItShouldBe);
+        let look = judge(&present("string"), "hash", HOUR);
+        assert!(matches!(look, Look::Differs(how) if how.contains("where hash is written")));
     }
 
     #[test]
-    fn a_difference_tells_lengths_and_places_only() {
-        for (there, says) in [
-            (&b"secret"[..], "6 bytes instead of 8"),
-            (b"{\"id\":2}", "of 8 bytes, number 7 is the first"),
-            (b"{\"id\":1}9", "more than 8 bytes"),
-        ] {
-            let how = failed(weigh(&Answer::Row("{\"id\":1}".into()), there));
-            assert!(how.ends_with(says), "{how}");
-            assert!(!how.contains("secret"), "{how}");
-        }
-    }
-
-    proptest! {
-        /// However long the value in the cache is: what is read of it tells it from the origin's.
-        #[test]
-        fn no_other_value_passes(value in prop::collection::vec(0u8..3, 1..6), there in prop::collection::vec(0u8..3, 0..8)) {
-            let row = Answer::Row(value.clone().into());
-            let read = &there[..there.len().min(last_byte(&row) + 1)];
-            prop_assert_eq!(weigh(&row, read) == Verdict::Done(Outcome::Present), value == there);
-            let seen = &there[..there.len().min(last_byte(&Answer::Absent) + 1)];
-            prop_assert_eq!(weigh(&Answer::Absent, seen) == Verdict::Done(Outcome::Absent), there.is_empty());
-        }
+    fn what_is_in_neither_or_the_same_in_both_is_as_it_should_be() {
+        let row = Answer::Row("{\"id\":1}".into());
+        let other = || Held::Other("6 bytes instead of 8".into());
+        assert_eq!(weigh(&row, Held::Same), Verdict::Done(Outcome::Present));
+        let absent = Verdict::Done(Outcome::Absent);
+        assert_eq!(weigh(&Answer::Absent, Held::Nothing), absent);
+        assert_eq!(weigh(&Answer::Absent, Held::Same), absent);
+        assert_eq!(failed(weigh(&row, Held::Nothing)), MISSING);
+        assert!(failed(weigh(&row, other())).ends_with(": 6 bytes instead of 8"));
+        assert!(failed(weigh(&Answer::Absent, other())).contains("not in the origin"));
+        let bad = Answer::Failed {
+            reason: "NaN has no form".into(),
+        };
+        assert!(failed(weigh(&bad, Held::Nothing)).starts_with(MISSING));
+        assert!(failed(weigh(&bad, other())).contains("cannot be compared: NaN"));
     }
 }

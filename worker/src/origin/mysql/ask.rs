@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures::TryStreamExt as _;
 use sqlx::mysql::{MySqlArguments, MySqlDatabaseError, MySqlRow};
 use sqlx::{AssertSqlSafe, Connection as _};
 
 use super::columns::Columns;
-use super::plan::{Recipe, key_column};
+use super::plan::{Recipe, encoder, key_column};
 use super::session::Session;
 use super::{Engine, GRACE};
 use crate::catalog::LoaderSpec;
+use crate::origin::encode::Encoder;
 use crate::origin::error::{NoAnswer, OriginError, ends_connections, mixes_character_sets};
 use crate::origin::meter::Meter;
 use crate::origin::rewrite::Placeholder;
@@ -148,6 +148,13 @@ struct Reading<'a> {
     batch: &'a [(usize, String)],
 }
 
+/// The columns that rows have, and what is made of them.
+struct Found {
+    columns: Columns,
+    key_column: Option<usize>,
+    encoder: Encoder,
+}
+
 impl Reading<'_> {
     /// Sends a query and enters its rows into the sheet.
     async fn receive(
@@ -161,35 +168,34 @@ impl Reading<'_> {
         let query = sqlx::query_with(AssertSqlSafe(sql), arguments);
         let mut rows = query.fetch(&mut session.connection);
         let mut buffer = Vec::new();
-        let mut found: Option<(Columns, Option<usize>)> = None;
+        let mut found: Option<Found> = None;
         while let Some(row) = rows.try_next().await.map_err(Interrupted::Driver)? {
             meter.count_row();
-            let (columns, key_column) = match &mut found {
+            let found = match &mut found {
                 Some(found) => found,
                 none => none.insert(self.columns(&row).map_err(Interrupted::Columns)?),
             };
-            let slot = match (self.recipe.query.placeholder, *key_column, self.batch) {
+            let slot = match (self.recipe.query.placeholder, found.key_column, self.batch) {
                 (Placeholder::Key, None, [(slot, _)]) => Some(*slot),
                 (_, Some(column), _) => {
-                    let key = columns.text(&row, column).ok().flatten();
+                    let key = found.columns.text(&row, column).ok().flatten();
                     let key = key.and_then(|key| self.recipe.parameter.canonical(&key).ok());
                     sheet.slot(key.as_deref())
                 }
                 _ => None,
             };
             if let Some(slot) = slot {
-                let json = columns.json(&row, self.recipe.value_bytes_max, &mut buffer);
-                let value = json
-                    .map(|()| Bytes::copy_from_slice(&buffer))
-                    .map_err(|fault| fault.to_string());
-                sheet.answer(slot, value);
+                sheet.answer(
+                    slot,
+                    found.encoder.encode(&found.columns.read(&row), &mut buffer),
+                );
             }
         }
         Ok(())
     }
 
-    /// The columns that the rows have, and which of them answers keys.
-    fn columns(&self, row: &MySqlRow) -> Result<(Columns, Option<usize>), OriginError> {
+    /// What the columns of the rows are for.
+    fn columns(&self, row: &MySqlRow) -> Result<Found, OriginError> {
         let Self { loader, recipe, .. } = self;
         let doing = || format!("read the rows of loader {:?}", loader.name.as_str());
         let columns =
@@ -198,7 +204,11 @@ impl Reading<'_> {
         if !recipe.parameter.fits(key_column, &columns) {
             return Err(OriginError::transient(doing(), ColumnsChanged));
         }
-        Ok((columns, key_column))
+        Ok(Found {
+            encoder: encoder(loader, &columns, &doing())?,
+            columns,
+            key_column,
+        })
     }
 }
 

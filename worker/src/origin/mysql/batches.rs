@@ -48,10 +48,11 @@ impl Batches {
 mod tests {
     use super::*;
     use crate::origin::Answer;
+    use crate::origin::sheet::RowsPerKey;
 
     /// Asks all batches of a column that has no letter beyond é; how many queries that took, and how many keys failed.
     fn ask(texts: &[String], batch_keys: usize) -> (u32, usize) {
-        let mut sheet = Sheet::new(texts, |text| Ok(text.to_owned()));
+        let mut sheet = Sheet::new(texts, RowsPerKey::One, |text| Ok(text.to_owned()));
         let mut batches = Batches::new(&sheet.to_ask(), batch_keys);
         let mut queries = 0;
         let mut fine = 0;
@@ -91,7 +92,7 @@ mod tests {
     #[test]
     fn keys_that_every_column_can_have_are_not_to_blame() {
         let texts = ["a".to_owned(), "b".to_owned()];
-        let mut sheet = Sheet::new(&texts, |text| Ok(text.to_owned()));
+        let mut sheet = Sheet::new(&texts, RowsPerKey::One, |text| Ok(text.to_owned()));
         let mut batches = Batches::new(&sheet.to_ask(), 2);
         let batch = batches.next().unwrap();
         assert!(!batches.part(batch, &mut sheet));

@@ -1,4 +1,4 @@
-//! The columns of a query, and its rows as JSON.
+//! The columns of a query, and its rows as they say.
 //!
 //! Each execution says its columns anew, and rows are read by those: a table may have been altered since the query was
 //! prepared, and an expression has its type only when its parameters have values.
@@ -8,6 +8,8 @@ use sqlx::{Column as _, Decode, Row as _, TypeInfo as _};
 
 use super::kind::Kind;
 use super::value::{self, Fault};
+use crate::origin::encode::{Row, Scalar};
+use crate::origin::sheet::Reason;
 use crate::origin::{DuplicateColumn, refuse_duplicates};
 
 /// A query's columns.
@@ -19,11 +21,9 @@ pub(super) struct Column {
     pub(super) name: String,
     pub(super) kind: Kind,
     pub(super) ty: MySqlTypeInfo,
-    /// What stands before the value in a JSON object.
-    prefix: Vec<u8>,
 }
 
-/// Why a query's rows cannot be written as JSON.
+/// Why a query's rows cannot be written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ColumnError {
     #[error(transparent)]
@@ -34,23 +34,10 @@ pub(super) enum ColumnError {
     Type { column: String, ty: String },
 }
 
-/// Why a row cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum RowFault {
-    #[error("the column {column:?} {fault}")]
-    Value { column: String, fault: Fault },
-    #[error("the value has {bytes} bytes or more, and the loader's max-value-bytes is {max}")]
-    TooLarge { bytes: u64, max: u64 },
-}
-
 impl Columns {
     /// From what a statement or a row says of them.
     pub(super) fn of(columns: &[MySqlColumn]) -> Result<Self, ColumnError> {
-        let columns = columns
-            .iter()
-            .enumerate()
-            .map(column)
-            .collect::<Result<_, _>>();
+        let columns = columns.iter().map(column).collect::<Result<_, _>>();
         let columns = Self(columns?);
         refuse_duplicates(&columns.names())?;
         Ok(columns)
@@ -68,79 +55,82 @@ impl Columns {
         &self.0[index]
     }
 
-    /// Writes a row as a JSON object into `out`, which is emptied first.
-    pub(super) fn json(
-        &self,
-        row: &MySqlRow,
-        bytes_max: u64,
-        out: &mut Vec<u8>,
-    ) -> Result<(), RowFault> {
-        out.clear();
-        for (index, column) in self.0.iter().enumerate() {
-            out.extend_from_slice(&column.prefix);
-            let fault = |fault| RowFault::Value {
-                column: column.name.clone(),
-                fault,
-            };
-            match raw(row, index).map_err(fault)? {
-                Some(bytes) => value::json(column.kind, bytes, out).map_err(fault)?,
-                None => out.extend_from_slice(b"null"),
-            }
-            let bytes = out.len() as u64;
-            if bytes >= bytes_max {
-                // With the brace that closes it, it would be one byte more.
-                return Err(RowFault::TooLarge {
-                    bytes: bytes + 1,
-                    max: bytes_max,
-                });
-            }
-        }
-        out.extend_from_slice(if self.0.is_empty() { b"{}" } else { b"}" });
-        Ok(())
+    /// A row with these columns.
+    pub(super) fn read<'r>(&'r self, row: &'r MySqlRow) -> ReadRow<'r> {
+        ReadRow { columns: self, row }
     }
 
     /// A column's value in text form.
-    pub(super) fn text(&self, row: &MySqlRow, index: usize) -> Result<Option<String>, RowFault> {
-        let column = &self.0[index];
-        let fault = |fault| RowFault::Value {
-            column: column.name.clone(),
-            fault,
-        };
-        let Some(bytes) = raw(row, index).map_err(fault)? else {
+    pub(super) fn text(&self, row: &MySqlRow, index: usize) -> Result<Option<String>, Reason> {
+        let row = self.read(row);
+        if row.is_null(index)? {
             return Ok(None);
-        };
-        let mut text = Vec::with_capacity(bytes.len());
-        value::text(column.kind, bytes, &mut text).map_err(fault)?;
+        }
+        let mut text = Vec::new();
+        row.text(index, &mut text)?;
         String::from_utf8(text)
             .map(Some)
-            .map_err(|_| fault(Fault::Malformed))
+            .map_err(|_| row.fault(index, Fault::Malformed))
     }
 }
 
-fn column((index, column): (usize, &MySqlColumn)) -> Result<Column, ColumnError> {
+/// A row, read by columns that it has.
+pub(super) struct ReadRow<'r> {
+    columns: &'r Columns,
+    row: &'r MySqlRow,
+}
+
+impl<'r> ReadRow<'r> {
+    fn fault(&self, column: usize, fault: Fault) -> Reason {
+        format!("the column {:?} {fault}", self.columns.get(column).name)
+    }
+
+    /// A column's bytes; `None` is NULL. (The driver calls zero dates NULL, too, but gives their bytes.)
+    fn bytes(&self, column: usize) -> Result<Option<&'r [u8]>, Reason> {
+        let value = self.row.try_get_raw(column);
+        let value = value.map_err(|_| self.fault(column, Fault::Malformed))?;
+        Ok(<&[u8] as Decode<MySql>>::decode(value).ok())
+    }
+
+    /// A column's kind and bytes.
+    fn value(&self, column: usize) -> Result<(Kind, &'r [u8]), Reason> {
+        let bytes = self.bytes(column)?;
+        let bytes = bytes.ok_or_else(|| self.fault(column, Fault::Malformed))?;
+        Ok((self.columns.get(column).kind, bytes))
+    }
+}
+
+impl Row for ReadRow<'_> {
+    fn is_null(&self, column: usize) -> Result<bool, Reason> {
+        Ok(self.bytes(column)?.is_none())
+    }
+
+    fn json(&self, column: usize, out: &mut Vec<u8>) -> Result<(), Reason> {
+        let (kind, bytes) = self.value(column)?;
+        value::json(kind, bytes, out).map_err(|fault| self.fault(column, fault))
+    }
+
+    fn text(&self, column: usize, out: &mut Vec<u8>) -> Result<(), Reason> {
+        let (kind, bytes) = self.value(column)?;
+        value::text(kind, bytes, out).map_err(|fault| self.fault(column, fault))
+    }
+
+    fn scalar(&self, column: usize) -> Result<Scalar<'_>, Reason> {
+        let (kind, bytes) = self.value(column)?;
+        value::scalar(kind, bytes).map_err(|fault| self.fault(column, fault))
+    }
+}
+
+fn column(column: &MySqlColumn) -> Result<Column, ColumnError> {
     let name = column.name().to_owned();
     let ty = column.type_info();
     let kind = Kind::of(ty).ok_or_else(|| ColumnError::Type {
         column: name.clone(),
         ty: ty.name().to_owned(),
     })?;
-    let mut prefix = vec![if index == 0 { b'{' } else { b',' }];
-    prefix.extend_from_slice(
-        serde_json::Value::from(name.as_str())
-            .to_string()
-            .as_bytes(),
-    );
-    prefix.push(b':');
     Ok(Column {
         name,
         kind,
         ty: ty.clone(),
-        prefix,
     })
-}
-
-/// A column's bytes; `None` is NULL. (The driver calls zero dates NULL, too, but gives their bytes.)
-fn raw(row: &MySqlRow, index: usize) -> Result<Option<&[u8]>, Fault> {
-    let value = row.try_get_raw(index).map_err(|_| Fault::Malformed)?;
-    Ok(<&[u8] as Decode<MySql>>::decode(value).ok())
 }

@@ -10,8 +10,8 @@ const PLAIN_MAX: f64 = 1e15;
 const PLAIN_MIN: f64 = 1e-5;
 
 /// Whole numbers are little-endian; a medium one has a byte to spare, filled with its sign.
-pub(super) fn integer(kind: Integer, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
-    let number = match (kind.bits, kind.signed) {
+pub(super) fn whole(kind: Integer, bytes: &[u8]) -> Result<i128, Fault> {
+    Ok(match (kind.bits, kind.signed) {
         (8, true) => i128::from(i8::from_le_bytes(exactly(bytes)?)),
         (8, false) => i128::from(u8::from_le_bytes(exactly(bytes)?)),
         (16, true) => i128::from(i16::from_le_bytes(exactly(bytes)?)),
@@ -20,9 +20,12 @@ pub(super) fn integer(kind: Integer, bytes: &[u8], out: &mut Vec<u8>) -> Result<
         (24 | 32, false) => i128::from(u32::from_le_bytes(exactly(bytes)?)),
         (_, true) => i128::from(i64::from_le_bytes(exactly(bytes)?)),
         (_, false) => i128::from(u64::from_le_bytes(exactly(bytes)?)),
-    };
+    })
+}
+
+pub(super) fn integer(kind: Integer, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
     // Writing to a vector cannot fail.
-    let _ = write!(out, "{number}");
+    let _ = write!(out, "{}", whole(kind, bytes)?);
     Ok(())
 }
 

@@ -10,9 +10,10 @@ use super::key::Parameter;
 use super::session::Session;
 use super::{Engine, GRACE};
 use crate::catalog::{BATCH_KEYS_MAX, LoaderSpec};
+use crate::origin::encode::Encoder;
 use crate::origin::error::{NoAnswer, OriginError};
 use crate::origin::meter::Meter;
-use crate::origin::rewrite::{Placeholder, Rewritten};
+use crate::origin::rewrite::{Dialect, Placeholder, Rewritten};
 
 /// How many queries' plans are remembered; beyond, all are forgotten.
 const PLANS_MAX: usize = 1024;
@@ -32,7 +33,6 @@ pub(super) struct Recipe<'q> {
     pub(super) parameter: Parameter,
     /// The keys of a batch: one, where they are asked one by one.
     pub(super) batch_keys: usize,
-    pub(super) value_bytes_max: u64,
 }
 
 /// Why a query cannot be a loader's, or a key source's.
@@ -153,11 +153,11 @@ pub(super) fn recipe_of<'q>(
         key_column(loader, query, &plan.columns, doing)?,
         &plan.columns,
     );
+    encoder(loader, &plan.columns, doing)?;
     Ok(Recipe {
         query,
         parameter: parameter.map_err(|error| OriginError::permanent(doing, error))?,
         batch_keys,
-        value_bytes_max: loader.max_value_bytes,
     })
 }
 
@@ -168,8 +168,16 @@ pub(super) fn key_column(
     columns: &Columns,
     doing: &str,
 ) -> Result<Option<usize>, OriginError> {
-    let column = crate::origin::key_column(loader, query, &columns.names(), |a, b| {
-        a.eq_ignore_ascii_case(b)
-    });
+    let column = crate::origin::key_column(loader, query, &columns.names(), Dialect::MySql);
     column.map_err(|error| OriginError::permanent(doing, error))
+}
+
+/// What makes the loader's values of rows with these columns.
+pub(super) fn encoder(
+    loader: &LoaderSpec,
+    columns: &Columns,
+    doing: &str,
+) -> Result<Encoder, OriginError> {
+    let encoder = Encoder::new(loader, &columns.names(), Dialect::MySql);
+    encoder.map_err(|error| OriginError::permanent(doing, error))
 }

@@ -1,9 +1,10 @@
-//! One value: from MySQL's binary form to text, and to JSON as the table of `mysql` has it.
+//! One value: from MySQL's binary form to text, to JSON as the table of `mysql` has it, and to what a [`Scalar`] tells apart.
 //!
 //! All is written straight into a buffer; no tree of values is built.
 
 use super::kind::Kind;
 use super::{number, time};
+use crate::origin::encode::Scalar;
 
 /// Why a value cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +45,21 @@ pub(super) fn json(kind: Kind, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Fa
             Ok(())
         }
     }
+}
+
+/// What a value holds.
+pub(super) fn scalar(kind: Kind, bytes: &[u8]) -> Result<Scalar<'_>, Fault> {
+    Ok(match kind {
+        Kind::Integer(integer) => {
+            Scalar::whole(number::whole(integer, bytes)?).ok_or(Fault::Malformed)?
+        }
+        Kind::Float => Scalar::Single(f32::from_le_bytes(exactly(bytes)?)),
+        Kind::Double => Scalar::Double(f64::from_le_bytes(exactly(bytes)?)),
+        Kind::Bytes => Scalar::Bytes(bytes),
+        // Numbers that are written as such, and documents.
+        Kind::Null | Kind::Year | Kind::Bit | Kind::Json => Scalar::Json,
+        _ => Scalar::Text,
+    })
 }
 
 /// Writes a value as text.

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures::TryStreamExt as _;
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgArguments;
@@ -167,11 +166,7 @@ async fn receive(
             (None, None) => None,
         };
         if let Some(slot) = slot {
-            let json = plan.json(&row, recipe.value_bytes_max, &mut buffer);
-            let value = json
-                .map(|()| Bytes::copy_from_slice(&buffer))
-                .map_err(|fault| fault.to_string());
-            sheet.answer(slot, value);
+            sheet.answer(slot, recipe.encoder.encode(&plan.read(&row), &mut buffer));
         }
     }
     Ok(())

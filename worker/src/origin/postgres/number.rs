@@ -248,6 +248,17 @@ pub(super) fn numeric(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
     Ok(())
 }
 
+/// How PostgreSQL shows a `numeric` that is no finite number.
+pub(super) fn not_finite(bytes: &[u8]) -> Option<&'static str> {
+    let sign = bytes.get(4..6)?;
+    match u16::from_be_bytes([sign[0], sign[1]]) {
+        NUMERIC_NAN => Some("NaN"),
+        NUMERIC_INFINITY => Some("Infinity"),
+        NUMERIC_MINUS_INFINITY => Some("-Infinity"),
+        _ => None,
+    }
+}
+
 /// The binary form of a decimal number in its canonical text: an optional sign, digits, optionally a point and digits.
 pub(super) fn encode_numeric(canonical: &str, out: &mut Vec<u8>) {
     let (negative, digits) = canonical

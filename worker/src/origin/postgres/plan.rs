@@ -7,6 +7,8 @@ use sqlx::{Column as _, Either, Row as _, Statement as _, TypeInfo as _, ValueRe
 
 use super::kind::{Kind, lookups};
 use super::value::{self, Fault};
+use crate::origin::encode::{Row, Scalar};
+use crate::origin::sheet::Reason;
 use crate::origin::{DuplicateColumn, refuse_duplicates};
 
 /// A prepared query.
@@ -22,13 +24,11 @@ pub(super) struct Plan {
 #[derive(Debug)]
 struct Column {
     name: String,
-    /// What stands before the value in a JSON object.
-    prefix: Vec<u8>,
     oid: Option<u32>,
     kind: Kind,
 }
 
-/// Why a query's rows cannot be written as JSON.
+/// Why a query's rows cannot be written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum PlanError {
     #[error(transparent)]
@@ -37,15 +37,6 @@ pub(super) enum PlanError {
         "the column {column:?} has the type {ty}, which has no form here: leave it out, or cast it to text"
     )]
     Type { column: String, ty: String },
-}
-
-/// Why a row cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum RowFault {
-    #[error("the column {column:?} {fault}")]
-    Value { column: String, fault: Fault },
-    #[error("the value has {bytes} bytes or more, and the loader's max-value-bytes is {max}")]
-    TooLarge { bytes: u64, max: u64 },
 }
 
 /// How many catalogue queries the driver sent, at most, to know a statement's types.
@@ -78,7 +69,6 @@ impl Plan {
         let columns = statement
             .columns()
             .iter()
-            .enumerate()
             .map(column)
             .collect::<Result<_, _>>()?;
         Ok(Self {
@@ -106,82 +96,79 @@ impl Plan {
             && self.columns.iter().zip(row.columns()).all(same)
     }
 
-    /// Writes a row as a JSON object into `out`, which is emptied first.
-    pub(super) fn json(
-        &self,
-        row: &PgRow,
-        bytes_max: u64,
-        out: &mut Vec<u8>,
-    ) -> Result<(), RowFault> {
-        out.clear();
-        for (index, column) in self.columns.iter().enumerate() {
-            out.extend_from_slice(&column.prefix);
-            let fault = |fault| RowFault::Value {
-                column: column.name.clone(),
-                fault,
-            };
-            match raw(row, index).map_err(fault)? {
-                Some(bytes) => value::json(&column.kind, bytes, out).map_err(fault)?,
-                None => out.extend_from_slice(b"null"),
-            }
-            let bytes = out.len() as u64;
-            if bytes >= bytes_max {
-                // With the brace that closes it, it would be one byte more.
-                return Err(RowFault::TooLarge {
-                    bytes: bytes + 1,
-                    max: bytes_max,
-                });
-            }
-        }
-        out.extend_from_slice(if self.columns.is_empty() { b"{}" } else { b"}" });
-        Ok(())
+    /// A row with this plan's columns.
+    pub(super) fn read<'r>(&'r self, row: &'r PgRow) -> ReadRow<'r> {
+        ReadRow { plan: self, row }
     }
 
     /// A column's value in text form.
-    pub(super) fn text(&self, row: &PgRow, index: usize) -> Result<Option<String>, RowFault> {
-        let column = &self.columns[index];
-        let fault = |fault| RowFault::Value {
-            column: column.name.clone(),
-            fault,
-        };
-        let Some(bytes) = raw(row, index).map_err(fault)? else {
+    pub(super) fn text(&self, row: &PgRow, index: usize) -> Result<Option<String>, Reason> {
+        let row = self.read(row);
+        if row.is_null(index)? {
             return Ok(None);
-        };
-        let mut text = Vec::with_capacity(bytes.len());
-        value::text(&column.kind, bytes, &mut text).map_err(fault)?;
+        }
+        let mut text = Vec::new();
+        row.text(index, &mut text)?;
         String::from_utf8(text)
             .map(Some)
-            .map_err(|_| fault(Fault::Malformed))
+            .map_err(|_| row.fault(index, Fault::Malformed))
     }
 }
 
-fn column((index, column): (usize, &PgColumn)) -> Result<Column, PlanError> {
+/// A row, read by a plan whose columns it has.
+pub(super) struct ReadRow<'r> {
+    plan: &'r Plan,
+    row: &'r PgRow,
+}
+
+impl<'r> ReadRow<'r> {
+    fn fault(&self, column: usize, fault: Fault) -> Reason {
+        format!("the column {:?} {fault}", self.plan.columns[column].name)
+    }
+
+    /// A column's kind and bytes.
+    fn value(&self, column: usize) -> Result<(&'r Kind, &'r [u8]), Reason> {
+        let value = self.row.try_get_raw(column).ok();
+        let bytes = value.and_then(|value| value.as_bytes().ok());
+        let bytes = bytes.ok_or_else(|| self.fault(column, Fault::Malformed))?;
+        Ok((&self.plan.columns[column].kind, bytes))
+    }
+}
+
+impl Row for ReadRow<'_> {
+    fn is_null(&self, column: usize) -> Result<bool, Reason> {
+        let value = self.row.try_get_raw(column);
+        value
+            .map(|value| value.is_null())
+            .map_err(|_| self.fault(column, Fault::Malformed))
+    }
+
+    fn json(&self, column: usize, out: &mut Vec<u8>) -> Result<(), Reason> {
+        let (kind, bytes) = self.value(column)?;
+        value::json(kind, bytes, out).map_err(|fault| self.fault(column, fault))
+    }
+
+    fn text(&self, column: usize, out: &mut Vec<u8>) -> Result<(), Reason> {
+        let (kind, bytes) = self.value(column)?;
+        value::text(kind, bytes, out).map_err(|fault| self.fault(column, fault))
+    }
+
+    fn scalar(&self, column: usize) -> Result<Scalar<'_>, Reason> {
+        let (kind, bytes) = self.value(column)?;
+        value::scalar(kind, bytes).map_err(|fault| self.fault(column, fault))
+    }
+}
+
+fn column(column: &PgColumn) -> Result<Column, PlanError> {
     let name = column.name().to_owned();
     let ty = column.type_info();
     let kind = Kind::of(ty).ok_or_else(|| PlanError::Type {
         column: name.clone(),
         ty: ty.name().to_owned(),
     })?;
-    let mut prefix = vec![if index == 0 { b'{' } else { b',' }];
-    prefix.extend_from_slice(
-        serde_json::Value::from(name.as_str())
-            .to_string()
-            .as_bytes(),
-    );
-    prefix.push(b':');
     Ok(Column {
         name,
-        prefix,
         oid: ty.oid().map(|oid| oid.0),
         kind,
     })
-}
-
-/// A column's bytes; `None` is NULL.
-fn raw(row: &PgRow, index: usize) -> Result<Option<&[u8]>, Fault> {
-    let value = row.try_get_raw(index).map_err(|_| Fault::Malformed)?;
-    if value.is_null() {
-        return Ok(None);
-    }
-    value.as_bytes().map(Some).map_err(|_| Fault::Malformed)
 }

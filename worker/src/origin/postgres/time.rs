@@ -35,6 +35,27 @@ pub(super) fn timestamp(micros: i64, zone: &str, out: &mut Vec<u8>) -> Result<()
     Ok(())
 }
 
+/// How PostgreSQL shows a date, a timestamp or an interval (in its binary form) that is infinite.
+pub(super) fn infinite(bytes: &[u8]) -> Option<&'static str> {
+    let all = |form: [&[u8]; 3]| bytes == form.concat();
+    let (latest, earliest) = (i64::MAX.to_be_bytes(), i64::MIN.to_be_bytes());
+    let (most, least) = (i32::MAX.to_be_bytes(), i32::MIN.to_be_bytes());
+    let is_one_of = |forms: [[&[u8]; 3]; 3]| forms.into_iter().any(all);
+    if is_one_of([
+        [&most, &[], &[]],
+        [&latest, &[], &[]],
+        [&latest, &most, &most],
+    ]) {
+        return Some("infinity");
+    }
+    is_one_of([
+        [&least, &[], &[]],
+        [&earliest, &[], &[]],
+        [&earliest, &least, &least],
+    ])
+    .then_some("-infinity")
+}
+
 /// Microseconds since midnight.
 pub(super) fn time(micros: i64, out: &mut Vec<u8>) {
     let seconds = micros / MICROS_PER_SECOND;

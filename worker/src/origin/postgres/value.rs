@@ -1,4 +1,5 @@
-//! One value: from PostgreSQL's binary form to text, and to JSON as `row_to_json` would write it.
+//! One value: from PostgreSQL's binary form to text, to JSON as `row_to_json` would write it, and to what a [`Scalar`] tells
+//! apart.
 //!
 //! All is written straight into a buffer; no tree of values is built.
 
@@ -6,6 +7,7 @@ use std::io::Write;
 
 use super::kind::Kind;
 use super::{network, number, time};
+use crate::origin::encode::Scalar;
 
 /// Why a value cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,7 +34,7 @@ pub(super) fn json(kind: &Kind, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), F
         | Kind::Float8
         | Kind::Numeric
         | Kind::Json
-        | Kind::Jsonb => text(kind, bytes, out),
+        | Kind::Jsonb => in_json(kind, bytes, out),
         Kind::Array(element) => array(element, bytes, out),
         Kind::Text => {
             let text = std::str::from_utf8(bytes).map_err(|_| Fault::Malformed)?;
@@ -41,21 +43,64 @@ pub(super) fn json(kind: &Kind, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), F
         Kind::Bytea | Kind::Char => {
             // Backslashes, quotes and control characters may be in there.
             let mut plain = Vec::with_capacity(2 * bytes.len() + 2);
-            text(kind, bytes, &mut plain)?;
+            in_json(kind, bytes, &mut plain)?;
             let plain = std::str::from_utf8(&plain).map_err(|_| Fault::Malformed)?;
             serde_json::to_writer(out, plain).map_err(|_| Fault::Malformed)
         }
         _ => {
             out.push(b'"');
-            text(kind, bytes, out)?;
+            in_json(kind, bytes, out)?;
             out.push(b'"');
             Ok(())
         }
     }
 }
 
+/// What a value holds.
+pub(super) fn scalar<'b>(kind: &Kind, bytes: &'b [u8]) -> Result<Scalar<'b>, Fault> {
+    Ok(match kind {
+        Kind::Bool => Scalar::Bool(exactly::<1>(bytes)? != [0]),
+        Kind::Int2 => Scalar::Integer(i16::from_be_bytes(exactly(bytes)?).into()),
+        Kind::Int4 => Scalar::Integer(i32::from_be_bytes(exactly(bytes)?).into()),
+        Kind::Int8 => Scalar::Integer(i64::from_be_bytes(exactly(bytes)?)),
+        Kind::Oid => Scalar::Unsigned(u32::from_be_bytes(exactly(bytes)?).into()),
+        Kind::Float4 => Scalar::Single(f32::from_be_bytes(exactly(bytes)?)),
+        Kind::Float8 => Scalar::Double(f64::from_be_bytes(exactly(bytes)?)),
+        Kind::Bytea => Scalar::Bytes(bytes),
+        Kind::Json | Kind::Jsonb | Kind::Array(_) => Scalar::Json,
+        _ => Scalar::Text,
+    })
+}
+
 /// Writes a value as PostgreSQL shows it; arrays as JSON.
 pub(super) fn text(kind: &Kind, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+    match not_in_json(kind, bytes) {
+        Some(shown) => {
+            out.extend_from_slice(shown.as_bytes());
+            Ok(())
+        }
+        None => in_json(kind, bytes, out),
+    }
+}
+
+/// How PostgreSQL shows the values of numbers and times that JSON has no form for.
+fn not_in_json(kind: &Kind, bytes: &[u8]) -> Option<&'static str> {
+    let float = |float: f64| match float {
+        _ if float.is_nan() => Some("NaN"),
+        f64::INFINITY => Some("Infinity"),
+        f64::NEG_INFINITY => Some("-Infinity"),
+        _ => None,
+    };
+    match kind {
+        Kind::Float4 => float(f32::from_be_bytes(exactly(bytes).ok()?).into()),
+        Kind::Float8 => float(f64::from_be_bytes(exactly(bytes).ok()?)),
+        Kind::Numeric => number::not_finite(bytes),
+        Kind::Date | Kind::Timestamp | Kind::Timestamptz | Kind::Interval => time::infinite(bytes),
+        _ => None,
+    }
+}
+
+fn in_json(kind: &Kind, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
     match kind {
         Kind::Bool => out.extend_from_slice(match bytes {
             [0] => b"false",

@@ -1,9 +1,11 @@
-//! One value of a SQLite row, by the type that is stored.
+//! The values of a SQLite row, by the types that are stored.
 
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Decode, Row as _, Sqlite, TypeInfo as _, ValueRef as _};
+use sqlx::{Column as _, Decode, Row as _, Sqlite, TypeInfo as _, ValueRef as _};
 
+use crate::origin::encode::{Row, Scalar};
 use crate::origin::probe::ProbeFault;
+use crate::origin::sheet::Reason;
 
 /// Why a value cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,34 +37,73 @@ fn stored(row: &SqliteRow, index: usize) -> Result<Stored<'_>, Fault> {
         "BLOB" => <&[u8] as Decode<Sqlite>>::decode(value).map(Stored::Blob),
         _ => return Err(Fault::Malformed),
     };
-    match stored {
-        Ok(Stored::Real(real)) if !real.is_finite() => Err(Fault::Infinite),
-        Ok(stored) => Ok(stored),
-        Err(_) => Err(Fault::Malformed),
+    stored.map_err(|_| Fault::Malformed)
+}
+
+/// A row as it is stored.
+pub(super) struct ReadRow<'r>(pub(super) &'r SqliteRow);
+
+impl<'r> ReadRow<'r> {
+    fn fault(&self, column: usize, fault: Fault) -> Reason {
+        format!("the column {:?} {fault}", self.0.columns()[column].name())
+    }
+
+    fn stored(&self, column: usize) -> Result<Stored<'r>, Reason> {
+        stored(self.0, column).map_err(|fault| self.fault(column, fault))
     }
 }
 
-/// Writes a value as JSON.
-pub(super) fn json(row: &SqliteRow, index: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
-    let written = match stored(row, index)? {
-        Stored::Null => serde_json::to_writer(out, &()),
-        Stored::Integer(integer) => serde_json::to_writer(out, &integer),
-        Stored::Real(real) => serde_json::to_writer(out, &real),
-        Stored::Text(text) => serde_json::to_writer(out, text),
-        Stored::Blob(blob) => serde_json::to_writer(out, &hex(blob)),
-    };
-    written.map_err(|_| Fault::Malformed)
+impl Row for ReadRow<'_> {
+    fn is_null(&self, column: usize) -> Result<bool, Reason> {
+        Ok(matches!(self.stored(column)?, Stored::Null))
+    }
+
+    fn json(&self, column: usize, out: &mut Vec<u8>) -> Result<(), Reason> {
+        let written = match self.stored(column)? {
+            Stored::Null => serde_json::to_writer(out, &()),
+            Stored::Integer(integer) => serde_json::to_writer(out, &integer),
+            Stored::Real(real) if real.is_finite() => serde_json::to_writer(out, &real),
+            Stored::Real(_) => return Err(self.fault(column, Fault::Infinite)),
+            Stored::Text(text) => serde_json::to_writer(out, text),
+            Stored::Blob(blob) => serde_json::to_writer(out, &hex(blob)),
+        };
+        written.map_err(|_| self.fault(column, Fault::Malformed))
+    }
+
+    fn text(&self, column: usize, out: &mut Vec<u8>) -> Result<(), Reason> {
+        match self.stored(column)? {
+            Stored::Null => {}
+            Stored::Text(text) => out.extend_from_slice(text.as_bytes()),
+            Stored::Blob(blob) => out.extend_from_slice(hex(blob).as_bytes()),
+            // As SQLite shows them.
+            Stored::Real(real) if real == f64::INFINITY => out.extend_from_slice(b"Inf"),
+            Stored::Real(real) if real == f64::NEG_INFINITY => out.extend_from_slice(b"-Inf"),
+            Stored::Integer(_) | Stored::Real(_) => self.json(column, out)?,
+        }
+        Ok(())
+    }
+
+    fn scalar(&self, column: usize) -> Result<Scalar<'_>, Reason> {
+        Ok(match self.stored(column)? {
+            Stored::Integer(integer) => Scalar::Integer(integer),
+            Stored::Real(real) => Scalar::Double(real),
+            Stored::Blob(blob) => Scalar::Bytes(blob),
+            Stored::Null | Stored::Text(_) => Scalar::Text,
+        })
+    }
 }
 
 /// A value in text form.
-pub(super) fn text(row: &SqliteRow, index: usize) -> Result<Option<String>, Fault> {
-    Ok(match stored(row, index)? {
-        Stored::Null => None,
-        Stored::Integer(integer) => Some(integer.to_string()),
-        Stored::Real(real) => Some(serde_json::to_string(&real).map_err(|_| Fault::Malformed)?),
-        Stored::Text(text) => Some(text.to_owned()),
-        Stored::Blob(blob) => Some(hex(blob)),
-    })
+pub(super) fn text(row: &SqliteRow, index: usize) -> Result<Option<String>, Reason> {
+    let row = ReadRow(row);
+    if row.is_null(index)? {
+        return Ok(None);
+    }
+    let mut text = Vec::new();
+    row.text(index, &mut text)?;
+    String::from_utf8(text)
+        .map(Some)
+        .map_err(|_| row.fault(index, Fault::Malformed))
 }
 
 /// The number in a probe's only column.
@@ -75,11 +116,11 @@ pub(super) fn number(row: &SqliteRow) -> Result<f64, ProbeFault> {
     match stored(row, 0) {
         Ok(Stored::Null) => Err(ProbeFault::Null),
         Ok(Stored::Integer(integer)) => Ok(integer as f64),
-        Ok(Stored::Real(real)) => Ok(real),
+        Ok(Stored::Real(real)) if real.is_finite() => Ok(real),
+        Ok(Stored::Real(real)) => Err(ProbeFault::NotFinite(real)),
         Ok(Stored::Text(_)) => other("text"),
         Ok(Stored::Blob(_)) => other("blob"),
-        Err(Fault::Infinite) => Err(ProbeFault::NotFinite(f64::INFINITY)),
-        Err(Fault::Malformed) => other("unknown"),
+        Err(_) => other("unknown"),
     }
 }
 

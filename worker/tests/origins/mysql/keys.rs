@@ -6,7 +6,7 @@ use stoke_worker::origin::Answer;
 use stoke_worker::permit::Unlimited;
 
 use super::Shop;
-use crate::{keys, loader, reason, row};
+use crate::{keys, loader, reason, row, string};
 
 #[tokio::test]
 async fn answers_come_in_the_order_of_the_keys_and_a_key_that_is_none_fails_alone() {
@@ -102,7 +102,7 @@ async fn keys_of_every_type_find_their_rows() {
                 .unwrap_or_else(|error| panic!("{ty}: {}", error.explain()))
                 .answers;
             assert!(
-                matches!(&answers[0], Answer::Row(json) if json.starts_with(b"{\"x\":1,")),
+                string(&answers[0]).starts_with(b"{\"x\":1,"),
                 "{ty} {}: {answers:?}",
                 loader.query
             );
