@@ -30,3 +30,4 @@ mod several_jobs;
 mod shop;
 mod telemetry;
 mod unreachable;
+mod values;
