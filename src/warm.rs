@@ -241,6 +241,8 @@ fn asked(args: &WarmArgs, catalog: &Catalog) -> Asked {
         ),
         ("absent-value", args.value.absent_value.clone()),
         ("absent-ttl", args.value.absent_ttl.map(seconds)),
+        ("expiry-column", args.value.expiry_column.clone()),
+        ("version-column", args.value.version_column.clone()),
         ("mode", Some(format!("{:?}", args.mode).to_lowercase())),
         ("batch-keys", Some(args.batch_keys.to_string())),
         ("slots", args.section.slots_text()),

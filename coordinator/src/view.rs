@@ -16,7 +16,7 @@ pub use past::JobsPage;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stoke_core::job::{From, Life, Phase, Recipe};
+use stoke_core::job::{From, Life, Phase};
 use stoke_core::ledger::{Ack, Cap, Ledger, Observed, Share};
 use stoke_core::names::{JobName, OriginName, Resource, WorkerName};
 use stoke_core::progress::{Effort, Tally};
@@ -434,11 +434,11 @@ impl JobView {
     #[must_use]
     pub fn load_origins(&self, member: &Member) -> Vec<OriginName> {
         let stoke_core::job::Work::Batch(batch) = &self.record.value.spec.work;
-        let origin = |loader: &stoke_core::job::Loader| match &loader.recipe {
-            Some(Recipe { origin, .. }) => Some(origin.clone()),
-            None => member.loaders.get(&loader.name).cloned(),
-        };
-        batch.loaders.iter().filter_map(origin).collect()
+        let origins = batch
+            .loaders
+            .iter()
+            .flat_map(|loader| member.origins_of(loader));
+        origins.cloned().collect()
     }
 
     /// All that loading and writing take.
@@ -498,7 +498,14 @@ pub fn lacks(spec: &stoke_core::job::Spec, member: &Member) -> Vec<Lack> {
                 let what = format!("it does not know the origin {}", recipe.origin);
                 note(format!("{at}.sql.origin"), what);
             }
-            _ => {}
+            Some(recipe) => {
+                let unknown = |origin: &&OriginName| !member.origins.contains(*origin);
+                if let Some(origin) = recipe.origin_of_versions().filter(unknown) {
+                    let what = format!("it does not know the origin {origin}");
+                    note(format!("{at}.sql.value.version_origin"), what);
+                }
+            }
+            None => {}
         }
     }
     for (n, source) in batch.sources.iter().enumerate() {

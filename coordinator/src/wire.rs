@@ -17,9 +17,14 @@ pub fn value_spec(spec: &ValueSpec) -> Option<v1::ValueSpec> {
         value: negative.value.clone(),
         ttl: prost_types::Duration::try_from(negative.ttl).ok(),
     });
+    let versions = spec.versions.as_ref();
+    let origin = versions.and_then(|versions| versions.origin.as_ref());
     Some(v1::ValueSpec {
         form: spec.form.to_string(),
         compression: compression.into(),
         negative,
+        expiry_column: spec.expiry_column.clone().unwrap_or_default(),
+        version_column: versions.map_or_else(String::new, |versions| versions.column.clone()),
+        version_origin: origin.map_or_else(String::new, ToString::to_string),
     })
 }

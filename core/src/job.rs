@@ -263,6 +263,15 @@ pub struct Recipe {
     pub value: ValueSpec,
 }
 
+impl Recipe {
+    /// The origin that is asked for the versions of its rows, where it names a column for them.
+    #[must_use]
+    pub fn origin_of_versions(&self) -> Option<&OriginName> {
+        let versions = self.value.versions.as_ref()?;
+        Some(versions.origin.as_ref().unwrap_or(&self.origin))
+    }
+}
+
 /// Where a job is in its life. That it is paused shows in its holds: see [`State`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -27,7 +27,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::job::{Life, Spec};
+use crate::job::{Life, Loader, Spec};
 use crate::names::{
     CacheName, GuardName, JobName, LoaderName, OriginName, Resource, SourceName, WorkerName,
 };
@@ -258,6 +258,9 @@ pub struct Member {
     /// How many keys one query of each of them loads.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub batch_keys: BTreeMap<LoaderName, u32>,
+    /// The origin that is asked again for the versions of its rows, of each loader that has versions.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub version_origins: BTreeMap<LoaderName, OriginName>,
     /// The key sources it knows, with the origin of each that has one.
     pub sources: BTreeMap<SourceName, Option<OriginName>>,
     /// Whether it accepts SQL in jobs.
@@ -266,6 +269,21 @@ pub struct Member {
     /// Whether it accepts files in jobs.
     #[serde(default)]
     pub files_in_jobs: bool,
+}
+
+impl Member {
+    /// The origins that loading by a job's loader takes: the one that gives the rows, and the one that is asked for their versions
+    /// afterwards, which may be the same. None where this member does not know the loader.
+    pub fn origins_of<'a>(&'a self, loader: &'a Loader) -> impl Iterator<Item = &'a OriginName> {
+        let (rows, versions) = match &loader.recipe {
+            Some(recipe) => (Some(&recipe.origin), recipe.origin_of_versions()),
+            None => (
+                self.loaders.get(&loader.name),
+                self.version_origins.get(&loader.name),
+            ),
+        };
+        rows.into_iter().chain(versions)
+    }
 }
 
 /// Who looks after a resource's health while jobs use it, and what all workers watch for there.

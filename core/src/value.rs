@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::names::OriginName;
 use crate::template::{NotATemplate, Template};
 
 /// The longest name of a column, in bytes.
@@ -26,6 +27,22 @@ pub struct ValueSpec {
     /// What is stored for a key that has no row; nothing where this is not set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub negative: Option<Negative>,
+    /// The column that says when a value must be gone; without it, or where it is NULL, only the time to live does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expiry_column: Option<String>,
+    /// How a value that has become stale while it was written is found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub versions: Option<Versions>,
+}
+
+/// How a value that has become stale while it was written is found: its row's version is read again, afterwards.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Versions {
+    /// The column that is another one after each change of the row.
+    pub column: String,
+    /// The origin that is asked again, which knows every change that has been committed; the loader's own where it is not set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<OriginName>,
 }
 
 /// What a value looks like.
@@ -92,6 +109,12 @@ pub enum ValueFault {
     /// It is too long.
     #[error("what stands for an absent row has at most {NEGATIVE_BYTES_MAX} bytes")]
     NegativeTooLong,
+    /// The column that says when a value must be gone has no name, or a text for one.
+    #[error("the name of the column with the expiry has from 1 to {COLUMN_BYTES_MAX} bytes")]
+    ExpiryColumn,
+    /// That with the version.
+    #[error("the name of the column with the version has from 1 to {COLUMN_BYTES_MAX} bytes")]
+    VersionColumn,
 }
 
 impl ValueSpec {
@@ -106,6 +129,13 @@ impl ValueSpec {
     /// # Errors
     /// The first that cannot.
     pub fn check(&self) -> Result<(), ValueFault> {
+        let is_name = |name: &String| (1..=COLUMN_BYTES_MAX).contains(&name.len());
+        if !self.expiry_column.as_ref().is_none_or(is_name) {
+            return Err(ValueFault::ExpiryColumn);
+        }
+        if !self.versions.as_ref().is_none_or(|v| is_name(&v.column)) {
+            return Err(ValueFault::VersionColumn);
+        }
         let is_hash = self.form == Form::Hash;
         if is_hash && self.compression.is_some() {
             return Err(ValueFault::CompressedHash);
@@ -237,6 +267,7 @@ mod tests {
             form,
             compression,
             negative,
+            ..ValueSpec::default()
         };
         let zstd = Some(Compression::Zstd);
         assert_eq!(
@@ -250,6 +281,21 @@ mod tests {
         let long = "x".repeat(NEGATIVE_BYTES_MAX + 1);
         let spec = of(Form::Object, None, negative(&long));
         assert_eq!(spec.check(), Err(ValueFault::NegativeTooLong));
+        for name in ["", &long] {
+            let expiry = ValueSpec {
+                expiry_column: Some(name.into()),
+                ..ValueSpec::default()
+            };
+            assert_eq!(expiry.check(), Err(ValueFault::ExpiryColumn));
+            let versions = ValueSpec {
+                versions: Some(Versions {
+                    column: name.into(),
+                    origin: None,
+                }),
+                ..ValueSpec::default()
+            };
+            assert_eq!(versions.check(), Err(ValueFault::VersionColumn));
+        }
         for spec in [
             ValueSpec::default(),
             of(Form::Array, zstd, negative("")),

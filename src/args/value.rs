@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, ValueEnum};
-use stoke_core::value::{Compression, Form, Negative, ValueFault, ValueSpec};
+use stoke_core::value::{Compression, Form, Negative, ValueFault, ValueSpec, Versions};
 
 use super::values::ttl;
 
@@ -22,6 +22,12 @@ pub struct ValueArgs {
     /// How long that lives, as 30s
     #[arg(long, value_name = "TIME", value_parser = ttl, requires = "absent_value")]
     pub absent_ttl: Option<Duration>,
+    /// The column that says when a value must be gone, a time or seconds since 1970: entries live until then, and no longer than --ttl
+    #[arg(long, value_name = "COLUMN")]
+    pub expiry_column: Option<String>,
+    /// The column that is another one after each change of the row: it is read again after each write, and what has become stale meanwhile is deleted and loaded again
+    #[arg(long, value_name = "COLUMN")]
+    pub version_column: Option<String>,
 }
 
 /// How values are compressed.
@@ -48,6 +54,11 @@ impl ValueArgs {
                 CompressArg::Zstd => Some(Compression::Zstd),
             },
             negative: negative.map(|(value, ttl)| Negative { value, ttl }),
+            expiry_column: self.expiry_column.clone(),
+            versions: self.version_column.clone().map(|column| Versions {
+                column,
+                origin: None,
+            }),
         };
         spec.check()?;
         Ok(spec)

@@ -10,7 +10,7 @@ use crate::config::{Item, Table, recipe};
 /// The longest query, in bytes: a job is kept in the coordination store.
 const QUERY_BYTES_MAX: usize = 16 * 1024;
 /// What makes a loader one with a recipe of its own.
-const RECIPE: [&str; 11] = [
+const RECIPE: [&str; 14] = [
     "origin",
     "query",
     "key",
@@ -22,6 +22,9 @@ const RECIPE: [&str; 11] = [
     "compress",
     "absent-value",
     "absent-ttl",
+    "expiry-column",
+    "version-column",
+    "version-origin",
 ];
 
 /// `[[loaders]]`.
@@ -71,7 +74,7 @@ fn own(table: &Table<'_>) -> Option<Option<v1::SqlLoader>> {
             let query = query(&item)?;
             loads(&item, &query).then_some(query)
         });
-    let recipe = recipe(table);
+    let recipe = recipe(table, None);
     let (origin, query, recipe) = (origin?, query?, recipe?);
     Some(Some(v1::SqlLoader {
         origin: origin.to_string(),

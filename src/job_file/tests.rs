@@ -70,6 +70,9 @@ fn a_job_may_say_everything() {
         value = "hash"
         absent-value = "missing=1"
         absent-ttl = "2s"
+        expiry-column = "until"
+        version-column = "at"
+        version-origin = "primary"
         [[loaders]]
         name = "named"
         [[sources]]
@@ -130,6 +133,9 @@ fn a_job_may_say_everything() {
                     nanos: 0,
                 }),
             }),
+            expiry_column: "until".into(),
+            version_column: "at".into(),
+            version_origin: "primary".into(),
         }),
     };
     assert_eq!(batch.loaders[0].sql, Some(own));

@@ -13,6 +13,7 @@ mod again;
 mod cache_budget;
 mod command_line;
 mod fail_over;
+mod fresh;
 mod guarded_etcd;
 mod guards;
 mod handover;

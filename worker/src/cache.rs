@@ -40,6 +40,8 @@ mod login;
 mod measure;
 mod node;
 mod router;
+mod script;
+mod settle;
 pub(crate) mod slot_map;
 mod topology;
 mod ttl;
@@ -51,9 +53,10 @@ pub use self::error::{CacheError, CommandError, FailureKind};
 pub use self::hash::{HashFields, HashSize};
 pub use self::info::NodeInfo;
 pub use self::router::{FLUSH_BYTES_MAX, FLUSH_COMMANDS_MAX};
+pub use self::settle::PROVISIONAL_TTL;
 pub use self::ttl::jittered;
 
-use self::command::Command;
+use self::command::{Command, Keep};
 use self::node::Measures;
 use self::router::Router;
 
@@ -299,10 +302,21 @@ impl Cache {
         mode: WriteMode,
         items: &[Item],
     ) -> Result<Vec<WriteOutcome>, Stopped> {
-        let commands: Vec<_> = items
-            .iter()
-            .map(|item| command(item, mode.is_only_absent()))
-            .collect();
+        let keep = if mode.is_only_absent() {
+            Keep::All
+        } else {
+            Keep::Nothing
+        };
+        self.write_keeping(permit, keep, items).await
+    }
+
+    async fn write_keeping(
+        &self,
+        permit: &dyn Permit,
+        keep: Keep,
+        items: &[Item],
+    ) -> Result<Vec<WriteOutcome>, Stopped> {
+        let commands: Vec<_> = items.iter().map(|item| item.command(keep)).collect();
         let answers = self.router.run(permit, &commands).await?;
         let outcome = |answer: Result<redis::Value, CommandError>| match answer {
             Ok(reply) => answer::written(&reply),
@@ -361,22 +375,24 @@ impl Cache {
     }
 }
 
-/// What writes an item.
-fn command(item: &Item, only_absent: bool) -> Command<'_> {
-    let (key, ttl) = (&item.key[..], item.ttl);
-    match &item.value {
-        Value::String(value) => Command::Set {
-            key,
-            value,
-            ttl,
-            only_absent,
-        },
-        Value::Hash(fields) => Command::SetHash {
-            key,
-            fields,
-            ttl,
-            only_absent,
-        },
+impl Item {
+    /// What writes it.
+    fn command(&self, keep: Keep) -> Command<'_> {
+        let (key, ttl) = (&self.key[..], self.ttl);
+        match &self.value {
+            Value::String(value) => Command::Set {
+                key,
+                value,
+                ttl,
+                keep,
+            },
+            Value::Hash(fields) => Command::SetHash {
+                key,
+                fields,
+                ttl,
+                keep,
+            },
+        }
     }
 }
 

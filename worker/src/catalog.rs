@@ -161,6 +161,15 @@ pub struct LoaderSpec {
     pub value: ValueSpec,
 }
 
+impl LoaderSpec {
+    /// The origin that is asked for the versions of its rows, where it names a column for them.
+    #[must_use]
+    pub fn origin_of_versions(&self) -> Option<&OriginName> {
+        let versions = self.value.versions.as_ref()?;
+        Some(versions.origin.as_ref().unwrap_or(&self.origin))
+    }
+}
+
 /// Where a ranked list of keys comes from.
 #[derive(Clone, Debug)]
 pub struct SourceConfig {

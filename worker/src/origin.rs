@@ -14,14 +14,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use stoke_core::names::OriginName;
 use tokio::sync::mpsc;
 
 mod decimal;
 mod encode;
 mod error;
+mod expiry;
 mod idle;
 mod meter;
 mod mysql;
@@ -31,6 +33,7 @@ pub mod rewrite;
 mod setting_up;
 mod sheet;
 mod sqlite;
+mod versions;
 
 pub use error::{Cause, OriginError};
 pub use probe::ProbeFault;
@@ -47,8 +50,8 @@ use rewrite::{Dialect, Rewritten, rewrite};
 /// What became of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// Its value, in the form that the loader asks for.
-    Row(Value),
+    /// What was made of its row, or rows.
+    Row(Made),
     /// There is no row for this key.
     Absent,
     /// This key or its row cannot be used, and another attempt will not help.
@@ -56,6 +59,27 @@ pub enum Answer {
         /// What is wrong, for people.
         reason: String,
     },
+}
+
+/// What was made of a key's rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// The value, in the form that the loader asks for.
+    pub value: Value,
+    /// When it must be gone, where the loader names a column for that.
+    pub expires_at: Option<SystemTime>,
+    /// The rows' versions, where the loader names a column for them: the same for the same rows, in whatever order they come.
+    pub version: Option<Bytes>,
+}
+
+impl From<Value> for Made {
+    fn from(value: Value) -> Self {
+        Self {
+            value,
+            expires_at: None,
+            version: None,
+        }
+    }
 }
 
 /// What a load gave.
@@ -342,6 +366,15 @@ impl Origin {
         };
         meter.ended(&sent);
         sent
+    }
+
+    /// The loader that reads again here what versions a loader's rows have. Its values are of no use.
+    ///
+    /// # Errors
+    /// Where the query cannot be used.
+    pub fn loader_of_versions(&self, loader: &LoaderSpec) -> Result<LoaderSpec, OriginError> {
+        let query = self.rewritten(loader)?;
+        Ok(versions::loader(&self.name, loader, &query, self.dialect))
     }
 
     fn rewritten(&self, loader: &LoaderSpec) -> Result<Rewritten, OriginError> {

@@ -334,6 +334,11 @@ fn member(catalog: &Catalog, origins: &Origins, weight: Weight, zone: String) ->
             .iter()
             .filter_map(|(name, loader)| Some((name.clone(), batch_keys(loader)?)))
             .collect(),
+        version_origins: catalog
+            .loaders
+            .iter()
+            .filter_map(|(name, loader)| Some((name.clone(), loader.origin_of_versions()?.clone())))
+            .collect(),
         sources: catalog
             .sources
             .iter()

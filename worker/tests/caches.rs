@@ -15,6 +15,8 @@ mod hashes;
 mod looks;
 #[path = "caches/permits.rs"]
 mod permits;
+#[path = "caches/settle.rs"]
+mod settle;
 #[path = "caches/standalone.rs"]
 mod standalone;
 #[path = "caches/standing.rs"]

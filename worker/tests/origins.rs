@@ -102,14 +102,14 @@ fn keys(keys: &[&str]) -> Vec<String> {
 }
 
 fn row(json: &str) -> Answer {
-    Answer::Row(Value::String(json.to_owned().into()))
+    Answer::Row(Value::String(json.to_owned().into()).into())
 }
 
 /// The string that an answer is.
 fn string(answer: &Answer) -> &[u8] {
     match answer {
-        Answer::Row(Value::String(bytes)) => bytes,
-        other => panic!("no string: {other:?}"),
+        Answer::Row(made) => made.value.string().expect("a string"),
+        other => panic!("no row: {other:?}"),
     }
 }
 

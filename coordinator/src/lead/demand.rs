@@ -128,7 +128,8 @@ fn loading(view: &View, job: &JobView) -> Vec<Queued> {
     queued
 }
 
-/// How many loads of each origin so many entries of a plan take, about: each loader's part of them is its part of the plan.
+/// How many loads of each origin so many entries of a plan take, about: each loader's part of them is its part of the plan. Reading
+/// versions again is another one.
 fn loads_queued(
     loaders: &[Loader],
     plan: &PlanSummary,
@@ -137,15 +138,9 @@ fn loads_queued(
 ) -> BTreeMap<OriginName, u64> {
     let mut loads: BTreeMap<OriginName, u64> = BTreeMap::new();
     for (n, loader) in loaders.iter().enumerate() {
-        let (origin, batch_keys) = match &loader.recipe {
-            Some(recipe) => (Some(&recipe.origin), Some(batch_keys(recipe))),
-            None => (
-                member.loaders.get(&loader.name),
-                member.batch_keys.get(&loader.name).copied(),
-            ),
-        };
-        let Some(origin) = origin else {
-            continue;
+        let batch_keys = match &loader.recipe {
+            Some(recipe) => Some(batch_keys(recipe)),
+            None => member.batch_keys.get(&loader.name).copied(),
         };
         let batch_keys = u64::from(batch_keys.unwrap_or(BATCH_KEYS_USUAL)).max(1);
         // An older plan does not say.
@@ -153,7 +148,9 @@ fn loads_queued(
         let of_plan = of_plan.unwrap_or(if n == 0 { plan.entries } else { 0 });
         let part = u128::from(entries) * u128::from(of_plan) / u128::from(plan.entries.max(1));
         let part = u64::try_from(part).unwrap_or(u64::MAX);
-        *loads.entry(origin.clone()).or_default() += part.div_ceil(batch_keys);
+        for origin in member.origins_of(loader) {
+            *loads.entry(origin.clone()).or_default() += part.div_ceil(batch_keys);
+        }
     }
     loads
 }

@@ -16,7 +16,7 @@ use stoke_core::job::{
 use stoke_core::ledger::Share;
 use stoke_core::names::OriginName;
 use stoke_core::slot::slot_range;
-use stoke_core::value::{Compression, Form, Negative, ValueSpec};
+use stoke_core::value::{Compression, Form, Negative, ValueSpec, Versions};
 use stoke_proto::v1;
 use stoke_store::record;
 
@@ -390,10 +390,25 @@ fn value_spec(faults: &mut Faults, at: &str, value: v1::ValueSpec) -> Option<Val
         }),
         None => None,
     };
+    let origin = match value.version_origin.as_str() {
+        "" => None,
+        origin => Some(faults.name(&format!("{at}.version_origin"), origin)?),
+    };
+    let versions = match value.version_column {
+        column if !column.is_empty() => Some(Versions { column, origin }),
+        _ if origin.is_some() => {
+            let problem = "say which column has the version, in version_column";
+            faults.note(format!("{at}.version_origin"), problem);
+            return None;
+        }
+        _ => None,
+    };
     let spec = ValueSpec {
         form: form?,
         compression,
         negative,
+        expiry_column: (!value.expiry_column.is_empty()).then_some(value.expiry_column),
+        versions,
     };
     faults.keep(at, spec.check())?;
     Some(spec)

@@ -19,6 +19,20 @@ fn recipe() -> v1::SqlLoader {
             seconds: 60,
             nanos: 0,
         }),
+        value: Some(v1::ValueSpec {
+            form: "array".into(),
+            compression: v1::Compression::Zstd.into(),
+            negative: Some(v1::NegativeValue {
+                value: "[]".into(),
+                ttl: Some(prost_types::Duration {
+                    seconds: 30,
+                    nanos: 0,
+                }),
+            }),
+            expiry_column: "until".into(),
+            version_column: "at".into(),
+            version_origin: "shop".into(),
+        }),
         ..v1::SqlLoader::default()
     }
 }
@@ -50,6 +64,7 @@ fn with_value(
             form: form.into(),
             compression: compression.into(),
             negative,
+            ..v1::ValueSpec::default()
         });
     })
 }
@@ -215,6 +230,25 @@ async fn each_fault_of_a_spec_is_refused_and_its_field_is_named() {
                 });
             }),
             "spec.batch.loaders[0].sql.value.compression",
+        ),
+        (
+            with_recipe(|sql| {
+                sql.value = Some(v1::ValueSpec {
+                    version_origin: "primary".into(),
+                    ..v1::ValueSpec::default()
+                });
+            }),
+            "spec.batch.loaders[0].sql.value.version_origin",
+        ),
+        (
+            with_recipe(|sql| {
+                sql.value = Some(v1::ValueSpec {
+                    version_column: "at".into(),
+                    version_origin: "a b".into(),
+                    ..v1::ValueSpec::default()
+                });
+            }),
+            "spec.batch.loaders[0].sql.value.version_origin",
         ),
         (
             with_recipe(|sql| sql.batch_keys = 10_001),
@@ -403,6 +437,13 @@ async fn sql_and_files_in_jobs_are_denied_where_no_worker_allows_them() {
     for spec in [with_recipe(|_| ()), sql(), file()] {
         leader.create(spec).await.unwrap();
     }
+    let elsewhere = with_recipe(|sql| {
+        sql.value.as_mut().unwrap().version_origin = "elsewhere".into();
+    });
+    assert_precondition(
+        leader.create(elsewhere).await,
+        "w2: it does not know the origin elsewhere",
+    );
     // What the worker that allows SQL does not know is no matter of permission.
     let elsewhere = with_recipe(|sql| sql.origin = "elsewhere".into());
     assert_precondition(

@@ -24,7 +24,7 @@ pub(super) fn loader(
     catalog: &Catalog,
 ) -> Option<LoaderSpec> {
     let name: Option<LoaderName> = entry.parsed(table);
-    let recipe = recipe(table);
+    let recipe = recipe(table, Some(origins));
     let origin: Option<OriginName> = table
         .required("origin", "origin = \"NAME\", an origin of this file")
         .and_then(|item| item.name_of("origin", origins, "[origins.NAME]"));
@@ -73,8 +73,9 @@ pub struct Recipe {
     pub value: ValueSpec,
 }
 
-/// Reads `key`, `key-column`, `ttl`, `ttl-jitter`, `batch-keys`, and how values are made.
-pub fn recipe(table: &Table<'_>) -> Option<Recipe> {
+/// Reads `key`, `key-column`, `ttl`, `ttl-jitter`, `batch-keys`, and how values are made; of the
+/// origins, those that may be named.
+pub fn recipe(table: &Table<'_>, origins: Option<&[&str]>) -> Option<Recipe> {
     let key = table
         .required("key", "key = \"NAME:{key}\", the key in the cache")
         .and_then(|item| item.parsed(Template::parse, "write it as \"product:{key}\""));
@@ -91,7 +92,7 @@ pub fn recipe(table: &Table<'_>) -> Option<Recipe> {
         Some(item) => item.small(1..=BATCH_KEYS_MAX),
         None => Some(BATCH_KEYS_DEFAULT),
     };
-    let value = super::value::value(table);
+    let value = super::value::value(table, origins);
     Some(Recipe {
         key: key?,
         key_column: all_or_none(key_column)?,

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use stoke_core::job::OnBadLine;
-use stoke_core::value::{Compression, Form, Negative, ValueSpec};
+use stoke_core::value::{Compression, Form, Negative, ValueSpec, Versions};
 use stoke_worker::catalog::{
     OriginVigil, PROBE_INTERVAL_DEFAULT, Password, ProbeConfig, STATEMENT_TIMEOUT_DEFAULT,
     SourceFrom,
@@ -70,6 +70,9 @@ value = "column:body"
 compress = "zstd"
 absent-value = ""
 absent-ttl = "30s"
+expiry-column = "until"
+version-column = "at"
+version-origin = "shop"
 
 [sources.popular]
 origin = "shop"
@@ -136,6 +139,11 @@ fn a_right_catalog_is_read_with_its_defaults() {
         negative: Some(Negative {
             value: String::new(),
             ttl: Duration::from_secs(30),
+        }),
+        expiry_column: Some("until".into()),
+        versions: Some(Versions {
+            column: "at".into(),
+            origin: Some("shop".parse().unwrap()),
         }),
     };
     assert_eq!(users.value, made);
@@ -230,7 +238,7 @@ query = "SELECT 1"
         "line 25, column 19: loaders.products.max-value-bytes: it is out of range; choose from 1 to 536870912",
         "line 26, column 10: loaders.users.ttl: it is missing; add ttl = \"1h\", how long entries live",
         "line 28, column 9: loaders.users.query: the query has no placeholder: write IN (:keys) where a batch of keys belongs, or :key for one query a key; write IN (:keys) for a batch of keys, or :key for one query a key",
-        "line 30, column 1: loaders.users.tll: there is no such setting; did you mean ttl? There are absent-ttl, absent-value, batch-keys, compress, key, key-column, max-value-bytes, origin, query, ttl, ttl-jitter, value",
+        "line 30, column 1: loaders.users.tll: there is no such setting; did you mean ttl? There are absent-ttl, absent-value, batch-keys, compress, expiry-column, key, key-column, max-value-bytes, origin, query, ttl, ttl-jitter, value, version-column, version-origin",
         "line 34, column 8: sources.both.file: it cannot stand beside sources.both.origin (line 32); give origin and query, or file",
         r#"line 37, column 10: sources.unknown.loader: there is no loader "user"; did you mean users?"#,
         r#"line 38, column 15: sources.unknown.on-bad-line: "ignore" is not possible; choose "fail" or "skip""#,
@@ -282,6 +290,20 @@ key = "e:{key}"
 ttl = "1h"
 value = "hash"
 compress = "zstd"
+[loaders.f]
+origin = "o"
+query = "SELECT * FROM t WHERE id = :key"
+key = "f:{key}"
+ttl = "1h"
+expiry-column = ""
+version-column = "at"
+version-origin = "p"
+[loaders.g]
+origin = "o"
+query = "SELECT * FROM t WHERE id = :key"
+key = "g:{key}"
+ttl = "1h"
+version-origin = "o"
 "#;
     let faults = check(text).unwrap_err().to_string();
     let forms = r#"write value = "object", "array", "hash", "messagepack", "column:NAME" or "template:TEXT""#;
@@ -294,6 +316,9 @@ compress = "zstd"
         "line 26, column 14: loaders.c.absent-ttl: it is out of range; choose from 1s to 3650days".into(),
         "line 33, column 16: loaders.d.absent-value: what stands for an absent row in a hash is one field: write it as FIELD=VALUE; change it, or value".into(),
         "line 41, column 12: loaders.e.compress: a hash cannot be compressed: leave compression out, or choose another form; change it, or value".into(),
+        "line 47, column 17: loaders.f.expiry-column: it is empty; fill it in, or leave it out".into(),
+        r#"line 49, column 18: loaders.f.version-origin: there is no origin "p"; use one of o, or define it in [origins.NAME]"#.into(),
+        r#"line 55, column 18: loaders.g.version-origin: it stands without version-column; add version-column = "NAME", or remove it"#.into(),
     ];
     assert_eq!(faults, expected.join("\n"));
 }

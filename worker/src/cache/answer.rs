@@ -106,6 +106,15 @@ pub(crate) fn extended(reply: &Value) -> ExtendOutcome {
     }
 }
 
+/// The reply of the script that settles a value: whether the key still had it.
+pub(crate) fn settled(reply: &Value) -> Result<bool, CommandError> {
+    match reply {
+        Value::Int(0) => Ok(false),
+        Value::Int(1) => Ok(true),
+        _ => Err(strange(reply, "EVAL")),
+    }
+}
+
 /// The reply to PTTL: milliseconds, or -1 without expiry, or -2 without a key.
 pub(crate) fn presence(reply: &Value) -> Result<Presence, CommandError> {
     match reply {
@@ -305,6 +314,9 @@ mod tests {
         assert!(standing(&Value::Int(7), Value::Okay).is_err());
         assert_eq!(bytes(Value::BulkString(b"v".into())), Ok("v".into()));
         assert!(bytes(Value::Okay).is_err());
+        assert_eq!(settled(&Value::Int(1)), Ok(true));
+        assert_eq!(settled(&Value::Int(0)), Ok(false));
+        assert!(settled(&Value::Nil).is_err());
         assert_eq!(count(&Value::Int(3)), Ok(3));
         assert!(count(&Value::Int(-1)).is_err());
         let two = vec![Value::BulkString(b"v".into()), Value::Nil];

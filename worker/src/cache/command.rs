@@ -7,6 +7,8 @@ use redis::Cmd;
 use stoke_core::slot::Slot;
 
 use super::error::{CommandError, FailureKind};
+use super::script;
+use crate::value::Value;
 
 /// The largest key or value: Redis' own limit (`proto-max-bulk-len`, 512 MB by default). A larger one would break the
 /// connection for all that share it, so it is not sent.
@@ -20,24 +22,16 @@ const OVERHEAD_BYTES: usize = 64;
 /// About what a field of a hash takes beside its name and value.
 const FIELD_OVERHEAD_BYTES: usize = 16;
 
-/// Writes a whole hash with its TTL, or none of it: Redis has no command for that. ARGV: whether only where there is no such key
-/// (1 or 0), the TTL in milliseconds, and fields and values in turn, which go in by parts, as a call has only so much room. What
-/// Redis says against it is handed on as it is (old versions wrap what a script lets fail). Only what is there is deleted: a
-/// script that has written anything, even by a DEL of nothing, is not asked any more whether there is memory.
-const SET_HASH: &str = "\
-local key, r = KEYS[1] \
-local function bad() return type(r) == 'table' and r.err end \
-if redis.call('EXISTS', key) == 1 then \
-if ARGV[1] == '1' then return false end \
-r = redis.pcall('DEL', key) \
-if bad() then return r end \
-end \
-for i = 3, #ARGV, 4000 do \
-if not bad() then r = redis.pcall('HSET', key, unpack(ARGV, i, math.min(i + 3999, #ARGV))) end \
-end \
-if not bad() then r = redis.pcall('PEXPIRE', key, ARGV[2]) end \
-if bad() then redis.pcall('DEL', key) return r end \
-return redis.status_reply('OK')";
+/// What of a key a write keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// Nothing: it is overwritten.
+    Nothing,
+    /// Whatever is there.
+    All,
+    /// What lives for longer than this, or for ever.
+    Longer(Duration),
+}
 
 /// One command about one key.
 #[derive(Clone, Copy, Debug)]
@@ -48,19 +42,25 @@ pub(crate) enum Command<'a> {
     Type { key: &'a [u8] },
     /// What are the first bytes of its value, up to and with this one?
     Peek { key: &'a [u8], last: usize },
-    /// Write a value.
+    /// Write a string.
     Set {
         key: &'a [u8],
         value: &'a [u8],
         ttl: Duration,
-        only_absent: bool,
+        keep: Keep,
     },
     /// Write a hash, in place of whatever the key has.
     SetHash {
         key: &'a [u8],
         fields: &'a [(Bytes, Bytes)],
         ttl: Duration,
-        only_absent: bool,
+        keep: Keep,
+    },
+    /// Where the key still has this value, give it a new TTL, or delete it.
+    Settle {
+        key: &'a [u8],
+        value: &'a Value,
+        ttl: Option<Duration>,
     },
     /// How many fields has the hash?
     CountFields { key: &'a [u8] },
@@ -83,6 +83,7 @@ impl<'a> Command<'a> {
             | Self::Peek { key, .. }
             | Self::Set { key, .. }
             | Self::SetHash { key, .. }
+            | Self::Settle { key, .. }
             | Self::CountFields { key }
             | Self::MeasureField { key, .. }
             | Self::ReadFields { key, .. }
@@ -100,10 +101,11 @@ impl<'a> Command<'a> {
             Self::MeasureField { field, .. } => field.len(),
             // What these bring back takes as long as what they would bring there.
             Self::Peek { last, .. } => *last,
-            Self::SetHash { fields, .. } | Self::ReadFields { fields, .. } => fields
-                .iter()
-                .map(|(field, value)| field.len() + value.len() + FIELD_OVERHEAD_BYTES)
-                .sum(),
+            Self::SetHash { fields, .. } | Self::ReadFields { fields, .. } => of_fields(fields),
+            Self::Settle { value, .. } => match value {
+                Value::String(value) => value.len(),
+                Value::Hash(fields) => of_fields(fields),
+            },
         }
     }
 
@@ -119,12 +121,17 @@ impl<'a> Command<'a> {
 
     /// Why it must not be sent at all, if so.
     pub(crate) fn refusal(&self) -> Option<CommandError> {
+        // The parts of a hash travel one by one.
+        let longest = |fields: &[(Bytes, Bytes)]| {
+            let parts = fields.iter().map(|(f, v)| f.len().max(v.len()));
+            parts.max().unwrap_or(0)
+        };
         let value_bytes = match self {
-            // Its parts travel one by one.
-            Self::SetHash { fields, .. } => {
-                let parts = fields.iter().map(|(f, v)| f.len().max(v.len()));
-                parts.max().unwrap_or(0)
-            }
+            Self::SetHash { fields, .. } => longest(fields),
+            Self::Settle {
+                value: Value::Hash(fields),
+                ..
+            } => longest(fields),
             _ => self.value_length(),
         };
         too_large("key", self.key().len()).or_else(|| too_large("value", value_bytes))
@@ -152,29 +159,16 @@ impl<'a> Command<'a> {
                 key,
                 value,
                 ttl,
-                only_absent,
-            } => {
-                let mut cmd = Cmd::with_capacity(6, self.size_bytes());
-                cmd.arg("SET").arg(key).arg(value);
-                if only_absent {
-                    cmd.arg("NX");
-                }
-                cmd.arg("PX").arg(whole_ms(ttl));
-                cmd
-            }
+                keep,
+            } => script::set(key, value, whole_ms(ttl), keep, self.size_bytes()),
             Self::SetHash {
                 key,
                 fields,
                 ttl,
-                only_absent,
-            } => {
-                let mut cmd = Cmd::with_capacity(6 + 2 * fields.len(), self.size_bytes());
-                cmd.arg("EVAL").arg(SET_HASH).arg(1).arg(key);
-                cmd.arg(u8::from(only_absent)).arg(whole_ms(ttl));
-                for (field, value) in fields {
-                    cmd.arg(&field[..]).arg(&value[..]);
-                }
-                cmd
+                keep,
+            } => script::set_hash(key, fields, whole_ms(ttl), keep, self.size_bytes()),
+            Self::Settle { key, value, ttl } => {
+                script::settle(key, value, ttl.map(whole_ms), self.size_bytes())
             }
             Self::CountFields { key } => {
                 let mut cmd = Cmd::new();
@@ -201,6 +195,12 @@ impl<'a> Command<'a> {
             }
         }
     }
+}
+
+/// About what fields take on the wire.
+fn of_fields(fields: &[(Bytes, Bytes)]) -> usize {
+    let of = |(field, value): &(Bytes, Bytes)| field.len() + value.len() + FIELD_OVERHEAD_BYTES;
+    fields.iter().map(of).sum()
 }
 
 /// That a key or value of so many bytes cannot be sent, if so. Looked at before the command is built.
@@ -239,27 +239,52 @@ mod tests {
             b"v".as_slice(),
             Duration::from_millis(1500),
         );
-        let set = |only_absent| Command::Set {
+        let set = |keep| Command::Set {
             key,
             value,
             ttl,
-            only_absent,
+            keep,
         };
-        assert_eq!(packed(set(true)), "SET k v NX PX 1500");
-        assert_eq!(packed(set(false)), "SET k v PX 1500");
+        assert_eq!(packed(set(Keep::All)), "SET k v NX PX 1500");
+        assert_eq!(packed(set(Keep::Nothing)), "SET k v PX 1500");
+        let longer = packed(set(Keep::Longer(Duration::from_secs(10))));
+        assert!(longer.starts_with("EVAL "), "{longer}");
+        assert!(longer.ends_with(" 1 k 10001 1500 v"), "{longer}");
         assert_eq!(packed(Command::Probe { key }), "PTTL k");
         assert_eq!(packed(Command::Expire { key, ttl }), "PEXPIRE k 1500");
         assert_eq!(packed(Command::Type { key }), "TYPE k");
         assert_eq!(packed(Command::Peek { key, last: 9 }), "GETRANGE k 0 9");
         let fields = &[("a".into(), "1".into()), ("b".into(), "2".into())];
-        let hash = Command::SetHash {
-            key,
-            fields,
-            ttl,
-            only_absent: true,
+        let hash = |keep| {
+            packed(Command::SetHash {
+                key,
+                fields,
+                ttl,
+                keep,
+            })
         };
-        let said = format!("EVAL {SET_HASH} 1 k 1 1500 a 1 b 2");
-        assert_eq!(packed(hash), said);
+        for (keep, floor) in [
+            (Keep::All, "0"),
+            (Keep::Nothing, "-1"),
+            (Keep::Longer(ttl), "1501"),
+        ] {
+            let said = hash(keep);
+            let ends = format!(" 1 k {floor} 1500 a 1 b 2");
+            assert!(said.starts_with("EVAL ") && said.ends_with(&ends), "{said}");
+        }
+        for (value, ends) in [
+            (Value::from("v"), "v"),
+            (Value::Hash(fields.to_vec()), "a 1 b 2"),
+        ] {
+            for (ttl, ms) in [(Some(ttl), "1500"), (None, "-1")] {
+                let said = packed(Command::Settle {
+                    key,
+                    value: &value,
+                    ttl,
+                });
+                assert!(said.ends_with(&format!(" 1 k {ms} {ends}")), "{said}");
+            }
+        }
         assert_eq!(packed(Command::CountFields { key }), "HLEN k");
         let measure = Command::MeasureField { key, field: b"a" };
         assert_eq!(packed(measure), "HSTRLEN k a");
@@ -283,7 +308,7 @@ mod tests {
             key,
             value,
             ttl,
-            only_absent: false,
+            keep: Keep::Nothing,
         };
         for (what, command) in [
             ("value", set(k, &large)),

@@ -3,6 +3,7 @@
 
 mod held;
 mod refresh;
+mod settle;
 mod verify;
 mod write;
 
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stoke_core::job::Mode;
-use stoke_core::names::{CacheName, JobName, Resource};
+use stoke_core::names::{CacheName, JobName, OriginName, Resource};
 use stoke_core::progress::{Effort, Outcome};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, debug_span};
@@ -119,6 +120,9 @@ impl Goer {
         for (task, answer) in tasks.into_iter().zip(answers) {
             match answer {
                 Ok(Presence::Missing) => gave.missing.push(task),
+                Ok(Presence::Present { ttl: Some(left) }) if self.is_provisional(&task, left) => {
+                    gave.missing.push(task);
+                }
                 Ok(Presence::Present { ttl: Some(left) })
                     if self.mode == Mode::Refresh && self.would_lengthen(&task, left) =>
                 {
@@ -181,30 +185,39 @@ impl Goer {
                 let writing = self.write(&loader, tasks, loaded.answers, &mut gave);
                 writing.instrument(write).await;
             }
-            // The job stands still, or the grant has lapsed: it is loaded when it goes on.
-            Err(OriginError::Stopped(_)) => gave.missing = tasks,
-            Err(error) if error.is_outage() => {
-                let error = error.explain();
-                tracing::warn!(job = %self.job, error, "the origin is out of reach");
-                let text = format!("origin {:?}: {error}", loader.origin.as_str());
-                self.shared.troubles.note(&self.job, Cause::Origin, text);
-                gave.outage = true;
-                gave.missing = tasks;
-            }
-            Err(error) => {
-                let reason = error.explain();
-                let verdict = if error.is_transient() {
-                    Verdict::Again(reason)
-                } else {
-                    Verdict::Failed(reason)
-                };
-                gave.verdicts = tasks
-                    .into_iter()
-                    .map(|task| (task, verdict.clone()))
-                    .collect();
-            }
+            Err(error) => self.not_loaded(&loader.origin, &error, tasks, &mut gave),
         }
         gave
+    }
+
+    /// What becomes of tasks of which an origin told nothing.
+    fn not_loaded(
+        &self,
+        origin: &OriginName,
+        error: &OriginError,
+        tasks: impl IntoIterator<Item = Task>,
+        gave: &mut Gave,
+    ) {
+        let reason = error.explain();
+        let verdict = match error {
+            // The job stands still, or the grant has lapsed: it is loaded when it goes on.
+            OriginError::Stopped(_) => None,
+            error if error.is_outage() => {
+                tracing::warn!(job = %self.job, error = reason, "the origin is out of reach");
+                let text = format!("origin {:?}: {reason}", origin.as_str());
+                self.shared.troubles.note(&self.job, Cause::Origin, text);
+                gave.outage = true;
+                None
+            }
+            error if error.is_transient() => Some(Verdict::Again(reason)),
+            _ => Some(Verdict::Failed(reason)),
+        };
+        for task in tasks {
+            match &verdict {
+                Some(verdict) => gave.verdicts.push((task, verdict.clone())),
+                None => gave.missing.push(task),
+            }
+        }
     }
 
     /// The gate before the origin that a batch is loaded from.

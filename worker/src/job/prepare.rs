@@ -36,7 +36,7 @@ pub(super) async fn prepare(doing: &Doing) -> SourceVerdict {
             );
             return Failure::lasting(reason).verdict();
         };
-        if let Err(failure) = prepare_one(doing, &spec, &mut queries).await {
+        if let Err(failure) = prepare_both(doing, &spec, &mut queries).await {
             return SourceVerdict {
                 origin_queries: queries,
                 ..failure.verdict()
@@ -84,6 +84,25 @@ async fn slots_of(doing: &Doing, batch: &Batch) -> Result<Vec<SlotRange>, Failur
         last: range.end().0.into(),
     };
     Ok(slots.ranges().map(range).collect())
+}
+
+/// Prepares a loader's query and, where it names a version, the one that reads that again.
+async fn prepare_both(doing: &Doing, spec: &LoaderSpec, queries: &mut u64) -> Result<(), Failure> {
+    prepare_one(doing, spec, queries).await?;
+    let Some(name) = spec.origin_of_versions() else {
+        return Ok(());
+    };
+    let again = match doing.shared.origins.get(name) {
+        Some(origin) => origin
+            .loader_of_versions(spec)
+            .map_err(|error| Failure::from(&error))?,
+        // It is said which one is not known.
+        None => LoaderSpec {
+            origin: name.clone(),
+            ..spec.clone()
+        },
+    };
+    prepare_one(doing, &again, queries).await
 }
 
 async fn prepare_one(doing: &Doing, spec: &LoaderSpec, queries: &mut u64) -> Result<(), Failure> {

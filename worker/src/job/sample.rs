@@ -128,9 +128,9 @@ async fn try_loader(
         bytes: 0,
     };
     for (task, answer) in tried.iter().zip(&loaded.answers) {
-        if let Answer::Row(value) = answer {
+        if let Answer::Row(made) = answer {
             sample.found += 1;
-            sample.bytes += (task.key.len() + value.size_bytes()) as u64;
+            sample.bytes += (task.key.len() + made.value.size_bytes()) as u64;
         }
     }
     Ok(sample)

@@ -9,6 +9,7 @@ use stoke_core::value::Form;
 
 use super::rewrite::Dialect;
 use super::sheet::Reason;
+use super::{Made, expiry};
 use crate::catalog::LoaderSpec;
 use crate::value::Value;
 
@@ -61,6 +62,9 @@ impl Scalar<'_> {
 #[derive(Debug)]
 pub(super) struct Encoder {
     columns: Columns,
+    /// The columns with the expiry and the version.
+    expiry: Option<usize>,
+    version: Option<usize>,
     bytes_max: u64,
 }
 
@@ -79,9 +83,9 @@ enum Columns {
     Template(Template, Vec<(String, usize)>),
 }
 
-/// A form names a column that the query does not give.
+/// A loader names a column that the query does not give.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the value's form names the column {wanted:?}, but the query gives {}: select it", found.join(", "))]
+#[error("the loader names the column {wanted:?}, but the query gives {}: select it", found.join(", "))]
 pub(super) struct NoSuchColumn {
     wanted: String,
     found: Vec<String>,
@@ -131,14 +135,41 @@ impl Encoder {
                 Columns::Template(template.clone(), named.collect::<Result<_, _>>()?)
             }
         };
+        let named = |column: Option<&String>| column.map(|name| number(name)).transpose();
+        let versions = loader.value.versions.as_ref();
         Ok(Self {
             columns,
+            expiry: named(loader.value.expiry_column.as_ref())?,
+            version: named(versions.map(|versions| &versions.column))?,
             bytes_max: loader.max_value_bytes,
         })
     }
 
     /// Makes the value of one row; of a form that takes many, a row's part of it. `buffer` is only there to be used again.
-    pub(super) fn encode(&self, row: &impl Row, buffer: &mut Vec<u8>) -> Result<Value, Reason> {
+    pub(super) fn encode(&self, row: &impl Row, buffer: &mut Vec<u8>) -> Result<Made, Reason> {
+        let expires_at = match self.expiry {
+            Some(column) => expiry::expires_at(row, column)?,
+            None => None,
+        };
+        let version = match self.version {
+            Some(column) if row.is_null(column)? => {
+                return Err("the column with the version is NULL".into());
+            }
+            Some(column) => {
+                buffer.clear();
+                raw(row, column, buffer)?;
+                Some(Bytes::copy_from_slice(buffer))
+            }
+            None => None,
+        };
+        Ok(Made {
+            value: self.value(row, buffer)?,
+            expires_at,
+            version,
+        })
+    }
+
+    fn value(&self, row: &impl Row, buffer: &mut Vec<u8>) -> Result<Value, Reason> {
         buffer.clear();
         match &self.columns {
             Columns::Hash(fields) => return self.hash(fields, row, buffer),

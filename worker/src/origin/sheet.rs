@@ -10,9 +10,12 @@
 //! A second row for a key fails its entry too, unless its loader makes one value of all of a key's rows.
 
 use std::collections::HashMap;
+use std::time::SystemTime;
+
+use bytes::Bytes;
 
 use super::encode::check_size;
-use super::{Answer, Loaded};
+use super::{Answer, Loaded, Made};
 use crate::catalog::LoaderSpec;
 use crate::value::Value;
 
@@ -32,6 +35,43 @@ pub(super) enum RowsPerKey {
     },
 }
 
+/// All rows of a key.
+#[derive(Clone, Debug, Default)]
+struct Rows {
+    /// An array that lacks its last bracket.
+    array: Vec<u8>,
+    /// The earliest.
+    expires_at: Option<SystemTime>,
+    versions: Vec<Bytes>,
+}
+
+impl Rows {
+    /// Adds a row's object.
+    fn add(&mut self, row: &Made, object: &[u8]) {
+        self.array
+            .push(if self.array.is_empty() { b'[' } else { b',' });
+        self.array.extend_from_slice(object);
+        let both = self.expires_at.into_iter().chain(row.expires_at);
+        self.expires_at = both.min();
+        self.versions.extend(row.version.clone());
+    }
+
+    fn finish(mut self) -> Made {
+        self.array.push(b']');
+        self.versions.sort_unstable();
+        let mut version = Vec::new();
+        for one in &self.versions {
+            version.extend_from_slice(&one.len().to_be_bytes());
+            version.extend_from_slice(one);
+        }
+        Made {
+            value: Value::String(self.array.into()),
+            expires_at: self.expires_at,
+            version: (!self.versions.is_empty()).then(|| version.into()),
+        }
+    }
+}
+
 impl RowsPerKey {
     /// As many as the loader's values take.
     pub(super) fn of(loader: &LoaderSpec) -> Self {
@@ -48,9 +88,8 @@ impl RowsPerKey {
 #[derive(Clone, Debug)]
 enum Filled {
     Not,
-    One(Value),
-    /// An array that lacks its last bracket.
-    Many(Vec<u8>),
+    One(Made),
+    Many(Rows),
     Failed(Reason),
 }
 
@@ -140,26 +179,26 @@ impl Sheet {
         slot
     }
 
-    /// Answers a slot by a row's value. Where a key has one row, a second one fails its entry: which of them is right, nobody
+    /// Answers a slot by a row. Where a key has one row, a second one fails its entry: which of them is right, nobody
     /// can say.
-    pub(super) fn answer(&mut self, slot: usize, value: Result<Value, Reason>) {
+    pub(super) fn answer(&mut self, slot: usize, made: Result<Made, Reason>) {
         let filled = &mut self.answers[slot];
-        *filled = match (self.rows, std::mem::replace(filled, Filled::Not), value) {
+        *filled = match (self.rows, std::mem::replace(filled, Filled::Not), made) {
             (_, Filled::Failed(reason), _) => Filled::Failed(reason),
-            (RowsPerKey::Many { bytes_max }, before, Ok(Value::String(row))) => {
-                let (mut array, separator) = match before {
-                    Filled::Many(array) => (array, b','),
-                    _ => (Vec::with_capacity(row.len() + 2), b'['),
+            (RowsPerKey::Many { bytes_max }, before, Ok(made)) => {
+                let mut rows = match before {
+                    Filled::Many(rows) => rows,
+                    _ => Rows::default(),
                 };
-                array.push(separator);
-                array.extend_from_slice(&row);
-                match check_size(array.len() as u64 + 1, bytes_max) {
-                    Ok(()) => Filled::Many(array),
+                let object = made.value.string().cloned().unwrap_or_default();
+                rows.add(&made, &object);
+                match check_size(rows.array.len() as u64 + 1, bytes_max) {
+                    Ok(()) => Filled::Many(rows),
                     Err(reason) => Filled::Failed(reason),
                 }
             }
             (RowsPerKey::Many { .. }, _, Err(reason)) => Filled::Failed(reason),
-            (_, Filled::Not, Ok(value)) => Filled::One(value),
+            (_, Filled::Not, Ok(made)) => Filled::One(made),
             (_, Filled::Not, Err(reason)) => Filled::Failed(reason),
             _ => Filled::Failed(TWO_ROWS.to_owned()),
         };
@@ -176,11 +215,8 @@ impl Sheet {
         };
         let answer = |filled| match filled {
             Filled::Not => absent.clone(),
-            Filled::One(value) => Answer::Row(value),
-            Filled::Many(mut array) => {
-                array.push(b']');
-                Answer::Row(Value::String(array.into()))
-            }
+            Filled::One(made) => Answer::Row(made),
+            Filled::Many(rows) => Answer::Row(rows.finish()),
             Filled::Failed(reason) => Answer::Failed { reason },
         };
         let answers: Vec<Answer> = self.answers.into_iter().map(answer).collect();
@@ -210,8 +246,12 @@ mod tests {
         Sheet::new(&keys, RowsPerKey::One, number)
     }
 
-    fn value(text: &'static str) -> Result<Value, Reason> {
-        Ok(text.into())
+    fn value(text: &'static str) -> Result<Made, Reason> {
+        Ok(Value::from(text).into())
+    }
+
+    fn row(text: &'static str) -> Answer {
+        Answer::Row(Value::from(text).into())
     }
 
     #[test]
@@ -221,7 +261,7 @@ mod tests {
         let slot = sheet.slot(Some("7")).unwrap();
         sheet.answer(slot, value("bond"));
         let loaded = sheet.finish(1, 1);
-        let bond = Answer::Row("bond".into());
+        let bond = row("bond");
         let failed = Answer::Failed {
             reason: "\"abc\" is no number".to_owned(),
         };
@@ -261,11 +301,40 @@ mod tests {
             sheet.answer(slot, row);
         }
         let answers = sheet.finish(1, 9).answers;
-        assert_eq!(answers[0], Answer::Row("[{\"a\":1},{}]".into()));
-        assert_eq!(answers[1], Answer::Row("[{},{\"b\":2}]".into()));
+        assert_eq!(answers[0], row("[{\"a\":1},{}]"));
+        assert_eq!(answers[1], row("[{},{\"b\":2}]"));
         assert!(reason(&answers[2]).contains("max-value-bytes is 14"));
         assert_eq!(reason(&answers[3]), "NaN has no form");
         assert_eq!(answers[4], Answer::Absent);
+    }
+
+    #[test]
+    fn rows_of_a_key_expire_with_the_first_and_have_one_version_in_whatever_order_they_come() {
+        let at = |seconds| Some(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds));
+        let made = |rows: &[(&'static str, Option<SystemTime>)]| {
+            let many = RowsPerKey::Many { bytes_max: 100 };
+            let mut sheet = Sheet::new(&["1".to_owned()], many, number);
+            for (version, expires_at) in rows {
+                let made = Made {
+                    value: "{}".into(),
+                    expires_at: *expires_at,
+                    version: Some((*version).into()),
+                };
+                let slot = sheet.slot(Some("1")).unwrap();
+                sheet.answer(slot, Ok(made));
+            }
+            match sheet.finish(1, 1).answers.pop() {
+                Some(Answer::Row(made)) => (made.expires_at, made.version),
+                other => panic!("{other:?}"),
+            }
+        };
+        let (expires_at, version) = made(&[("a", at(9)), ("b", None), ("c", at(7))]);
+        assert_eq!(expires_at, at(7));
+        assert_eq!(version, made(&[("c", None), ("a", None), ("b", None)]).1);
+        for others in [&["a", "b"][..], &["a", "b", "d"], &["ab", "c", ""]] {
+            let rows: Vec<_> = others.iter().map(|version| (*version, None)).collect();
+            assert_ne!(version, made(&rows).1, "{others:?}");
+        }
     }
 
     #[test]
@@ -276,7 +345,7 @@ mod tests {
             complete.answer(slot, value(""));
         }
         complete.slot(Some("3"));
-        let row = Answer::Row("".into());
+        let row = row("");
         assert_eq!(complete.finish(1, 3).answers, [row.clone(), row.clone()]);
 
         assert_eq!(sheet(&["2"]).finish(1, 0).answers, [Answer::Absent]);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use stoke_core::value::Versions;
 use stoke_worker::catalog::LoaderSpec;
 use stoke_worker::origin::{Answer, Origin, OriginError};
 use stoke_worker::permit::Unlimited;
@@ -35,7 +36,10 @@ fn text(answer: &Answer) -> &str {
 
 /// A hash as a map of texts.
 fn hash(answer: &Answer) -> BTreeMap<String, String> {
-    let Answer::Row(Value::Hash(fields)) = answer else {
+    let Answer::Row(made) = answer else {
+        panic!("no row: {answer:?}");
+    };
+    let Value::Hash(fields) = &made.value else {
         panic!("no hash: {answer:?}");
     };
     let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
@@ -175,7 +179,7 @@ async fn a_column_that_a_value_names_is_looked_for_at_plan_time() {
             let error = prepared.unwrap_err();
             assert!(matches!(error, OriginError::Permanent { .. }), "{error:?}");
             let said = error.explain();
-            let says = "names the column \"boddy\", but the query gives id, body";
+            let says = "the loader names the column \"boddy\", but the query gives id, body";
             assert!(said.contains(says), "{said}");
         }
         let loader = of_form("column:body", query);
@@ -250,4 +254,69 @@ async fn sqlite_gives_every_form() {
     let query = "SELECT * FROM l WHERE k IN (:keys) ORDER BY v";
     let answers = load(&origin, &of_form("array", query), &["1"]).await;
     assert_eq!(answers[0], row(r#"[{"k":1,"v":"x"},{"k":1,"v":"y"}]"#));
+}
+
+#[tokio::test]
+async fn the_versions_of_rows_are_read_again_by_a_query_that_gives_nothing_else() {
+    let sql = "CREATE TABLE t (id int, at int, body text); \
+               INSERT INTO t VALUES (1, 10, 'a'), (2, 20, 'b'), (3, 30, 'c'), (3, 31, 'd')";
+    let database = Database::new();
+    database.sql(sql);
+    let file = File::new(
+        "CREATE TABLE t (id int, at int, body text); \
+         INSERT INTO t VALUES (1, 10, 'a'), (2, 20, 'b'), (3, 30, 'c'), (3, 31, 'd')",
+    )
+    .await;
+    let shop = Shop::with(sql);
+    let change = "UPDATE t SET at = 21, body = 'B' WHERE id = 2";
+    let versions = |answers: &[Answer]| -> Vec<Option<Bytes>> {
+        let version = |answer: &Answer| match answer {
+            Answer::Row(made) => made.version.clone(),
+            Answer::Absent => None,
+            Answer::Failed { reason } => panic!("{reason}"),
+        };
+        answers.iter().map(version).collect()
+    };
+    for (form, query) in [
+        (
+            "array",
+            "SELECT id, at, body FROM t WHERE id IN (:keys) ORDER BY at -- a remark",
+        ),
+        ("array", "SELECT at, body FROM t WHERE id = :key"),
+        ("hash", "SELECT * FROM t WHERE at <> 31 AND id IN (:keys)"),
+    ] {
+        let mut loader = of_form(form, query);
+        loader.value.versions = Some(Versions {
+            column: "at".into(),
+            origin: None,
+        });
+        for (n, origin) in [database.origin(), file.origin(LONG), shop.origin()]
+            .iter()
+            .enumerate()
+        {
+            let again = origin.loader_of_versions(&loader).unwrap();
+            let before = versions(&load(origin, &loader, &["1", "2", "3", "4"]).await);
+            assert!(before[..3].iter().all(Option::is_some) && before[3].is_none());
+            let read = versions(&load(origin, &again, &["1", "2", "3", "4"]).await);
+            assert_eq!(read, before, "{query}");
+            match n {
+                0 => drop(database.sql(change)),
+                1 => file.run(change).await,
+                _ => drop(shop.sql(change)),
+            }
+            let read = versions(&load(origin, &again, &["1", "2", "3", "4"]).await);
+            assert_ne!(read[1], before[1], "{query}");
+            assert_eq!(
+                (&read[0], &read[2..]),
+                (&before[0], &before[2..]),
+                "{query}"
+            );
+            let back = "UPDATE t SET at = 20, body = 'b' WHERE id = 2";
+            match n {
+                0 => drop(database.sql(back)),
+                1 => file.run(back).await,
+                _ => drop(shop.sql(back)),
+            }
+        }
+    }
 }

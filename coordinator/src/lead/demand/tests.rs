@@ -213,6 +213,24 @@ fn what_is_queued_is_what_is_left_in_batches_and_in_writes() {
 }
 
 #[test]
+fn reading_versions_again_is_another_load_of_the_origin_that_is_asked() {
+    let scene = under_way(1, &[("w1", 0)]);
+    let loads = BandId::RANKS.div_ceil(500);
+    let queued = |versions: &str| {
+        let mut workers = fleet(&["w1"]);
+        let asked = [("product".parse().unwrap(), versions.parse().unwrap())];
+        workers.get_mut(&worker("w1")).unwrap().version_origins = asked.into();
+        queued_of(&scene, workers)
+    };
+    let writes = ("w1 on cache/main".to_owned(), BandId::RANKS);
+    let same = [("w1 on origin/shop".to_owned(), 2 * loads), writes.clone()];
+    assert_eq!(queued("shop"), same);
+    let primary = ("w1 on origin/primary".to_owned(), loads);
+    let other = [primary, ("w1 on origin/shop".to_owned(), loads), writes];
+    assert_eq!(queued("primary"), other);
+}
+
+#[test]
 fn whoever_is_more_than_a_band_ahead_of_the_fleet_has_little_queued() {
     let scene = under_way(10, &[("w1", 0), ("w2", 2), ("w3", 1), ("w4", 0)]);
     let queued = queued_of(&scene, fleet(&["w1", "w2", "w3", "w4"]));

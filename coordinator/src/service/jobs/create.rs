@@ -171,10 +171,8 @@ impl Jobs {
         let loading = batch
             .loaders
             .iter()
-            .filter_map(|loader| match &loader.recipe {
-                Some(recipe) => Some(recipe.origin.clone()),
-                None => member.loaders.get(&loader.name).cloned(),
-            });
+            .flat_map(|loader| member.origins_of(loader))
+            .cloned();
         let reading = batch
             .sources
             .iter()

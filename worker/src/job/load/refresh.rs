@@ -17,9 +17,11 @@ use crate::value::Value;
 impl Goer {
     /// Whether a new time to live is longer than what an entry has left. One that the application keeps for longer, or
     /// for ever, is left as it is.
+    /// Neither is lengthened what its row may give an end before that.
     pub(super) fn would_lengthen(&self, task: &Task, left: Duration) -> bool {
-        let wanted = self.loader(task).map(|loader| ttl(loader, &task.key));
-        wanted.is_some_and(|wanted| left < wanted)
+        self.loader(task).is_some_and(|loader| {
+            loader.value.expiry_column.is_none() && left < ttl(loader, &task.key)
+        })
     }
 
     /// Gives entries that are there, with what they have left, a new time to live.

@@ -10,6 +10,7 @@ use stoke_core::job::Mode;
 use stoke_core::progress::Outcome;
 
 use super::held::{Held, Wanted};
+use super::write::left_until;
 use super::{Gave, Goer, Verdict, verdict_of};
 use crate::cache::{Cache, CommandError, Standing};
 use crate::catalog::LoaderSpec;
@@ -74,7 +75,7 @@ impl Goer {
             .and_then(|negative| Value::negative(&loader.value, negative));
         let wanted = tasks.iter().zip(&answers).map(|(task, answer)| {
             let (value, compression) = match answer {
-                Answer::Row(value) => (Some(value), loader.value.compression),
+                Answer::Row(made) => (Some(&made.value), loader.value.compression),
                 Answer::Absent => (negative.as_ref(), None),
                 Answer::Failed { .. } => (None, None),
             };
@@ -124,6 +125,12 @@ fn judge(standing: &Standing, kind: &str, ttl_max: Duration) -> Look {
 /// Judges an entry by what the origin has and what the cache holds, compared with that.
 fn weigh(answer: &Answer, held: Held) -> Verdict {
     match (answer, held) {
+        // It is over, and would not be written.
+        (Answer::Row(made), Held::Nothing)
+            if made.expires_at.is_some_and(|at| left_until(at).is_zero()) =>
+        {
+            Verdict::Done(Outcome::Skipped)
+        }
         (Answer::Row(_), Held::Same) => Verdict::Done(Outcome::Present),
         (Answer::Row(_), Held::Nothing) => Verdict::Failed(MISSING.into()),
         (Answer::Row(_), Held::Other(how)) => Verdict::Failed(format!(
@@ -206,7 +213,7 @@ mod tests {
 
     #[test]
     fn what_is_in_neither_or_the_same_in_both_is_as_it_should_be() {
-        let row = Answer::Row("{\"id\":1}".into());
+        let row = Answer::Row(Value::from("{\"id\":1}").into());
         let other = || Held::Other("6 bytes instead of 8".into());
         assert_eq!(weigh(&row, Held::Same), Verdict::Done(Outcome::Present));
         let absent = Verdict::Done(Outcome::Absent);

@@ -1,12 +1,15 @@
 //! Writing what the origin gave.
 
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
 use stoke_core::progress::Outcome;
 
 use super::{Gave, Goer, Verdict, ttl, verdict_of};
 use crate::cache::{Item, WriteMode, WriteOutcome};
 use crate::catalog::LoaderSpec;
 use crate::job::entries::Task;
-use crate::origin::Answer;
+use crate::origin::{Answer, Made};
 use crate::permit::Permit;
 use crate::value::{Packer, Value};
 
@@ -29,31 +32,67 @@ impl Goer {
         let Some(cache) = self.connected().await else {
             return;
         };
-        let permit = self.cache_permit();
-        let Ok(_place) = permit.enter().await else {
-            return;
-        };
-        let Ok(outcomes) = cache.write(&permit, mode, &items).await else {
-            return;
-        };
-        for ((write, item), outcome) in writes.into_iter().zip(&items).zip(outcomes) {
-            let verdict = match outcome {
-                WriteOutcome::Written => {
-                    gave.effort.cache_bytes += item.value.size_bytes() as u64;
-                    Verdict::Done(write.written)
-                }
-                WriteOutcome::Kept => Verdict::Done(Outcome::Present),
-                WriteOutcome::Failed(error) => verdict_of(&error),
+        let mut for_now = Vec::new();
+        {
+            let permit = self.cache_permit();
+            let Ok(_place) = permit.enter().await else {
+                return;
             };
-            gave.verdicts.push((write.task, verdict));
+            let outcomes = match &loader.value.versions {
+                Some(_) => cache.write_for_now(&permit, mode, &items).await,
+                None => cache.write(&permit, mode, &items).await,
+            };
+            let Ok(outcomes) = outcomes else {
+                return;
+            };
+            for ((write, item), outcome) in writes.into_iter().zip(items).zip(outcomes) {
+                let verdict = match outcome {
+                    WriteOutcome::Written if loader.value.versions.is_some() => {
+                        for_now.push((write, item));
+                        continue;
+                    }
+                    WriteOutcome::Written => {
+                        gave.effort.cache_bytes += item.value.size_bytes() as u64;
+                        Verdict::Done(write.written)
+                    }
+                    WriteOutcome::Kept => Verdict::Done(Outcome::Present),
+                    WriteOutcome::Failed(error) => verdict_of(&error),
+                };
+                gave.verdicts.push((write.task, verdict));
+            }
+        }
+        if !for_now.is_empty() {
+            self.settle(loader, &cache, for_now, gave).await;
         }
     }
 }
 
-/// A task that something is written for, and what it has come to once it is.
-struct Write {
-    task: Task,
-    written: Outcome,
+/// A task that something is written for.
+pub(super) struct Write {
+    pub(super) task: Task,
+    /// What it has come to once it is written.
+    pub(super) written: Outcome,
+    /// The version of the rows that the value was made of; `None`: there was none.
+    pub(super) version: Option<Bytes>,
+    /// When the value must be gone.
+    expires_at: Option<SystemTime>,
+}
+
+impl Write {
+    /// The item, which lives no longer than until the value must be gone.
+    pub(super) fn until_its_end(&self, item: Item) -> Item {
+        let left = self.expires_at.map(left_until);
+        Item {
+            ttl: left.map_or(item.ttl, |left| left.min(item.ttl)),
+            ..item
+        }
+    }
+}
+
+/// How long it is until then; nothing where that is over.
+pub(super) fn left_until(time: SystemTime) -> Duration {
+    let left = time.duration_since(SystemTime::now());
+    left.unwrap_or(Duration::ZERO)
 }
 
 /// What is to be written for a batch, each with its item; the others have their verdicts.
@@ -72,16 +111,17 @@ fn to_write(
     let mut packer = Packer::default();
     let (mut writes, mut items) = (Vec::new(), Vec::new());
     for (task, answer) in tasks.into_iter().zip(answers) {
-        let (value, ttl, written) = match (answer, &negative) {
-            (Answer::Row(value), _) => match packer.pack(value, spec.compression) {
-                Ok(value) => (value, ttl(loader, &task.key), Outcome::Warmed),
-                Err(error) => {
-                    let reason = format!("its value cannot be compressed: {error}");
-                    gave.verdicts.push((task, Verdict::Again(reason)));
-                    continue;
-                }
-            },
-            (Answer::Absent, Some((value, ttl))) => (value.clone(), *ttl, Outcome::Absent),
+        let (made, ttl, written) = match (answer, &negative) {
+            (Answer::Row(made), _)
+                if made.expires_at.is_some_and(|at| left_until(at).is_zero()) =>
+            {
+                gave.verdicts.push((task, Verdict::Done(Outcome::Skipped)));
+                continue;
+            }
+            (Answer::Row(made), _) => (made, ttl(loader, &task.key), Outcome::Warmed),
+            (Answer::Absent, Some((value, ttl))) => {
+                (Made::from(value.clone()), *ttl, Outcome::Absent)
+            }
             (Answer::Absent, None) => {
                 gave.verdicts.push((task, Verdict::Done(Outcome::Absent)));
                 continue;
@@ -91,9 +131,24 @@ fn to_write(
                 continue;
             }
         };
+        let compression = spec.compression.filter(|_| written == Outcome::Warmed);
+        let value = match packer.pack(made.value, compression) {
+            Ok(value) => value,
+            Err(error) => {
+                let reason = format!("its value cannot be compressed: {error}");
+                gave.verdicts.push((task, Verdict::Again(reason)));
+                continue;
+            }
+        };
         let key = task.key.clone();
-        items.push(Item { key, value, ttl });
-        writes.push(Write { task, written });
+        let write = Write {
+            task,
+            written,
+            version: made.version,
+            expires_at: made.expires_at,
+        };
+        items.push(write.until_its_end(Item { key, value, ttl }));
+        writes.push(write);
     }
     (writes, items)
 }

@@ -69,7 +69,9 @@ fn loader(form: &str, max_value_bytes: u64) -> LoaderSpec {
 fn encoded(form: &str, row: &Given, bytes_max: u64) -> Result<Value, Reason> {
     let columns = COLUMNS.map(str::to_owned);
     let encoder = Encoder::new(&loader(form, bytes_max), &columns, Dialect::MySql).unwrap();
-    encoder.encode(row, &mut vec![b'?'; 3])
+    encoder
+        .encode(row, &mut vec![b'?'; 3])
+        .map(|made| made.value)
 }
 
 fn string(form: &str, row: &Given) -> String {
@@ -183,7 +185,7 @@ fn numbers_keep_their_kind_in_messagepack() {
         let columns = ["x".to_owned()];
         let loader = loader("messagepack", 100);
         let encoder = Encoder::new(&loader, &columns, Dialect::Postgres).unwrap();
-        match encoder.encode(&row, &mut Vec::new()).unwrap() {
+        match encoder.encode(&row, &mut Vec::new()).unwrap().value {
             Value::String(bytes) => bytes.slice(3..).to_vec(),
             Value::Hash(_) => panic!("a hash"),
         }
@@ -199,4 +201,34 @@ fn numbers_keep_their_kind_in_messagepack() {
     assert_eq!(of(Scalar::Text), b"\xa41.50");
     assert_eq!(Scalar::whole(i128::MAX), None);
     assert_eq!(Scalar::whole(1 << 63), Some(Scalar::Unsigned(1 << 63)));
+}
+
+#[test]
+fn a_row_tells_when_its_value_must_be_gone_and_which_version_it_is() {
+    let columns = COLUMNS.map(str::to_owned);
+    let mut loader = loader("column:tags", 100);
+    loader.value.expiry_column = Some("id".into());
+    loader.value.versions = Some(stoke_core::value::Versions {
+        column: "BLOB".into(),
+        origin: None,
+    });
+    let encoder = Encoder::new(&loader, &columns, Dialect::MySql).unwrap();
+    let mut given = row();
+    let made = encoder.encode(&given, &mut Vec::new()).unwrap();
+    let seven = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(7);
+    assert_eq!(made.expires_at, Some(seven));
+    assert_eq!(made.version, Some(Bytes::from_static(&[0, 0xff])));
+    assert_eq!(made.value, "[1,\"x\"]".into());
+    given.0[0] = None;
+    let made = encoder.encode(&given, &mut Vec::new()).unwrap();
+    assert_eq!(made.expires_at, None);
+    given.0[2] = None;
+    let error = encoder.encode(&given, &mut Vec::new()).unwrap_err();
+    assert!(error.contains("version is NULL"), "{error}");
+    given.0[0] = Some(("[]", "[]", Scalar::Json));
+    let error = encoder.encode(&given, &mut Vec::new()).unwrap_err();
+    assert!(error.contains("holds no time"), "{error}");
+    loader.value.expiry_column = Some("until".into());
+    let missing = Encoder::new(&loader, &columns, Dialect::MySql).map(drop);
+    assert!(missing.unwrap_err().to_string().contains("\"until\""));
 }
