@@ -13,6 +13,8 @@ mod faults;
 mod looks;
 #[path = "caches/permits.rs"]
 mod permits;
+#[path = "caches/sentinel.rs"]
+mod sentinel;
 #[path = "caches/standalone.rs"]
 mod standalone;
 #[path = "caches/standing.rs"]
