@@ -1,6 +1,6 @@
 //! The sentinels of one master: whom they name, and whether that node says so, too.
 //!
-//! Whoever answered last is asked first: sentinels learn of a fail-over one after another, and going from one to the next with
+//! Whoever answered last is asked first, and who did not, last: sentinels learn of a fail-over one after another, and going from one to the next with
 //! every question could lead back to the old master, which takes itself for one until it is told. Redis' guidelines for
 //! clients of Sentinel ask for the rest: all are asked until one leads to a master, and its role is looked at.
 
@@ -60,6 +60,7 @@ impl Sentinels {
             let named = match self.ask(&sentinel).await {
                 Ok(named) => named,
                 Err(reason) => {
+                    self.ask_last(&sentinel);
                     said.push((sentinel, reason));
                     continue;
                 }
@@ -103,7 +104,8 @@ impl Sentinels {
     /// Whom one sentinel names, or what is wrong with it.
     async fn ask(&self, sentinel: &NodeAddr) -> Result<NodeAddr, String> {
         let answer = self.nodes.get(sentinel).ask(&self.question()).await;
-        let answer = answer.map_err(|error| said_by(sentinel, error))?;
+        let answer =
+            answer.map_err(|error| format!("cannot be asked: {}", said_by(sentinel, error)))?;
         if let Value::ServerError(error) = &answer {
             return Err(format!("answers {}", with_advice(&words(error))));
         }
@@ -133,11 +135,22 @@ impl Sentinels {
     fn ask_first(&self, sentinel: &NodeAddr) {
         self.with_order(|order| {
             let place = order.iter().position(|one| one == sentinel);
-            order[..=place.unwrap_or(0)].rotate_right(1);
+            if let Some(place) = place {
+                order[..=place].rotate_right(1);
+            }
         });
     }
 
-    /// Asks the one that is first now last from now on: it keeps us waiting.
+    /// Asks this one last from now on.
+    fn ask_last(&self, sentinel: &NodeAddr) {
+        self.with_order(|order| {
+            if let Some(place) = order.iter().position(|one| one == sentinel) {
+                order[place..].rotate_left(1);
+            }
+        });
+    }
+
+    /// Asks the one that is first now last from now on: it is the one that was waited for, as others that failed are behind it.
     pub(crate) fn ask_first_last(&self) {
         self.with_order(|order| order.rotate_left(1));
     }
@@ -241,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_answered_is_asked_first_and_the_others_stay_in_order() {
+    fn whoever_answered_is_asked_first_who_did_not_last_and_the_others_stay_in_order() {
         let addr = |port| NodeAddr::new("s", port);
         let entry = Entry {
             settings: redis::RedisConnectionInfo::default(),
@@ -259,6 +272,8 @@ mod tests {
         assert_eq!(ports(&sentinels), [3, 1, 2]);
         sentinels.ask_first_last();
         assert_eq!(ports(&sentinels), [1, 2, 3]);
+        sentinels.ask_last(&addr(2));
+        assert_eq!(ports(&sentinels), [1, 3, 2]);
     }
 
     proptest! {

@@ -24,8 +24,9 @@ const REFRESH_INTERVAL_MIN: Duration = Duration::from_millis(100);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
 
-/// How long a call may be kept waiting by such a look.
+/// How long a call may be kept waiting by such a look, and while it needs to know. The next time others are asked first.
 const LOOK_WITHIN: Duration = Duration::from_secs(2);
+const FIND_WITHIN: Duration = Duration::from_secs(5);
 
 /// How many nodes are asked for the slot map until one answers.
 const ASKED_MAX: usize = 3;
@@ -104,13 +105,10 @@ impl Topology {
         let found = match &self.kind {
             Kind::Standalone => None,
             Kind::Cluster(seeds) => read_slots(nodes, seen, seeds).await,
-            Kind::Sentinel(sentinels) => match sentinels.find(nodes, None).await {
-                Ok(master) => Some(SlotMap::of_one(master)),
-                Err(error) => {
-                    tracing::warn!(%error, "the master of a cache is not found");
-                    None
-                }
-            },
+            Kind::Sentinel(sentinels) => {
+                let master = find(sentinels, nodes, None, FIND_WITHIN).await;
+                master.map(SlotMap::of_one)
+            }
         };
         // From its end on: whoever waited meanwhile need not ask the same again.
         self.note(LOOK_EVERY);
@@ -137,22 +135,13 @@ impl Topology {
         }
         let map = self.map();
         let known = map.nodes().first();
-        match timeout(LOOK_WITHIN, sentinels.find(nodes, known)).await {
-            Ok(Ok(master)) => {
-                self.note(LOOK_EVERY);
-                if known != Some(&master) {
-                    self.adopt(nodes, SlotMap::of_one(master));
-                }
-            }
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "sentinels do not say where the master of a cache is");
-                self.note(LOOK_AGAIN);
-            }
-            Err(_) => {
-                tracing::warn!("sentinels do not answer in time; the next is asked");
-                sentinels.ask_first_last();
-                self.note(LOOK_AGAIN);
-            }
+        let Some(master) = find(sentinels, nodes, known, LOOK_WITHIN).await else {
+            self.note(LOOK_AGAIN);
+            return;
+        };
+        self.note(LOOK_EVERY);
+        if known != Some(&master) {
+            self.adopt(nodes, SlotMap::of_one(master));
         }
     }
 
@@ -180,6 +169,27 @@ impl Topology {
         nodes.retain(map.nodes());
         *current = Arc::new(map);
     }
+}
+
+/// The master, as [`Sentinels::find`] has it; `None` where it is not found in time.
+async fn find(
+    sentinels: &Sentinels,
+    nodes: &Nodes,
+    trusted: Option<&NodeAddr>,
+    within: Duration,
+) -> Option<NodeAddr> {
+    match timeout(within, sentinels.find(nodes, trusted)).await {
+        Ok(Ok(master)) => return Some(master),
+        Ok(Err(error)) => tracing::warn!(%error, "sentinels do not lead to the master of a cache"),
+        Err(_) => {
+            sentinels.ask_first_last();
+            tracing::warn!(
+                ?within,
+                "sentinels do not lead to the master of a cache in time"
+            );
+        }
+    }
+    None
 }
 
 /// The slot map as a node of the cluster has it.
