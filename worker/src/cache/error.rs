@@ -63,7 +63,7 @@ pub enum CacheError {
     },
     /// A URL does not go with the first.
     #[error(
-        "URL number {position} of the cache does not go with the first: write all of them alike"
+        "URL number {position} of the cache does not go with the first (write all of them alike)"
     )]
     UrlsDisagree {
         /// Which, from 1.
