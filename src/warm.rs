@@ -282,18 +282,18 @@ fn catalog(args: &WarmArgs) -> anyhow::Result<Catalog> {
         tls: TlsFiles::default(),
         vigil: OriginVigil::default(),
     };
-    anyhow::ensure!(!args.cache.is_empty(), "--cache: name the Redis to warm");
-    let urls = args
-        .cache
-        .iter()
-        .map(|url| SecretUrl::new(url))
+    let urls = args.cache.iter().flat_map(|text| urls_in(text));
+    let urls: Vec<SecretUrl> = urls
+        .map(SecretUrl::new)
         .collect::<Result<_, _>>()
         .context("--cache")?;
+    anyhow::ensure!(!urls.is_empty(), "--cache: name the Redis to warm");
     let cache_name = CACHE.parse::<stoke_core::names::CacheName>()?;
     let cache = CacheConfig {
         name: cache_name.clone(),
         urls,
         password: None,
+        sentinel_login: None,
         tls: TlsFiles::default(),
     };
     Ok(Catalog {
@@ -303,6 +303,23 @@ fn catalog(args: &WarmArgs) -> anyhow::Result<Catalog> {
         allow_files_in_jobs: true,
         ..Catalog::default()
     })
+}
+
+/// The URLs in a text with commas between them. A comma within one, between its hosts, is followed by no scheme.
+fn urls_in(text: &str) -> Vec<&str> {
+    let begins = |(at, _): &(usize, &str)| {
+        let scheme = text[at + 1..].trim_start().split_once("://");
+        scheme
+            .is_some_and(|(scheme, _)| scheme.starts_with("redis") && !scheme.contains([',', '@']))
+    };
+    let mut urls = Vec::new();
+    let mut from = 0;
+    for (at, _) in text.match_indices(',').filter(begins) {
+        urls.push(&text[from..at]);
+        from = at + 1;
+    }
+    urls.push(&text[from..]);
+    urls
 }
 
 /// The job.
@@ -369,4 +386,32 @@ fn spec(args: &WarmArgs) -> anyhow::Result<v1::JobSpec> {
         work: Some(v1::job_spec::Work::Batch(batch)),
         ..v1::JobSpec::default()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commas_divide_urls_but_not_the_hosts_of_one() {
+        let cases: [(&str, &[&str]); 5] = [
+            ("redis://a", &["redis://a"]),
+            ("redis://a,rediss://b/1", &["redis://a", "rediss://b/1"]),
+            (
+                "redis+sentinel://a,b:1/main",
+                &["redis+sentinel://a,b:1/main"],
+            ),
+            (
+                "redis+sentinel://a,b/main,redis+sentinel://c/main",
+                &["redis+sentinel://a,b/main", "redis+sentinel://c/main"],
+            ),
+            (
+                "redis://:pass,word@a, redis://b",
+                &["redis://:pass,word@a", " redis://b"],
+            ),
+        ];
+        for (text, urls) in cases {
+            assert_eq!(urls_in(text), urls);
+        }
+    }
 }

@@ -15,14 +15,9 @@ pub struct WarmArgs {
     /// The database to load from: postgres://…, mysql://… or sqlite:FILE. A password can be left to the variable STOKE_ORIGIN
     #[arg(long, env = "STOKE_ORIGIN", hide_env_values = true, value_name = "URL")]
     pub origin: String,
-    /// The Redis to warm: redis://…, one or several nodes; it finds out whether they are a Cluster
-    #[arg(
-        long,
-        env = "STOKE_CACHE",
-        hide_env_values = true,
-        value_name = "URL",
-        value_delimiter = ','
-    )]
+    /// The Redis to warm: redis://…, one or several nodes (it finds out whether they are a Cluster), or
+    /// redis+sentinel://HOST,HOST/MASTER for the master that Sentinels watch; rediss for TLS. Several, with commas between them
+    #[arg(long, env = "STOKE_CACHE", hide_env_values = true, value_name = "URL")]
     pub cache: Vec<String>,
     /// SQL that gives the keys: a column `key`, optionally `priority`, further ones for the key template
     #[arg(long, value_name = "SQL")]

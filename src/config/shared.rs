@@ -32,7 +32,17 @@ pub(super) fn all_or_none<T>(setting: Option<Option<T>>) -> Option<Option<T>> {
 
 /// `password` or `password-file`.
 pub(super) fn password(table: &Table<'_>) -> Option<Option<String>> {
-    match (table.optional("password"), table.optional("password-file")) {
+    let (plain, file) = (table.optional("password"), table.optional("password-file"));
+    password_of(table, plain, file)
+}
+
+/// A password that is written plainly, or in a file.
+pub(super) fn password_of<'r>(
+    table: &Table<'r>,
+    plain: Option<Item<'r>>,
+    file: Option<Item<'r>>,
+) -> Option<Option<String>> {
+    match (plain, file) {
         (None, None) => Some(None),
         (Some(password), None) => Some(Some(password.secret()?)),
         (None, Some(file)) => {

@@ -27,6 +27,7 @@ mod resumed;
 mod retention;
 mod scene;
 mod section;
+mod sentinel;
 mod several_jobs;
 mod shop;
 mod telemetry;

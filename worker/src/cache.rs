@@ -8,8 +8,9 @@
 //! - In the modes add and refresh nothing that is present is overwritten, however often a command is sent again.
 //! - Everything is bounded: attempts and time per call, commands and bytes per flush, nodes written at once.
 //!
-//! Absent here: places in flight ([`Permit::enter`] is the caller's, around a call), what a failure means for its entry, and
-//! Sentinel. The redis crate's cluster client is not used: it refuses pipelines across slots and repeats whole pipelines.
+//! Absent here: places in flight ([`Permit::enter`] is the caller's, around a call), and what a failure means for its entry. The
+//! redis crate's clients of clusters and sentinels are not used: they refuse pipelines across slots, repeat whole pipelines, and
+//! do not find a master anew.
 
 use std::fmt;
 use std::sync::Arc;
@@ -41,20 +42,23 @@ mod measure;
 mod node;
 mod router;
 mod script;
+pub(crate) mod sentinels;
 mod settle;
 pub(crate) mod slot_map;
 mod topology;
 mod ttl;
+mod url;
 
 pub use self::addr::NodeAddr;
 pub use self::command::VALUE_BYTES_MAX;
-pub use self::config::{CacheConfig, CacheUrl, NotACacheUrl};
+pub use self::config::{CacheConfig, Place};
 pub use self::error::{CacheError, CommandError, FailureKind};
 pub use self::hash::{HashFields, HashSize};
 pub use self::info::NodeInfo;
 pub use self::router::{FLUSH_BYTES_MAX, FLUSH_COMMANDS_MAX};
 pub use self::settle::PROVISIONAL_TTL;
 pub use self::ttl::jittered;
+pub use self::url::{CacheUrl, NodeUrl, NotACacheUrl, SentinelsUrl, UrlsDisagree, disagreements};
 
 use self::command::{Command, Keep};
 use self::node::Measures;
@@ -158,7 +162,7 @@ pub struct NotAnOwner {
     owners: Vec<String>,
 }
 
-/// A connected cache: a standalone Redis, or a Redis Cluster. Shared by reference; all calls may run at the same time.
+/// A connected cache: a standalone Redis, a master behind sentinels, or a Redis Cluster. Shared by reference; all calls may run at the same time.
 pub struct Cache {
     router: Router,
 }
@@ -169,11 +173,14 @@ impl Cache {
     /// `CLUSTER SLOTS`, `SET`, `PTTL` and `PEXPIRE`; to verify, `TYPE` and `GETRANGE`, too. To write hashes it needs `EVAL`, and
     /// within `EXISTS`, `DEL` and `HSET`; to compare them `HLEN`, `HSTRLEN` and `HMGET`.
     ///
+    /// Where the URLs name sentinels, connects to the master that the first of them names whose answer holds: the node there
+    /// is a master. A user of the sentinels' own needs `SENTINEL GET-MASTER-ADDR-BY-NAME` there.
+    ///
     /// A cluster that leaves some slots uncovered is connected to: keys of these slots fail, each on its own.
     ///
     /// # Errors
-    /// Where no URL leads to a server that lets us in, where no node of the cluster owns anything, or where the URLs
-    /// cannot be meant (several for a standalone server, a database number for a cluster).
+    /// Where no URL leads to a server that lets us in, where no sentinel leads to the master ([`CacheError::NoMaster`] says what
+    /// each answered), where no node of the cluster owns anything, or where the URLs cannot be meant (several for a standalone server, a database number for a cluster).
     pub async fn connect(config: CacheConfig) -> Result<Self, CacheError> {
         let router = discovery::discover(config).await?;
         Ok(Self { router })
@@ -193,7 +200,8 @@ impl Cache {
         self.router.check().await
     }
 
-    /// The slots that each of these nodes owns, as the cluster says now; for a standalone server all, where it is the one.
+    /// The slots that each of these nodes owns, as the cluster says now; all, where it is the standalone server or the master
+    /// that the sentinels name now.
     ///
     /// # Errors
     /// Which of them owns none, and who does.

@@ -128,12 +128,24 @@ pub struct TlsFiles {
 pub struct CacheConfig {
     /// Its name in jobs, budgets and metrics.
     pub name: CacheName,
-    /// One or more `redis://` or `rediss://` URLs of nodes; at least one.
+    /// One or more `redis://` or `rediss://` URLs of nodes, or `redis+sentinel://` or `rediss+sentinel://` URLs of sentinels; at
+    /// least one.
     pub urls: Vec<SecretUrl>,
     /// The content of `password-file`, for all nodes; it goes before a password in a URL.
     pub password: Option<Password>,
-    /// For TLS, where the URLs ask for it (`rediss://`).
+    /// How sentinels are entered; it goes before what URLs say of that.
+    pub sentinel_login: Option<SentinelLogin>,
+    /// For TLS, where the URLs ask for it (`rediss`).
     pub tls: TlsFiles,
+}
+
+/// How sentinels are entered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SentinelLogin {
+    /// None: the default user.
+    pub user: Option<String>,
+    /// Its password.
+    pub password: Password,
 }
 
 /// A recipe: one batched query, and how its rows become cache entries.

@@ -11,6 +11,7 @@ use stoke_core::units::{BandId, PartitionId, Rank};
 use stoke_proto::v1::Segment;
 use tokio::sync::mpsc;
 
+use crate::cache::sentinels::master_addr;
 use crate::cache::slot_map::SlotMap;
 use crate::cache::{NodeAddr, WriteMode};
 use crate::job::merged;
@@ -55,6 +56,14 @@ pub fn cluster_slots(answer: &[u8], asked: &NodeAddr) -> Option<ClusterSlots> {
         nodes: map.nodes().to_vec(),
         uncovered: uncovered.map(|gap| (gap.count, gap.first, gap.last)),
     })
+}
+
+/// Whom a sentinel's answer to `SENTINEL GET-MASTER-ADDR-BY-NAME` names, as its bytes come from the wire. `None`: it is no such
+/// answer, or names nobody.
+#[must_use]
+pub fn sentinel_master(answer: &[u8]) -> Option<NodeAddr> {
+    let answer: Value = redis::parse_redis_value(answer).ok()?;
+    master_addr(&answer).ok()?
 }
 
 /// See [`cluster_slots`].

@@ -129,9 +129,14 @@ impl Caches {
                 .password
                 .as_ref()
                 .map(crate::catalog::Password::expose);
-            let tls = &config.tls;
-            let config =
-                CacheConfig::parse(&urls, password).and_then(|config| config.with_tls(tls));
+            let parsed = CacheConfig::parse(&urls, password);
+            let entered = parsed.and_then(|parsed| match &config.sentinel_login {
+                Some(login) => {
+                    parsed.with_sentinel_login(login.user.as_deref(), login.password.expose())
+                }
+                None => Ok(parsed),
+            });
+            let config = entered.and_then(|entered| entered.with_tls(&config.tls));
             let config = config.map_err(|source| StartError::Cache {
                 cache: name.clone(),
                 source,
@@ -161,8 +166,10 @@ impl Caches {
             cache.measure(metrics, vitals.cloned());
             Ok(Arc::new(cache))
         });
-        let connected = connected.await.cloned();
-        if let (Err(CacheError::Unreachable { .. }), Some(vitals)) = (&connected, vitals) {
+        let connected: Result<_, CacheError> = connected.await.cloned();
+        if let (Err(error), Some(vitals)) = (&connected, vitals)
+            && error.is_unreachable()
+        {
             vitals.found_ill();
         }
         Some(connected)

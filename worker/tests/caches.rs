@@ -15,6 +15,8 @@ mod hashes;
 mod looks;
 #[path = "caches/permits.rs"]
 mod permits;
+#[path = "caches/sentinel.rs"]
+mod sentinel;
 #[path = "caches/settle.rs"]
 mod settle;
 #[path = "caches/standalone.rs"]

@@ -376,6 +376,7 @@ async fn the_keeper_of_a_caches_vigil_tells_its_memory_and_its_evictions() {
         name: name.clone(),
         urls: vec![SecretUrl::new(&redis.url()).unwrap()],
         password: None,
+        sentinel_login: None,
         tls: TlsFiles::default(),
     };
     let catalog = Catalog {

@@ -158,6 +158,49 @@ fn a_right_catalog_is_read_with_its_defaults() {
 }
 
 #[test]
+fn sentinels_are_entered_by_credentials_of_their_own() {
+    let text = "[caches.a]\nurls = ['rediss+sentinel://warm@a,b/main/2', 'rediss+sentinel://warm@c/main/2']\n\
+                password = 'data'\nca-file = '/ca.pem'\nsentinel-user = 'watch'\nsentinel-password-file = '/password'";
+    let catalog = check(text).unwrap();
+    let cache = &catalog.caches[&"a".parse().unwrap()];
+    assert_eq!(cache.urls.len(), 2);
+    assert_eq!(cache.password.as_ref().map(Password::expose), Some("data"));
+    let login = cache.sentinel_login.as_ref().unwrap();
+    assert_eq!(
+        (login.user.as_deref(), login.password.expose()),
+        (Some("watch"), "s3cret")
+    );
+    assert_eq!(
+        check(GOOD).unwrap().caches[&"main".parse().unwrap()].sentinel_login,
+        None
+    );
+}
+
+#[test]
+fn all_that_urls_of_sentinels_disagree_about_is_told_at_once() {
+    let text = "[caches.a]\nurls = ['redis+sentinel://a/main', 'redis+sentinel://:s3cret@b/other/1', \
+                'rediss+sentinel://c/main?sentinel_password=s3cret']\nkey-file = '/key.pem'";
+    let faults = check(text).unwrap_err().to_string();
+    let places = [
+        "urls[1]: it names another master",
+        "urls[1]: it names another database",
+    ];
+    let more = [
+        "urls[1]: it has another user or password for the master",
+        "urls[2]: of it and the first URL, one asks for TLS",
+    ];
+    let last = [
+        "urls[2]: it has another user or password for sentinels",
+        "key-file: it stands without",
+    ];
+    for said in [places, more, last].concat() {
+        assert!(faults.contains(said), "{said}: {faults}");
+    }
+    assert_eq!(faults.lines().count(), 6, "{faults}");
+    assert!(!faults.contains("s3cret"), "{faults}");
+}
+
+#[test]
 fn certificates_are_taken_with_their_keys() {
     let catalog = check(GOOD).unwrap();
     let shop = &catalog.origins[&"shop".parse().unwrap()].tls;
@@ -225,7 +268,7 @@ query = "SELECT 1"
         r#"line 8, column 12: origins."b ad".url-file: the file cannot be read: entity not found; name a file that this process can read"#,
         "line 9, column 10: origins.none: no url is given; add url or url-file",
         "line 12, column 11: origins.fine.ca-file: it is not used: an SQLite file is reached without TLS; change the address, or remove it",
-        "line 14, column 9: caches.main.urls[0]: no cache is reached by http:; begin the URL with redis:// or rediss://",
+        "line 14, column 9: caches.main.urls[0]: no cache is reached by http:; begin the URL with redis:// or rediss://, or redis+sentinel:// or rediss+sentinel://",
         "line 14, column 43: caches.main.urls[2]: it has an @ after the host: write the password's special characters as %XX; write it as redis://USER:PASSWORD@HOST:PORT, or without USER:PASSWORD@",
         "line 14, column 66: caches.main.urls[3]: it has a user but no password: a password alone is written redis://:PASSWORD@HOST; write it as redis://USER:PASSWORD@HOST:PORT, or without USER:PASSWORD@",
         "line 15, column 13: caches.main.cert-file: it stands without key-file; add key-file, or remove it",
@@ -405,7 +448,27 @@ fn urls_that_cannot_be_used_are_refused_and_not_shown() {
         ),
         (
             "[caches.a]\nurls = ['redis://a', 'rediss://b']",
-            "line 2, column 9: caches.a.urls[0]: some URLs begin with rediss://, and others do not;",
+            "line 2, column 22: caches.a.urls[1]: of it and the first URL, one asks for TLS and the other does not;",
+        ),
+        (
+            "[caches.a]\nurls = ['redis+sentinel://:s3cret@a']",
+            "line 2, column 9: caches.a.urls[0]: it names no master: write redis+sentinel://HOST:PORT/MASTER,",
+        ),
+        (
+            "[caches.a]\nurls = ['redis+sentinel://a/main', 'redis://:s3cret@b']",
+            "line 2, column 36: caches.a.urls[1]: of it and the first URL, one names sentinels and the other a node; write all",
+        ),
+        (
+            "[caches.a]\nurls = ['redis://a']\nsentinel-password = 's3cret'",
+            "line 3, column 21: caches.a.sentinel-password: it is not used: no URL begins with redis+sentinel://",
+        ),
+        (
+            "[caches.a]\nurls = ['redis+sentinel://a/m']\nsentinel-user = 'watch'",
+            "line 3, column 17: caches.a.sentinel-user: it stands without sentinel-password; add sentinel-password or",
+        ),
+        (
+            "[caches.a]\nurls = ['redis+sentinel://a/m']\nsentinel-password = 's3cret'\nsentinel-password-file = '/password'",
+            "line 4, column 26: caches.a.sentinel-password-file: it cannot stand beside caches.a.sentinel-password (line 3);",
         ),
     ] {
         let faults = check(text).unwrap_err().to_string();

@@ -1,5 +1,5 @@
-//! Real servers for tests and the quickstart: etcd, PostgreSQL, MariaDB, Redis, Redis Cluster,
-//! Prometheus, and the program under test.
+//! Real servers for tests and the quickstart: etcd, PostgreSQL, MariaDB, Redis, Redis Cluster, Redis
+//! behind Sentinel, Prometheus, and the program under test.
 //!
 //! Each server is started by one call that returns when it is usable, listens on 127.0.0.1 only, and keeps all it
 //! writes in a temporary folder of its own.
@@ -29,6 +29,7 @@ mod program;
 mod prometheus;
 mod redis;
 mod redis_cluster;
+mod redis_sentinel;
 mod service;
 mod spawner;
 mod tools;
@@ -47,4 +48,5 @@ pub use program::{Launch, Program};
 pub use prometheus::{Prometheus, http_get, promtool};
 pub use redis::Redis;
 pub use redis_cluster::RedisCluster;
+pub use redis_sentinel::RedisSentinel;
 pub use wait::wait_for;

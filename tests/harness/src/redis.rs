@@ -18,6 +18,9 @@ use crate::tools;
 /// What Redis logs when it listens. That it is in the log of this very run tells it from a stranger on its port.
 const LISTENING: &str = "Ready to accept connections";
 
+/// What a sentinel logs then.
+const WATCHING: &str = "Sentinel ID is";
+
 /// A standalone Redis.
 #[derive(Debug)]
 pub struct Redis {
@@ -125,11 +128,13 @@ impl Redis {
     }
 }
 
-/// One Redis process: all there is of a standalone one, or a node of a cluster.
+/// One Redis process: all there is of a standalone one, a node of a cluster, or a sentinel.
 pub(crate) struct Node {
     pub(crate) port: u16,
     pub(crate) service: Service,
     password: Option<String>,
+    /// What it logs when it can be used.
+    ready: &'static str,
     /// What its clients take: the authority's certificate, a certificate and its key.
     tls: Option<[PathBuf; 3]>,
 }
@@ -142,6 +147,25 @@ impl Node {
 
     /// The same, speaking TLS only where it is told how.
     pub(crate) fn start_on(
+        port: u16,
+        tls: Option<ServerTls<'_>>,
+        options: &[(&str, &str)],
+    ) -> Result<Self> {
+        Self::start_as(&[], LISTENING, port, tls, options)
+    }
+
+    /// The same, as a sentinel.
+    pub(crate) fn start_sentinel(
+        port: u16,
+        tls: Option<ServerTls<'_>>,
+        options: &[(&str, &str)],
+    ) -> Result<Self> {
+        Self::start_as(&["--sentinel"], WATCHING, port, tls, options)
+    }
+
+    fn start_as(
+        args: &[&str],
+        ready: &'static str,
         port: u16,
         tls: Option<ServerTls<'_>>,
         options: &[(&str, &str)],
@@ -176,6 +200,9 @@ impl Node {
         fs::write(&path, config).with_context(|| format!("writing {}", path.display()))?;
         let mut server = Recipe::new("redis-server");
         server.arg(path).env("LC_ALL", "C");
+        for arg in args {
+            server.arg(arg);
+        }
         let password = options
             .iter()
             .rfind(|(name, _)| *name == "requirepass")
@@ -184,6 +211,7 @@ impl Node {
             port,
             service: Service::start("redis-server", dir, server)?,
             password,
+            ready,
             tls: files,
         })
     }
@@ -195,11 +223,16 @@ impl Node {
 
     pub(crate) fn wait_until_ready(&self) -> Result<()> {
         self.service.wait_until_ready(|log| {
-            ensure!(log.contains(LISTENING), "it does not listen yet");
+            ensure!(log.contains(self.ready), "it does not listen yet");
             let answer = self.cli(&["PING"])?;
             ensure!(answer == "PONG", "it answers {answer}");
             Ok(())
         })
+    }
+
+    /// Its password, where it has one.
+    pub(crate) fn password(&self) -> Option<&str> {
+        self.password.as_deref()
     }
 
     pub(crate) fn url(&self) -> String {

@@ -1,9 +1,9 @@
-//! What [`Redis`] and [`RedisCluster`] promise.
+//! What [`Redis`], [`RedisCluster`] and [`RedisSentinel`] promise.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 use std::path::Path;
 
-use stoke_harness::{Redis, RedisCluster};
+use stoke_harness::{Redis, RedisCluster, RedisSentinel};
 
 #[test]
 fn a_redis_is_usable_loses_its_keys_by_a_kill_and_is_gone_after_its_drop() {
@@ -84,4 +84,22 @@ fn one_master_is_a_cluster_too() {
         cluster.cli(cluster.ports()[0], &["SET", "a", "1"]).unwrap(),
         "OK"
     );
+}
+
+#[test]
+fn sentinels_promote_the_replica_of_a_master_that_is_killed_and_make_it_a_replica_when_it_is_back()
+{
+    let options = [("requirepass", "horse-staple")];
+    let redis = RedisSentinel::start_with(&options, &[]).unwrap();
+    assert!(redis.url().starts_with("redis+sentinel://:horse-staple@"));
+    assert!(!format!("{redis:?}").contains("horse"));
+    let (master, replica) = (redis.master().unwrap(), redis.replica().unwrap());
+    assert_eq!(redis.cli(master, &["SET", "a", "1"]).unwrap(), "OK");
+    redis.wait_until_replicated().unwrap();
+    redis.kill(master).unwrap();
+    redis.wait_until_master(replica).unwrap();
+    assert_eq!(redis.cli(replica, &["GET", "a"]).unwrap(), "1");
+    redis.restart(master).unwrap();
+    redis.wait_until_replica(master).unwrap();
+    assert_eq!(redis.cli(master, &["GET", "a"]).unwrap(), "1");
 }

@@ -12,6 +12,7 @@ mod cluster_slots;
 mod jobs;
 mod key_file;
 mod plan_segments;
+mod sentinel_master;
 mod store_log;
 mod store_record;
 mod template;
@@ -20,6 +21,7 @@ pub use cluster_slots::cluster_slots;
 pub use jobs::job_file;
 pub use key_file::key_file;
 pub use plan_segments::plan_segments;
+pub use sentinel_master::sentinel_master;
 pub use store_log::store_log;
 pub use store_record::store_record;
 pub use template::template;
@@ -28,11 +30,12 @@ pub use template::template;
 pub type Holds = fn(&[u8]);
 
 /// All of them, by the names of their corpora.
-pub const ALL: [(&str, Holds); 7] = [
+pub const ALL: [(&str, Holds); 8] = [
     ("cluster_slots", cluster_slots),
     ("job_file", job_file),
     ("key_file", key_file),
     ("plan_segments", plan_segments),
+    ("sentinel_master", sentinel_master),
     ("store_log", store_log),
     ("store_record", store_record),
     ("template", template),

@@ -18,9 +18,9 @@ pub(crate) enum Answer {
     Moved(NodeAddr),
     /// Send it, this once and behind `ASKING`, to this node, which is about to own the slot.
     Ask(NodeAddr),
-    /// Send it again after a while.
+    /// Send it again after a while, to whoever owns the slot then.
     Later(CommandError),
-    /// The node takes no writes any more: look who owns the slot, then send it again.
+    /// The same, and the node takes no writes any more: what its connection leads to may no longer be what its name does.
     Demoted(CommandError),
     /// Give up.
     Failed(CommandError),

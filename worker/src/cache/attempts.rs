@@ -45,7 +45,7 @@ pub(crate) struct Attempt {
 /// What to do between two rounds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Between {
-    /// The slot map should be read again.
+    /// Who owns what should be asked anew.
     pub(crate) refresh: bool,
     /// How long to wait, before jitter.
     pub(crate) wait: Option<Duration>,
@@ -96,12 +96,8 @@ impl Attempts {
                 self.redirect(attempt, Target::Node(node));
             }
             Answer::Ask(node) => self.redirect(attempt, Target::Ask(node)),
-            Answer::Later(error) => {
-                // A node that cannot be reached may have been replaced.
-                self.between.refresh |= error.kind == FailureKind::Unreachable;
-                self.again_later(attempt, error);
-            }
-            Answer::Demoted(error) => {
+            // Whoever cannot be reached, or does not serve, may have been replaced.
+            Answer::Later(error) | Answer::Demoted(error) => {
                 self.between.refresh = true;
                 self.again_later(attempt, error);
             }

@@ -1,130 +1,59 @@
-//! Where a cache is, and how patient to be with it. Credentials enter here and never leave in text.
+//! Where a cache is, and how patient to be with it.
 
-use std::fmt;
 use std::path::Path;
-use std::str::FromStr;
 use std::time::Duration;
 
-use redis::{
-    Client, ClientTlsConfig, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo,
-    TlsCertificates,
-};
+use redis::{Client, ClientTlsConfig, RedisConnectionInfo, TlsCertificates};
 
-use super::addr::NodeAddr;
 use super::error::CacheError;
+use super::url::{CacheUrl, NodeUrl, SentinelsUrl, disagreements};
 use crate::catalog::TlsFiles;
 
-/// A text that is no URL of a Redis server. None of the texts repeats the URL: it may hold a password.
-#[derive(Debug, thiserror::Error)]
-pub enum NotACacheUrl {
-    /// Another scheme, or none.
-    #[error("it does not begin with redis:// (or rediss://, for TLS)")]
-    Scheme,
-    /// An `@` where none can be: the password has a character that must be escaped.
-    #[error("it has an @ after the host: write the password's special characters as %XX")]
-    Unescaped,
-    /// A `#`, which means nothing in such a URL.
-    #[error("it has a # behind the host: remove it (a password's is written %23)")]
-    Fragment,
-    /// A user, and no password.
-    #[error("it has a user but no password: a password alone is written redis://:PASSWORD@HOST")]
-    NoPassword,
-    /// It cannot be parsed.
-    #[error("it is malformed")]
-    Malformed(#[source] redis::RedisError),
+/// Where a cache is.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// A standalone server, or one or more nodes of a cluster: the servers tell which. At least one. The nodes that a cluster
+    /// names are entered with the credentials of the URL that told of them.
+    Nodes(Vec<NodeUrl>),
+    /// Where the sentinels say.
+    Sentinels(SentinelsUrl),
 }
 
-/// The URL of a Redis server: `redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]`, or `rediss://` for TLS. `Debug` and
-/// `Display` leave the credentials out.
-#[derive(Clone)]
-pub struct CacheUrl {
-    pub(crate) addr: NodeAddr,
-    pub(crate) settings: RedisConnectionInfo,
-    pub(crate) tls: bool,
-}
-
-impl CacheUrl {
-    /// From a text, and a password that goes before one in the text (for passwords that are kept in files).
-    ///
-    /// # Errors
-    /// [`NotACacheUrl`], which says what is wrong without repeating the text.
-    pub fn parse(text: &str, password: Option<&str>) -> Result<Self, NotACacheUrl> {
-        let without_tls = text.strip_prefix("redis://");
-        let rest = without_tls.or_else(|| text.strip_prefix("rediss://"));
-        let rest = rest.ok_or(NotACacheUrl::Scheme)?;
-        // "redis://pa#ss@host" parses as a host "pa", which would then be shown as the node's name.
-        let tail = rest
-            .split_once(['/', '?', '#'])
-            .map_or("", |(_, tail)| tail);
-        if tail.contains('@') {
-            return Err(NotACacheUrl::Unescaped);
+impl Place {
+    fn of(urls: Vec<CacheUrl>) -> Result<Self, CacheError> {
+        if let Some((index, source)) = disagreements(&urls).into_iter().next() {
+            return Err(CacheError::UrlsDisagree {
+                position: index + 1,
+                source,
+            });
         }
-        // What the driver would take for "do not look at the certificate".
-        if rest.contains('#') {
-            return Err(NotACacheUrl::Fragment);
+        let mut nodes = Vec::new();
+        let mut behind: Option<SentinelsUrl> = None;
+        for url in urls {
+            match (url, &mut behind) {
+                (CacheUrl::Node(node), _) => nodes.push(node),
+                (CacheUrl::Sentinels(url), None) => behind = Some(url),
+                (CacheUrl::Sentinels(url), Some(all)) => {
+                    let more = url.sentinels.into_iter();
+                    let new: Vec<_> = more.filter(|one| !all.sentinels.contains(one)).collect();
+                    all.sentinels.extend(new);
+                }
+            }
         }
-        let info = text
-            .into_connection_info()
-            .map_err(NotACacheUrl::Malformed)?;
-        let mut settings = info.redis_settings().clone();
-        if let Some(password) = password {
-            settings = settings.set_password(password);
+        match behind {
+            Some(url) => Ok(Self::Sentinels(url)),
+            None if nodes.is_empty() => Err(CacheError::NoUrl),
+            None => Ok(Self::Nodes(nodes)),
         }
-        if settings.username().is_some() && settings.password().is_none() {
-            return Err(NotACacheUrl::NoPassword);
-        }
-        let (ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. }) =
-            info.addr()
-        else {
-            return Err(NotACacheUrl::Scheme);
-        };
-        Ok(Self {
-            addr: NodeAddr::new(host, *port),
-            settings,
-            tls: without_tls.is_none(),
-        })
-    }
-}
-
-impl FromStr for CacheUrl {
-    type Err = NotACacheUrl;
-
-    fn from_str(text: &str) -> Result<Self, NotACacheUrl> {
-        Self::parse(text, None)
-    }
-}
-
-impl fmt::Display for CacheUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let credentials = if self.settings.password().is_some() {
-            "***@"
-        } else {
-            ""
-        };
-        write!(
-            f,
-            "redis{}://{credentials}{}/{}",
-            if self.tls { "s" } else { "" },
-            self.addr,
-            self.settings.db()
-        )
-    }
-}
-
-impl fmt::Debug for CacheUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
     }
 }
 
 /// Where a cache is, and how long to wait for it.
 #[derive(Clone, Debug)]
 pub struct CacheConfig {
-    /// One URL of a standalone server, or those of one or more nodes of a cluster. The nodes that a cluster names
-    /// are entered with the credentials of the URL that told of them.
-    pub urls: Vec<CacheUrl>,
-    /// For TLS, where the URLs are `rediss://`: all of them, or none. The nodes that a cluster names are entered with TLS
-    /// as the URLs are.
+    /// Where it is.
+    pub place: Place,
+    /// For TLS, where the URLs ask for it: to nodes and sentinels alike.
     pub tls: Option<TlsCertificates>,
     /// How long to wait for a connection, and for the answers to a flush (a flush of more than a few megabytes gets
     /// more). 2 s by default.
@@ -136,24 +65,26 @@ pub struct CacheConfig {
 
 impl CacheConfig {
     /// The defaults for these URLs; for TLS, with the system's authorities and no certificate of our own.
-    #[must_use]
-    pub fn new(urls: Vec<CacheUrl>) -> Self {
-        let tls = urls.iter().any(|url| url.tls).then_some(TlsCertificates {
-            client_tls: None,
-            root_cert: None,
-        });
-        Self {
-            urls,
-            tls,
+    ///
+    /// # Errors
+    /// [`CacheError::NoUrl`], or [`CacheError::UrlsDisagree`] for the first that does not go with the others.
+    pub fn new(urls: Vec<CacheUrl>) -> Result<Self, CacheError> {
+        let tls = urls.iter().any(CacheUrl::is_tls);
+        Ok(Self {
+            place: Place::of(urls)?,
+            tls: tls.then_some(TlsCertificates {
+                client_tls: None,
+                root_cert: None,
+            }),
             timeout: Duration::from_secs(2),
             patience: Duration::from_secs(5),
-        }
+        })
     }
 
     /// The defaults for these URLs, all with the one password where it is given (see [`CacheUrl::parse`]).
     ///
     /// # Errors
-    /// [`CacheError::Url`] for the first text that is no URL of a Redis server.
+    /// [`CacheError::Url`] for the first text that is no URL of a cache; else as [`CacheConfig::new`].
     pub fn parse<T: AsRef<str>>(urls: &[T], password: Option<&str>) -> Result<Self, CacheError> {
         let parse = |(index, text): (usize, &T)| {
             let url = CacheUrl::parse(text.as_ref(), password);
@@ -162,15 +93,28 @@ impl CacheConfig {
                 source,
             })
         };
-        let urls = urls
-            .iter()
-            .enumerate()
-            .map(parse)
-            .collect::<Result<Vec<CacheUrl>, _>>()?;
-        if urls.iter().any(|url| url.tls != urls[0].tls) {
-            return Err(CacheError::MixedTls);
+        let urls = urls.iter().enumerate().map(parse);
+        Self::new(urls.collect::<Result<_, _>>()?)
+    }
+
+    /// The same, with sentinels entered by this user and password, in place of what the URLs say.
+    ///
+    /// # Errors
+    /// [`CacheError::NoSentinels`] where the URLs name none.
+    pub fn with_sentinel_login(
+        mut self,
+        user: Option<&str>,
+        password: &str,
+    ) -> Result<Self, CacheError> {
+        let Place::Sentinels(url) = &mut self.place else {
+            return Err(CacheError::NoSentinels);
+        };
+        let mut login = RedisConnectionInfo::default().set_password(password);
+        if let Some(user) = user {
+            login = login.set_username(user);
         }
-        Ok(Self::new(urls))
+        url.login = login;
+        Ok(self)
     }
 
     /// The same, with these files for TLS.
@@ -217,63 +161,62 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_url_gives_address_and_credentials() {
-        let url: CacheUrl = "redis://warm:s%23cret@cache.example:7001/3"
-            .parse()
-            .unwrap();
-        assert_eq!(url.addr, NodeAddr::new("cache.example", 7001));
-        assert_eq!(url.settings.username(), Some("warm"));
-        assert_eq!(url.settings.password(), Some("s#cret"));
-        assert_eq!(url.settings.db(), 3);
-        let url: CacheUrl = "redis://[::1]".parse().unwrap();
-        assert_eq!(url.addr, NodeAddr::new("::1", 6379));
-    }
-
-    #[test]
-    fn a_password_from_elsewhere_goes_before_that_of_the_url() {
-        for text in ["redis://warm@cache", "redis://warm:old@cache"] {
-            let url = CacheUrl::parse(text, Some("new")).unwrap();
-            assert_eq!(url.settings.username(), Some("warm"));
-            assert_eq!(url.settings.password(), Some("new"));
+    fn sentinels(config: &CacheConfig) -> &SentinelsUrl {
+        match &config.place {
+            Place::Sentinels(url) => url,
+            Place::Nodes(nodes) => panic!("{nodes:?}"),
         }
     }
 
     #[test]
-    fn what_cannot_be_meant_is_refused() {
-        let refused = |text: &str| text.parse::<CacheUrl>().unwrap_err();
-        assert!(matches!(refused("http://cache"), NotACacheUrl::Scheme));
-        assert!(matches!(refused("cache:6379"), NotACacheUrl::Scheme));
-        assert!(matches!(
-            refused("rediss://cache#insecure"),
-            NotACacheUrl::Fragment
-        ));
-        assert!(matches!(
-            refused("redis://s3cret@cache"),
-            NotACacheUrl::NoPassword
-        ));
-        assert!(matches!(
-            refused("redis://pa#s3cret@cache"),
-            NotACacheUrl::Unescaped
-        ));
-        assert!(matches!(
-            refused("redis://:pa/s3cret@cache"),
-            NotACacheUrl::Unescaped
-        ));
-        assert!(matches!(refused("redis://"), NotACacheUrl::Malformed(_)));
-        assert!(matches!(
-            refused("redis://cache/x"),
-            NotACacheUrl::Malformed(_)
-        ));
+    fn the_sentinels_of_several_urls_are_those_of_one_master_each_once() {
+        let urls = [
+            "redis+sentinel://a,b:1/main",
+            "redis+sentinel://b:1/main",
+            "redis+sentinel://c/main",
+        ];
+        let config = CacheConfig::parse(&urls, None).unwrap();
+        let told = sentinels(&config).to_string();
+        assert_eq!(told, "redis+sentinel://a:26379,b:1,c:26379/main/0");
+        let urls = ["redis+sentinel://a/main", "redis+sentinel://b/other"];
+        let error = CacheConfig::parse(&urls, None).unwrap_err();
+        assert!(
+            matches!(error, CacheError::UrlsDisagree { position: 2, .. }),
+            "{error:?}"
+        );
+        let error = CacheConfig::parse::<&str>(&[], None).unwrap_err();
+        assert!(matches!(error, CacheError::NoUrl), "{error:?}");
+    }
+
+    #[test]
+    fn a_login_of_sentinels_needs_some_and_goes_before_that_of_the_url() {
+        let with = "redis+sentinel://:data@a/main?sentinel_username=x&sentinel_password=y";
+        for url in ["redis+sentinel://:data@a/main", with] {
+            let config = CacheConfig::parse(&[url], None).unwrap();
+            let config = config.with_sentinel_login(None, "s3cret").unwrap();
+            let url = sentinels(&config);
+            assert_eq!(
+                (url.login.username(), url.login.password()),
+                (None, Some("s3cret"))
+            );
+            assert_eq!(url.settings.password(), Some("data"));
+            assert!(!format!("{config:?}").contains("s3cret"));
+        }
+        let config = CacheConfig::parse(&["redis://a"], None).unwrap();
+        let error = config.with_sentinel_login(None, "s3cret").unwrap_err();
+        assert!(matches!(error, CacheError::NoSentinels), "{error:?}");
     }
 
     #[test]
     fn tls_is_for_all_urls_or_none_and_its_files_are_not_for_nothing() {
         let url: CacheUrl = "rediss://:pw@cache:7001".parse().unwrap();
-        assert!(url.tls);
+        assert!(url.is_tls());
         assert_eq!(url.to_string(), "rediss://***@cache:7001/0");
         let mixed = CacheConfig::parse(&["rediss://a", "redis://b"], None).unwrap_err();
-        assert!(matches!(mixed, CacheError::MixedTls), "{mixed:?}");
+        assert!(
+            matches!(mixed, CacheError::UrlsDisagree { .. }),
+            "{mixed:?}"
+        );
         let files = TlsFiles {
             ca: Some("/no/such/ca.pem".into()),
             identity: None,
@@ -281,17 +224,20 @@ mod tests {
         let without = CacheConfig::parse(&["redis://a"], None).unwrap();
         let error = without.with_tls(&files).unwrap_err();
         assert!(matches!(error, CacheError::TlsUnasked), "{error:?}");
-        let with = CacheConfig::parse(&["rediss://a"], None).unwrap();
-        let error = with.with_tls(&files).unwrap_err();
-        assert!(error.to_string().contains("/no/such/ca.pem"), "{error}");
+        for url in ["rediss://a", "rediss+sentinel://a/main"] {
+            let with = CacheConfig::parse(&[url], None).unwrap();
+            let error = with.with_tls(&files).unwrap_err();
+            assert!(error.to_string().contains("/no/such/ca.pem"), "{error}");
+        }
     }
 
     #[test]
     fn credentials_are_in_no_text() {
         let secret = "s3cret";
         let config = CacheConfig::parse(&["redis://warm:s3cret@cache:7001/3"], None).unwrap();
-        assert_eq!(config.urls[0].to_string(), "redis://***@cache:7001/3");
-        assert!(!format!("{config:?}").contains(secret));
+        let shown = format!("{config:?}");
+        assert!(shown.contains("redis://***@cache:7001/3"), "{shown}");
+        assert!(!shown.contains(secret), "{shown}");
         for text in [
             "redis://s3cret@cache",
             "redis://:pa#s3cret@cache",

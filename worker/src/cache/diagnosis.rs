@@ -23,11 +23,11 @@ pub(super) async fn diagnose(
     let answer = timeout(time, first_bytes(addr)).await.ok()??;
     match (&answer[..], with_tls) {
         ([b'+' | b'-', ..], true) => Some(
-            "what answers is a Redis that speaks without TLS: write redis://, or give its port for TLS",
+            "what answers is a Redis that speaks without TLS: write redis:// (redis+sentinel://), or give its port for TLS",
         ),
-        ([first, ..], false) if TLS.contains(first) => {
-            Some("what answers expects TLS: write rediss://, or give its port without TLS")
-        }
+        ([first, ..], false) if TLS.contains(first) => Some(
+            "what answers expects TLS: write rediss:// (rediss+sentinel://), or give its port without TLS",
+        ),
         ([b'+' | b'-', ..], false) => None,
         ([first, ..], _) if !TLS.contains(first) => {
             Some("what answers is no Redis: check the port")
@@ -37,7 +37,9 @@ pub(super) async fn diagnose(
             "it closed the connection: where it demands a client certificate, give one that it trusts, with cert-file and \
              key-file",
         ),
-        (_, false) => Some("it closed the connection: where it expects TLS, write rediss://"),
+        (_, false) => Some(
+            "it closed the connection: where it expects TLS, write rediss:// (rediss+sentinel://)",
+        ),
     }
 }
 

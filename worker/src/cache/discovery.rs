@@ -1,24 +1,47 @@
-//! Finds out what a cache is: the first URL whose server answers tells whether it is a cluster, and who owns what.
+//! Finds out what a cache is. Of nodes, the first whose server answers tells whether it is a cluster, and who owns what; sentinels
+//! tell who is the master.
 
-use redis::{Pipeline, Value};
+use redis::{Pipeline, RedisConnectionInfo, Value};
 use stoke_core::advice::with_advice;
 
 use super::addr::NodeAddr;
 use super::answer::words;
-use super::config::{CacheConfig, CacheUrl};
+use super::config::{CacheConfig, Place};
 use super::error::{CacheError, CommandError, FailureKind};
+use super::info;
 use super::node::{Entry, Node, Nodes};
 use super::router::Router;
+use super::sentinels::Sentinels;
 use super::slot_map::{SlotMap, Uncovered};
 use super::topology::{Topology, cluster_slots};
+use super::url::{NodeUrl, SentinelsUrl};
 
 /// Connects to the cache that `config` means.
 pub(super) async fn discover(config: CacheConfig) -> Result<Router, CacheError> {
+    match &config.place {
+        Place::Nodes(urls) => discover_among(&config, urls).await,
+        Place::Sentinels(url) => discover_behind(&config, url).await,
+    }
+}
+
+async fn discover_behind(config: &CacheConfig, url: &SentinelsUrl) -> Result<Router, CacheError> {
+    let of_sentinels = entry(config, &url.login);
+    let sentinels = Sentinels::new(url.master.clone(), url.sentinels.clone(), of_sentinels);
+    let nodes = Nodes::new(Entry {
+        only_master: true,
+        ..entry(config, &url.settings)
+    });
+    let master = sentinels.find(&nodes, None).await?;
+    let topology = Topology::sentinel(master, sentinels);
+    Ok(Router::new(nodes, topology, config.patience))
+}
+
+async fn discover_among(config: &CacheConfig, urls: &[NodeUrl]) -> Result<Router, CacheError> {
     let mut last = CacheError::NoUrl;
-    for url in &config.urls {
-        match discover_at(&config, url).await {
+    for url in urls {
+        match discover_at(config, urls, url).await {
             Ok(topology) => {
-                let nodes = Nodes::new(entry(&config, url));
+                let nodes = Nodes::new(entry(config, &url.settings));
                 return Ok(Router::new(nodes, topology, config.patience));
             }
             // Another node may answer. Whatever else is wrong is wrong with the cache as a whole.
@@ -29,23 +52,21 @@ pub(super) async fn discover(config: CacheConfig) -> Result<Router, CacheError> 
     Err(last)
 }
 
-async fn discover_at(config: &CacheConfig, url: &CacheUrl) -> Result<Topology, CacheError> {
+async fn discover_at(
+    config: &CacheConfig,
+    urls: &[NodeUrl],
+    url: &NodeUrl,
+) -> Result<Topology, CacheError> {
     let addr = &url.addr;
     let database = url.settings.db();
     // A cluster refuses SELECT, so this first look is at number 0.
     let settings = url.settings.clone().set_db(0);
-    let node = Node::new(
-        addr.clone(),
-        Entry {
-            settings,
-            ..entry(config, url)
-        },
-    );
+    let node = Node::new(addr.clone(), entry(config, &settings));
     if !is_cluster(&node).await? {
-        if config.urls.len() > 1 {
+        if urls.len() > 1 {
             return Err(CacheError::SeveralStandalone { node: addr.clone() });
         }
-        let node = Node::new(addr.clone(), entry(config, url));
+        let node = Node::new(addr.clone(), entry(config, &url.settings));
         node.connection()
             .await
             .map_err(|error| no_answer(addr, "connecting", error))?;
@@ -66,7 +87,7 @@ async fn discover_at(config: &CacheConfig, url: &CacheUrl) -> Result<Topology, C
     if map.nodes().is_empty() {
         return Err(uncovered(&map, addr));
     }
-    let seeds = config.urls.iter().map(|url| url.addr.clone()).collect();
+    let seeds = urls.iter().map(|url| url.addr.clone()).collect();
     Ok(Topology::cluster(map, seeds))
 }
 
@@ -85,9 +106,10 @@ pub(super) fn uncovered(map: &SlotMap, node: &NodeAddr) -> CacheError {
     }
 }
 
-fn entry(config: &CacheConfig, url: &CacheUrl) -> Entry {
+fn entry(config: &CacheConfig, settings: &RedisConnectionInfo) -> Entry {
     Entry {
-        settings: url.settings.clone(),
+        settings: settings.clone(),
+        only_master: false,
         tls: config.tls.clone(),
         timeout: config.timeout,
     }
@@ -97,18 +119,11 @@ async fn is_cluster(node: &Node) -> Result<bool, CacheError> {
     let mut pipeline = redis::pipe();
     pipeline.cmd("INFO").arg("cluster");
     let answer = ask(node, &pipeline, "asking whether it is a cluster").await?;
-    let malformed = || CacheError::Malformed {
+    let info = info::text(answer).ok_or_else(|| CacheError::Malformed {
         node: node.addr().clone(),
         command: "INFO",
-    };
-    let info = match answer {
-        Value::BulkString(bytes) => String::from_utf8(bytes).map_err(|_| malformed())?,
-        Value::SimpleString(text) | Value::VerbatimString { text, .. } => text,
-        _ => return Err(malformed()),
-    };
-    Ok(info
-        .lines()
-        .any(|line| line.trim_end() == "cluster_enabled:1"))
+    })?;
+    Ok(info::field(&info, "cluster_enabled") == Some("1"))
 }
 
 /// Sends one command and gives its reply.

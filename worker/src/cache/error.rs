@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use stoke_core::advice::with_advice;
 
 use super::addr::NodeAddr;
-use super::config::NotACacheUrl;
+use super::url::{NotACacheUrl, UrlsDisagree};
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
@@ -35,6 +35,14 @@ pub enum CacheError {
         #[source]
         source: Cause,
     },
+    /// No sentinel leads to the master.
+    #[error("no sentinel leads to the master {master:?}: {}", listed(.said))]
+    NoMaster {
+        /// As the sentinels should call it.
+        master: String,
+        /// What came of asking each, in the order in which they were asked.
+        said: Vec<(NodeAddr, String)>,
+    },
     /// The server does not let us in, or not do what has to be done.
     #[error("the cache at {node} refuses us while {doing}: {reason}")]
     Denied {
@@ -53,11 +61,24 @@ pub enum CacheError {
         /// The command.
         command: &'static str,
     },
-    /// Some URLs ask for TLS, and others do not.
-    #[error("some URLs are rediss:// and others redis://: write all of them alike")]
-    MixedTls,
+    /// A URL does not go with the first.
+    #[error(
+        "URL number {position} of the cache does not go with the first (write all of them alike)"
+    )]
+    UrlsDisagree {
+        /// Which, from 1.
+        position: usize,
+        /// In what.
+        #[source]
+        source: UrlsDisagree,
+    },
+    /// Credentials of sentinels that nothing uses.
+    #[error(
+        "there is a password for sentinels, but the URLs name none: write them as redis+sentinel://"
+    )]
+    NoSentinels,
     /// Files for TLS that nothing uses.
-    #[error("there are files for TLS, but the URLs do without: write them as rediss://")]
+    #[error("there are files for TLS, but the URLs do without: write them with rediss")]
     TlsUnasked,
     /// A file for TLS cannot be read.
     #[error("cannot read {}", path.display())]
@@ -111,6 +132,22 @@ pub enum CacheError {
         /// The last slot of the range that begins there.
         last: u16,
     },
+}
+
+impl CacheError {
+    /// Whether it says that nothing could be reached, rather than that something is wrong with what was.
+    #[must_use]
+    pub const fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::NoMaster { .. })
+    }
+}
+
+/// What each sentinel said.
+fn listed(said: &[(NodeAddr, String)]) -> String {
+    let each = said
+        .iter()
+        .map(|(node, said)| format!("sentinel {node} {said}"));
+    each.collect::<Vec<_>>().join("; ")
 }
 
 /// What kind of failure a command met.

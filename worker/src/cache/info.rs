@@ -29,32 +29,41 @@ impl NodeInfo {
             CommandError::new(FailureKind::Refused, reason)
         };
         let text = match classify(answer, node) {
-            Answer::Reply(Value::BulkString(bytes)) => {
-                String::from_utf8(bytes).map_err(|_| malformed("text"))?
-            }
-            Answer::Reply(Value::SimpleString(text) | Value::VerbatimString { text, .. }) => text,
-            Answer::Reply(_) | Answer::Moved(_) | Answer::Ask(_) => return Err(malformed("text")),
+            Answer::Reply(reply) => text(reply).ok_or_else(|| malformed("text"))?,
+            Answer::Moved(_) | Answer::Ask(_) => return Err(malformed("text")),
             Answer::Later(error) | Answer::Demoted(error) | Answer::Failed(error) => {
                 return Err(error);
             }
         };
-        let field = |name: &str| {
-            let mut lines = text.lines().filter_map(|line| line.split_once(':'));
-            let found = lines.find(|(key, _)| *key == name);
-            found.map(|(_, value)| value.trim().to_owned())
-        };
         let number = |name: &str| {
-            let value = field(name).and_then(|value| value.parse().ok());
+            let value = field(&text, name).and_then(|value| value.parse().ok());
             value.ok_or_else(|| malformed(name))
         };
+        let run_id = field(&text, "run_id").ok_or_else(|| malformed("run_id"))?;
         Ok(Self {
             address: node.to_string(),
-            run_id: field("run_id").ok_or_else(|| malformed("run_id"))?,
+            run_id: run_id.to_owned(),
             used_memory_bytes: number("used_memory")?,
             maxmemory_bytes: number("maxmemory")?,
             evicted_keys: number("evicted_keys")?,
         })
     }
+}
+
+/// The text that is the reply to an `INFO`; `None` where it is none.
+pub(super) fn text(reply: Value) -> Option<String> {
+    match reply {
+        Value::BulkString(bytes) => String::from_utf8(bytes).ok(),
+        Value::SimpleString(text) | Value::VerbatimString { text, .. } => Some(text),
+        _ => None,
+    }
+}
+
+/// What an `INFO` says of `name`.
+pub(super) fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    let mut lines = info.lines().filter_map(|line| line.split_once(':'));
+    let found = lines.find(|(key, _)| *key == name);
+    found.map(|(_, value)| value.trim())
 }
 
 #[cfg(test)]

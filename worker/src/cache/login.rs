@@ -1,19 +1,24 @@
-//! What is said to a node when a connection to it is new: who we are, and which database is meant.
+//! What is said to a node when a connection to it is new: who we are, which database is meant, and (behind sentinels) whether it
+//! is a master still.
 
 use redis::{Pipeline, RedisConnectionInfo, ServerError, Value};
 
 use super::addr::NodeAddr;
 use super::answer::words;
 use super::error::{CommandError, FailureKind};
+use super::info;
 
-/// The commands that open a connection.
-pub(super) fn commands(settings: &RedisConnectionInfo) -> Pipeline {
+/// The commands that open a connection; `only_master` where a replica is none that we want.
+pub(super) fn commands(settings: &RedisConnectionInfo, only_master: bool) -> Pipeline {
     let mut pipeline = redis::pipe();
     if let Some(password) = settings.password() {
         pipeline.cmd("AUTH").arg(settings.username()).arg(password);
     }
     if settings.db() != 0 {
         pipeline.cmd("SELECT").arg(settings.db());
+    }
+    if only_master {
+        pipeline.cmd("INFO").arg("replication");
     }
     // For whoever reads CLIENT LIST; servers before 7.2 do not know it.
     pipeline
@@ -26,18 +31,44 @@ pub(super) fn commands(settings: &RedisConnectionInfo) -> Pipeline {
     pipeline
 }
 
+/// The command that asks a node whether it is a master, for [`check_role`].
+pub(super) fn role() -> Pipeline {
+    let mut pipeline = redis::pipe();
+    pipeline.cmd("INFO").arg("replication");
+    pipeline
+}
+
+/// Looks whether `node` is a master, by its answer to [`role`]. (`ROLE` would be a permission more, beside that for `INFO`.)
+pub(super) fn check_role(answer: Option<Value>, node: &NodeAddr) -> Result<(), CommandError> {
+    refusal(answer.as_ref(), FailureKind::Denied, node, "")?;
+    let text = answer.and_then(info::text).unwrap_or_default();
+    let (kind, what) = match info::field(&text, "role") {
+        Some("master") => return Ok(()),
+        Some(_) => (
+            FailureKind::Unavailable,
+            "it is a replica now, and no master",
+        ),
+        None => (FailureKind::Refused, "its INFO has no role"),
+    };
+    Err(CommandError::new(kind, format!("{node}: {what}")))
+}
+
 /// Looks whether `node` lets us in, by its answers to [`commands`].
 pub(super) fn check(
-    answers: &[Value],
+    answers: Vec<Value>,
     settings: &RedisConnectionInfo,
+    only_master: bool,
     node: &NodeAddr,
 ) -> Result<(), CommandError> {
-    let mut answers = answers.iter();
+    let mut answers = answers.into_iter();
     if let Some(password) = settings.password() {
-        refusal(answers.next(), FailureKind::Denied, node, password)?;
+        refusal(answers.next().as_ref(), FailureKind::Denied, node, password)?;
     }
     if settings.db() != 0 {
-        refusal(answers.next(), FailureKind::Refused, node, "")?;
+        refusal(answers.next().as_ref(), FailureKind::Refused, node, "")?;
+    }
+    if only_master {
+        check_role(answers.next(), node)?;
     }
     Ok(())
 }
@@ -86,14 +117,14 @@ mod tests {
         let unknown = "-ERR unknown subcommand 'SETINFO'\r\n";
         let answers = [auth, select, unknown, unknown]
             .map(|wire| redis::parse_redis_value(wire.as_bytes()).unwrap());
-        check(&answers, &settings(), &NodeAddr::new("n", 1))
+        check(answers.to_vec(), &settings(), false, &NodeAddr::new("n", 1))
     }
 
     #[test]
     fn a_server_that_agrees_is_entered_even_if_it_does_not_know_all_that_we_say() {
         assert_eq!(on("+OK\r\n", "+OK\r\n"), Ok(()));
-        assert_eq!(commands(&settings()).len(), 4);
-        assert_eq!(commands(&RedisConnectionInfo::default()).len(), 2);
+        assert_eq!(commands(&settings(), false).len(), 4);
+        assert_eq!(commands(&RedisConnectionInfo::default(), false).len(), 2);
     }
 
     #[test]
@@ -133,5 +164,41 @@ mod tests {
     fn a_password_that_the_server_repeats_is_not_told() {
         let error = on("-ERR unknown command 'AUTH' 'warm' 's3cret'\r\n", "+OK\r\n").unwrap_err();
         assert_eq!(error.reason, "n:1: ERR unknown command 'AUTH' 'warm' '***'");
+    }
+
+    #[test]
+    fn where_only_a_master_will_do_a_replica_is_for_later_and_anything_else_is_refused() {
+        let nobody = RedisConnectionInfo::default();
+        let of = |answer: Value| {
+            let answers = vec![answer, Value::Okay, Value::Okay];
+            assert_eq!(commands(&nobody, true).len(), answers.len());
+            check(answers, &nobody, true, &NodeAddr::new("n", 1)).map_err(|error| error.kind)
+        };
+        let info = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+        assert_eq!(
+            of(info(
+                "# Replication\r\nrole:master\r\nconnected_slaves:1\r\n"
+            )),
+            Ok(())
+        );
+        for (answer, kind) in [
+            (
+                info("# Replication\r\nrole:slave\r\n"),
+                FailureKind::Unavailable,
+            ),
+            (info("# Replication\r\n"), FailureKind::Refused),
+            (Value::Nil, FailureKind::Refused),
+            (Value::BulkString(vec![0xff]), FailureKind::Refused),
+            (
+                redis::parse_redis_value(b"-NOPERM no permissions\r\n").unwrap(),
+                FailureKind::Denied,
+            ),
+            (
+                redis::parse_redis_value(b"-LOADING Redis is loading\r\n").unwrap(),
+                FailureKind::Unavailable,
+            ),
+        ] {
+            assert_eq!(of(answer), Err(kind));
+        }
     }
 }

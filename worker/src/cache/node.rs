@@ -25,6 +25,8 @@ const BYTES_PER_SECOND_MIN: usize = 4 * 1024 * 1024;
 #[derive(Clone)]
 pub(crate) struct Entry {
     pub(crate) settings: RedisConnectionInfo,
+    /// Whether a replica is turned away from: behind sentinels, where an address can lose its role.
+    pub(crate) only_master: bool,
     /// Where TLS is to be spoken.
     pub(crate) tls: Option<TlsCertificates>,
     pub(crate) timeout: Duration,
@@ -146,6 +148,27 @@ impl Node {
         answers
     }
 
+    /// Sends one command and gives its reply, which may be an error of the server's.
+    pub(crate) async fn ask(&self, command: &Pipeline) -> Result<Value, CommandError> {
+        let connection = self.connection().await?;
+        let mut answers = self.send(connection, command, 0).await?;
+        Ok(answers.pop().unwrap_or(Value::Nil))
+    }
+
+    /// Looks whether it is a master, and throws its connection away where it is none.
+    pub(crate) async fn check_master(&self) -> Result<(), CommandError> {
+        let connection = self.connection().await?;
+        let answer = self
+            .send(connection.clone(), &login::role(), 0)
+            .await?
+            .pop();
+        let checked = login::check_role(answer, &self.addr);
+        if checked.is_err() {
+            self.discard(&connection);
+        }
+        checked
+    }
+
     /// Throws a connection away, unless that has been done already.
     pub(crate) fn discard(&self, connection: &Connection) {
         self.with_current(|current| {
@@ -222,9 +245,14 @@ impl Node {
         let client = client.map_err(failed)?;
         let connecting = client.get_multiplexed_async_connection_with_config(&config);
         let mut connection = connecting.await.map_err(failed)?;
-        let commands = login::commands(&self.entry.settings);
+        let Entry {
+            settings,
+            only_master,
+            ..
+        } = &self.entry;
+        let commands = login::commands(settings, *only_master);
         let answers = self.exchange(&mut connection, &commands, 0).await?;
-        login::check(&answers, &self.entry.settings, &self.addr)?;
+        login::check(answers, settings, *only_master, &self.addr)?;
         Ok(connection)
     }
 

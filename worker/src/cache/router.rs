@@ -97,6 +97,7 @@ impl Router {
         permit: &dyn Permit,
         command: &'static str,
     ) -> Result<Vec<(NodeAddr, Result<Value, CommandError>)>, Stopped> {
+        self.topology.look(&self.nodes).await;
         let map = self.topology.map();
         let asking = map.nodes().iter().map(|addr| async move {
             let answer = ask(permit, &self.nodes.get(addr), command).await?;
@@ -106,7 +107,7 @@ impl Router {
         let asked = futures::stream::iter(asking).buffer_unordered(NODES_AT_ONCE_MAX);
         let answers: Vec<Result<_, Stopped>> = asked.collect().await;
         let answers = answers.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let is_gone = |answer: &Result<Value, CommandError>| matches!(answer, Err(error) if error.kind == FailureKind::Unreachable);
+        let is_gone = |answer: &Result<Value, CommandError>| matches!(answer, Err(error) if error.is_transient());
         if answers.iter().any(|(_, answer)| is_gone(answer)) {
             // It may have been replaced.
             self.topology.refresh(&self.nodes, &map).await;
@@ -128,6 +129,7 @@ impl Router {
         let mut attempts = Attempts::new(commands.len(), |index| commands[index].refusal());
         let mut is_first = true;
         while !attempts.is_done() {
+            self.topology.look(&self.nodes).await;
             let map = self.topology.map();
             let round = attempts.next_round();
             if !std::mem::take(&mut is_first)

@@ -35,8 +35,8 @@ pub(crate) struct SlotMap {
 }
 
 impl SlotMap {
-    /// All slots on one node: a standalone server.
-    pub(crate) fn standalone(node: NodeAddr) -> Self {
+    /// All slots on one node: a standalone server, or the master behind sentinels.
+    pub(crate) fn of_one(node: NodeAddr) -> Self {
         Self {
             nodes: vec![node],
             owners: vec![Some(0); SLOTS],

@@ -63,10 +63,6 @@ async fn several_urls_are_only_for_clusters() {
         matches!(error, CacheError::SeveralStandalone { .. }),
         "{error:?}"
     );
-    let error = Cache::connect(CacheConfig::new(Vec::new()))
-        .await
-        .unwrap_err();
-    assert!(matches!(error, CacheError::NoUrl), "{error:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ use stoke_harness::{Redis, RedisCluster};
 use stoke_worker::cache::{Cache, CacheConfig, CacheError, FailureKind, WriteMode, WriteOutcome};
 use stoke_worker::permit::Unlimited;
 
-use crate::{PARTIAL, connect, connect_impatiently, explained, failure, items, present};
+use crate::{PARTIAL, all, connect, connect_impatiently, explained, failure, items, present};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_of_uncovered_slots_fail_with_their_slot_and_all_others_are_written() {
@@ -45,6 +45,23 @@ async fn keys_of_uncovered_slots_fail_with_their_slot_and_all_others_are_written
             assert_eq!(*outcome, WriteOutcome::Written, "{slot}");
         }
     }
+
+    // Once somebody has them they are written, though no other answer says that the slot map is old.
+    let owner = cluster.ports()[0];
+    let owner = cluster.cli(owner, &["CLUSTER", "MYID"]).unwrap();
+    for port in cluster.ports() {
+        for slot in &lost {
+            let slot = slot.to_string();
+            let told = cluster.cli(port, &["CLUSTER", "SETSLOT", &slot, "NODE", &owner]);
+            assert_eq!(told.unwrap(), "OK");
+        }
+    }
+    cluster.wait_until_agreed().unwrap();
+    let outcomes = cache
+        .write(&Unlimited, WriteMode::Add, &some[..10])
+        .await
+        .unwrap();
+    assert!(all(&outcomes, &WriteOutcome::Written), "{outcomes:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -475,6 +475,7 @@ fn catalog() -> Catalog {
         name: "main".parse().unwrap(),
         urls: vec![SecretUrl::new("redis://127.0.0.1:1").unwrap()],
         password: None,
+        sentinel_login: None,
         tls: TlsFiles::default(),
     };
     let loader = LoaderSpec {
