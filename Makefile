@@ -3,7 +3,7 @@
 target := $(or $(CARGO_TARGET_DIR),target)
 buf := $(CURDIR)/target/tools/buf/node_modules/.bin/buf
 
-.PHONY: help deps quickstart test model-check simulate fuzz bench faults lint clean
+.PHONY: help deps quickstart test model-check simulate fuzz bench hot-paths faults lint clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20

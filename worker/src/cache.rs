@@ -50,6 +50,8 @@ pub use self::info::NodeInfo;
 pub use self::router::{FLUSH_BYTES_MAX, FLUSH_COMMANDS_MAX};
 pub use self::ttl::jittered;
 
+pub(crate) use self::router::packed_sets;
+
 use self::command::Command;
 use self::node::Measures;
 use self::router::Router;

@@ -280,6 +280,34 @@ async fn send_all(
     Ok(answers)
 }
 
+/// The bytes of a flush that writes these keys and values, for [`doors`](crate::doors).
+pub(crate) fn packed_sets(entries: &[(&[u8], &[u8])], ttl: Duration) -> Vec<u8> {
+    let set = |&(key, value)| Command::Set {
+        key,
+        value,
+        ttl,
+        only_absent: true,
+    };
+    let commands: Vec<Command<'_>> = entries.iter().map(set).collect();
+    let flush = Attempts::new(commands.len(), |_| None).next_round();
+    packed(&commands, &flush).0.get_packed_pipeline()
+}
+
+/// A flush as it is sent, and about how many bytes it has.
+fn packed(commands: &[Command<'_>], flush: &[Attempt]) -> (redis::Pipeline, usize) {
+    let mut pipeline = redis::Pipeline::with_capacity(flush.len());
+    let mut bytes = 0;
+    for attempt in flush {
+        if matches!(attempt.target, Target::Ask(_)) {
+            pipeline.cmd("ASKING");
+        }
+        let command = &commands[attempt.index];
+        pipeline.add_command(command.encode());
+        bytes += command.size_bytes();
+    }
+    (pipeline, bytes)
+}
+
 /// Sends one flush. The connection comes before the permit, so that nothing is waited for between it and the sending.
 async fn send_one(
     permit: &dyn Permit,
@@ -291,16 +319,7 @@ async fn send_one(
         Ok(connection) => connection,
         Err(error) => return Ok(Err(error)),
     };
-    let mut pipeline = redis::Pipeline::with_capacity(flush.len());
-    let mut bytes = 0;
-    for attempt in flush {
-        if matches!(attempt.target, Target::Ask(_)) {
-            pipeline.cmd("ASKING");
-        }
-        let command = &commands[attempt.index];
-        pipeline.add_command(command.encode());
-        bytes += command.size_bytes();
-    }
+    let (pipeline, bytes) = packed(commands, flush);
     permit
         .pass(u32::try_from(flush.len()).unwrap_or(u32::MAX))
         .await?;

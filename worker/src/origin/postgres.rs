@@ -37,6 +37,7 @@ mod time;
 mod value;
 
 use self::key::Parameter;
+pub(crate) use self::plan::Columns;
 use self::plan::{Plan, lookups_of};
 use self::session::{Doors, STATEMENTS_MAX, Session};
 use super::error::{NoAnswer, OriginError};

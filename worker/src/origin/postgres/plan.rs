@@ -14,10 +14,14 @@ use crate::origin::{DuplicateColumn, refuse_duplicates};
 pub(super) struct Plan {
     pub(super) sql: Arc<str>,
     pub(super) parameters: Vec<PgTypeInfo>,
-    columns: Vec<Column>,
+    columns: Columns,
     /// Catalogue queries that the driver sends, at most, when a new connection prepares this.
     pub(super) lookups: u32,
 }
+
+/// A query's columns, and how their values are written.
+#[derive(Debug)]
+pub(crate) struct Columns(Vec<Column>);
 
 #[derive(Debug)]
 struct Column {
@@ -30,7 +34,7 @@ struct Column {
 
 /// Why a query's rows cannot be written as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum PlanError {
+pub(crate) enum PlanError {
     #[error(transparent)]
     Duplicate(#[from] DuplicateColumn),
     #[error(
@@ -41,7 +45,7 @@ pub(super) enum PlanError {
 
 /// Why a row cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum RowFault {
+pub(crate) enum RowFault {
     #[error("the column {column:?} {fault}")]
     Value { column: String, fault: Fault },
     #[error("the value has {bytes} bytes or more, and the loader's max-value-bytes is {max}")]
@@ -75,22 +79,19 @@ impl Plan {
             .map(|column| column.name().to_owned())
             .collect();
         refuse_duplicates(&names)?;
-        let columns = statement
-            .columns()
-            .iter()
-            .enumerate()
-            .map(column)
-            .collect::<Result<_, _>>()?;
+        let columns = statement.columns().iter();
+        let columns = columns.map(|column| (column.name(), column.type_info()));
         Ok(Self {
             sql,
             parameters: parameters_of(statement).to_vec(),
-            columns,
+            columns: Columns::new(columns)?,
             lookups: lookups_of(statement),
         })
     }
 
     pub(super) fn names(&self) -> Vec<String> {
         self.columns
+            .0
             .iter()
             .map(|column| column.name.clone())
             .collect()
@@ -102,8 +103,8 @@ impl Plan {
         let same = |(ours, theirs): (&Column, &PgColumn)| {
             ours.name == theirs.name() && ours.oid == theirs.type_info().oid().map(|oid| oid.0)
         };
-        row.columns().len() == self.columns.len()
-            && self.columns.iter().zip(row.columns()).all(same)
+        row.columns().len() == self.columns.0.len()
+            && self.columns.0.iter().zip(row.columns()).all(same)
     }
 
     /// Writes a row as a JSON object into `out`, which is emptied first.
@@ -113,33 +114,12 @@ impl Plan {
         bytes_max: u64,
         out: &mut Vec<u8>,
     ) -> Result<(), RowFault> {
-        out.clear();
-        for (index, column) in self.columns.iter().enumerate() {
-            out.extend_from_slice(&column.prefix);
-            let fault = |fault| RowFault::Value {
-                column: column.name.clone(),
-                fault,
-            };
-            match raw(row, index).map_err(fault)? {
-                Some(bytes) => value::json(&column.kind, bytes, out).map_err(fault)?,
-                None => out.extend_from_slice(b"null"),
-            }
-            let bytes = out.len() as u64;
-            if bytes >= bytes_max {
-                // With the brace that closes it, it would be one byte more.
-                return Err(RowFault::TooLarge {
-                    bytes: bytes + 1,
-                    max: bytes_max,
-                });
-            }
-        }
-        out.extend_from_slice(if self.columns.is_empty() { b"{}" } else { b"}" });
-        Ok(())
+        self.columns.json(|index| raw(row, index), bytes_max, out)
     }
 
     /// A column's value in text form.
     pub(super) fn text(&self, row: &PgRow, index: usize) -> Result<Option<String>, RowFault> {
-        let column = &self.columns[index];
+        let column = &self.columns.0[index];
         let fault = |fault| RowFault::Value {
             column: column.name.clone(),
             fault,
@@ -155,9 +135,50 @@ impl Plan {
     }
 }
 
-fn column((index, column): (usize, &PgColumn)) -> Result<Column, PlanError> {
-    let name = column.name().to_owned();
-    let ty = column.type_info();
+impl Columns {
+    /// Columns of these names and types, in their order.
+    pub(crate) fn new<'c>(
+        columns: impl Iterator<Item = (&'c str, &'c PgTypeInfo)>,
+    ) -> Result<Self, PlanError> {
+        let columns = columns.enumerate();
+        let columns = columns.map(|(index, (name, ty))| column(index, name, ty));
+        Ok(Self(columns.collect::<Result<_, _>>()?))
+    }
+
+    /// Writes the object of a row's values, in binary form, into `out`, which is emptied first.
+    pub(crate) fn json<'v>(
+        &self,
+        value_of: impl Fn(usize) -> Result<Option<&'v [u8]>, Fault>,
+        bytes_max: u64,
+        out: &mut Vec<u8>,
+    ) -> Result<(), RowFault> {
+        out.clear();
+        for (index, column) in self.0.iter().enumerate() {
+            out.extend_from_slice(&column.prefix);
+            let fault = |fault| RowFault::Value {
+                column: column.name.clone(),
+                fault,
+            };
+            match value_of(index).map_err(fault)? {
+                Some(bytes) => value::json(&column.kind, bytes, out).map_err(fault)?,
+                None => out.extend_from_slice(b"null"),
+            }
+            let bytes = out.len() as u64;
+            if bytes >= bytes_max {
+                // With the brace that closes it, it would be one byte more.
+                return Err(RowFault::TooLarge {
+                    bytes: bytes + 1,
+                    max: bytes_max,
+                });
+            }
+        }
+        out.extend_from_slice(if self.0.is_empty() { b"{}" } else { b"}" });
+        Ok(())
+    }
+}
+
+fn column(index: usize, name: &str, ty: &PgTypeInfo) -> Result<Column, PlanError> {
+    let name = name.to_owned();
     let kind = Kind::of(ty).ok_or_else(|| PlanError::Type {
         column: name.clone(),
         ty: ty.name().to_owned(),

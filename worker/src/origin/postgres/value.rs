@@ -9,7 +9,7 @@ use super::{network, number, time};
 
 /// Why a value cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// The value is fine in PostgreSQL, but JSON has no form for it.
     #[error("holds {0}, which JSON cannot express")]
     NoForm(&'static str),
