@@ -29,8 +29,12 @@ fuzz: ## fuzz what parses bytes from outside, each for FUZZ_SECONDS (60); FUZZ="
 	@deploy/install-dependencies build fuzz
 	tests/fuzz/run $(FUZZ)
 
-bench: deps ## measure what sharing a budget, big plans and handing over cost, and write it to benches/RESULTS.md
-	cargo run --release --locked -p stoke-benches
+bench: deps ## measure what budgets, plans, handing over and loading cost, and write it to benches/RESULTS.md; BENCH="PART ... --rows N" for some
+	cargo build --release --locked -p stoke
+	cargo run --release --locked -p stoke-benches -- $(BENCH) --stoke $(target)/release/stoke
+
+hot-paths: ## measure what each key passes through, each alone (Criterion): some seconds, and what has changed since last time
+	cargo bench --locked -p stoke-benches --bench hot_paths
 
 lint: ## formatting, clippy, and buf for the protobuf files: their style, and that clients of the last tag go on
 	@deploy/install-dependencies build lint
