@@ -10,7 +10,7 @@ pub(super) fn table(contest: &Contest, budget: &Budget, orders: &Orders, memory:
     let of = |who, of: fn(&Seen) -> f64| contest.median(Target::Standalone, who, of);
     let ratio = |who, to| of(who, Seen::pace) / of(to, Seen::pace);
     let origin = 100.0 * of(Embedded, Seen::origin_micros) / of(PsqlPipe, Seen::origin_micros);
-    let aims: [(&str, f64, Bound, usize); 11] = [
+    let aims: [(&str, f64, Bound, usize); 12] = [
         (
             "keys/s in one process, × psql and redis-cli --pipe",
             ratio(Embedded, PsqlPipe),
@@ -58,6 +58,12 @@ pub(super) fn table(contest: &Contest, budget: &Budget, orders: &Orders, memory:
             memory.peak_mib(),
             AtMost(128.0),
             0,
+        ),
+        (
+            "memory of it, × that with a tenth of the keys",
+            memory.growth(),
+            AtMost(1.1),
+            2,
         ),
         (
             "of a budget of 200 queries a second, % used",

@@ -166,6 +166,11 @@ pub(super) fn memory(stage: &Stage) -> Result<Memory> {
 }
 
 impl Memory {
+    /// Of the largest worker, with many keys, as a multiple of that with few.
+    pub(super) fn growth(&self) -> f64 {
+        self.many.peak_mib() / self.few.peak_mib()
+    }
+
     /// Of the largest worker, with many keys, in MiB.
     pub(super) fn peak_mib(&self) -> f64 {
         self.many.peak_mib()
