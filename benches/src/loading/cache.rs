@@ -173,13 +173,15 @@ mod tests {
     #[test]
     fn keys_are_looked_for_where_the_cluster_has_them() {
         let cluster = RedisCluster::start(NODES).unwrap();
-        for key in (0..300).map(|n| format!("product:{n}")) {
+        // A wrong rule shows where the nodes' runs of slots meet.
+        for slot in [0, 5_460, 5_461, 10_921, 10_922, 16_383] {
+            let mut keys = (0..).map(|n| format!("product:{n}"));
+            let key = keys
+                .find(|key| Slot::of(key.as_bytes()) == Slot(slot))
+                .unwrap();
             let port = cluster.ports()[node_of(&key, NODES)];
-            assert_eq!(
-                cluster.cli(port, &["SET", &key, "v"]).unwrap(),
-                "OK",
-                "{key}"
-            );
+            let said = cluster.cli(port, &["SET", &key, "v"]).unwrap();
+            assert_eq!(said, "OK", "{key}, of slot {slot}");
         }
     }
 
