@@ -3,7 +3,7 @@
 target := $(or $(CARGO_TARGET_DIR),target)
 buf := $(CURDIR)/target/tools/buf/node_modules/.bin/buf
 
-.PHONY: help deps quickstart test model-check simulate fuzz bench faults lint clean
+.PHONY: help deps quickstart test model-check simulate fuzz bench hot-paths faults lint clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -29,8 +29,12 @@ fuzz: ## fuzz what parses bytes from outside, each for FUZZ_SECONDS (60); FUZZ="
 	@deploy/install-dependencies build fuzz
 	tests/fuzz/run $(FUZZ)
 
-bench: deps ## measure what sharing a budget, big plans and handing over cost, and write it to benches/RESULTS.md
-	cargo run --release --locked -p stoke-benches
+bench: deps ## measure what budgets, plans, handing over and loading cost, and write it to benches/RESULTS.md; BENCH="PART ... --rows N" for some
+	cargo build --release --locked -p stoke
+	cargo run --release --locked -p stoke-benches -- $(BENCH) --stoke $(target)/release/stoke
+
+hot-paths: ## measure what each key passes through, each alone (Criterion): some seconds, and what has changed since last time
+	cargo bench --locked -p stoke-benches --bench hot_paths
 
 lint: ## formatting, clippy, and buf for the protobuf files: their style, and that clients of the last tag go on
 	@deploy/install-dependencies build lint

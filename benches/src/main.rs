@@ -1,8 +1,10 @@
 //! What sharing a budget costs: dividing it among a thousand workers, and renewing their shares in a real etcd. What big
-//! plans cost: ranking, banding and streaming them. And how long partitions take to be handed over.
+//! plans cost: ranking, banding and streaming them. How long partitions take to be handed over. And how fast a cache is
+//! loaded, beside what people do today.
 //!
-//! Without arguments it measures everything, prints the tables and writes them to `benches/RESULTS.md`; with the names of
-//! parts (`dividing`, `renewing`, `planning`, `handing-over`) only those, and writes nothing. Build it with `--release`.
+//! Without names of parts it measures everything, prints the tables and writes them to `benches/RESULTS.md`; with the names of
+//! parts (`dividing`, `renewing`, `planning`, `handing-over`, `loading`) only those, and writes nothing but with `--write`, which
+//! puts them in the place of theirs. Build it with `--release`.
 #![cfg_attr(
     test,
     allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")
@@ -10,60 +12,114 @@
 
 mod dividing;
 mod handing_over;
+mod loading;
 mod machine;
 mod planning;
 mod renewing;
+mod results;
 mod rule;
 mod table;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
-const PARTS: [&str; 4] = ["dividing", "renewing", "planning", "handing-over"];
+const PARTS: [&str; 5] = [
+    "dividing",
+    "renewing",
+    "planning",
+    "handing-over",
+    "loading",
+];
+
+/// How many rows are loaded, and how often.
+const ROWS: u64 = 1_000_000;
+const ROUNDS: usize = 3;
+
+/// What is asked for.
+struct Asked {
+    parts: Vec<String>,
+    loading: loading::Options,
+    write: bool,
+}
 
 fn main() -> Result<()> {
-    let wanted: Vec<String> = std::env::args().skip(1).collect();
-    if let [first, rest @ ..] = &wanted[..]
-        && first == planning::SERVE
-    {
-        return planning::serve(rest);
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match &arguments[..] {
+        [first, rest @ ..] if first == planning::SERVE => return planning::serve(rest),
+        [first, rest @ ..] if first == loading::TEXTBOOK => return loading::textbook(rest),
+        _ => {}
     }
-    if let Some(unknown) = wanted.iter().find(|part| !PARTS.contains(&part.as_str())) {
-        bail!(
-            "there is no part {unknown:?}: there are {}",
-            PARTS.join(", ")
-        );
-    }
-    let is_wanted = |part: &str| wanted.is_empty() || wanted.iter().any(|name| name == part);
+    let asked = asked(arguments)?;
+    let is_wanted =
+        |part: &str| asked.parts.is_empty() || asked.parts.iter().any(|name| name == part);
     if cfg!(debug_assertions) {
         eprintln!("This is no release build: what it measures says little.");
     }
-    let mut report = machine::describe()?;
-    if is_wanted("dividing") {
-        let part = dividing::run()?;
-        println!("{part}");
-        report += &part;
+    let all = asked.parts.is_empty();
+    let mut report = if all {
+        machine::describe()?
+    } else {
+        String::new()
+    };
+    let parts: [fn(&Asked) -> Result<String>; 5] = [
+        |_| dividing::run(),
+        |_| renewing::run(),
+        |_| planning::run(),
+        |_| handing_over::run(),
+        |asked| loading::run(&asked.loading),
+    ];
+    for (name, run) in PARTS.into_iter().zip(parts) {
+        if is_wanted(name) {
+            let part = run(&asked)?;
+            println!("{part}");
+            report += &format!("\n{part}\n");
+        }
     }
-    if is_wanted("renewing") {
-        let part = renewing::run()?;
-        println!("{part}");
-        report += &part;
-    }
-    if is_wanted("planning") {
-        let part = planning::run()?;
-        report += "\n";
-        report += &part;
-    }
-    if is_wanted("handing-over") {
-        let part = handing_over::run()?;
-        println!("{part}");
-        report += &part;
-    }
-    if wanted.is_empty() {
+    if all || asked.write {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("RESULTS.md");
-        std::fs::write(&file, report).with_context(|| format!("writing {}", file.display()))?;
+        let old = std::fs::read_to_string(&file).unwrap_or_default();
+        std::fs::write(&file, results::merged(&old, &report))
+            .with_context(|| format!("writing {}", file.display()))?;
         println!("Written to {}", file.display());
     }
     Ok(())
+}
+
+fn asked(arguments: Vec<String>) -> Result<Asked> {
+    let beside = std::env::current_exe().context("finding this program")?;
+    let mut asked = Asked {
+        parts: Vec::new(),
+        loading: loading::Options {
+            rows: ROWS,
+            rounds: ROUNDS,
+            stoke: beside.with_file_name("stoke"),
+        },
+        write: false,
+    };
+    let mut arguments = arguments.into_iter();
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--rows" => asked.loading.rows = number(&argument, arguments.next())?,
+            "--rounds" => asked.loading.rounds = number(&argument, arguments.next())?,
+            "--stoke" => {
+                let path = arguments.next().context("--stoke: say which program")?;
+                asked.loading.stoke = std::path::absolute(PathBuf::from(path))?;
+            }
+            "--write" => asked.write = true,
+            part if PARTS.contains(&part) => asked.parts.push(argument),
+            unknown => bail!(
+                "there is no part {unknown:?}: there are {}, and --rows N, --rounds N, --stoke PATH, --write",
+                PARTS.join(", ")
+            ),
+        }
+    }
+    ensure!(asked.loading.rounds > 0, "--rounds: one at least");
+    Ok(asked)
+}
+
+fn number<N: FromStr>(flag: &str, value: Option<String>) -> Result<N> {
+    let number = value.and_then(|value| value.parse().ok());
+    number.with_context(|| format!("{flag}: say a number"))
 }

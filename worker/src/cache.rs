@@ -60,6 +60,8 @@ pub use self::settle::PROVISIONAL_TTL;
 pub use self::ttl::jittered;
 pub use self::url::{CacheUrl, NodeUrl, NotACacheUrl, SentinelsUrl, UrlsDisagree, disagreements};
 
+pub(crate) use self::router::packed_sets;
+
 use self::command::{Command, Keep};
 use self::node::Measures;
 use self::router::Router;

@@ -1,10 +1,13 @@
-//! Doors for tests, fuzzing and the simulator: to what parses bytes from outside (`tests/parsing`), and to what decides about
-//! a worker's part of a job (`tests/simulator`). Nothing else goes through them.
+//! Doors for tests, fuzzing, the simulator and micro-benchmarks: to what parses bytes from outside (`tests/parsing`), to what
+//! decides about a worker's part of a job (`tests/simulator`), and to what each key passes through (`benches/benches`). Nothing
+//! else goes through them.
 
 use std::io::BufRead;
 use std::path::Path;
+use std::time::Duration;
 
 use redis::Value;
+use sqlx::postgres::PgTypeInfo;
 use stoke_core::job::Mode;
 use stoke_core::slot::Slot;
 use stoke_core::units::{BandId, PartitionId, Rank};
@@ -13,8 +16,9 @@ use tokio::sync::mpsc;
 
 use crate::cache::sentinels::master_addr;
 use crate::cache::slot_map::SlotMap;
-use crate::cache::{NodeAddr, WriteMode};
+use crate::cache::{NodeAddr, WriteMode, packed_sets};
 use crate::job::merged;
+use crate::origin::Objects;
 use crate::source::file::{FileError, Format, read_from};
 use crate::source::{Gathered, Rules, SourceRow};
 
@@ -88,4 +92,28 @@ pub fn segments(segments: Vec<Segment>) -> Option<Vec<BandEntry>> {
     let entry =
         |task: crate::job::Task| (task.rank, task.partition, task.key.to_vec(), task.argument);
     Some(tasks.map(entry).collect())
+}
+
+/// The columns of a PostgreSQL query, whose rows are written as JSON.
+#[derive(Debug)]
+pub struct PostgresColumns(Objects);
+
+impl PostgresColumns {
+    /// Columns of these names and types. `None`: one of the types has no form in JSON.
+    #[must_use]
+    pub fn new(columns: &[(&str, PgTypeInfo)]) -> Option<Self> {
+        Objects::new(columns).ok().map(Self)
+    }
+
+    /// Writes a row's values, which are in PostgreSQL's binary form (`None` is NULL), as a JSON object into `out`; whether that
+    /// could be done.
+    pub fn write(&self, values: &[Option<&[u8]>], out: &mut Vec<u8>) -> bool {
+        self.0.write(values, out)
+    }
+}
+
+/// A flush as it is sent to a node: keys and values, written where there is none and with a time to live.
+#[must_use]
+pub fn flush(entries: &[(&[u8], &[u8])], ttl: Duration) -> Vec<u8> {
+    packed_sets(entries, ttl)
 }

@@ -36,6 +36,7 @@ mod sqlite;
 mod versions;
 
 pub use error::{Cause, OriginError};
+pub(crate) use postgres::Objects;
 pub use probe::ProbeFault;
 
 use crate::catalog::{BATCH_KEYS_MAX, Catalog, LoaderSpec, OriginConfig};
@@ -424,7 +425,7 @@ enum KeyColumnError {
 /// Two columns of one name would be one member of a JSON object.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the query has two columns {0:?}: give them different names with AS")]
-struct DuplicateColumn(String);
+pub(crate) struct DuplicateColumn(String);
 
 fn refuse_duplicates(columns: &[String]) -> Result<(), DuplicateColumn> {
     for (i, column) in columns.iter().enumerate() {

@@ -1,7 +1,6 @@
 //! A coordinator in a process of its own, whose memory is its own.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -18,7 +17,7 @@ use stoke_store::etcd::{EtcdConfig, EtcdStore};
 use tokio::io::AsyncReadExt;
 use tonic::transport::server::TcpIncoming;
 
-use crate::machine::processor_time;
+use crate::machine::{peak_kib, processor_time, reset_peak};
 
 /// What this program is called with to be the coordinator.
 pub(crate) const SERVE: &str = "serve-plans";
@@ -105,17 +104,12 @@ impl Served {
 
     /// Its peak memory is what it has now.
     pub(super) fn reset_peak(&self) -> Result<()> {
-        let path = format!("/proc/{}/clear_refs", self.child.id());
-        fs::write(&path, "5").with_context(|| format!("writing {path}"))
+        reset_peak(self.child.id())
     }
 
     /// The most memory that it had since.
     pub(super) fn peak_mib(&self) -> Result<u64> {
-        let path = format!("/proc/{}/status", self.child.id());
-        let status = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kib = peak.and_then(|peak| peak.trim().strip_suffix(" kB"));
-        Ok(kib.context("an unknown form of status")?.parse::<u64>()? / 1024)
+        Ok(peak_kib(self.child.id())? / 1024)
     }
 
     pub(super) fn processor_time(&self) -> Result<Duration> {

@@ -168,12 +168,19 @@ impl Postgres {
         self.port
     }
 
+    /// One of the programs that came with the server, as `psql`: what a distribution has in PATH may be a script that looks
+    /// for it.
+    #[must_use]
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.programs.join(name)
+    }
+
     /// Runs `sql`, as many statements as it has, each on its own, and returns their rows: columns separated by `|`.
     ///
     /// # Errors
     /// psql is not installed, or a statement fails: those after it are not run.
     pub fn psql(&self, database: &str, sql: &str) -> Result<String> {
-        let mut psql = Command::new(self.programs.join("psql"));
+        let mut psql = Command::new(self.program("psql"));
         psql.args([
             "--no-psqlrc",
             "--quiet",

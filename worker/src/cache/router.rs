@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::addr::NodeAddr;
 use super::answer::{Answer, classify};
 use super::attempts::{Attempt, Attempts, Target};
-use super::command::Command;
+use super::command::{Command, Keep};
 use super::discovery::uncovered;
 use super::error::{CacheError, CommandError, FailureKind};
 use super::node::{Measure, Node, Nodes};
@@ -282,6 +282,34 @@ async fn send_all(
     Ok(answers)
 }
 
+/// The bytes of a flush that writes these keys and values, for [`doors`](crate::doors).
+pub(crate) fn packed_sets(entries: &[(&[u8], &[u8])], ttl: Duration) -> Vec<u8> {
+    let set = |&(key, value)| Command::Set {
+        key,
+        value,
+        ttl,
+        keep: Keep::All,
+    };
+    let commands: Vec<Command<'_>> = entries.iter().map(set).collect();
+    let flush = Attempts::new(commands.len(), |_| None).next_round();
+    packed(&commands, &flush).0.get_packed_pipeline()
+}
+
+/// A flush as it is sent, and about how many bytes it has.
+fn packed(commands: &[Command<'_>], flush: &[Attempt]) -> (redis::Pipeline, usize) {
+    let mut pipeline = redis::Pipeline::with_capacity(flush.len());
+    let mut bytes = 0;
+    for attempt in flush {
+        if matches!(attempt.target, Target::Ask(_)) {
+            pipeline.cmd("ASKING");
+        }
+        let command = &commands[attempt.index];
+        pipeline.add_command(command.encode());
+        bytes += command.size_bytes();
+    }
+    (pipeline, bytes)
+}
+
 /// Sends one flush. The connection comes before the permit, so that nothing is waited for between it and the sending.
 async fn send_one(
     permit: &dyn Permit,
@@ -293,16 +321,7 @@ async fn send_one(
         Ok(connection) => connection,
         Err(error) => return Ok(Err(error)),
     };
-    let mut pipeline = redis::Pipeline::with_capacity(flush.len());
-    let mut bytes = 0;
-    for attempt in flush {
-        if matches!(attempt.target, Target::Ask(_)) {
-            pipeline.cmd("ASKING");
-        }
-        let command = &commands[attempt.index];
-        pipeline.add_command(command.encode());
-        bytes += command.size_bytes();
-    }
+    let (pipeline, bytes) = packed(commands, flush);
     permit
         .pass(u32::try_from(flush.len()).unwrap_or(u32::MAX))
         .await?;

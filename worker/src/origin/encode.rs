@@ -116,10 +116,7 @@ impl Encoder {
             })
         };
         let columns = match &loader.value.form {
-            Form::Object | Form::Array => {
-                let prefixes = columns.iter().enumerate();
-                Columns::Object(prefixes.map(member).collect())
-            }
+            Form::Object | Form::Array => objects(columns),
             Form::Hash => {
                 let field = |name: &String| Bytes::copy_from_slice(name.as_bytes());
                 Columns::Hash(columns.iter().map(field).collect())
@@ -143,6 +140,16 @@ impl Encoder {
             version: named(versions.map(|versions| &versions.column))?,
             bytes_max: loader.max_value_bytes,
         })
+    }
+
+    /// For JSON objects of rows with these columns, however large.
+    pub(super) fn of_objects(columns: &[String]) -> Self {
+        Self {
+            columns: objects(columns),
+            expiry: None,
+            version: None,
+            bytes_max: u64::MAX,
+        }
     }
 
     /// Makes the value of one row; of a form that takes many, a row's part of it. `buffer` is only there to be used again.
@@ -299,6 +306,10 @@ fn raw(row: &impl Row, column: usize, out: &mut Vec<u8>) -> Result<(), Reason> {
         }
         _ => row.text(column, out),
     }
+}
+
+fn objects(columns: &[String]) -> Columns {
+    Columns::Object(columns.iter().enumerate().map(member).collect())
 }
 
 /// What stands before a column's value in a JSON object.

@@ -37,6 +37,7 @@ mod time;
 mod value;
 
 use self::key::Parameter;
+pub(crate) use self::plan::Objects;
 use self::plan::{Plan, lookups_of};
 use self::session::{Doors, STATEMENTS_MAX, Session};
 use super::encode::Encoder;

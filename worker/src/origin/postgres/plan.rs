@@ -7,7 +7,7 @@ use sqlx::{Column as _, Either, Row as _, Statement as _, TypeInfo as _, ValueRe
 
 use super::kind::{Kind, lookups};
 use super::value::{self, Fault};
-use crate::origin::encode::{Row, Scalar};
+use crate::origin::encode::{Encoder, Row, Scalar};
 use crate::origin::sheet::Reason;
 use crate::origin::{DuplicateColumn, refuse_duplicates};
 
@@ -16,10 +16,14 @@ use crate::origin::{DuplicateColumn, refuse_duplicates};
 pub(super) struct Plan {
     pub(super) sql: Arc<str>,
     pub(super) parameters: Vec<PgTypeInfo>,
-    columns: Vec<Column>,
+    columns: Columns,
     /// Catalogue queries that the driver sends, at most, when a new connection prepares this.
     pub(super) lookups: u32,
 }
+
+/// A query's columns.
+#[derive(Debug)]
+struct Columns(Vec<Column>);
 
 #[derive(Debug)]
 struct Column {
@@ -30,7 +34,7 @@ struct Column {
 
 /// Why a query's rows cannot be written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum PlanError {
+pub(crate) enum PlanError {
     #[error(transparent)]
     Duplicate(#[from] DuplicateColumn),
     #[error(
@@ -66,24 +70,18 @@ impl Plan {
             .map(|column| column.name().to_owned())
             .collect();
         refuse_duplicates(&names)?;
-        let columns = statement
-            .columns()
-            .iter()
-            .map(column)
-            .collect::<Result<_, _>>()?;
+        let columns = statement.columns().iter();
+        let columns = columns.map(|column| (column.name(), column.type_info()));
         Ok(Self {
             sql,
             parameters: parameters_of(statement).to_vec(),
-            columns,
+            columns: Columns::new(columns)?,
             lookups: lookups_of(statement),
         })
     }
 
     pub(super) fn names(&self) -> Vec<String> {
-        self.columns
-            .iter()
-            .map(|column| column.name.clone())
-            .collect()
+        self.columns.names()
     }
 
     /// Whether a row has the columns that this plan knows: another connection may have prepared the query after the
@@ -92,13 +90,16 @@ impl Plan {
         let same = |(ours, theirs): (&Column, &PgColumn)| {
             ours.name == theirs.name() && ours.oid == theirs.type_info().oid().map(|oid| oid.0)
         };
-        row.columns().len() == self.columns.len()
-            && self.columns.iter().zip(row.columns()).all(same)
+        let columns = &self.columns.0;
+        row.columns().len() == columns.len() && columns.iter().zip(row.columns()).all(same)
     }
 
     /// A row with this plan's columns.
-    pub(super) fn read<'r>(&'r self, row: &'r PgRow) -> ReadRow<'r> {
-        ReadRow { plan: self, row }
+    pub(super) fn read<'r>(&'r self, row: &'r PgRow) -> ReadRow<'r, PgRow> {
+        ReadRow {
+            columns: &self.columns,
+            row,
+        }
     }
 
     /// A column's value in text form.
@@ -115,32 +116,95 @@ impl Plan {
     }
 }
 
-/// A row, read by a plan whose columns it has.
-pub(super) struct ReadRow<'r> {
-    plan: &'r Plan,
-    row: &'r PgRow,
+impl Columns {
+    /// Of these names and types, in their order.
+    fn new<'c>(
+        columns: impl Iterator<Item = (&'c str, &'c PgTypeInfo)>,
+    ) -> Result<Self, PlanError> {
+        let columns = columns.map(|(name, ty)| column(name, ty));
+        Ok(Self(columns.collect::<Result<_, _>>()?))
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.0.iter().map(|column| column.name.clone()).collect()
+    }
 }
 
-impl<'r> ReadRow<'r> {
+/// What writes rows as JSON objects, for [`doors`](crate::doors).
+#[derive(Debug)]
+pub(crate) struct Objects {
+    columns: Columns,
+    encoder: Encoder,
+}
+
+impl Objects {
+    /// Rows with columns of these names and types.
+    pub(crate) fn new(columns: &[(&str, PgTypeInfo)]) -> Result<Self, PlanError> {
+        let columns = Columns::new(columns.iter().map(|(name, ty)| (*name, ty)))?;
+        let encoder = Encoder::of_objects(&columns.names());
+        Ok(Self { columns, encoder })
+    }
+
+    /// Writes a row's values, which are in binary form (`None` is NULL), into `out`; whether that could be done.
+    pub(crate) fn write(&self, values: &[Option<&[u8]>], out: &mut Vec<u8>) -> bool {
+        let row = ReadRow {
+            columns: &self.columns,
+            row: values,
+        };
+        self.encoder.encode(&row, out).is_ok()
+    }
+}
+
+/// Values in PostgreSQL's binary form.
+pub(super) trait Binary {
+    /// A column's; `None` is NULL.
+    fn value(&self, column: usize) -> Result<Option<&[u8]>, Fault>;
+}
+
+impl Binary for PgRow {
+    fn value(&self, column: usize) -> Result<Option<&[u8]>, Fault> {
+        let value = self.try_get_raw(column).map_err(|_| Fault::Malformed)?;
+        if value.is_null() {
+            return Ok(None);
+        }
+        value.as_bytes().map(Some).map_err(|_| Fault::Malformed)
+    }
+}
+
+impl Binary for [Option<&[u8]>] {
+    fn value(&self, column: usize) -> Result<Option<&[u8]>, Fault> {
+        self.get(column).copied().ok_or(Fault::Malformed)
+    }
+}
+
+/// A row, read by columns that it has.
+pub(super) struct ReadRow<'r, R: ?Sized> {
+    columns: &'r Columns,
+    row: &'r R,
+}
+
+impl<'r, R: Binary + ?Sized> ReadRow<'r, R> {
     fn fault(&self, column: usize, fault: Fault) -> Reason {
-        format!("the column {:?} {fault}", self.plan.columns[column].name)
+        format!("the column {:?} {fault}", self.columns.0[column].name)
+    }
+
+    fn raw(&self, column: usize) -> Result<Option<&'r [u8]>, Reason> {
+        self.row
+            .value(column)
+            .map_err(|fault| self.fault(column, fault))
     }
 
     /// A column's kind and bytes.
     fn value(&self, column: usize) -> Result<(&'r Kind, &'r [u8]), Reason> {
-        let value = self.row.try_get_raw(column).ok();
-        let bytes = value.and_then(|value| value.as_bytes().ok());
+        let bytes = self.raw(column)?;
         let bytes = bytes.ok_or_else(|| self.fault(column, Fault::Malformed))?;
-        Ok((&self.plan.columns[column].kind, bytes))
+        Ok((&self.columns.0[column].kind, bytes))
     }
 }
 
-impl Row for ReadRow<'_> {
+impl<R: Binary + ?Sized> Row for ReadRow<'_, R> {
     fn is_null(&self, column: usize) -> Result<bool, Reason> {
-        let value = self.row.try_get_raw(column);
-        value
-            .map(|value| value.is_null())
-            .map_err(|_| self.fault(column, Fault::Malformed))
+        Ok(self.raw(column)?.is_none())
     }
 
     fn json(&self, column: usize, out: &mut Vec<u8>) -> Result<(), Reason> {
@@ -159,9 +223,8 @@ impl Row for ReadRow<'_> {
     }
 }
 
-fn column(column: &PgColumn) -> Result<Column, PlanError> {
-    let name = column.name().to_owned();
-    let ty = column.type_info();
+fn column(name: &str, ty: &PgTypeInfo) -> Result<Column, PlanError> {
+    let name = name.to_owned();
     let kind = Kind::of(ty).ok_or_else(|| PlanError::Type {
         column: name.clone(),
         ty: ty.name().to_owned(),

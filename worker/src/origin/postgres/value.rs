@@ -11,7 +11,7 @@ use crate::origin::encode::Scalar;
 
 /// Why a value cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// The value is fine in PostgreSQL, but JSON has no form for it.
     #[error("holds {0}, which JSON cannot express")]
     NoForm(&'static str),
