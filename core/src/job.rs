@@ -263,6 +263,15 @@ pub struct Recipe {
     pub value: ValueSpec,
 }
 
+impl Recipe {
+    /// How many keys one query of it loads, as far as can be said without reading SQL as its worker does.
+    #[must_use]
+    pub fn keys_a_query(&self) -> u32 {
+        let takes_many = self.query.contains(":keys");
+        if takes_many { self.batch_keys } else { 1 }
+    }
+}
+
 /// Where a job is in its life. That it is paused shows in its holds: see [`State`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

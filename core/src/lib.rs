@@ -8,6 +8,7 @@
 )]
 
 pub mod advice;
+pub mod expiry;
 pub mod explain;
 pub mod guard;
 pub mod job;

@@ -258,6 +258,9 @@ pub struct Member {
     /// How many keys one query of each of them loads.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub batch_keys: BTreeMap<LoaderName, u32>,
+    /// How long the entries of each of them live at least, in milliseconds: their time to live less all of its jitter.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lives_ms: BTreeMap<LoaderName, u64>,
     /// The key sources it knows, with the origin of each that has one.
     pub sources: BTreeMap<SourceName, Option<OriginName>>,
     /// Whether it accepts SQL in jobs.
@@ -334,6 +337,9 @@ pub struct Job {
     /// What reading its key sources gave, in the order of the spec's sources.
     #[serde(default)]
     pub sources: Vec<SourceReport>,
+    /// How its loaders load, in their order, as was known when the plan was sealed. Empty where an older version sealed it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub terms: Vec<LoaderTerms>,
     /// What its dry run found.
     #[serde(default)]
     pub samples: Vec<LoaderSample>,
@@ -364,6 +370,20 @@ pub struct SourceReport {
 
 /// How many bad lines of a source are shown.
 pub const BAD_LINE_EXAMPLES_MAX: usize = 3;
+
+/// How a loader loads, as far as the workers said so.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoaderTerms {
+    /// The origin that it asks.
+    #[serde(default)]
+    pub origin: Option<OriginName>,
+    /// Keys in one query.
+    #[serde(default)]
+    pub batch_keys: Option<u32>,
+    /// How long its entries live at least, in milliseconds.
+    #[serde(default)]
+    pub lives_ms: Option<u64>,
+}
 
 /// What a loader gave for a sample of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

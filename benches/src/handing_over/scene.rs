@@ -138,6 +138,7 @@ fn job(partitions: u16) -> Result<Job> {
         planning: Default::default(),
         result: None,
         sources: Vec::new(),
+        terms: Vec::new(),
         samples: Vec::new(),
         trace: String::new(),
     })

@@ -356,6 +356,7 @@ impl Scene {
             planning: Effort::default(),
             result: None,
             sources: Vec::new(),
+            terms: Vec::new(),
             samples: Vec::new(),
             trace: String::new(),
         };

@@ -21,6 +21,7 @@ use super::{
     unchanged_record,
 };
 use crate::view::{JobView, unfit};
+use crate::warnings;
 
 /// How often planning is tried before the job fails; the samples of a dry run, as often again.
 pub(super) const ATTEMPTS_MAX: u64 = 5;
@@ -189,6 +190,9 @@ fn seal(
         return fail(&told, around, empty::reason(batch, sources));
     }
     record.plan = Some(plan.clone());
+    let Work::Batch(batch) = &job.record.value.spec.work;
+    let fit = around.members.values();
+    record.terms = warnings::terms(batch, fit.filter(|member| job.unfit(member).is_none()));
     let mut txn = Txn::default();
     if record.spec.dry_run {
         txn.compares.push(unchanged_life(job));

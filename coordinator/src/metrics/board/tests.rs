@@ -38,6 +38,7 @@ fn job(name: &str, phase: Phase) -> JobView {
         planning: Effort::default(),
         result: None,
         sources: Vec::new(),
+        terms: Vec::new(),
         samples: Vec::new(),
         trace: String::new(),
     };

@@ -40,6 +40,7 @@ pub(in crate::retention) fn record() -> Job {
         planning: Effort::default(),
         result: None,
         sources: Vec::new(),
+        terms: Vec::new(),
         samples: Vec::new(),
         trace: String::new(),
     }

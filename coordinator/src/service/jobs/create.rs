@@ -223,6 +223,7 @@ impl Jobs {
             planning: Effort::default(),
             result: None,
             sources: Vec::new(),
+            terms: Vec::new(),
             samples: Vec::new(),
             trace: trace.to_owned(),
         };

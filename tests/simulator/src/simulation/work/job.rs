@@ -189,6 +189,7 @@ impl Job {
             planning: Effort::default(),
             result: None,
             sources: Vec::new(),
+            terms: Vec::new(),
             samples: Vec::new(),
             trace: String::new(),
         }
