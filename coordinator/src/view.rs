@@ -111,11 +111,18 @@ impl JobView {
     pub fn tally(&self) -> Tally {
         match &self.record.value.result {
             Some(result) => result.tally,
-            None => self
-                .owners
-                .values()
-                .map(|owner| owner.folded().tally())
-                .sum(),
+            None => {
+                let of_owners: Tally = self
+                    .owners
+                    .values()
+                    .map(|owner| owner.folded().tally())
+                    .sum();
+                let cut = Tally {
+                    skipped: self.cut(),
+                    ..Tally::default()
+                };
+                of_owners + cut
+            }
         }
     }
 
@@ -148,14 +155,17 @@ impl JobView {
         }
     }
 
-    /// How many entries its plan has.
+    /// How many entries its plan has, what was cut off included.
     #[must_use]
     pub fn planned(&self) -> u64 {
-        self.record
-            .value
-            .plan
-            .as_ref()
-            .map_or(0, |plan| plan.entries)
+        let plan = self.record.value.plan.as_ref();
+        plan.map_or(0, |plan| plan.entries + plan.cut)
+    }
+
+    /// How many entries of its plan were cut off, and are skipped.
+    #[must_use]
+    pub fn cut(&self) -> u64 {
+        self.record.value.plan.as_ref().map_or(0, |plan| plan.cut)
     }
 }
 

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use stoke_core::expiry::{self, Basis, Pace};
-use stoke_core::job::{Batch, Phase, Work};
+use stoke_core::job::{Batch, Fit, Phase, Work};
 use stoke_core::names::{LoaderName, Resource};
-use stoke_core::records::LoaderTerms;
+use stoke_core::records::{LoaderTerms, Room};
 
 use crate::view::JobView;
 
@@ -25,13 +25,52 @@ pub(crate) struct Warning {
 /// The job takes longer than what it loads first lives.
 const EXPIRY: &str = "expiry";
 
+/// The cache has no room for the plan, or it could not be found out.
+const CAPACITY: &str = "capacity";
+
 /// Keys in one query where nobody has said: the default of a worker's configuration.
 const BATCH_KEYS_USUAL: u32 = 500;
 
 /// All that the job should be warned of.
 #[must_use]
 pub(crate) fn of(job: &JobView, now_ms: u64) -> Vec<Warning> {
-    expires(job, now_ms).into_iter().collect()
+    expires(job, now_ms)
+        .into_iter()
+        .chain(is_too_large(job))
+        .collect()
+}
+
+/// Whether the cache has no room for the plan, and what was done about it.
+fn is_too_large(job: &JobView) -> Option<Warning> {
+    let what = match job.record.value.room.as_ref()? {
+        Room::Limited => return None,
+        Room::Unknown(why) => {
+            format!("whether the cache has room for the plan is not known: {why}")
+        }
+        Room::Fits { full: None, .. } => return None,
+        Room::Fits {
+            entries,
+            full: Some(node),
+        } => {
+            let planned = job.planned();
+            let rest = planned.saturating_sub(*entries);
+            let Work::Batch(batch) = &job.record.value.spec.work;
+            let done = match batch.fit {
+                _ if job.record.value.spec.dry_run && batch.fit == Fit::Cut => "would be skipped",
+                Fit::Cut => "are skipped",
+                Fit::Warn => "are warmed all the same, as was asked",
+            };
+            let begin = if job.cut() > 0 { "cut: " } else { "" };
+            format!(
+                "{begin}the cache has room for {entries} of {planned} keys, for node {node} has no more; the other {rest}, of the \
+                 lowest priority, {done}; give it more memory, or warm fewer keys"
+            )
+        }
+    };
+    Some(Warning {
+        kind: CAPACITY,
+        what,
+    })
 }
 
 /// Whether the job takes longer than the entries live that it loads first.
@@ -106,7 +145,11 @@ fn length(job: &JobView, batch: &Batch, now_ms: u64) -> Option<(Duration, Basis)
     let elapsed = started_ms.map(|started_ms| until_ms.saturating_sub(started_ms));
     let pace = Pace {
         entries: plan.entries,
-        settled: if is_dry { 0 } else { job.tally().settled() },
+        settled: if is_dry {
+            0
+        } else {
+            job.tally().settled() - job.cut()
+        },
         elapsed: Duration::from_millis(elapsed.unwrap_or(0)),
     };
     expiry::projected(pace, by_budgets)

@@ -65,6 +65,27 @@ pub struct Batch {
     /// What of the cache is warmed.
     #[serde(default, skip_serializing_if = "Section::is_whole")]
     pub section: Section,
+    /// What is done where the cache has no room for all of it.
+    #[serde(default, skip_serializing_if = "Fit::is_default")]
+    pub fit: Fit,
+}
+
+/// What is done with a plan that is larger than what the cache has room for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fit {
+    /// It is cut: the entries of lowest priority are skipped.
+    #[default]
+    Cut,
+    /// It is warmed as it is, and what would be cut is told.
+    Warn,
+}
+
+impl Fit {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What of a cache is warmed: the slots that are named, and those that the named nodes own when the job is planned; all of it

@@ -340,6 +340,9 @@ pub struct Job {
     /// How its loaders load, in their order, as was known when the plan was sealed. Empty where an older version sealed it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub terms: Vec<LoaderTerms>,
+    /// What is known of the room that its cache has for it; `None`: there is no limit, or nobody looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub room: Option<Room>,
     /// What its dry run found.
     #[serde(default)]
     pub samples: Vec<LoaderSample>,
@@ -371,6 +374,24 @@ pub struct SourceReport {
 /// How many bad lines of a source are shown.
 pub const BAD_LINE_EXAMPLES_MAX: usize = 3;
 
+/// What is known of the room that a cache has for a job's entries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Room {
+    /// Some node limits its memory: whether the plan fits is to be found out before it is run.
+    Limited,
+    /// It could not be found out, and why.
+    Unknown(String),
+    /// So many of the plan's entries fit.
+    Fits {
+        /// From the first on.
+        entries: u64,
+        /// The node that has no room for the next; `None`: all fit.
+        #[serde(default)]
+        full: Option<String>,
+    },
+}
+
 /// How a loader loads, as far as the workers said so.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoaderTerms {
@@ -400,6 +421,9 @@ pub struct LoaderSample {
     pub found: u64,
     /// Bytes of the keys and values of those that were found.
     pub bytes: u64,
+    /// What they take in Redis, about; 0 where an older version tried it.
+    #[serde(default)]
+    pub memory_bytes: u64,
 }
 
 /// An upload that is complete.

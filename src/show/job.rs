@@ -54,6 +54,8 @@ pub struct JobReport<'a> {
     bad_lines: u64,
     /// Keys that are not in the section of the cache that is warmed.
     left_out: u64,
+    /// Of those that are skipped: the keys of the lowest priority that the cache has no room for.
+    cut: u64,
     /// Of a dry run that has succeeded; else null.
     forecast: Option<ForecastReport<'a>>,
 }
@@ -82,7 +84,7 @@ struct Trouble<'a> {
 
 #[derive(Debug, Serialize)]
 struct Warning<'a> {
-    /// expiry; others may come.
+    /// expiry, capacity; others may come.
     kind: &'a str,
     what: &'a str,
 }
@@ -134,6 +136,7 @@ impl<'a> JobReport<'a> {
             sources: job.sources.iter().map(source).collect(),
             bad_lines: job.sources.iter().map(|source| source.bad_lines).sum(),
             left_out: job.left_out,
+            cut: job.cut,
             forecast: job.forecast.as_ref().map(ForecastReport::new),
         }
     }
@@ -265,6 +268,7 @@ mod tests {
             "cache_bytes",
             "coverage",
             "create_time",
+            "cut",
             "dry_run",
             "duration_seconds",
             "end_time",
@@ -326,7 +330,7 @@ mod tests {
             "slowed": ["origin/shop at 140/s of 200/s: guard latency slows: p99 812 ms over 10 s, above 200 ms"],
             "warnings": [{"kind": "expiry", "what": "it takes about 2h"}],
             "sources": [{"entries": 100_000, "bad_lines": 2, "bad_line_examples": ["line 17: no key", "line 20: \u{1b}"]}],
-            "bad_lines": 2, "left_out": 0, "forecast": null,
+            "bad_lines": 2, "left_out": 0, "cut": 0, "forecast": null,
         });
         assert_eq!(value(&samples::paused()), expected);
     }

@@ -60,6 +60,7 @@ pub fn paused() -> v1::Job {
             what: "cache main: connection refused".into(),
         }],
         left_out: 0,
+        cut: 0,
         warnings: vec![v1::Warning {
             kind: "expiry".into(),
             what: "it takes about 2h".into(),

@@ -11,6 +11,7 @@
 mod abort;
 mod again;
 mod cache_budget;
+mod capacity;
 mod command_line;
 mod fail_over;
 mod guarded_etcd;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use stoke_core::expiry;
 use stoke_core::job::{
-    Batch, FileFormat, From, Merge, Mode, OnBadLine, Phase, Section, Spec, State, Which, Work,
+    Batch, FileFormat, Fit, From, Merge, Mode, OnBadLine, Phase, Section, Spec, State, Which, Work,
 };
 use stoke_core::ledger::Share;
 use stoke_core::names::{JobName, Resource, WorkerName};
@@ -47,6 +47,7 @@ pub(super) fn job(job: &JobView, shared: &Shared) -> v1::Job {
         troubles: troubles(job, shared),
         slowed: budget::slowed(job, shared),
         left_out: record.plan.as_ref().map_or(0, |plan| plan.left_out),
+        cut: job.cut(),
         warnings: warnings::of(job, crate::wall_ms())
             .into_iter()
             .map(|warning| v1::Warning {
@@ -254,6 +255,11 @@ fn batch_work(batch: &Batch) -> v1::BatchWork {
         mode: mode.into(),
         allowed_failures: batch.allowed_failures,
         attempts_max: batch.attempts_max,
+        fit: match batch.fit {
+            Fit::Cut => v1::Fit::Cut,
+            Fit::Warn => v1::Fit::Warn,
+        }
+        .into(),
         section: (!batch.section.is_whole()).then(|| section(&batch.section)),
     }
 }

@@ -49,6 +49,7 @@ fn job(lives_ms: &[Option<u64>], entries: &[u64]) -> JobView {
                 allowed_failures: 0,
                 attempts_max: 5,
                 section: Default::default(),
+                fit: Default::default(),
             }),
         },
         created_ms: 0,
@@ -64,11 +65,13 @@ fn job(lives_ms: &[Option<u64>], entries: &[u64]) -> JobView {
             partitioning: Partitioning::new(256).unwrap(),
             entries_by_loader: entries.to_vec(),
             left_out: 0,
+            cut: 0,
         }),
         planning: Effort::default(),
         result: None,
         sources: Vec::new(),
         terms: lives_ms.iter().map(terms).collect(),
+        room: None,
         samples: Vec::new(),
         trace: String::new(),
     };
@@ -194,6 +197,32 @@ fn a_dry_run_tells_it_for_the_job_that_it_stands_for() {
     dry.record.value.ended_ms = Some(5000);
     let text = told(&dry, HOUR_MS).unwrap();
     assert!(text.contains("33m 20s at the present budgets"), "{text}");
+}
+
+#[test]
+fn what_was_cut_is_told_and_counts_in_no_pace() {
+    let mut cut = job(&[Some(HOUR_MS)], &[1_000_000]);
+    let record = &mut cut.record.value;
+    record.plan = record.plan.take().map(|plan| plan.cut_to(400_000));
+    record.room = Some(Room::Fits {
+        entries: 400_000,
+        full: Some("h:1".into()),
+    });
+    assert_eq!(cut.tally().skipped, 600_000);
+    assert_eq!(
+        told(&cut, 1_000).unwrap(),
+        "cut: the cache has room for 400000 of 1000000 keys, for node h:1 has no more; the other 600000, of the lowest \
+         priority, are skipped; give it more memory, or warm fewer keys"
+    );
+    cut.record.value.terms[0].lives_ms = Some(790_000);
+    let kinds: Vec<&str> = of(&cut, 0).iter().map(|warning| warning.kind).collect();
+    assert_eq!(kinds, ["expiry", "capacity"], "400,000 keys take 800 s");
+    cut.record.value.room = Some(Room::Unknown("cache: down".into()));
+    assert!(
+        told(&cut, 0)
+            .unwrap()
+            .ends_with("is not known: cache: down")
+    );
 }
 
 #[test]

@@ -224,6 +224,7 @@ impl Jobs {
             result: None,
             sources: Vec::new(),
             terms: Vec::new(),
+            room: None,
             samples: Vec::new(),
             trace: trace.to_owned(),
         };
