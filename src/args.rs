@@ -20,7 +20,7 @@ pub use jobs::{
     PauseArgs, PlanArgs, PlanCommand, PruneArgs, ResumeArgs, RetryArgs, SubmitArgs, VerifyArgs,
     VerifyFormat,
 };
-pub use section::SectionArgs;
+pub use section::{FitArg, SectionArgs};
 pub use value::{CompressArg, ValueArgs};
 pub use warm::{ModeArg, OnBadLineArg, WarmArgs};
 

@@ -72,6 +72,7 @@ pub fn take(file: &Table<'_>, folder: &Path) -> Option<JobFile> {
     let attempts_max = file.optional("attempts-max");
     let attempts_max = attempts_max.map(|item| item.small(1..=ATTEMPTS_MAX));
     let section = section::section(file);
+    let fit = file.optional("fit").map(|item| item.one_of(&FITS));
     let labels = labels(file);
     let loaders = recipe::loaders(file);
     let sources = source::sources(file, folder);
@@ -84,6 +85,7 @@ pub fn take(file: &Table<'_>, folder: &Path) -> Option<JobFile> {
         allowed_failures: allowed_failures.unwrap_or(Some(0))?,
         attempts_max: attempts_max.unwrap_or(Some(0))?,
         section: section?,
+        fit: fit.unwrap_or(Some(v1::Fit::Cut))?.into(),
     };
     let spec = v1::JobSpec {
         labels: labels?,
@@ -101,6 +103,8 @@ const MODES: [(&str, WriteMode); 3] = [
     ("refresh", WriteMode::Refresh),
     ("overwrite", WriteMode::Overwrite),
 ];
+
+const FITS: [(&str, v1::Fit); 2] = [("cut", v1::Fit::Cut), ("warn", v1::Fit::Warn)];
 
 fn labels(file: &Table<'_>) -> Option<HashMap<String, String>> {
     let found = file.free("labels");

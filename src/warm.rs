@@ -18,7 +18,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tonic::Code;
 
 use crate::Outcome;
-use crate::args::{CompressArg, ModeArg, OnBadLineArg, WarmArgs};
+use crate::args::{CompressArg, FitArg, ModeArg, OnBadLineArg, WarmArgs};
 use crate::client::{job_of, refusal};
 use crate::commands::print_job;
 use crate::config::share;
@@ -247,6 +247,10 @@ fn asked(args: &WarmArgs, catalog: &Catalog) -> Asked {
         ("batch-keys", Some(args.batch_keys.to_string())),
         ("slots", args.section.slots_text()),
         ("nodes", args.section.nodes_text()),
+        (
+            "fit",
+            (args.fit != FitArg::Cut).then(|| format!("{:?}", args.fit).to_lowercase()),
+        ),
         ("allowed-failures", Some(args.allowed_failures.to_string())),
         (
             "on-bad-line",
@@ -378,6 +382,7 @@ fn spec(args: &WarmArgs) -> anyhow::Result<v1::JobSpec> {
         allowed_failures: args.allowed_failures,
         attempts_max: 0,
         section: args.section.section(),
+        fit: v1::Fit::from(args.fit).into(),
     };
     Ok(v1::JobSpec {
         labels: args.labels.iter().cloned().collect(),

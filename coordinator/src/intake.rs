@@ -14,7 +14,7 @@ use stoke_core::job::{Merge, Work};
 use stoke_core::names::{JobName, WorkerName};
 use stoke_core::plan::{PlanSummary, RankError};
 use stoke_core::progress::Effort;
-use stoke_core::records::{LoaderSample, PlanningTask, SourceReport};
+use stoke_core::records::{LoaderSample, PlanningTask, Room, SourceReport};
 use stoke_core::slot::{Partitioning, Slots};
 use stoke_core::units::Epoch;
 use stoke_store::Store;
@@ -60,10 +60,20 @@ pub enum Outcome {
         /// Counts and examples.
         report: SourceReport,
     },
-    /// The loaders' queries can be used, and the nodes whose slots are warmed own these.
-    Prepared(Slots),
+    /// The loaders' queries can be used.
+    Prepared {
+        /// What the nodes own whose slots are warmed.
+        slots: Slots,
+        /// What is known of the room that the cache has.
+        room: Option<Room>,
+    },
     /// The loaders were tried.
-    Sampled(Vec<LoaderSample>),
+    Sampled {
+        /// What each gave.
+        samples: Vec<LoaderSample>,
+        /// What is known of the room that the cache has, where that was to be found out.
+        room: Option<Room>,
+    },
 }
 
 #[derive(Debug)]
@@ -75,6 +85,8 @@ struct Attempt {
     reports: BTreeMap<u32, SourceReport>,
     /// What the nodes own whose slots are warmed.
     slots: Slots,
+    /// What is known of the room that the cache has.
+    room: Option<Room>,
     effort: Effort,
     state: State,
 }
@@ -163,10 +175,12 @@ impl Intake {
                 State::Stored(plan) => Planning::Stored {
                     plan: plan.clone(),
                     sources: attempt.reports.values().cloned().collect(),
+                    room: attempt.room.clone(),
                     effort: attempt.effort,
                 },
                 State::Sampled(samples) => Planning::Sampled {
                     samples: samples.clone(),
+                    room: attempt.room.clone(),
                     effort: attempt.effort,
                 },
             },
@@ -189,6 +203,7 @@ impl Intake {
             sources: BTreeMap::new(),
             reports: BTreeMap::new(),
             slots: Slots::default(),
+            room: None,
             effort: Effort::default(),
             state: State::Underway,
         };
@@ -229,8 +244,12 @@ impl Intake {
                     attempt.sources.insert(n, *rows);
                     attempt.reports.insert(n, report);
                 }
-                (PlanningTask::Prepare, Outcome::Prepared(slots)) => attempt.slots = slots,
-                (PlanningTask::Sample, Outcome::Sampled(samples)) => {
+                (PlanningTask::Prepare, Outcome::Prepared { slots, room }) => {
+                    attempt.slots = slots;
+                    attempt.room = room;
+                }
+                (PlanningTask::Sample, Outcome::Sampled { samples, room }) => {
+                    attempt.room = room;
                     attempt.state = State::Sampled(samples);
                 }
                 _ => return Err(Unwanted::Task),

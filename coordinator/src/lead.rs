@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use stoke_core::job::Phase;
 use stoke_core::ledger::{Allocator, Countdown};
-use stoke_core::names::Resource;
+use stoke_core::names::{JobName, Resource};
 use stoke_core::units::Moment;
 use stoke_store::election::Leadership;
 use stoke_store::wake::Wakeups;
@@ -38,6 +38,7 @@ use crate::intake::Stores;
 use crate::metrics::{Board, Watcher};
 use crate::retention::Turns;
 use crate::view::{JobView, View, ViewError};
+use crate::warnings;
 use crate::{Leading, Shared};
 
 /// How long at most between two looks, so that time itself is noticed (quarantines).
@@ -57,6 +58,8 @@ pub(crate) struct Lead {
     watcher: Watcher,
     /// What cannot be read, and has been said.
     unreadable: BTreeSet<String>,
+    /// What jobs are warned of, and has been said.
+    warned: BTreeSet<(JobName, &'static str)>,
     tasks: TaskTracker,
     /// Ends the tasks.
     stop: CancellationToken,
@@ -82,6 +85,7 @@ impl Lead {
             jobs: Jobs::default(),
             watcher: Watcher::default(),
             unreadable: BTreeSet::new(),
+            warned: BTreeSet::new(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         }
@@ -142,6 +146,7 @@ impl Lead {
         let received = self.shared.clock.now();
         self.tell(&view, received);
         self.warn_of_unreadable(&view);
+        self.warn_of_jobs(&view);
         if self.shared.sight(&view) {
             // All quarantine clocks begin anew.
             self.allocators.clear();
@@ -195,6 +200,25 @@ impl Lead {
             }
         }
         self.unreadable = found.into_iter().map(|(error, _)| error).collect();
+    }
+
+    /// Says once of each job what it should be warned of.
+    fn warn_of_jobs(&mut self, view: &View) {
+        let now_ms = crate::wall_ms();
+        let mut found = BTreeSet::new();
+        for job in view.jobs.values() {
+            for warning in warnings::of(job, now_ms) {
+                let warned = (job.name.clone(), warning.kind);
+                if !self.warned.contains(&warned) {
+                    let (kind, what) = (warning.kind, warning.what);
+                    tracing::warn!(job = %job.name, kind, what, "a job should be looked at");
+                }
+                found.insert(warned);
+            }
+        }
+        // One that comes and goes was said: only of a job that is here no more nothing is kept.
+        self.warned.retain(|(job, _)| view.jobs.contains_key(job));
+        self.warned.extend(found);
     }
 
     /// Takes a job's next step.

@@ -28,6 +28,7 @@ mod settings;
 mod sightings;
 pub mod trace;
 pub mod view;
+mod warnings;
 pub mod wire;
 
 pub use health::Health;

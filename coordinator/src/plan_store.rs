@@ -10,6 +10,7 @@ mod plans;
 mod sweep;
 mod uploads;
 
+pub(crate) use band_file::served_segments;
 pub(crate) use band_file::unpack;
 pub use band_file::{BandFileError, read_segments};
 pub use batch::{BadBatch, BatchRow, SOURCE_BYTES_MAX, bytes_of, check, rows, rows_to_batch};

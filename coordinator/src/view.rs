@@ -97,8 +97,8 @@ pub struct JobView {
     pub reads: BTreeMap<PlanningTask, At<SourceTask>>,
     /// Who owns its partitions.
     pub owners: BTreeMap<WorkerName, Owner>,
-    /// The budgets' targets of the origins that its samples came from, where they have one: for forecasts.
-    pub targets: BTreeMap<OriginName, Share>,
+    /// The budgets' targets of its cache, and of the origins that it loads from, where they have one: for forecasts.
+    pub targets: BTreeMap<Resource, Share>,
     /// Checkpoints of its owners that cannot be read, and why: as long as there are any, the job stands as it is.
     pub unread: BTreeMap<WorkerName, String>,
     /// Whether it is over and nothing but its last record is left.
@@ -111,11 +111,18 @@ impl JobView {
     pub fn tally(&self) -> Tally {
         match &self.record.value.result {
             Some(result) => result.tally,
-            None => self
-                .owners
-                .values()
-                .map(|owner| owner.folded().tally())
-                .sum(),
+            None => {
+                let of_owners: Tally = self
+                    .owners
+                    .values()
+                    .map(|owner| owner.folded().tally())
+                    .sum();
+                let cut = Tally {
+                    skipped: self.cut(),
+                    ..Tally::default()
+                };
+                of_owners + cut
+            }
         }
     }
 
@@ -148,14 +155,17 @@ impl JobView {
         }
     }
 
-    /// How many entries its plan has.
+    /// How many entries its plan has, what was cut off included.
     #[must_use]
     pub fn planned(&self) -> u64 {
-        self.record
-            .value
-            .plan
-            .as_ref()
-            .map_or(0, |plan| plan.entries)
+        let plan = self.record.value.plan.as_ref();
+        plan.map_or(0, |plan| plan.entries + plan.cut)
+    }
+
+    /// How many entries of its plan were cut off, and are skipped.
+    #[must_use]
+    pub fn cut(&self) -> u64 {
+        self.record.value.plan.as_ref().map_or(0, |plan| plan.cut)
     }
 }
 
@@ -392,17 +402,21 @@ impl View {
     }
 }
 
-/// The budgets' targets of the origins that a job's samples came from.
+/// The budgets' targets of what a job takes, as far as its record tells.
 fn targets(
     job: &records::Job,
     resources: &BTreeMap<Resource, Observed>,
-) -> BTreeMap<OriginName, Share> {
-    let target = |origin: &OriginName| {
-        let observed = resources.get(&Resource::Origin(origin.clone()))?;
-        Some((origin.clone(), observed.ledger?.0.target))
+) -> BTreeMap<Resource, Share> {
+    let target = |resource: Resource| {
+        let target = resources.get(&resource)?.ledger?.0.target;
+        Some((resource, target))
     };
-    let origins = job.samples.iter().map(|sample| &sample.origin);
-    origins.filter_map(target).collect()
+    let stoke_core::job::Work::Batch(batch) = &job.spec.work;
+    let of_samples = job.samples.iter().map(|sample| &sample.origin);
+    let of_terms = job.terms.iter().filter_map(|terms| terms.origin.as_ref());
+    let origins = of_samples.chain(of_terms).cloned().map(Resource::Origin);
+    let all = origins.chain([Resource::Cache(batch.cache.clone())]);
+    all.filter_map(target).collect()
 }
 
 fn insert<K: Ord, V>(map: &mut BTreeMap<K, V>, key: Option<K>, value: V) {

@@ -65,6 +65,27 @@ pub struct Batch {
     /// What of the cache is warmed.
     #[serde(default, skip_serializing_if = "Section::is_whole")]
     pub section: Section,
+    /// What is done where the cache has no room for all of it.
+    #[serde(default, skip_serializing_if = "Fit::is_default")]
+    pub fit: Fit,
+}
+
+/// What is done with a plan that is larger than what the cache has room for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fit {
+    /// It is cut: the entries of lowest priority are skipped.
+    #[default]
+    Cut,
+    /// It is warmed as it is, and what would be cut is told.
+    Warn,
+}
+
+impl Fit {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What of a cache is warmed: the slots that are named, and those that the named nodes own when the job is planned; all of it
@@ -269,6 +290,13 @@ impl Recipe {
     pub fn origin_of_versions(&self) -> Option<&OriginName> {
         let versions = self.value.versions.as_ref()?;
         Some(versions.origin.as_ref().unwrap_or(&self.origin))
+    }
+
+    /// How many keys one query of it loads, as far as can be said without reading SQL as its worker does.
+    #[must_use]
+    pub fn keys_a_query(&self) -> u32 {
+        let takes_many = self.query.contains(":keys");
+        if takes_many { self.batch_keys } else { 1 }
     }
 }
 

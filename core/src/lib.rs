@@ -8,6 +8,8 @@
 )]
 
 pub mod advice;
+pub mod capacity;
+pub mod expiry;
 pub mod explain;
 pub mod guard;
 pub mod job;

@@ -53,6 +53,29 @@ pub struct PlanSummary {
     /// How many entries it leaves out, for they are not in the section of the cache that is warmed.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub left_out: u64,
+    /// How many entries were cut off, for the cache has no room for them: those of lowest priority, behind `entries`. They are
+    /// still stored, and count as skipped.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cut: u64,
+}
+
+impl PlanSummary {
+    /// The plan without what lies behind so many entries. What it is worth stays as it is: what is cut off is not covered.
+    #[must_use]
+    pub fn cut_to(mut self, entries: u64) -> Self {
+        let whole = self.entries;
+        let entries = entries.min(whole);
+        self.cut += whole - entries;
+        self.entries = entries;
+        self.bands = u32::try_from(entries.div_ceil(BandId::RANKS)).unwrap_or(u32::MAX);
+        for of_loader in &mut self.entries_by_loader {
+            // About: loaders are mixed.
+            let part = u128::from(*of_loader) * u128::from(entries);
+            let part = part.div_ceil(u128::from(whole.max(1)));
+            *of_loader = u64::try_from(part).unwrap_or(u64::MAX);
+        }
+        self
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
@@ -109,6 +132,27 @@ mod tests {
                 priority: Priority::from_milli(count - n),
             })
             .collect()
+    }
+
+    #[test]
+    fn a_plan_that_is_cut_keeps_its_worth_and_counts_what_it_lost() {
+        let plan = PlanSummary {
+            name: "plans/j/1-1".into(),
+            entries: 300_000,
+            priority_milli: 7,
+            bands: 3,
+            partitioning: Partitioning::new(256).unwrap(),
+            entries_by_loader: vec![200_000, 100_000, 0],
+            left_out: 5,
+            cut: 0,
+        };
+        let cut = plan.clone().cut_to(131_073);
+        assert_eq!((cut.entries, cut.cut, cut.bands), (131_073, 168_927, 2));
+        assert_eq!(cut.entries_by_loader, [87_382, 43_691, 0]);
+        assert_eq!((cut.priority_milli, cut.left_out), (7, 5));
+        assert_eq!(plan.clone().cut_to(300_001), plan);
+        let none = plan.cut_to(0);
+        assert_eq!((none.entries, none.cut, none.bands), (0, 300_000, 0));
     }
 
     #[test]

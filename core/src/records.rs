@@ -261,6 +261,9 @@ pub struct Member {
     /// The origin that is asked again for the versions of its rows, of each loader that has versions.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub version_origins: BTreeMap<LoaderName, OriginName>,
+    /// How long the entries of each of them live at least, in milliseconds: their time to live less all of its jitter.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lives_ms: BTreeMap<LoaderName, u64>,
     /// The key sources it knows, with the origin of each that has one.
     pub sources: BTreeMap<SourceName, Option<OriginName>>,
     /// Whether it accepts SQL in jobs.
@@ -352,6 +355,12 @@ pub struct Job {
     /// What reading its key sources gave, in the order of the spec's sources.
     #[serde(default)]
     pub sources: Vec<SourceReport>,
+    /// How its loaders load, in their order, as was known when the plan was sealed. Empty where an older version sealed it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub terms: Vec<LoaderTerms>,
+    /// What is known of the room that its cache has for it; `None`: there is no limit, or nobody looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub room: Option<Room>,
     /// What its dry run found.
     #[serde(default)]
     pub samples: Vec<LoaderSample>,
@@ -383,6 +392,38 @@ pub struct SourceReport {
 /// How many bad lines of a source are shown.
 pub const BAD_LINE_EXAMPLES_MAX: usize = 3;
 
+/// What is known of the room that a cache has for a job's entries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Room {
+    /// Some node limits its memory: whether the plan fits is to be found out before it is run.
+    Limited,
+    /// It could not be found out, and why.
+    Unknown(String),
+    /// So many of the plan's entries fit.
+    Fits {
+        /// From the first on.
+        entries: u64,
+        /// The node that has no room for the next; `None`: all fit.
+        #[serde(default)]
+        full: Option<String>,
+    },
+}
+
+/// How a loader loads, as far as the workers said so.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoaderTerms {
+    /// The origin that it asks.
+    #[serde(default)]
+    pub origin: Option<OriginName>,
+    /// Keys in one query.
+    #[serde(default)]
+    pub batch_keys: Option<u32>,
+    /// How long its entries live at least, in milliseconds.
+    #[serde(default)]
+    pub lives_ms: Option<u64>,
+}
+
 /// What a loader gave for a sample of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoaderSample {
@@ -398,6 +439,9 @@ pub struct LoaderSample {
     pub found: u64,
     /// Bytes of the keys and values of those that were found.
     pub bytes: u64,
+    /// What they take in Redis, about; 0 where an older version tried it.
+    #[serde(default)]
+    pub memory_bytes: u64,
 }
 
 /// An upload that is complete.

@@ -7,7 +7,7 @@ use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 use stoke_proto::v1::JobState;
 
 use super::values::{label, older_than};
-use super::{OutputArgs, SectionArgs};
+use super::{FitArg, OutputArgs, SectionArgs};
 
 /// Which job of which cluster.
 #[derive(Debug, ClapArgs)]
@@ -42,6 +42,9 @@ pub struct SubmitArgs {
     /// What of the cache is warmed, over what the file says.
     #[command(flatten)]
     pub section: SectionArgs,
+    /// What is done where the cache has no room for all of it, by its maxmemory [default: the file's, or cut]
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub fit: Option<FitArg>,
     /// What sets the job off, as deploy or scale-out [default: the file's]
     #[arg(long, value_name = "WHAT")]
     pub trigger: Option<String>,

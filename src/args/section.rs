@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use clap::Args as ClapArgs;
+use clap::{Args as ClapArgs, ValueEnum};
 use stoke_core::job::check_node;
 use stoke_core::slot::{NotASlotRange, Slot, Slots, parse_slot_range};
 use stoke_proto::v1;
@@ -16,6 +16,24 @@ pub struct SectionArgs {
     /// Warms only what this node owns when the job is planned, as HOST:PORT; several with commas, or the flag again
     #[arg(long = "nodes", value_name = "NODE", value_delimiter = ',', value_parser = node)]
     pub nodes: Vec<String>,
+}
+
+/// What is done where the cache has no room for all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FitArg {
+    /// What does not fit is skipped: the keys of the lowest priority
+    Cut,
+    /// All is warmed, and what would be skipped is told
+    Warn,
+}
+
+impl From<FitArg> for v1::Fit {
+    fn from(fit: FitArg) -> Self {
+        match fit {
+            FitArg::Cut => Self::Cut,
+            FitArg::Warn => Self::Warn,
+        }
+    }
 }
 
 impl SectionArgs {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{ArgGroup, Args as ClapArgs, ValueEnum};
 
 use super::values::{label, ttl};
-use super::{OutputArg, SectionArgs, ValueArgs, rate, share};
+use super::{FitArg, OutputArg, SectionArgs, ValueArgs, rate, share};
 
 /// What the one-liner needs.
 #[derive(Debug, ClapArgs)]
@@ -49,6 +49,9 @@ pub struct WarmArgs {
     /// What of the cache is warmed.
     #[command(flatten)]
     pub section: SectionArgs,
+    /// What is done where the cache has no room for all of it, by its maxmemory
+    #[arg(long, value_enum, default_value_t = FitArg::Cut, value_name = "WHAT")]
+    pub fit: FitArg,
     /// How many queries a second the database may get at most [default: 100]
     #[arg(long, value_name = "N", value_parser = rate)]
     pub qps: Option<f64>,

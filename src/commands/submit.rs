@@ -50,6 +50,9 @@ fn apply(args: &SubmitArgs, spec: &mut v1::JobSpec) {
     if let Some(priority) = args.priority {
         spec.priority = priority;
     }
+    if let (Some(fit), Some(v1::job_spec::Work::Batch(batch))) = (args.fit, &mut spec.work) {
+        batch.fit = v1::Fit::from(fit).into();
+    }
     if let (Some(section), Some(v1::job_spec::Work::Batch(batch))) =
         (args.section.section(), &mut spec.work)
     {

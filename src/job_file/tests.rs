@@ -197,7 +197,7 @@ loader = "a"
         "line 1, column 12: priority: it is out of range; choose from 0 to 1000",
         "line 2, column 8: mode: \"replace\" is not possible; choose \"add\" or \"refresh\" or \"overwrite\"",
         "line 3, column 16: attempts-max: it is out of range; choose from 1 to 100",
-        "line 4, column 1: password: there is no such setting; There are allowed-failures, attempts-max, cache, labels, loaders, mode, nodes, priority, requester, slots, sources, trigger",
+        "line 4, column 1: password: there is no such setting; There are allowed-failures, attempts-max, cache, fit, labels, loaders, mode, nodes, priority, requester, slots, sources, trigger",
         "line 5, column 13: requester: it is empty; fill it in, or leave it out",
         "line 7, column 1: labels.number: a number without unit or quotes cannot stand here; write a text in quotes",
         "line 10, column 1: loaders[1].origin: it is missing; add origin = \"NAME\", an origin of the workers' configuration",

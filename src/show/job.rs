@@ -46,12 +46,16 @@ pub struct JobReport<'a> {
     troubles: Vec<Trouble<'a>>,
     /// Budgets that guards hold down, and why; empty where the coordinator that answers does not lead.
     slowed: &'a [String],
+    /// What there is to know that does not stop the job.
+    warnings: Vec<Warning<'a>>,
     /// What reading its key sources gave; empty before the plan is sealed.
     sources: Vec<Source<'a>>,
     /// Lines (rows) that were left out, over all sources.
     bad_lines: u64,
     /// Keys that are not in the section of the cache that is warmed.
     left_out: u64,
+    /// Of those that are skipped: the keys of the lowest priority that the cache has no room for.
+    cut: u64,
     /// Of a dry run that has succeeded; else null.
     forecast: Option<ForecastReport<'a>>,
 }
@@ -75,6 +79,13 @@ struct Hold<'a> {
 #[derive(Debug, Serialize)]
 struct Trouble<'a> {
     worker: &'a str,
+    what: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+struct Warning<'a> {
+    /// expiry, capacity; others may come.
+    kind: &'a str,
     what: &'a str,
 }
 
@@ -121,9 +132,11 @@ impl<'a> JobReport<'a> {
             holds: job.holds.iter().map(hold).collect(),
             troubles: job.troubles.iter().map(trouble).collect(),
             slowed: &job.slowed,
+            warnings: job.warnings.iter().map(warning).collect(),
             sources: job.sources.iter().map(source).collect(),
             bad_lines: job.sources.iter().map(|source| source.bad_lines).sum(),
             left_out: job.left_out,
+            cut: job.cut,
             forecast: job.forecast.as_ref().map(ForecastReport::new),
         }
     }
@@ -194,6 +207,13 @@ fn trouble(trouble: &v1::Trouble) -> Trouble<'_> {
     }
 }
 
+fn warning(warning: &v1::Warning) -> Warning<'_> {
+    Warning {
+        kind: &warning.kind,
+        what: &warning.what,
+    }
+}
+
 fn source(source: &v1::SourceReport) -> Source<'_> {
     Source {
         entries: source.entries,
@@ -248,6 +268,7 @@ mod tests {
             "cache_bytes",
             "coverage",
             "create_time",
+            "cut",
             "dry_run",
             "duration_seconds",
             "end_time",
@@ -272,6 +293,7 @@ mod tests {
             "state",
             "trigger",
             "troubles",
+            "warnings",
         ];
         let promised_outcomes = [
             "absent",
@@ -306,8 +328,9 @@ mod tests {
             "holds": [{"holder": "operator", "reason": "lunch"}],
             "troubles": [{"worker": "w1-5f", "what": "cache main: connection refused"}],
             "slowed": ["origin/shop at 140/s of 200/s: guard latency slows: p99 812 ms over 10 s, above 200 ms"],
+            "warnings": [{"kind": "expiry", "what": "it takes about 2h"}],
             "sources": [{"entries": 100_000, "bad_lines": 2, "bad_line_examples": ["line 17: no key", "line 20: \u{1b}"]}],
-            "bad_lines": 2, "left_out": 0, "forecast": null,
+            "bad_lines": 2, "left_out": 0, "cut": 0, "forecast": null,
         });
         assert_eq!(value(&samples::paused()), expected);
     }

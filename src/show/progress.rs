@@ -80,6 +80,8 @@ struct Account {
     troubles: Vec<v1::Trouble>,
     /// The budgets that guards hold down.
     slowed: Vec<String>,
+    /// The kinds of what it was warned of.
+    warned: Vec<String>,
 }
 
 /// What there is to tell.
@@ -161,6 +163,14 @@ impl Account {
         let gone = self.slowed.iter().filter(|budget| !slowed.contains(budget));
         news.extend(gone.map(|budget| format!("  no longer slowed: {}", plain(budget))));
         self.slowed = slowed;
+        // So does how much something takes: a warning is told once, and once more where it comes again.
+        let new = job
+            .warnings
+            .iter()
+            .filter(|warning| !self.warned.contains(&warning.kind));
+        news.extend(new.map(|warning| format!("  warning: {}", plain(&warning.what))));
+        let warned = job.warnings.iter().map(|warning| warning.kind.clone());
+        self.warned = warned.collect();
         news
     }
 }
@@ -243,6 +253,7 @@ mod tests {
         let mut worse = samples::paused();
         // Further down, which is no news.
         worse.slowed[0] = worse.slowed[0].replace("140/s", "98/s");
+        worse.warnings[0].what = "it takes about 3h".into();
         worse.troubles[0].what = "cache main: LOADING".into();
         worse.holds.push(v1::Hold {
             holder: "guard/lag".into(),
@@ -266,6 +277,7 @@ mod tests {
                 "  held by operator: lunch",
                 "  trouble at w1-5f: cache main: connection refused",
                 "  slowed: origin/shop at 140/s of 200/s: guard latency slows: p99 812 ms over 10 s, above 200 ms",
+                "  warning: it takes about 2h",
                 "  held by guard/lag",
                 "  trouble at w1-5f: cache main: LOADING",
                 "ABORTING: 12,345/100,000 keys, coverage 93.6 %",

@@ -60,6 +60,11 @@ pub fn paused() -> v1::Job {
             what: "cache main: connection refused".into(),
         }],
         left_out: 0,
+        cut: 0,
+        warnings: vec![v1::Warning {
+            kind: "expiry".into(),
+            what: "it takes about 2h".into(),
+        }],
         slowed: vec![
             "origin/shop at 140/s of 200/s: guard latency slows: p99 812 ms over 10 s, above 200 ms"
                 .into(),
@@ -97,6 +102,7 @@ pub fn in_state(state: JobState, warmed: u64) -> v1::Job {
         troubles: Vec::new(),
         left_out: 0,
         slowed: Vec::new(),
+        warnings: Vec::new(),
         progress: Some(progress(warmed, 99_655 - warmed)),
         ..paused()
     }

@@ -26,6 +26,9 @@ pub fn text(job: &v1::Job, now: SystemTime, palette: Palette) -> String {
     for slowed in &job.slowed {
         lines.add("slowed", plain(slowed));
     }
+    for warning in &job.warnings {
+        lines.add("warning", plain(&warning.what));
+    }
     spec(job, &mut lines);
     times(job, now, &mut lines);
     progress(job, now, &mut lines);
@@ -193,6 +196,7 @@ mod tests {
              held by    operator: lunch\n\
              trouble    w1-5f: cache main: connection refused\n\
              slowed     origin/shop at 140/s of 200/s: guard latency slows: p99 812 ms over 10 s, above 200 ms\n\
+             warning    it takes about 2h\n\
              cache      main (refresh)\n\
              priority   7\n\
              trigger    deploy\n\

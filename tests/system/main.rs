@@ -11,7 +11,9 @@
 mod abort;
 mod again;
 mod cache_budget;
+mod capacity;
 mod command_line;
+mod expiry;
 mod fail_over;
 mod fresh;
 mod guarded_etcd;

@@ -224,6 +224,13 @@ impl Cache {
         Ok(slots)
     }
 
+    /// The nodes that own slots, as HOST:PORT, and which, as the cluster says now.
+    pub async fn owners(&self) -> Vec<(String, Slots)> {
+        let map = self.router.fresh_map().await;
+        let owner = |node: &NodeAddr| (node.to_string(), map.slots_of(node).collect());
+        map.nodes().iter().map(owner).collect()
+    }
+
     /// Whether this is a Redis Cluster.
     #[must_use]
     pub fn is_cluster(&self) -> bool {

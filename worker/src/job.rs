@@ -14,6 +14,7 @@ mod part;
 mod planning;
 mod prepare;
 mod recipe;
+mod room;
 mod run;
 mod sample;
 mod source_read;

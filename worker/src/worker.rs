@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry::metrics::Meter;
+use stoke_core::expiry;
 use stoke_core::ledger::Timing;
 use stoke_core::names::{CacheName, Resource, WorkerName};
 use stoke_core::records::{Member, keys};
@@ -346,6 +347,11 @@ fn member(catalog: &Catalog, origins: &Origins, weight: Weight, zone: String) ->
             .iter()
             .filter_map(|(name, loader)| Some((name.clone(), loader.origin_of_versions()?.clone())))
             .collect(),
+        lives_ms: catalog
+            .loaders
+            .iter()
+            .map(|(name, loader)| (name.clone(), lives_ms(loader)))
+            .collect(),
         sources: catalog
             .sources
             .iter()
@@ -354,4 +360,10 @@ fn member(catalog: &Catalog, origins: &Origins, weight: Weight, zone: String) ->
         sql_in_jobs: catalog.allow_sql_in_jobs,
         files_in_jobs: catalog.allow_files_in_jobs,
     }
+}
+
+/// How long its entries live at least.
+fn lives_ms(loader: &LoaderSpec) -> u64 {
+    let shortest = expiry::shortest(loader.ttl, loader.ttl_jitter_permille.into());
+    u64::try_from(shortest.as_millis()).unwrap_or(u64::MAX)
 }

@@ -126,6 +126,7 @@ fn job(partitions: u16) -> Result<Job> {
         partitioning: Partitioning::new(partitions)?,
         entries_by_loader: vec![ENTRIES],
         left_out: 0,
+        cut: 0,
     };
     Ok(Job {
         spec: job_spec(spec).context("the job's spec")?,
@@ -138,6 +139,8 @@ fn job(partitions: u16) -> Result<Job> {
         planning: Default::default(),
         result: None,
         sources: Vec::new(),
+        terms: Vec::new(),
+        room: None,
         samples: Vec::new(),
         trace: String::new(),
     })

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use stoke_core::job::{Loader, Phase, Recipe, Work};
+use stoke_core::job::{Loader, Phase, Work};
 use stoke_core::ledger::Claim;
 use stoke_core::names::{OriginName, Resource, WorkerName};
 use stoke_core::plan::PlanSummary;
@@ -139,7 +139,7 @@ fn loads_queued(
     let mut loads: BTreeMap<OriginName, u64> = BTreeMap::new();
     for (n, loader) in loaders.iter().enumerate() {
         let batch_keys = match &loader.recipe {
-            Some(recipe) => Some(batch_keys(recipe)),
+            Some(recipe) => Some(recipe.keys_a_query()),
             None => member.batch_keys.get(&loader.name).copied(),
         };
         let batch_keys = u64::from(batch_keys.unwrap_or(BATCH_KEYS_USUAL)).max(1);
@@ -153,12 +153,6 @@ fn loads_queued(
         }
     }
     loads
-}
-
-/// How many keys one query of it loads, as far as can be said without reading SQL as its worker does.
-fn batch_keys(recipe: &Recipe) -> u32 {
-    let takes_many = recipe.query.contains(":keys");
-    if takes_many { recipe.batch_keys } else { 1 }
 }
 
 /// How many entries of a worker's partitions have no outcome yet, up to the end of the band after the horizon. Hash

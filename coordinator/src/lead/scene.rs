@@ -68,6 +68,7 @@ pub(super) fn spec(sources: Vec<From>) -> Spec {
             allowed_failures: 0,
             attempts_max: 5,
             section: Default::default(),
+            fit: Default::default(),
         }),
     }
 }
@@ -82,6 +83,7 @@ pub(super) fn plan(entries: u64, partitioning: Partitioning) -> PlanSummary {
         partitioning,
         entries_by_loader: vec![entries],
         left_out: 0,
+        cut: 0,
     }
 }
 
@@ -116,6 +118,8 @@ impl Scene {
             planning: Effort::default(),
             result: None,
             sources: Vec::new(),
+            terms: Vec::new(),
+            room: None,
             samples: Vec::new(),
             trace: String::new(),
         };

@@ -17,7 +17,7 @@ use stoke_core::names::WorkerName;
 use stoke_core::plan::PlanSummary;
 use stoke_core::progress::Effort;
 use stoke_core::records::{
-    self, JobResult, LoaderSample, Member, PlanningTask, SourceReport, keys,
+    self, JobResult, LoaderSample, Member, PlanningTask, Room, SourceReport, keys,
 };
 use stoke_core::ring::{self, Table};
 use stoke_core::units::Moment;
@@ -51,13 +51,17 @@ pub enum Planning {
         plan: PlanSummary,
         /// What reading the sources gave, in their order.
         sources: Vec<SourceReport>,
+        /// What is known of the room that the cache has.
+        room: Option<Room>,
         /// What planning cost.
         effort: Effort,
     },
-    /// The loaders of a dry run were tried.
+    /// The loaders were tried.
     Sampled {
         /// What each gave.
         samples: Vec<LoaderSample>,
+        /// What is known of the room that the cache has, where that was to be found out.
+        room: Option<Room>,
         /// What that cost.
         effort: Effort,
     },
@@ -131,7 +135,7 @@ pub(super) fn next(job: &JobView, around: &Surroundings<'_>) -> Option<Step> {
 fn running(job: &JobView, around: &Surroundings<'_>) -> Option<Step> {
     let plan = job.record.value.plan.as_ref()?;
     let tally = job.tally();
-    if tally.settled() == plan.entries {
+    if tally.settled() == job.planned() {
         let Work::Batch(batch) = &job.record.value.spec.work;
         return if tally.failed > batch.allowed_failures {
             let reason = format!(

@@ -167,6 +167,55 @@ pub async fn read_segments(
         .collect()
 }
 
+/// As [`read_segments`], without what was cut off of the plan: the one band that it goes through is packed anew.
+///
+/// # Errors
+/// Where the store fails or the file is damaged.
+pub(crate) async fn served_segments(
+    store: &PlanStore,
+    plan: &PlanSummary,
+    band: BandId,
+    starts: &BTreeMap<PartitionId, BandId>,
+) -> Result<Vec<Segment>, PlanStoreError> {
+    let segments = read_segments(store, &plan.name, band, starts).await?;
+    let ends = (u64::from(band.0) + 1).saturating_mul(BandId::RANKS);
+    if plan.cut == 0 || ends <= plan.entries {
+        return Ok(segments);
+    }
+    let until = plan.entries;
+    let cutting = tokio::task::spawn_blocking(move || {
+        let cut = segments.into_iter().map(|segment| cut(segment, until));
+        let cut: Result<Vec<Option<Segment>>, BandFileError> = cut.collect();
+        Ok(cut?.into_iter().flatten().collect())
+    });
+    cutting
+        .await
+        .unwrap_or(Err(BandFileError::Truncated))
+        .map_err(|source| PlanStoreError::Format {
+            object: name(&plan.name, band),
+            source,
+        })
+}
+
+/// What a segment has of the ranks below `until`; `None`: nothing.
+fn cut(segment: Segment, until: u64) -> Result<Option<Segment>, BandFileError> {
+    let partition = segment.partition;
+    let mut batch = unpack(segment)?;
+    // In the order of ranks.
+    let kept = batch.ranks.partition_point(|rank| *rank < until);
+    batch.keys.truncate(kept);
+    batch.ranks.truncate(kept);
+    batch.arguments.truncate(kept);
+    batch.priorities.truncate(kept);
+    batch.loaders.truncate(kept);
+    Ok((kept > 0).then(|| Segment {
+        partition,
+        entries: u32::try_from(kept).unwrap_or(u32::MAX),
+        encoding: Encoding::Plain.into(),
+        body: Bytes::from(batch.encode_to_vec()),
+    }))
+}
+
 /// A segment's entries, in columns.
 ///
 /// # Errors
@@ -200,7 +249,7 @@ impl PlanStore {
         let all: BTreeMap<PartitionId, BandId> = (0..plan.partitioning.count())
             .map(|partition| (PartitionId(partition), BandId(0)))
             .collect();
-        let segments = read_segments(self, &plan.name, band, &all).await?;
+        let segments = served_segments(self, plan, band, &all).await?;
         let unpacked = tokio::task::spawn_blocking(move || by_rank(segments)).await;
         unpacked
             .unwrap_or(Err(BandFileError::Truncated))
@@ -325,6 +374,7 @@ mod tests {
             partitioning: Partitioning::new(256).unwrap(),
             entries_by_loader: vec![1],
             left_out: 0,
+            cut: 0,
         };
         assert!(!store.has_plan(&plan).await.unwrap());
         assert!(
@@ -334,6 +384,25 @@ mod tests {
                 .unwrap_err()
                 .is_gone()
         );
+    }
+
+    #[tokio::test]
+    async fn what_was_cut_off_is_served_to_nobody() {
+        let store = PlanStore::in_memory();
+        let partitioning = Partitioning::new(256).unwrap();
+        let ranked = (0..200_000).map(|n| Ok::<_, ()>(entry(n)));
+        let (job, epoch) = ("j".parse().unwrap(), stoke_core::units::Epoch(1));
+        let storing = store.write_plan(&job, epoch, 1, ranked, partitioning, Default::default());
+        let plan = storing.await.unwrap();
+        for entries in [1, 131_071, 131_072, 131_073, 199_999, 200_000] {
+            let cut = plan.clone().cut_to(entries);
+            let mut ranks = Vec::new();
+            for band in (0..cut.bands).map(BandId) {
+                let read = store.read_band(&cut, band).await.unwrap();
+                ranks.extend(read.into_iter().map(|(rank, _)| rank.0));
+            }
+            assert!(ranks.into_iter().eq(0..entries), "{entries}");
+        }
     }
 
     #[tokio::test]

@@ -86,6 +86,7 @@ impl PlanStore {
             partitioning,
             entries_by_loader: totals.by_loader,
             left_out: totals.left_out,
+            cut: 0,
         })
     }
 }

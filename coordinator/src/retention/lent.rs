@@ -68,6 +68,7 @@ mod tests {
             partitioning: Partitioning::for_workers(1),
             entries_by_loader: vec![1],
             left_out: 0,
+            cut: 0,
         });
         let life = Life {
             phase,

@@ -6,17 +6,19 @@ pub(super) use budget::budget;
 
 use std::collections::BTreeMap;
 
+use stoke_core::expiry;
 use stoke_core::job::{
-    Batch, FileFormat, From, Merge, Mode, OnBadLine, Phase, Section, Spec, State, Which, Work,
+    Batch, FileFormat, Fit, From, Merge, Mode, OnBadLine, Phase, Section, Spec, State, Which, Work,
 };
 use stoke_core::ledger::Share;
-use stoke_core::names::{JobName, WorkerName};
+use stoke_core::names::{JobName, Resource, WorkerName};
 use stoke_core::records;
 use stoke_core::slot::Slot;
 use stoke_proto::v1;
 
 use crate::Shared;
 use crate::view::JobView;
+use crate::warnings;
 use crate::wire::value_spec;
 
 /// A job.
@@ -45,6 +47,14 @@ pub(super) fn job(job: &JobView, shared: &Shared) -> v1::Job {
         troubles: troubles(job, shared),
         slowed: budget::slowed(job, shared),
         left_out: record.plan.as_ref().map_or(0, |plan| plan.left_out),
+        cut: job.cut(),
+        warnings: warnings::of(job, crate::wall_ms())
+            .into_iter()
+            .map(|warning| v1::Warning {
+                kind: warning.kind.into(),
+                what: warning.what,
+            })
+            .collect(),
     }
 }
 
@@ -121,13 +131,12 @@ fn duration(job: &JobView, loaders: &[v1::LoaderForecast]) -> Option<prost_types
     for loader in loaders {
         *queries.entry(&loader.origin).or_default() += loader.origin_queries;
     }
-    let mut longest_ms = 0;
+    let mut longest = std::time::Duration::ZERO;
     for (origin, queries) in queries {
-        let target = job.targets.get(&origin.parse().ok()?)?;
-        let ms = (u128::from(queries) * 1_000_000).checked_div(target.rate_milli.into())?;
-        longest_ms = longest_ms.max(u64::try_from(ms).unwrap_or(u64::MAX));
+        let target = job.targets.get(&Resource::Origin(origin.parse().ok()?))?;
+        longest = longest.max(expiry::at_rate(queries, target.rate_milli)?);
     }
-    prost_types::Duration::try_from(std::time::Duration::from_millis(longest_ms)).ok()
+    prost_types::Duration::try_from(longest).ok()
 }
 
 fn source_report(report: &records::SourceReport) -> v1::SourceReport {
@@ -246,6 +255,11 @@ fn batch_work(batch: &Batch) -> v1::BatchWork {
         mode: mode.into(),
         allowed_failures: batch.allowed_failures,
         attempts_max: batch.attempts_max,
+        fit: match batch.fit {
+            Fit::Cut => v1::Fit::Cut,
+            Fit::Warn => v1::Fit::Warn,
+        }
+        .into(),
         section: (!batch.section.is_whole()).then(|| section(&batch.section)),
     }
 }

@@ -10,7 +10,7 @@ pub(super) use prune::prune;
 use std::time::Duration;
 
 use stoke_core::job::{
-    Batch, FileFormat, From, KeySource, Loader, Merge, Mode, OnBadLine, PRIORITY_MAX, Recipe,
+    Batch, FileFormat, Fit, From, KeySource, Loader, Merge, Mode, OnBadLine, PRIORITY_MAX, Recipe,
     SAMPLE_MAX, SECTION_ITEMS_MAX, Section, Spec, Which, Work, check_node,
 };
 use stoke_core::ledger::Share;
@@ -174,6 +174,7 @@ fn batch(faults: &mut Faults, work: v1::BatchWork) -> Option<Batch> {
     }
     faults.at_most("spec.batch.attempts_max", work.attempts_max, ATTEMPTS_MAX);
     let cache = faults.name("spec.batch.cache", &work.cache);
+    let fit = faults.one_of(&format!("{AT}.fit"), work.fit);
     let section = section(faults, work.section.unwrap_or_default());
     Some(Batch {
         sources: sources.into_iter().collect::<Option<_>>()?,
@@ -193,6 +194,10 @@ fn batch(faults: &mut Faults, work: v1::BatchWork) -> Option<Batch> {
             work.attempts_max
         },
         section,
+        fit: match fit? {
+            v1::Fit::Unspecified | v1::Fit::Cut => Fit::Cut,
+            v1::Fit::Warn => Fit::Warn,
+        },
     })
 }
 

@@ -27,11 +27,12 @@ use super::refusal::{Refusal, invalid};
 use crate::Shared;
 use crate::guarded::Use;
 use crate::intake::{Outcome, Sender, begin_source, retry_after};
-use crate::plan_store::read_segments;
+use crate::plan_store::served_segments;
 use crate::ranking::{Collected, RankingError};
 use crate::view::{JobView, View};
 
 mod health;
+mod room;
 
 /// How many bytes of segments one message carries, so that it stays well below the limit.
 const SEGMENT_BYTES_PER_MESSAGE: usize = MESSAGE_BYTES_MAX / 4;
@@ -115,8 +116,8 @@ impl Workers {
                     rows = self.collect(&sender, rows, &columns).await?;
                 }
                 Some(Part::Verdict(verdict)) => {
-                    let loaders = batch.loaders.len();
-                    return self.conclude_source(&sender, rows, verdict, loaders).await;
+                    let has = (batch.loaders.len(), job.planned());
+                    return self.conclude_source(&sender, rows, verdict, has).await;
                 }
                 _ => {
                     return Err(invalid(
@@ -171,7 +172,7 @@ impl Workers {
         sender: &Sender,
         rows: Option<Collected>,
         verdict: v1::SourceVerdict,
-        loaders: usize,
+        (loaders, planned): (usize, u64),
     ) -> Result<(), Refusal> {
         let intake = &self.shared.intake;
         let effort = Effort {
@@ -193,7 +194,12 @@ impl Workers {
             return Ok(());
         }
         let outcome = match (sender.task, rows) {
-            (PlanningTask::Sample, _) => Outcome::Sampled(samples(verdict.samples, loaders)?),
+            (PlanningTask::Sample, _) => {
+                let samples = samples(verdict.samples, loaders)?;
+                let room = verdict.room.map(|told| room::room(told, &samples, planned));
+                let room = room.transpose()?;
+                Outcome::Sampled { samples, room }
+            }
             (PlanningTask::Source(_), Some(rows)) => {
                 let report = report(rows.rows(), &verdict);
                 match rows.complete().await {
@@ -204,7 +210,10 @@ impl Workers {
                     Err(error) => return Err(self.fail_for(sender, error).await),
                 }
             }
-            _ => Outcome::Prepared(slots(&verdict.slots)?),
+            _ => Outcome::Prepared {
+                slots: slots(&verdict.slots)?,
+                room: verdict.room.map(|told| room::limited(&told)),
+            },
         };
         intake.accept(&sender.job, sender.task, sender.attempt, outcome, effort)?;
         Ok(())
@@ -252,7 +261,7 @@ impl Workers {
             let first = starts.values().min().copied().unwrap_or_default();
             let streaming = async {
                 for band in (first.0..plan.bands).map(BandId) {
-                    match read_segments(&shared.plans, &plan.name, band, &starts).await {
+                    match served_segments(&shared.plans, &plan, band, &starts).await {
                         Ok(segments) => send_band(band, segments, &send).await?,
                         Err(error) => {
                             return send
@@ -308,6 +317,7 @@ fn samples(told: Vec<v1::LoaderSample>, loaders: usize) -> Result<Vec<LoaderSamp
             entries: sample.entries,
             found: sample.found,
             bytes: sample.bytes,
+            memory_bytes: sample.memory_bytes,
         };
         samples.insert(sample.loader, checked);
     }

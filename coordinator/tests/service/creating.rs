@@ -303,6 +303,7 @@ async fn a_created_job_is_shown_as_it_was_asked_for_with_the_defaults_filled_in(
     let job = leader.create(asked.clone()).await.unwrap();
     work(&mut asked).mode = v1::WriteMode::Add.into();
     work(&mut asked).attempts_max = 5;
+    work(&mut asked).fit = v1::Fit::Cut.into();
     for source in &mut work(&mut asked).sources {
         source.merge = v1::Merge::Max.into();
         source.on_bad_line = v1::OnBadLine::Fail.into();

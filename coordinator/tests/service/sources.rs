@@ -419,6 +419,7 @@ async fn a_dry_run_ends_with_a_forecast_of_its_sample_at_the_present_budget() {
         entries: 200,
         found: 190,
         bytes: 20_000,
+        memory_bytes: 60_000,
     };
     let verdict = |samples| {
         Part::Verdict(v1::SourceVerdict {

@@ -15,7 +15,7 @@ use stoke_core::slot::Slot;
 use stoke_proto::v1::{SlotRange, SourceVerdict};
 
 use super::planning::{Doing, Failure};
-use super::recipe;
+use super::{recipe, room};
 use crate::catalog::LoaderSpec;
 
 /// How long until an origin that is out of reach is asked again; doubled each time.
@@ -47,6 +47,7 @@ pub(super) async fn prepare(doing: &Doing) -> SourceVerdict {
         Ok(slots) => SourceVerdict {
             origin_queries: queries,
             slots,
+            room: room::limited(doing, batch).await,
             ..SourceVerdict::default()
         },
         Err(failure) => SourceVerdict {

@@ -1,22 +1,25 @@
-//! Trying a dry run's loaders: a few entries of each, evenly over the first band's ranks, are loaded and measured.
+//! Trying a job's loaders: a few entries of each are loaded and measured.
 //!
-//! Nothing is written and no cache is asked, so what is there already is sampled like the rest. A loader whose entries all
-//! lie behind the first band has an empty sample.
+//! Nothing is written, and what is in the cache already is sampled like the rest. Where it is to be found out whether the
+//! cache has room for the plan, they are some of those that were looked for there, evenly over all ranks; else, in a dry run,
+//! evenly over the first band's, and no cache is asked: a loader whose entries all lie behind it has an empty sample.
 
 use std::collections::BTreeMap;
 
 use stoke_core::job::Work;
 use stoke_core::names::{JobName, Resource};
 use stoke_core::plan::PlanSummary;
+use stoke_core::records::Room;
 use stoke_core::units::{BandId, PartitionId};
 use stoke_proto::v1::{LoaderSample, SourceVerdict};
 use tokio::sync::mpsc;
 
 use super::entries::{self, Brought, Task};
 use super::planning::{Doing, Failure};
-use super::recipe;
+use super::{recipe, room};
 use crate::catalog::LoaderSpec;
 use crate::origin::Answer;
+use crate::value::Value;
 use crate::worker::Shared;
 
 /// How many entries of a loader are tried, and no more than go into one query.
@@ -31,9 +34,18 @@ pub(super) async fn sample(doing: &Doing) -> SourceVerdict {
     let Some(plan) = &doing.record.plan else {
         return Failure::lasting("the job has no plan to sample").verdict();
     };
-    let mut by_loader = first_band(&doing.shared, &doing.job, plan).await;
-    let Work::Batch(batch) = &doing.record.spec.work;
     let mut verdict = SourceVerdict::default();
+    let mut by_loader = if doing.record.room == Some(Room::Limited) {
+        let (room, looked_for) = room::look(doing, plan).await;
+        verdict.room = Some(room);
+        by_loader(looked_for)
+    } else {
+        BTreeMap::new()
+    };
+    if by_loader.is_empty() {
+        by_loader = first_band(&doing.shared, &doing.job, plan).await;
+    }
+    let Work::Batch(batch) = &doing.record.spec.work;
     for (n, loader) in (0u32..).zip(&batch.loaders) {
         let planned = usize::try_from(n)
             .ok()
@@ -58,6 +70,14 @@ pub(super) async fn sample(doing: &Doing) -> SourceVerdict {
         }
     }
     verdict
+}
+
+fn by_loader(tasks: Vec<Task>) -> BTreeMap<u32, Vec<Task>> {
+    let mut by_loader: BTreeMap<u32, Vec<Task>> = BTreeMap::new();
+    for task in tasks {
+        by_loader.entry(task.loader).or_default().push(task);
+    }
+    by_loader
 }
 
 /// The entries of the plan's first band by loader, in the order of their ranks.
@@ -126,11 +146,19 @@ async fn try_loader(
         entries: tried.len() as u64,
         found: 0,
         bytes: 0,
+        memory_bytes: 0,
     };
+    let negative = &spec.value.negative;
+    let negative = negative
+        .as_ref()
+        .and_then(|negative| Value::negative(&spec.value, negative));
     for (task, answer) in tried.iter().zip(&loaded.answers) {
         if let Answer::Row(made) = answer {
             sample.found += 1;
             sample.bytes += (task.key.len() + made.value.size_bytes()) as u64;
+            sample.memory_bytes += room::memory_bytes(&task.key, &made.value);
+        } else if let (Answer::Absent, Some(negative)) = (answer, &negative) {
+            sample.memory_bytes += room::memory_bytes(&task.key, negative);
         }
     }
     Ok(sample)

@@ -323,6 +323,7 @@ impl Scene {
             partitioning: Partitioning::for_workers(1),
             entries_by_loader: vec![1],
             left_out: 0,
+            cut: 0,
         };
         let loader = Loader {
             name: "product".parse().unwrap(),
@@ -345,6 +346,7 @@ impl Scene {
                     allowed_failures: 0,
                     attempts_max: 1,
                     section: Default::default(),
+                    fit: Default::default(),
                 }),
             },
             created_ms: 1,
@@ -356,6 +358,8 @@ impl Scene {
             planning: Effort::default(),
             result: None,
             sources: Vec::new(),
+            terms: Vec::new(),
+            room: None,
             samples: Vec::new(),
             trace: String::new(),
         };

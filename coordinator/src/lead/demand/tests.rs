@@ -266,7 +266,7 @@ fn whoever_plans_may_have_any_number_of_queries() {
 
 #[test]
 fn a_query_of_the_jobs_own_loads_as_many_keys_as_it_takes() {
-    let recipe = |query: &str| Recipe {
+    let recipe = |query: &str| stoke_core::job::Recipe {
         origin: "shop".parse().unwrap(),
         query: query.into(),
         key_template: "product:{key}".parse().unwrap(),
@@ -277,8 +277,8 @@ fn a_query_of_the_jobs_own_loads_as_many_keys_as_it_takes() {
         batch_keys: 50,
     };
     assert_eq!(
-        batch_keys(&recipe("SELECT * FROM t WHERE id IN (:keys)")),
+        recipe("SELECT * FROM t WHERE id IN (:keys)").keys_a_query(),
         50
     );
-    assert_eq!(batch_keys(&recipe("SELECT * FROM t WHERE id = :key")), 1);
+    assert_eq!(recipe("SELECT * FROM t WHERE id = :key").keys_a_query(), 1);
 }

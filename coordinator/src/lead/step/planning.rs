@@ -1,18 +1,20 @@
 //! From a job's creation to its sealed plan; in dry runs, to the loaders' samples, with which they end.
 //!
 //! Planning is a set of tasks, each given to one worker under the job's present attempt: see [`tasks`]. An attempt whose
-//! tasks are all done becomes a plan, and sealing that is one fenced write. A dry run stays in planning with its sealed
-//! plan, and one more attempt tries its loaders.
+//! tasks are all done becomes a plan, and sealing that is one fenced write. A dry run, and a job whose cache may have no room
+//! for it, stays in planning with its sealed plan, and one more attempt tries its loaders.
 
 mod empty;
 
 use std::collections::BTreeSet;
 
-use stoke_core::job::{From, KeySource, Phase, Work};
+use stoke_core::job::{Fit, From, KeySource, Phase, Work};
 use stoke_core::names::WorkerName;
 use stoke_core::plan::PlanSummary;
 use stoke_core::progress::{Effort, Tally};
-use stoke_core::records::{JobResult, LoaderSample, PlanningTask, SourceReport, SourceTask, keys};
+use stoke_core::records::{
+    JobResult, LoaderSample, PlanningTask, Room, SourceReport, SourceTask, keys,
+};
 use stoke_proto::PLANNING_GIVEN_UP;
 use stoke_store::{Op, Txn};
 
@@ -21,13 +23,14 @@ use super::{
     unchanged_record,
 };
 use crate::view::{JobView, unfit};
+use crate::warnings;
 
 /// How often planning is tried before the job fails; the samples of a dry run, as often again.
 pub(super) const ATTEMPTS_MAX: u64 = 5;
 
 /// The tasks that an attempt at this job's planning consists of: reading its sources (but for uploads and other jobs' plans,
 /// which are in the plan store) and preparing its
-/// loaders' queries; once its plan is sealed, which is so in dry runs only, trying the loaders.
+/// loaders' queries; once its plan is sealed, trying the loaders.
 #[must_use]
 pub fn tasks(job: &JobView) -> BTreeSet<PlanningTask> {
     if is_sampling(job) {
@@ -97,9 +100,20 @@ pub(super) fn next(job: &JobView, around: &Surroundings<'_>) -> Option<Step> {
         Planning::Stored {
             plan,
             sources,
+            room,
             effort,
-        } => seal(job, around, plan, sources, *effort),
-        Planning::Sampled { samples, effort } => end_dry_run(job, around, samples, *effort),
+        } => seal(job, around, (plan, sources, room), *effort),
+        Planning::Sampled {
+            samples,
+            room,
+            effort,
+        } => {
+            if job.record.value.spec.dry_run {
+                end_dry_run(job, around, (samples, room), *effort)
+            } else {
+                run_what_fits(job, around, room.clone(), *effort)
+            }
+        }
     }
 }
 
@@ -175,8 +189,7 @@ fn dismiss(job: &JobView, awaited: &BTreeSet<PlanningTask>) -> Option<Step> {
 fn seal(
     job: &JobView,
     around: &Surroundings<'_>,
-    plan: &PlanSummary,
-    sources: &[SourceReport],
+    (plan, sources, room): (&PlanSummary, &[SourceReport], &Option<Room>),
     effort: Effort,
 ) -> Option<Step> {
     let mut record = job.record.value.clone();
@@ -189,8 +202,12 @@ fn seal(
         return fail(&told, around, empty::reason(batch, sources));
     }
     record.plan = Some(plan.clone());
+    let Work::Batch(batch) = &job.record.value.spec.work;
+    let fit = around.members.values();
+    record.terms = warnings::terms(batch, fit.filter(|member| job.unfit(member).is_none()));
+    record.room.clone_from(room);
     let mut txn = Txn::default();
-    if record.spec.dry_run {
+    if record.spec.dry_run || record.room == Some(Room::Limited) {
         txn.compares.push(unchanged_life(job));
     } else {
         record.started_ms = Some(around.wall_ms);
@@ -205,16 +222,50 @@ fn seal(
     Some(txn.into())
 }
 
+/// Runs a sealed plan, or what the cache has room for of it.
+fn run_what_fits(
+    job: &JobView,
+    around: &Surroundings<'_>,
+    room: Option<Room>,
+    effort: Effort,
+) -> Option<Step> {
+    let mut record = job.record.value.clone();
+    let Work::Batch(batch) = &job.record.value.spec.work;
+    if let (Some(Room::Fits { entries, .. }), Fit::Cut) = (&room, batch.fit) {
+        record.plan = record.plan.map(|plan| plan.cut_to(*entries));
+    }
+    record.room = Some(room.unwrap_or_else(not_told));
+    record.planning += effort;
+    record.started_ms = Some(around.wall_ms);
+    let mut txn = Txn::default();
+    put_life(job, &moved(job, Phase::Running, "").ok()?, &mut txn);
+    put_job(job, &record, &mut txn);
+    txn.ops.extend(
+        job.reads
+            .keys()
+            .map(|task| Op::Delete(keys::read(&job.name, *task))),
+    );
+    Some(txn.into())
+}
+
+/// What is known of the room where whoever tried the loaders said nothing of it.
+fn not_told() -> Room {
+    Room::Unknown("the worker that tried the loaders is older than this coordinator".into())
+}
+
 /// Ends a dry run: all of its entries are skipped, for nothing was to be done with them.
 fn end_dry_run(
     job: &JobView,
     around: &Surroundings<'_>,
-    samples: &[LoaderSample],
+    (samples, room): (&[LoaderSample], &Option<Room>),
     effort: Effort,
 ) -> Option<Step> {
     let mut told = job.clone();
     let record = &mut told.record.value;
     record.samples = samples.to_vec();
+    if record.room == Some(Room::Limited) {
+        record.room = Some(room.clone().unwrap_or_else(not_told));
+    }
     record.planning += effort;
     record.result = Some(JobResult {
         tally: Tally {

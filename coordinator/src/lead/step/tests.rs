@@ -4,7 +4,7 @@ mod ending;
 mod planning;
 mod running;
 
-use stoke_core::job::From;
+use stoke_core::job::{Fit, From};
 use stoke_core::ledger::Timing;
 use stoke_core::progress::{PartitionState, Tally};
 use stoke_core::records::{Assignment, Checkpoint, SourceTask};
@@ -90,6 +90,7 @@ fn stored(entries: u64) -> Planning {
     Planning::Stored {
         plan: scene::plan(entries, coarsest()),
         sources: vec![report],
+        room: None,
         effort,
     }
 }

@@ -25,6 +25,7 @@ fn job(name: &str, phase: Phase) -> JobView {
             allowed_failures: 0,
             attempts_max: 5,
             section: Default::default(),
+            fit: Default::default(),
         }),
     };
     let record = records::Job {
@@ -38,6 +39,8 @@ fn job(name: &str, phase: Phase) -> JobView {
         planning: Effort::default(),
         result: None,
         sources: Vec::new(),
+        terms: Vec::new(),
+        room: None,
         samples: Vec::new(),
         trace: String::new(),
     };

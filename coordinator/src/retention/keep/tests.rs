@@ -29,6 +29,7 @@ pub(in crate::retention) fn record() -> Job {
                 allowed_failures: 0,
                 attempts_max: 1,
                 section: Default::default(),
+                fit: Default::default(),
             }),
         },
         created_ms: 1,
@@ -40,6 +41,8 @@ pub(in crate::retention) fn record() -> Job {
         planning: Effort::default(),
         result: None,
         sources: Vec::new(),
+        terms: Vec::new(),
+        room: None,
         samples: Vec::new(),
         trace: String::new(),
     }
@@ -54,6 +57,7 @@ fn plan(name: &str, bands: u32) -> PlanSummary {
         partitioning: Partitioning::for_workers(1),
         entries_by_loader: vec![1],
         left_out: 0,
+        cut: 0,
     }
 }
 

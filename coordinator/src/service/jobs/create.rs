@@ -221,6 +221,8 @@ impl Jobs {
             planning: Effort::default(),
             result: None,
             sources: Vec::new(),
+            terms: Vec::new(),
+            room: None,
             samples: Vec::new(),
             trace: trace.to_owned(),
         };

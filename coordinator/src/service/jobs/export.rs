@@ -10,7 +10,7 @@ use stoke_proto::v1::{self, EntryBatch, Segment};
 use super::super::refusal::Refusal;
 use super::super::streams::{Sending, UNREAD_MAX, deliver};
 use crate::Shared;
-use crate::plan_store::{BandFileError, PlanStoreError, read_segments, unpack};
+use crate::plan_store::{BandFileError, PlanStoreError, served_segments, unpack};
 use crate::view::JobView;
 
 /// How many entries one message carries.
@@ -46,7 +46,7 @@ pub(super) async fn export(
         .map(|partition| (PartitionId(partition), BandId(0)))
         .collect();
     for band in (0..plan.bands).map(BandId) {
-        let segments = read_segments(&shared.plans, &plan.name, band, &all).await?;
+        let segments = served_segments(&shared.plans, plan, band, &all).await?;
         let name = format!("band {band} of {}", plan.name);
         let unpacked = tokio::task::spawn_blocking(move || Unpacked::of(segments)).await;
         let unpacked = unpacked

@@ -253,6 +253,7 @@ fn an_empty_plan_says_of_each_source_what_it_gave_and_what_was_left_out() {
     let empty = Planning::Stored {
         plan: scene::plan(0, coarsest()),
         sources: sources.clone(),
+        room: None,
         effort: Effort::default(),
     };
     let (_, job) = takes(&scene, &around(&members, empty));
@@ -346,9 +347,11 @@ fn a_dry_run_tries_its_loaders_in_place_of_running_and_ends_with_all_entries_ski
         entries: 10,
         found: 9,
         bytes: 900,
+        memory_bytes: 2000,
     };
     let sampled = Planning::Sampled {
         samples: vec![sample.clone()],
+        room: None,
         effort: Effort {
             origin_queries: 1,
             origin_rows: 9,
@@ -437,4 +440,92 @@ fn a_job_that_was_stopped_meanwhile_is_neither_sealed_nor_tried_again() {
     for step in steps {
         assert_eq!(scene.commit(step.txn), TxnOutcome::Refused);
     }
+}
+
+fn stored_for(room: Room) -> Planning {
+    match stored(10) {
+        Planning::Stored {
+            plan,
+            sources,
+            effort,
+            ..
+        } => Planning::Stored {
+            plan,
+            sources,
+            effort,
+            room: Some(room),
+        },
+        other => other,
+    }
+}
+
+/// What comes of a job with ten entries whose cache was found to be limited, when so much is found out of it.
+fn run_in(room: Option<Room>, fit: Fit) -> JobView {
+    let members = fleet(&["w1"]);
+    let mut spec = spec(vec![named()]);
+    let Work::Batch(batch) = &mut spec.work;
+    batch.fit = fit;
+    let scene = Scene::new(spec);
+    takes(&scene, &around(&members, Planning::Unknown));
+    let (_, job) = takes(&scene, &around(&members, stored_for(Room::Limited)));
+    assert_eq!(phase(&job), Phase::Planning, "it does not run yet");
+    let (step, job) = takes(&scene, &around(&members, stored_for(Room::Limited)));
+    assert_eq!(step.begins_attempt, Some(2));
+    assert_eq!(given(&job), [task("sample", "w1", 2)]);
+    let sampled = Planning::Sampled {
+        samples: Vec::new(),
+        room,
+        effort: Effort::default(),
+    };
+    let (_, job) = takes(&scene, &around(&members, sampled));
+    assert!(job.record.value.started_ms.is_some() && job.reads.is_empty());
+    job
+}
+
+#[test]
+fn a_plan_that_the_cache_has_no_room_for_is_cut_before_it_runs_and_the_rest_is_skipped() {
+    let fits = || Room::Fits {
+        entries: 4,
+        full: Some("h:1".into()),
+    };
+    let job = run_in(Some(fits()), Fit::Cut);
+    assert_eq!(phase(&job), Phase::Running);
+    assert_eq!((job.planned(), job.cut(), job.tally().skipped), (10, 6, 6));
+    assert_eq!(job.record.value.plan.as_ref().unwrap().entries, 4);
+    let warned = run_in(Some(fits()), Fit::Warn);
+    assert_eq!((warned.planned(), warned.cut()), (10, 0));
+    let all = Room::Fits {
+        entries: 10,
+        full: None,
+    };
+    assert_eq!(run_in(Some(all), Fit::Cut).cut(), 0);
+    let old = run_in(None, Fit::Cut);
+    assert!(matches!(old.record.value.room, Some(Room::Unknown(_))));
+}
+
+#[test]
+fn a_job_of_which_nothing_fits_ends_with_all_its_entries_skipped() {
+    let nothing = Room::Fits {
+        entries: 0,
+        full: Some("h:1".into()),
+    };
+    let job = run_in(Some(nothing), Fit::Cut);
+    let scene = Scene::new(spec(vec![named()]));
+    scene.change_job(|record| *record = job.record.value.clone());
+    scene.enter(Phase::Running);
+    let (_, job) = takes(&scene, &around(&fleet(&["w1"]), Planning::Unknown));
+    assert_eq!(phase(&job), Phase::Succeeded);
+    let result = job.record.value.result.unwrap();
+    assert_eq!((result.tally.skipped, result.tally.settled()), (10, 10));
+}
+
+#[test]
+fn a_job_whose_cache_could_not_be_asked_runs_at_once() {
+    let members = fleet(&["w1"]);
+    let scene = planning_by(&members, vec![named()]);
+    let (_, job) = takes(
+        &scene,
+        &around(&members, stored_for(Room::Unknown("down".into()))),
+    );
+    assert_eq!(phase(&job), Phase::Running);
 }

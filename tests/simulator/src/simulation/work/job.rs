@@ -145,6 +145,7 @@ impl Job {
             partitioning: partitioning(),
             entries_by_loader: vec![entries],
             left_out: 0,
+            cut: 0,
         }
     }
 
@@ -189,6 +190,8 @@ impl Job {
             planning: Effort::default(),
             result: None,
             sources: Vec::new(),
+            terms: Vec::new(),
+            room: None,
             samples: Vec::new(),
             trace: String::new(),
         }
@@ -217,6 +220,7 @@ impl Job {
                 allowed_failures: self.entries.len() as u64,
                 attempts_max: ATTEMPTS_MAX,
                 section: Default::default(),
+                fit: Default::default(),
             }),
         }
     }

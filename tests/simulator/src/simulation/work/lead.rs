@@ -145,6 +145,7 @@ impl World {
             Planning::Stored {
                 plan,
                 sources: vec![SourceReport::default()],
+                room: None,
                 effort: Effort::default(),
             }
         };
