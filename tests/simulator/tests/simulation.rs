@@ -172,7 +172,7 @@ mod mutants {
         a_deadline_that_counts_from_the_response: DeadlineFromResponse from 29,
         slowing_down_after_the_commit: SlowDownAfterCommit from 0,
         freeing_before_the_ack: FreeBeforeAck from 0,
-        reclaiming_without_comparing_the_ack: ReclaimWithoutAck from 89,
+        reclaiming_without_comparing_the_ack: ReclaimWithoutAck from 1303,
         caps_on_leases: CapsOnLeases from 0,
         renewing_without_comparing_the_cap: RenewWithoutCap from 223,
         dropping_the_ceiling_at_once: DropCeilingAtOnce from 0,
