@@ -19,7 +19,7 @@ use super::planning::{Doing, Failure};
 use super::{recipe, room};
 use crate::catalog::LoaderSpec;
 use crate::origin::Answer;
-use crate::value::Value;
+use crate::value::{Packer, Value};
 use crate::worker::Shared;
 
 /// How many entries of a loader are tried, and no more than go into one query.
@@ -152,11 +152,15 @@ async fn try_loader(
     let negative = negative
         .as_ref()
         .and_then(|negative| Value::negative(&spec.value, negative));
+    let mut packer = Packer::default();
     for (task, answer) in tried.iter().zip(&loaded.answers) {
         if let Answer::Row(made) = answer {
             sample.found += 1;
-            sample.bytes += (task.key.len() + made.value.size_bytes()) as u64;
-            sample.memory_bytes += room::memory_bytes(&task.key, &made.value);
+            // As it would be written; one that cannot be compressed now is told when it is.
+            let packed = packer.pack(made.value.clone(), spec.value.compression);
+            let value = packed.unwrap_or_else(|_| made.value.clone());
+            sample.bytes += (task.key.len() + value.size_bytes()) as u64;
+            sample.memory_bytes += room::memory_bytes(&task.key, &value);
         } else if let (Answer::Absent, Some(negative)) = (answer, &negative) {
             sample.memory_bytes += room::memory_bytes(&task.key, negative);
         }
