@@ -31,6 +31,22 @@ pub(super) trait Row {
 
     /// What a column that is not NULL holds.
     fn scalar(&self, column: usize) -> Result<Scalar<'_>, Reason>;
+
+    /// A column as text; `None` is NULL.
+    fn text_of(&self, column: usize) -> Result<Option<String>, Reason> {
+        if self.is_null(column)? {
+            return Ok(None);
+        }
+        let mut text = Vec::new();
+        self.text(column, &mut text)?;
+        let text = String::from_utf8(text);
+        text.map(Some).map_err(|_| not_utf8(column))
+    }
+}
+
+/// Why a text cannot be used, though it may be one to its database.
+fn not_utf8(column: usize) -> Reason {
+    format!("the text in column number {} is not UTF-8", column + 1)
 }
 
 /// What a column holds, for forms that tell more kinds of values apart than JSON does.

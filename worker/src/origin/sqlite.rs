@@ -24,7 +24,7 @@ mod value;
 
 use self::session::{Doors, Session};
 use self::value::ReadRow;
-use super::encode::Encoder;
+use super::encode::{Encoder, Row as _};
 use super::error::{NoAnswer, OriginError};
 use super::idle::Idle;
 use super::meter::Meter;
@@ -184,7 +184,7 @@ impl Engine {
             meter.count_expected_row();
             let at = Whereabouts::Row(number);
             let values = (0..columns.len())
-                .map(|index| value::text(&row, index))
+                .map(|index| ReadRow(&row).text_of(index))
                 .collect();
             if let Some(full) = gathering.row(at, values).map_err(permanent)? {
                 sink.send(full).await.map_err(|_| Stopped)?;

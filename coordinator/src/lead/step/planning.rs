@@ -173,13 +173,19 @@ fn begin(job: &JobView, around: &Surroundings<'_>, spent: Effort) -> Option<Step
     })
 }
 
+/// Takes tasks from their workers.
+fn take_back<'a>(
+    job: &'a JobView,
+    tasks: impl Iterator<Item = &'a PlanningTask> + 'a,
+) -> impl Iterator<Item = Op> + 'a {
+    tasks.map(|task| Op::Delete(keys::read(&job.name, *task)))
+}
+
 /// Takes the tasks that are done from their workers, so that their shares of the budgets go to those who wait for one:
 /// with one query in flight in all, nobody else would ever get it.
 fn dismiss(job: &JobView, awaited: &BTreeSet<PlanningTask>) -> Option<Step> {
     let done = job.reads.keys().filter(|task| !awaited.contains(task));
-    let ops: Vec<Op> = done
-        .map(|task| Op::Delete(keys::read(&job.name, *task)))
-        .collect();
+    let ops: Vec<Op> = take_back(job, done).collect();
     // The record, too: every attempt puts it, and of another one nothing may be taken, however late this arrives.
     let compares = vec![unchanged_record(job), unchanged_life(job)];
     (!ops.is_empty()).then(|| Txn { compares, ops }.into())
@@ -214,11 +220,7 @@ fn seal(
         put_life(job, &moved(job, Phase::Running, "").ok()?, &mut txn);
     }
     put_job(job, &record, &mut txn);
-    txn.ops.extend(
-        job.reads
-            .keys()
-            .map(|task| Op::Delete(keys::read(&job.name, *task))),
-    );
+    txn.ops.extend(take_back(job, job.reads.keys()));
     Some(txn.into())
 }
 
@@ -240,11 +242,7 @@ fn run_what_fits(
     let mut txn = Txn::default();
     put_life(job, &moved(job, Phase::Running, "").ok()?, &mut txn);
     put_job(job, &record, &mut txn);
-    txn.ops.extend(
-        job.reads
-            .keys()
-            .map(|task| Op::Delete(keys::read(&job.name, *task))),
-    );
+    txn.ops.extend(take_back(job, job.reads.keys()));
     Some(txn.into())
 }
 

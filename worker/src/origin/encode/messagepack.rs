@@ -40,7 +40,7 @@ pub(super) fn column(
         Scalar::Bytes(bytes) => drop(encode::write_bin(out, bytes)),
         Scalar::Text => {
             row.text(column, text)?;
-            let text = std::str::from_utf8(text).map_err(|_| "a text is not UTF-8")?;
+            let text = std::str::from_utf8(text).map_err(|_| super::not_utf8(column))?;
             drop(encode::write_str(out, text));
         }
         Scalar::Json => {

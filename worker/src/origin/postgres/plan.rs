@@ -104,15 +104,7 @@ impl Plan {
 
     /// A column's value in text form.
     pub(super) fn text(&self, row: &PgRow, index: usize) -> Result<Option<String>, Reason> {
-        let row = self.read(row);
-        if row.is_null(index)? {
-            return Ok(None);
-        }
-        let mut text = Vec::new();
-        row.text(index, &mut text)?;
-        String::from_utf8(text)
-            .map(Some)
-            .map_err(|_| row.fault(index, Fault::Malformed))
+        self.read(row).text_of(index)
     }
 }
 

@@ -93,19 +93,6 @@ impl Row for ReadRow<'_> {
     }
 }
 
-/// A value in text form.
-pub(super) fn text(row: &SqliteRow, index: usize) -> Result<Option<String>, Reason> {
-    let row = ReadRow(row);
-    if row.is_null(index)? {
-        return Ok(None);
-    }
-    let mut text = Vec::new();
-    row.text(index, &mut text)?;
-    String::from_utf8(text)
-        .map(Some)
-        .map_err(|_| row.fault(index, Fault::Malformed))
-}
-
 /// The number in a probe's only column.
 #[expect(
     clippy::cast_precision_loss,
@@ -153,6 +140,6 @@ pub(super) fn key(row: &SqliteRow, index: usize) -> Option<Key> {
         Stored::Null => None,
         Stored::Integer(integer) => Some(Key::Number(integer)),
         Stored::Real(real) if real as i64 as f64 == real => Some(Key::Number(real as i64)),
-        _ => text(row, index).ok()?.map(Key::Text),
+        _ => ReadRow(row).text_of(index).ok()?.map(Key::Text),
     }
 }
