@@ -40,6 +40,7 @@ lint: ## formatting, clippy, and buf for the protobuf files: their style, and th
 	@deploy/install-dependencies build lint
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo metadata --locked --format-version 1 --manifest-path tests/fuzz/Cargo.toml >/dev/null # its own lock file
 	cd proto && $(buf) lint
 	proto/check-breaking $(buf)
 	proto/test-check-breaking $(buf)
