@@ -17,6 +17,8 @@ mod looks;
 mod memory;
 #[path = "caches/permits.rs"]
 mod permits;
+#[path = "caches/resp3.rs"]
+mod resp3;
 #[path = "caches/sentinel.rs"]
 mod sentinel;
 #[path = "caches/settle.rs"]

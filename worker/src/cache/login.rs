@@ -14,6 +14,9 @@ pub(super) fn commands(settings: &RedisConnectionInfo, only_master: bool) -> Pip
     if let Some(password) = settings.password() {
         pipeline.cmd("AUTH").arg(settings.username()).arg(password);
     }
+    if settings.protocol().supports_resp3() {
+        pipeline.cmd("HELLO").arg(3);
+    }
     if settings.db() != 0 {
         pipeline.cmd("SELECT").arg(settings.db());
     }
@@ -63,6 +66,9 @@ pub(super) fn check(
     let mut answers = answers.into_iter();
     if let Some(password) = settings.password() {
         refusal(answers.next().as_ref(), FailureKind::Denied, node, password)?;
+    }
+    if settings.protocol().supports_resp3() {
+        refusal(answers.next().as_ref(), FailureKind::Refused, node, "")?;
     }
     if settings.db() != 0 {
         refusal(answers.next().as_ref(), FailureKind::Refused, node, "")?;
@@ -125,6 +131,16 @@ mod tests {
         assert_eq!(on("+OK\r\n", "+OK\r\n"), Ok(()));
         assert_eq!(commands(&settings(), false).len(), 4);
         assert_eq!(commands(&RedisConnectionInfo::default(), false).len(), 2);
+        let newer = RedisConnectionInfo::default().set_protocol(redis::ProtocolVersion::RESP3);
+        assert_eq!(commands(&newer, false).len(), 3);
+        let refused = redis::parse_redis_value(b"-NOPROTO unsupported protocol version\r\n");
+        let refused = check(
+            vec![refused.unwrap()],
+            &newer,
+            false,
+            &NodeAddr::new("n", 1),
+        );
+        assert!(refused.unwrap_err().reason.contains("NOPROTO"));
     }
 
     #[test]
