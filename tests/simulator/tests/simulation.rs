@@ -57,7 +57,7 @@ mod fences {
     /// Each with a seed that misses it.
     const NEEDED: [(Fence, u64); 10] = [
         (Fence::coordinators(keys::LEDGERS), 13),
-        (Fence::coordinators(keys::ACKS), 89),
+        (Fence::coordinators(keys::ACKS), 1303),
         (Fence::coordinators(keys::JOBS), 26),
         (Fence::coordinators(keys::RUNS), 105),
         (Fence::coordinators(keys::CHECKPOINTS), 2),
