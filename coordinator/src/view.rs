@@ -413,7 +413,10 @@ fn targets(
     };
     let stoke_core::job::Work::Batch(batch) = &job.spec.work;
     let of_samples = job.samples.iter().map(|sample| &sample.origin);
-    let of_terms = job.terms.iter().filter_map(|terms| terms.origin.as_ref());
+    let of_terms = job
+        .terms
+        .iter()
+        .flat_map(|terms| terms.origin.iter().chain(&terms.version_origin));
     let origins = of_samples.chain(of_terms).cloned().map(Resource::Origin);
     let all = origins.chain([Resource::Cache(batch.cache.clone())]);
     all.filter_map(target).collect()

@@ -28,9 +28,6 @@ const EXPIRY: &str = "expiry";
 /// The cache has no room for the plan, or it could not be found out.
 const CAPACITY: &str = "capacity";
 
-/// Keys in one query where nobody has said: the default of a worker's configuration.
-const BATCH_KEYS_USUAL: u32 = 500;
-
 /// All that the job should be warned of.
 #[must_use]
 pub(crate) fn of(job: &JobView, now_ms: u64) -> Vec<Warning> {
@@ -161,17 +158,20 @@ fn by_budgets(job: &JobView, batch: &Batch) -> Option<Duration> {
     let record = &job.record.value;
     let plan = record.plan.as_ref()?;
     let mut queries: BTreeMap<Resource, u64> = BTreeMap::new();
+    let mut writes = 0;
     for (terms, entries) in record.terms.iter().zip(&plan.entries_by_loader) {
         if *entries == 0 {
             continue;
         }
-        let origin = Resource::Origin(terms.origin.clone()?);
-        let batch_keys = terms.batch_keys.unwrap_or(BATCH_KEYS_USUAL).max(1);
-        *queries.entry(origin).or_default() += entries.div_ceil(batch_keys.into());
+        terms.origin.as_ref()?;
+        for (origin, of_origin) in terms.queries(*entries) {
+            *queries.entry(Resource::Origin(origin.clone())).or_default() += of_origin;
+        }
+        writes += entries * terms.writes_each();
     }
     let cache = Resource::Cache(batch.cache.clone());
     if job.targets.contains_key(&cache) {
-        queries.insert(cache, plan.entries);
+        queries.insert(cache, writes);
     }
     let times = queries.into_iter().map(|(resource, queries)| {
         let target = job.targets.get(&resource)?;
@@ -188,11 +188,14 @@ pub(crate) fn terms<'a>(
     let of = |loader: &stoke_core::job::Loader| match &loader.recipe {
         Some(recipe) => LoaderTerms {
             origin: Some(recipe.origin.clone()),
+            version_origin: recipe.origin_of_versions().cloned(),
             batch_keys: Some(recipe.keys_a_query()),
             lives_ms: Some(ms(expiry::shortest(recipe.ttl, recipe.ttl_jitter_permille))),
         },
         None => LoaderTerms {
             origin: (members.clone()).find_map(|member| member.loaders.get(&loader.name).cloned()),
+            version_origin: (members.clone())
+                .find_map(|member| member.version_origins.get(&loader.name).cloned()),
             batch_keys: (members.clone())
                 .find_map(|member| member.batch_keys.get(&loader.name).copied()),
             // Workers may differ while a configuration is rolled out: any of them may write the first.

@@ -12,6 +12,8 @@ use crate::value::ValueSpec;
 
 /// The highest priority of a job.
 pub const PRIORITY_MAX: u32 = 1000;
+/// Keys in one query where nobody says.
+pub const BATCH_KEYS_DEFAULT: u32 = 500;
 /// How many ranges of slots a section of a cache may name, and how many nodes.
 pub const SECTION_ITEMS_MAX: usize = 1000;
 /// The largest sample of another job's plan, in entries: it is chosen in memory.

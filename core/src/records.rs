@@ -27,7 +27,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::job::{Life, Loader, Spec};
+use crate::job::{BATCH_KEYS_DEFAULT, Life, Loader, Spec};
 use crate::names::{
     CacheName, GuardName, JobName, LoaderName, OriginName, Resource, SourceName, WorkerName,
 };
@@ -416,12 +416,31 @@ pub struct LoaderTerms {
     /// The origin that it asks.
     #[serde(default)]
     pub origin: Option<OriginName>,
+    /// The origin that is asked again for the versions of its rows, where it has versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version_origin: Option<OriginName>,
     /// Keys in one query.
     #[serde(default)]
     pub batch_keys: Option<u32>,
     /// How long its entries live at least, in milliseconds.
     #[serde(default)]
     pub lives_ms: Option<u64>,
+}
+
+impl LoaderTerms {
+    /// How many queries so many entries take, of each origin that is asked: reading versions again takes as many as loading.
+    pub fn queries(&self, entries: u64) -> impl Iterator<Item = (&OriginName, u64)> {
+        let batch_keys = self.batch_keys.unwrap_or(BATCH_KEYS_DEFAULT).max(1);
+        let queries = entries.div_ceil(batch_keys.into());
+        let origins = self.origin.iter().chain(&self.version_origin);
+        origins.map(move |origin| (origin, queries))
+    }
+
+    /// How many times an entry is written to the cache: once, and once more where it is settled by its version.
+    #[must_use]
+    pub fn writes_each(&self) -> u64 {
+        1 + u64::from(self.version_origin.is_some())
+    }
 }
 
 /// What a loader gave for a sample of a plan.

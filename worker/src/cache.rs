@@ -173,7 +173,8 @@ impl Cache {
     /// Connects to the first of the configured URLs that answers, finds out whether it is a cluster, and reads its
     /// slot map. The other nodes are connected to when they are first needed. The user needs the commands `INFO`,
     /// `CLUSTER SLOTS`, `SET`, `PTTL` and `PEXPIRE`; to verify, `TYPE` and `GETRANGE`, too. To write hashes it needs `EVAL`, and
-    /// within `EXISTS`, `DEL` and `HSET`; to compare them `HLEN`, `HSTRLEN` and `HMGET`.
+    /// within `PTTL`, `DEL`, `HSET` and `PEXPIRE`; to settle values by their versions `EVAL`, and within `TYPE`, `GET`, `HLEN` and
+    /// `HGET`, too; to compare them `HLEN`, `HSTRLEN` and `HMGET`.
     ///
     /// Where the URLs name sentinels, connects to the master that the first of them names whose answer holds: the node there
     /// is a master. A user of the sentinels' own needs `SENTINEL GET-MASTER-ADDR-BY-NAME` there.

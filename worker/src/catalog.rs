@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use stoke_core::job::BATCH_KEYS_DEFAULT;
 use stoke_core::job::OnBadLine;
 use stoke_core::names::{CacheName, LoaderName, OriginName, ProbeName, SourceName};
 use stoke_core::template::Template;
@@ -37,8 +38,6 @@ pub const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(3600);
 pub const TTL_JITTER_PERMILLE_DEFAULT: u16 = 100;
 /// The largest jitter, in thousandths.
 pub const TTL_JITTER_PERMILLE_MAX: u16 = 900;
-/// Keys in one query where a loader does not say.
-pub const BATCH_KEYS_DEFAULT: u32 = 500;
 /// The most keys in one query.
 pub const BATCH_KEYS_MAX: u32 = 10_000;
 /// The largest value in bytes where a loader does not say.

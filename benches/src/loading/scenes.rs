@@ -7,13 +7,13 @@ use anyhow::Result;
 use super::Stage;
 use super::contest::{Seen, Target, median};
 use super::embedded::Asked;
+use stoke_core::job::BATCH_KEYS_DEFAULT;
+
 use super::{IN_FLIGHT, QPS_UNBOUND};
 use crate::table::Table;
 
 /// The budget of the scene with one.
 const QPS: u32 = 200;
-/// What `stoke warm` puts into one query where nothing is said.
-const BATCH_KEYS_DEFAULT: u32 = 500;
 /// The fleets whose order is looked at.
 const FLEETS: [u32; 3] = [1, 3, 8];
 /// By so much fewer keys the memory of more is compared with.

@@ -11,7 +11,7 @@ use stoke_core::job::{
     Batch, FileFormat, Fit, From, Merge, Mode, OnBadLine, Phase, Section, Spec, State, Which, Work,
 };
 use stoke_core::ledger::Share;
-use stoke_core::names::{JobName, Resource, WorkerName};
+use stoke_core::names::{JobName, OriginName, Resource, WorkerName};
 use stoke_core::records;
 use stoke_core::slot::Slot;
 use stoke_proto::v1;
@@ -84,6 +84,7 @@ fn forecast(job: &JobView) -> Option<v1::Forecast> {
     }
     let Work::Batch(batch) = &record.spec.work;
     let entries = &record.plan.as_ref()?.entries_by_loader;
+    let mut queries: BTreeMap<OriginName, u64> = BTreeMap::new();
     let loaders: Vec<v1::LoaderForecast> = record
         .samples
         .iter()
@@ -91,7 +92,15 @@ fn forecast(job: &JobView) -> Option<v1::Forecast> {
             let n = usize::try_from(sample.loader).ok()?;
             let name = &batch.loaders.get(n)?.name;
             let entries = entries.get(n).copied().filter(|entries| *entries > 0)?;
-            Some(loader_forecast(name.to_string(), sample, entries))
+            let terms = records::LoaderTerms {
+                origin: Some(sample.origin.clone()),
+                batch_keys: Some(sample.batch_keys),
+                ..record.terms.get(n).cloned().unwrap_or_default()
+            };
+            for (origin, of_origin) in terms.queries(entries) {
+                *queries.entry(origin.clone()).or_default() += of_origin;
+            }
+            Some(loader_forecast(name.to_string(), sample, &terms, entries))
         })
         .collect();
     let bytes = loaders.iter().map(|loader| {
@@ -101,9 +110,9 @@ fn forecast(job: &JobView) -> Option<v1::Forecast> {
             .unwrap_or(u64::MAX)
     });
     Some(v1::Forecast {
-        origin_queries: loaders.iter().map(|loader| loader.origin_queries).sum(),
+        origin_queries: queries.values().sum(),
         cache_bytes: bytes.fold(0, u64::saturating_add),
-        duration: duration(job, &loaders),
+        duration: duration(job, queries),
         loaders,
     })
 }
@@ -111,6 +120,7 @@ fn forecast(job: &JobView) -> Option<v1::Forecast> {
 fn loader_forecast(
     loader: String,
     sample: &records::LoaderSample,
+    terms: &records::LoaderTerms,
     entries: u64,
 ) -> v1::LoaderForecast {
     v1::LoaderForecast {
@@ -118,7 +128,7 @@ fn loader_forecast(
         origin: sample.origin.to_string(),
         entries,
         batch_keys: sample.batch_keys,
-        origin_queries: entries.div_ceil(u64::from(sample.batch_keys.max(1))),
+        origin_queries: terms.queries(entries).map(|(_, queries)| queries).sum(),
         sample_entries: sample.entries,
         sample_found: sample.found,
         sample_bytes: sample.bytes,
@@ -126,14 +136,10 @@ fn loader_forecast(
 }
 
 /// How long the slowest origin takes at the target of its present budget; `None` where one has none, or one of zero.
-fn duration(job: &JobView, loaders: &[v1::LoaderForecast]) -> Option<prost_types::Duration> {
-    let mut queries: BTreeMap<&str, u64> = BTreeMap::new();
-    for loader in loaders {
-        *queries.entry(&loader.origin).or_default() += loader.origin_queries;
-    }
+fn duration(job: &JobView, queries: BTreeMap<OriginName, u64>) -> Option<prost_types::Duration> {
     let mut longest = std::time::Duration::ZERO;
     for (origin, queries) in queries {
-        let target = job.targets.get(&Resource::Origin(origin.parse().ok()?))?;
+        let target = job.targets.get(&Resource::Origin(origin))?;
         longest = longest.max(expiry::at_rate(queries, target.rate_milli)?);
     }
     prost_types::Duration::try_from(longest).ok()

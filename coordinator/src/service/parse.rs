@@ -10,8 +10,8 @@ pub(super) use prune::prune;
 use std::time::Duration;
 
 use stoke_core::job::{
-    Batch, FileFormat, Fit, From, KeySource, Loader, Merge, Mode, OnBadLine, PRIORITY_MAX, Recipe,
-    SAMPLE_MAX, SECTION_ITEMS_MAX, Section, Spec, Which, Work, check_node,
+    BATCH_KEYS_DEFAULT, Batch, FileFormat, Fit, From, KeySource, Loader, Merge, Mode, OnBadLine,
+    PRIORITY_MAX, Recipe, SAMPLE_MAX, SECTION_ITEMS_MAX, Section, Spec, Which, Work, check_node,
 };
 use stoke_core::ledger::Share;
 use stoke_core::names::OriginName;
@@ -28,8 +28,6 @@ use super::refusal::{Refusal, invalid};
 const ATTEMPTS_DEFAULT: u32 = 5;
 /// How often an entry may be tried at most.
 const ATTEMPTS_MAX: u32 = 100;
-/// How many keys one query takes where nothing is said.
-const BATCH_KEYS_DEFAULT: u32 = 500;
 /// How many keys one query may take.
 const BATCH_KEYS_MAX: u32 = 10_000;
 /// How many sources, loaders or labels a job may have: its record stays a few kilobytes.

@@ -26,6 +26,7 @@ fn loader(name: &str) -> Loader {
 fn job(lives_ms: &[Option<u64>], entries: &[u64]) -> JobView {
     let terms = |lives_ms: &Option<u64>| LoaderTerms {
         origin: Some("shop".parse().unwrap()),
+        version_origin: None,
         batch_keys: Some(500),
         lives_ms: *lives_ms,
     };
@@ -114,6 +115,38 @@ fn having(mut job: JobView, warmed: u64) -> JobView {
 
 fn told(job: &JobView, now_ms: u64) -> Option<String> {
     of(job, now_ms).pop().map(|warning| warning.what)
+}
+
+#[test]
+fn reading_versions_again_takes_as_many_queries_and_settling_as_many_writes() {
+    let lives_ms = [Some(2_000_000)];
+    let versioned = |origin: &str| {
+        let mut job = job(&lives_ms, &[1_000_000]);
+        job.record.value.terms[0].version_origin = Some(origin.parse().unwrap());
+        job
+    };
+    let takes = |job: &JobView| told(job, 0).unwrap_or_default();
+    assert_eq!(takes(&job(&lives_ms, &[1_000_000])), "");
+    let of_one = versioned("shop");
+    assert!(
+        takes(&of_one).contains("about 1h 6m at the present budgets"),
+        "{}",
+        takes(&of_one)
+    );
+    let mut of_two = versioned("primary");
+    assert_eq!(
+        takes(&of_two),
+        "",
+        "the primary has no budget that is known"
+    );
+    of_two
+        .targets
+        .insert(resource("origin/primary"), share(1000));
+    assert_eq!(takes(&of_two), "", "side by side");
+    of_two
+        .targets
+        .insert(resource("cache/main"), share(900_000));
+    assert!(takes(&of_two).contains("about 37m"), "{}", takes(&of_two));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Each is about one key, and is sent as it is with every command: a server that has restarted, or is another one, knows it as
 //! well. What Redis says against a command in a script is handed on as it is (old versions wrap what a script lets fail).
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -54,12 +55,17 @@ const SETTLE: &str = "\
 if ARGV[1] == '-1' then return redis.pcall('DEL', key) end \
 return redis.pcall('PEXPIRE', key, ARGV[1])";
 
+static SET_STRING: LazyLock<String> = LazyLock::new(|| [LEAVE, SET].concat());
+static SET_FIELDS: LazyLock<String> = LazyLock::new(|| [LEAVE, SET_HASH].concat());
+static SETTLE_STRING: LazyLock<String> = LazyLock::new(|| [IS_STRING, SETTLE].concat());
+static SETTLE_HASH: LazyLock<String> = LazyLock::new(|| [IS_HASH, SETTLE].concat());
+
 /// Writes a string: by the command that Redis has, where it has one.
 pub(super) fn set(key: &[u8], value: &[u8], ttl_ms: u64, keep: Keep, size_bytes: usize) -> Cmd {
     let mut cmd = Cmd::with_capacity(8, size_bytes);
     match keep {
         Keep::Longer(floor) => {
-            cmd.arg("EVAL").arg(format!("{LEAVE}{SET}")).arg(1).arg(key);
+            cmd.arg("EVAL").arg(&*SET_STRING).arg(1).arg(key);
             cmd.arg(longer_than(floor)).arg(ttl_ms).arg(value);
         }
         Keep::All | Keep::Nothing => {
@@ -82,10 +88,7 @@ pub(super) fn set_hash(
     size_bytes: usize,
 ) -> Cmd {
     let mut cmd = Cmd::with_capacity(6 + 2 * fields.len(), size_bytes);
-    cmd.arg("EVAL")
-        .arg(format!("{LEAVE}{SET_HASH}"))
-        .arg(1)
-        .arg(key);
+    cmd.arg("EVAL").arg(&*SET_FIELDS).arg(1).arg(key);
     match keep {
         Keep::Nothing => cmd.arg(-1),
         Keep::All => cmd.arg(0),
@@ -98,15 +101,12 @@ pub(super) fn set_hash(
 
 /// Where the key still has this value, gives it a new TTL, or deletes it.
 pub(super) fn settle(key: &[u8], value: &Value, ttl_ms: Option<u64>, size_bytes: usize) -> Cmd {
-    let is_same = match value {
-        Value::String(_) => IS_STRING,
-        Value::Hash(_) => IS_HASH,
+    let script = match value {
+        Value::String(_) => &SETTLE_STRING,
+        Value::Hash(_) => &SETTLE_HASH,
     };
     let mut cmd = Cmd::with_capacity(8, size_bytes);
-    cmd.arg("EVAL")
-        .arg(format!("{is_same}{SETTLE}"))
-        .arg(1)
-        .arg(key);
+    cmd.arg("EVAL").arg(&**script).arg(1).arg(key);
     match ttl_ms {
         Some(ttl_ms) => cmd.arg(ttl_ms),
         None => cmd.arg(-1),

@@ -151,11 +151,8 @@ impl Goer {
             self.shared.origins.get(&loader.origin),
             self.shared.gates.get(&resource),
         ) else {
-            let reason = format!("this worker does not know the {resource}");
-            gave.verdicts = tasks
-                .into_iter()
-                .map(|task| (task, Verdict::Failed(reason.clone())))
-                .collect();
+            let unknown = OriginError::unknown(&resource);
+            self.not_loaded(&loader.origin, &unknown, tasks, &mut gave);
             return gave;
         };
         let permit = gate.permit(self.job.clone(), self.stop.clone());

@@ -6,6 +6,7 @@ use sqlx::error::DatabaseError;
 use sqlx::mysql::MySqlDatabaseError;
 use sqlx::postgres::PgDatabaseError;
 use stoke_core::advice::with_advice;
+use stoke_core::names::Resource;
 
 mod mysql;
 
@@ -55,6 +56,11 @@ pub enum OriginError {
         source: Cause,
     },
 }
+
+/// A worker is asked for what its configuration does not have.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("this worker does not know it")]
+struct UnknownOrigin;
 
 impl OriginError {
     /// Whether nothing was asked, because the permit was withdrawn.
@@ -183,6 +189,11 @@ impl OriginError {
             may_pass: false,
             source: source.into(),
         }
+    }
+
+    /// For work on an origin that this worker's configuration does not have (any more).
+    pub(crate) fn unknown(resource: &Resource) -> Self {
+        Self::permanent(format!("use the {resource}"), UnknownOrigin)
     }
 
     pub(super) fn permanent(doing: impl Into<String>, source: impl Into<Cause>) -> Self {

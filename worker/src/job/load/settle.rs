@@ -8,7 +8,6 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use stoke_core::names::Resource;
 
 use super::write::Write;
@@ -40,82 +39,59 @@ impl Goer {
         written: Vec<(Write, Item)>,
         gave: &mut Gave,
     ) {
-        let versions = match self.versions_of(loader, &written, gave).await {
-            Ok(versions) => versions,
-            Err(verdict) => {
+        let fresh = match self.look_again(loader, &written, gave).await {
+            Ok(fresh) => fresh,
+            Err(error) => {
                 // Nothing is settled: what was written is gone in some seconds.
-                let failed = written.into_iter().map(|(write, _)| write.task);
-                match verdict {
-                    NoVersions::For(reason) => {
-                        let verdict = Verdict::Failed(reason);
-                        let failed = failed.map(|task| (task, verdict.clone()));
-                        gave.verdicts.extend(failed);
-                    }
-                    NoVersions::Now(origin, error) => {
-                        self.not_loaded(&origin, &error, failed, gave);
-                    }
-                }
-                return;
+                let origin = loader.origin_of_versions().unwrap_or(&loader.origin);
+                let tasks = written.into_iter().map(|(write, _)| write.task);
+                return self.not_loaded(origin, &error, tasks, gave);
             }
         };
         let permit = self.cache_permit();
         let Ok(_place) = permit.enter().await else {
             return;
         };
-        let is_same = |write: &Write, version: &Version| match version {
-            Version::Is(version) => *version == write.version,
-            Version::Unknown(_) => false,
+        let of_now = |(write, item): (Write, Item)| {
+            let item = write.until_its_end(item);
+            (write, item)
         };
-        let (writes, items): (Vec<_>, Vec<_>) = written.into_iter().unzip();
-        let items: Vec<Item> = items
-            .into_iter()
-            .zip(&writes)
-            .map(|(item, write)| write.until_its_end(item))
-            .collect();
-        let stay = writes.iter().zip(&versions);
-        let stay: Vec<bool> = stay
-            .map(|(write, version)| is_same(write, version))
-            .collect();
-        let to_settle: Vec<(&Item, bool)> = items.iter().zip(stay.iter().copied()).collect();
-        let Ok(settled) = cache.settle(&permit, &to_settle).await else {
+        let written: Vec<(Write, Item)> = written.into_iter().map(of_now).collect();
+        let items = written.iter().map(|(_, item)| item);
+        let to_settle = items.zip(fresh.iter().map(Result::is_ok));
+        let Ok(settled) = cache.settle(&permit, &to_settle.collect::<Vec<_>>()).await else {
             return;
         };
-        let rest = items.iter().zip(versions).zip(settled);
-        for (write, ((item, version), settled)) in writes.into_iter().zip(rest) {
-            let verdict = match (version, settled) {
-                (Version::Unknown(reason), _) => Verdict::Again(reason),
-                (Version::Is(version), _) if version != write.version => {
-                    Verdict::Again(CHANGED.into())
-                }
-                (_, Ok(true)) => {
+        for (((write, item), fresh), settled) in written.into_iter().zip(fresh).zip(settled) {
+            let verdict = match (fresh, settled) {
+                (Err(why), _) => Verdict::Again(why),
+                (Ok(()), Ok(true)) => {
                     gave.effort.cache_bytes += item.value.size_bytes() as u64;
                     Verdict::Done(write.written)
                 }
-                (_, Ok(false)) => Verdict::Again(NOT_OURS.into()),
-                (_, Err(error)) => verdict_of(&error),
+                (Ok(()), Ok(false)) => Verdict::Again(NOT_OURS.into()),
+                (Ok(()), Err(error)) => verdict_of(&error),
             };
             gave.verdicts.push((write.task, verdict));
         }
     }
 
-    /// The versions that the rows have now, for each of what was written.
-    async fn versions_of(
+    /// Reads again which versions the rows have: for each of what was written, whether it is fresh, or why not.
+    async fn look_again(
         &self,
         loader: &LoaderSpec,
         written: &[(Write, Item)],
         gave: &mut Gave,
-    ) -> Result<Vec<Version>, NoVersions> {
+    ) -> Result<Vec<Result<(), String>>, OriginError> {
         let name = loader.origin_of_versions().unwrap_or(&loader.origin);
         let resource = Resource::Origin(name.clone());
         let (Some(origin), Some(gate)) = (
             self.shared.origins.get(name),
             self.shared.gates.get(&resource),
         ) else {
-            let reason = format!("this worker does not know the {resource}");
-            return Err(NoVersions::For(reason));
+            return Err(OriginError::unknown(&resource));
         };
-        let now = |error| NoVersions::Now(name.clone(), error);
-        let again = origin.loader_of_versions(loader).map_err(now)?;
+        let again = origin.loader_of_versions(loader)?;
         let arguments = written.iter().map(|(write, _)| write.task.argument.clone());
         let keys: Vec<String> = arguments.collect();
         let permit = gate.permit(self.job.clone(), self.stop.clone());
@@ -123,29 +99,25 @@ impl Goer {
         let loaded = origin.load(&permit, &again, &keys).await;
         permit.answered();
         gave.effort.origin_queries += permit.taken();
-        let loaded = loaded.map_err(now)?;
+        let loaded = loaded?;
         gave.effort.origin_rows += loaded.rows;
-        let version = |answer| match answer {
-            Answer::Row(made) => Version::Is(made.version),
-            Answer::Absent => Version::Is(None),
-            Answer::Failed { reason } => Version::Unknown(reason),
-        };
-        Ok(loaded.answers.into_iter().map(version).collect())
+        let answers = written.iter().zip(loaded.answers);
+        Ok(answers
+            .map(|((write, _), answer)| is_fresh(write, answer))
+            .collect())
     }
 }
 
-/// What is known of a row's version.
-enum Version {
-    /// It is this; `None`: there is no row.
-    Is(Option<Bytes>),
-    /// It could not be read.
-    Unknown(String),
-}
-
-/// Why no versions could be read.
-enum NoVersions {
-    /// For this reason, which will stay.
-    For(String),
-    /// The origin of this name has not told them.
-    Now(stoke_core::names::OriginName, OriginError),
+/// Whether what the origin has now is what was written, or why not.
+fn is_fresh(write: &Write, answer: Answer) -> Result<(), String> {
+    let version = match answer {
+        Answer::Row(made) => made.version,
+        Answer::Absent => None,
+        Answer::Failed { reason } => return Err(reason),
+    };
+    if version == write.version {
+        Ok(())
+    } else {
+        Err(CHANGED.into())
+    }
 }
