@@ -253,3 +253,41 @@ async fn what_stands_for_an_absent_row_lives_as_long_as_it_shall_and_no_longer()
         scene.postgres.psql("postgres", delete).unwrap();
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_its_row_gives_an_end_lives_until_then_and_no_longer_than_its_loader_says() {
+    let scene = Scene::start(1, QPS);
+    let soon = 60;
+    let sql = format!(
+        "CREATE TABLE orders (id bigint PRIMARY KEY, until timestamptz);
+         INSERT INTO orders SELECT id, CASE id % 4 WHEN 0 THEN now() - interval '1 day'
+             WHEN 1 THEN now() + interval '{soon} s' WHEN 2 THEN now() + interval '1 year' END
+           FROM generate_series(1, {PLANNED}) AS id;
+         ANALYZE;"
+    );
+    scene.postgres.psql("postgres", &sql).unwrap();
+    let value = v1::ValueSpec {
+        expiry_column: "until".into(),
+        ..form("object")
+    };
+    let query = "SELECT id, until FROM orders WHERE id IN (:keys)";
+    let (written, over) = (PLANNED / 4 * 3, PLANNED / 4);
+    let skipped = |job: &v1::Job| job.progress.unwrap().outcomes.unwrap().skipped;
+
+    let ended = run(&scene, job("o", query, value.clone(), v1::WriteMode::Add)).await;
+    assert_eq!((outcomes(&ended), skipped(&ended)), ((written, 0, 0), over));
+    let ttl = |id: u64| ask::<i64>(&scene, &format!("o:{id}"), "TTL", &[]);
+    for id in (1..=PLANNED).step_by(4) {
+        assert!((1..=soon).contains(&ttl(id)), "{id}: {}", ttl(id));
+        assert!((soon + 1..=HOUR_S).contains(&ttl(id + 1)), "a year away");
+        assert!((soon + 1..=HOUR_S).contains(&ttl(id + 2)), "no end");
+        assert_eq!(ttl(id + 3), -2, "it is over");
+    }
+    assert_eq!(verified(&scene, &ended.name), (0, String::new()));
+
+    // Refreshing does not read rows, so it lengthens nothing that a row may end.
+    let _: redis::Value = ask(&scene, "o:2", "EXPIRE", &["60"]);
+    let ended = run(&scene, job("o", query, value, v1::WriteMode::Refresh)).await;
+    assert_eq!((outcomes(&ended), skipped(&ended)), ((0, written, 0), over));
+    assert!(ttl(1) <= soon && ttl(2) <= 60, "{} {}", ttl(1), ttl(2));
+}
