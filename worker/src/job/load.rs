@@ -157,7 +157,7 @@ impl Goer {
         };
         let permit = gate.permit(self.job.clone(), self.stop.clone());
         let permit = permit.with_priority(self.priority).impatient();
-        let keys: Vec<String> = tasks.iter().map(|task| task.argument.clone()).collect();
+        let keys: Vec<&str> = tasks.iter().map(|task| &*task.argument).collect();
         drop(coming);
         let rows = origin.batch_keys(&loader).unwrap_or(1);
         let rows = u64::from(rows).min(keys.len() as u64);

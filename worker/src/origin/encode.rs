@@ -29,8 +29,27 @@ pub(super) trait Row {
     /// Writes a column that is not NULL as text.
     fn text(&self, column: usize, out: &mut Vec<u8>) -> Result<(), Reason>;
 
+    /// Writes a column as JSON, be it NULL.
+    fn json_or_null(&self, column: usize, out: &mut Vec<u8>) -> Result<(), Reason> {
+        if self.is_null(column)? {
+            out.extend_from_slice(NULL);
+            return Ok(());
+        }
+        self.json(column, out)
+    }
+
     /// What a column that is not NULL holds.
     fn scalar(&self, column: usize) -> Result<Scalar<'_>, Reason>;
+
+    /// A key that stands in a column, written into `text`; `None` where it is none.
+    fn key<'t>(&self, column: usize, text: &'t mut Vec<u8>) -> Option<&'t str> {
+        text.clear();
+        if self.is_null(column).ok()? {
+            return None;
+        }
+        self.text(column, text).ok()?;
+        std::str::from_utf8(text).ok()
+    }
 
     /// A column as text; `None` is NULL.
     fn text_of(&self, column: usize) -> Result<Option<String>, Reason> {
@@ -215,11 +234,7 @@ impl Encoder {
     ) -> Result<(), Reason> {
         for (column, prefix) in prefixes.iter().enumerate() {
             out.extend_from_slice(prefix);
-            if row.is_null(column)? {
-                out.extend_from_slice(NULL);
-            } else {
-                row.json(column, out)?;
-            }
+            row.json_or_null(column, out)?;
             // With the brace that closes it, it is one byte more.
             self.check(out.len() + 1)?;
         }

@@ -172,13 +172,13 @@ impl Engine {
         recipe_of(&plan, loader, query, &doing).map(drop)
     }
 
-    pub(super) async fn load(
+    pub(super) async fn load<'k>(
         &self,
         meter: &mut Meter<'_>,
         loader: &LoaderSpec,
         query: &Rewritten,
-        keys: &[String],
-    ) -> Result<Sheet, OriginError> {
+        keys: &[&'k str],
+    ) -> Result<Sheet<'k>, OriginError> {
         let (mut held, recipe) = self.recipe(meter, loader, query).await?;
         let rows = RowsPerKey::of(loader);
         let mut sheet = Sheet::new(keys, rows, |key| recipe.parameter.canonical(key));

@@ -9,6 +9,7 @@
 //!
 //! A second row for a key fails its entry too, unless its loader makes one value of all of a key's rows.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::SystemTime;
 
@@ -104,15 +105,18 @@ fn no_row_but_strangers(unasked: u64, stranger: Option<&str>) -> Reason {
     )
 }
 
+/// A slot of a sheet, with the canonical text of its key: in most cases the text that the key was given as.
+pub(super) type Asked<'k> = (usize, Cow<'k, str>);
+
 /// The answers to some keys, filled row by row.
 #[derive(Debug)]
-pub(super) struct Sheet {
+pub(super) struct Sheet<'k> {
     /// The canonical texts; `None` where the key is none for this query, and must not be sent.
-    asked: Vec<Option<String>>,
+    asked: Vec<Option<Cow<'k, str>>>,
     rows: RowsPerKey,
     answers: Vec<Filled>,
     /// Into `answers`, by canonical text.
-    index: HashMap<String, usize>,
+    index: HashMap<Cow<'k, str>, usize>,
     /// Into `answers`, for each key as it was given.
     of_key: Vec<usize>,
     unasked: u64,
@@ -120,12 +124,12 @@ pub(super) struct Sheet {
     stranger: Option<String>,
 }
 
-impl Sheet {
+impl<'k> Sheet<'k> {
     /// An empty sheet for `keys`. A key that `canonical` refuses has failed already.
     pub(super) fn new(
-        keys: &[String],
+        keys: &[&'k str],
         rows: RowsPerKey,
-        canonical: impl Fn(&str) -> Result<String, Reason>,
+        canonical: impl Fn(&'k str) -> Result<Cow<'k, str>, Reason>,
     ) -> Self {
         let mut sheet = Self {
             rows,
@@ -159,12 +163,21 @@ impl Sheet {
         sheet
     }
 
-    /// The slots that are to be asked, with their canonical texts, each once.
-    pub(super) fn to_ask(&self) -> Vec<(usize, String)> {
+    /// The slots that are to be asked, with their canonical texts, each once. They are in the order in which an index has
+    /// them, as far as that can be told (numbers as numbers, all else as texts): what lies together is read together.
+    pub(super) fn to_ask(&self) -> Vec<Asked<'k>> {
         let texts = self.asked.iter().enumerate();
-        texts
-            .filter_map(|(slot, text)| Some((slot, text.clone()?)))
-            .collect()
+        let texts = texts.filter_map(|(slot, text)| Some((slot, text.clone()?)));
+        let mut asked: Vec<Asked<'k>> = texts.collect();
+        let are_numbers = |(_, text): &Asked<'_>| text.bytes().all(|byte| byte.is_ascii_digit());
+        if asked.iter().all(are_numbers) {
+            asked.sort_unstable_by(|(_, one), (_, other)| {
+                (one.len(), one).cmp(&(other.len(), other))
+            });
+        } else {
+            asked.sort_unstable_by(|(_, one), (_, other)| one.cmp(other));
+        }
+        asked
     }
 
     /// The slot that a row with this canonical key answers; a row for a key that nobody asked for is counted.
@@ -219,9 +232,12 @@ impl Sheet {
             Filled::Many(rows) => Answer::Row(rows.finish()),
             Filled::Failed(reason) => Answer::Failed { reason },
         };
-        let answers: Vec<Answer> = self.answers.into_iter().map(answer).collect();
-        let answers = self.of_key.iter().map(|&slot| answers[slot].clone());
-        let answers = answers.collect();
+        let all_differ = self.answers.len() == self.of_key.len();
+        let mut answers: Vec<Answer> = self.answers.into_iter().map(answer).collect();
+        if !all_differ {
+            let of_key = self.of_key.iter().map(|&slot| answers[slot].clone());
+            answers = of_key.collect();
+        }
         Loaded {
             answers,
             rows,
@@ -235,15 +251,14 @@ impl Sheet {
 mod tests {
     use super::*;
 
-    fn number(text: &str) -> Result<String, Reason> {
+    fn number(text: &str) -> Result<Cow<'_, str>, Reason> {
         text.parse::<i64>()
-            .map(|n| n.to_string())
+            .map(|n| n.to_string().into())
             .map_err(|_| format!("{text:?} is no number"))
     }
 
-    fn sheet(keys: &[&str]) -> Sheet {
-        let keys: Vec<String> = keys.iter().map(|&key| key.to_owned()).collect();
-        Sheet::new(&keys, RowsPerKey::One, number)
+    fn sheet<'k>(keys: &[&'k str]) -> Sheet<'k> {
+        Sheet::new(keys, RowsPerKey::One, number)
     }
 
     fn value(text: &'static str) -> Result<Made, Reason> {
@@ -257,7 +272,7 @@ mod tests {
     #[test]
     fn rows_answer_keys_by_canonical_text_and_duplicates_alike() {
         let mut sheet = sheet(&["007", "8", "7", "abc"]);
-        assert_eq!(sheet.to_ask(), [(0, "7".to_owned()), (1, "8".to_owned())]);
+        assert_eq!(sheet.to_ask(), [(0, "7".into()), (1, "8".into())]);
         let slot = sheet.slot(Some("7")).unwrap();
         sheet.answer(slot, value("bond"));
         let loaded = sheet.finish(1, 1);
@@ -266,6 +281,30 @@ mod tests {
             reason: "\"abc\" is no number".to_owned(),
         };
         assert_eq!(loaded.answers, [bond.clone(), Answer::Absent, bond, failed]);
+    }
+
+    #[test]
+    fn keys_are_asked_in_the_order_of_an_index() {
+        let asked = |keys: &[&'static str]| {
+            let sheet = Sheet::new(keys, RowsPerKey::One, |key| Ok(key.into()));
+            let asked = sheet.to_ask().into_iter();
+            asked
+                .map(|(slot, key)| (slot, key.into_owned()))
+                .collect::<Vec<_>>()
+        };
+        let keys = |keys: &[(usize, &str)]| -> Vec<(usize, String)> {
+            keys.iter()
+                .map(|(slot, key)| (*slot, (*key).to_owned()))
+                .collect()
+        };
+        assert_eq!(
+            asked(&["10", "9", "100", "10"]),
+            keys(&[(1, "9"), (0, "10"), (2, "100")])
+        );
+        assert_eq!(
+            asked(&["b", "10", "9"]),
+            keys(&[(1, "10"), (2, "9"), (0, "b")])
+        );
     }
 
     #[test]
@@ -284,7 +323,7 @@ mod tests {
 
     #[test]
     fn all_rows_of_a_key_are_one_array_where_they_are_asked_for() {
-        let keys: Vec<String> = ["1", "2", "3", "4", "5"].map(str::to_owned).into();
+        let keys = ["1", "2", "3", "4", "5"];
         let mut sheet = Sheet::new(&keys, RowsPerKey::Many { bytes_max: 14 }, number);
         for (key, row) in [
             ("1", value("{\"a\":1}")),
@@ -313,7 +352,7 @@ mod tests {
         let at = |seconds| Some(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds));
         let made = |rows: &[(&'static str, Option<SystemTime>)]| {
             let many = RowsPerKey::Many { bytes_max: 100 };
-            let mut sheet = Sheet::new(&["1".to_owned()], many, number);
+            let mut sheet = Sheet::new(&["1"], many, number);
             for (version, expires_at) in rows {
                 let made = Made {
                     value: "{}".into(),

@@ -30,7 +30,7 @@ use super::idle::Idle;
 use super::meter::Meter;
 use super::probe::ProbeFault;
 use super::rewrite::{Dialect, Placeholder, Rewritten};
-use super::sheet::{RowsPerKey, Sheet};
+use super::sheet::{Asked, RowsPerKey, Sheet};
 use super::{key_column, refuse_duplicates};
 use crate::catalog::{BATCH_KEYS_MAX, LoaderSpec, OriginConfig};
 use crate::permit::Stopped;
@@ -102,17 +102,17 @@ impl Engine {
         Ok(())
     }
 
-    pub(super) async fn load(
+    pub(super) async fn load<'k>(
         &self,
         meter: &mut Meter<'_>,
         loader: &LoaderSpec,
         query: &Rewritten,
-        keys: &[String],
-    ) -> Result<Sheet, OriginError> {
+        keys: &[&'k str],
+    ) -> Result<Sheet<'k>, OriginError> {
         let doing = || format!("run the query of loader {:?}", loader.name.as_str());
         let mut session = self.session(meter).await?;
         let recipe = self.recipe(&mut session, loader, query).await?;
-        let mut sheet = Sheet::new(keys, RowsPerKey::of(loader), |key| Ok(key.to_owned()));
+        let mut sheet = Sheet::new(keys, RowsPerKey::of(loader), |key| Ok(key.into()));
         let batch_keys = match recipe.placeholder {
             Placeholder::Keys => loader.batch_keys.clamp(1, BATCH_KEYS_MAX) as usize,
             Placeholder::Key => 1,
@@ -121,9 +121,9 @@ impl Engine {
         let numbers = by_number(&to_ask);
         for batch in to_ask.chunks(batch_keys) {
             let argument = match (recipe.placeholder, batch) {
-                (Placeholder::Key, [(_, key)]) => key.clone(),
+                (Placeholder::Key, [(_, key)]) => key.to_string(),
                 _ => {
-                    let keys: Vec<&str> = batch.iter().map(|(_, key)| key.as_str()).collect();
+                    let keys: Vec<&str> = batch.iter().map(|(_, key)| &**key).collect();
                     serde_json::to_string(&keys)
                         .map_err(|error| OriginError::permanent(doing(), error))?
                 }
@@ -319,7 +319,7 @@ enum Answered<'n> {
 
 /// The slots of the keys that are whole numbers. Which of them are the same key, only the stored type says: to a number
 /// "7" and "007" are one, to a text they are two.
-fn by_number(keys: &[(usize, String)]) -> HashMap<i64, Vec<usize>> {
+fn by_number(keys: &[Asked<'_>]) -> HashMap<i64, Vec<usize>> {
     let mut numbers: HashMap<i64, Vec<usize>> = HashMap::new();
     for (slot, key) in keys {
         if let Ok(number) = key.parse() {
@@ -336,7 +336,7 @@ async fn receive(
     recipe: &Recipe,
     argument: String,
     answered: &Answered<'_>,
-    sheet: &mut Sheet,
+    sheet: &mut Sheet<'_>,
 ) -> Result<(), sqlx::Error> {
     let mut arguments = SqliteArguments::default();
     arguments.add(argument).map_err(sqlx::Error::Encode)?;

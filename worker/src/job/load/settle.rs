@@ -92,8 +92,8 @@ impl Goer {
             return Err(OriginError::unknown(&resource));
         };
         let again = origin.loader_of_versions(loader)?;
-        let arguments = written.iter().map(|(write, _)| write.task.argument.clone());
-        let keys: Vec<String> = arguments.collect();
+        let arguments = written.iter().map(|(write, _)| &*write.task.argument);
+        let keys: Vec<&str> = arguments.collect();
         let permit = gate.permit(self.job.clone(), self.stop.clone());
         let permit = permit.with_priority(self.priority).impatient();
         let loaded = origin.load(&permit, &again, &keys).await;

@@ -11,11 +11,11 @@ use super::plan::{Recipe, encoder, key_column};
 use super::session::Session;
 use super::{Engine, GRACE};
 use crate::catalog::LoaderSpec;
-use crate::origin::encode::Encoder;
+use crate::origin::encode::{Encoder, Row as _};
 use crate::origin::error::{NoAnswer, OriginError, ends_connections, mixes_character_sets};
 use crate::origin::meter::Meter;
 use crate::origin::rewrite::Placeholder;
-use crate::origin::sheet::Sheet;
+use crate::origin::sheet::{Asked, Sheet};
 
 /// The columns are not those that were there when the query was first prepared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,8 +35,8 @@ impl Engine {
         session: &mut Session,
         loader: &LoaderSpec,
         recipe: &Recipe<'_>,
-        batch: &[(usize, String)],
-        sheet: &mut Sheet,
+        batch: &[Asked<'_>],
+        sheet: &mut Sheet<'_>,
     ) -> Result<(), Failed> {
         let doing = || format!("run the query of loader {:?}", loader.name.as_str());
         let length = list_length(batch.len(), recipe.batch_keys);
@@ -145,7 +145,7 @@ enum Interrupted {
 struct Reading<'a> {
     loader: &'a LoaderSpec,
     recipe: &'a Recipe<'a>,
-    batch: &'a [(usize, String)],
+    batch: &'a [Asked<'a>],
 }
 
 /// The columns that rows have, and what is made of them.
@@ -163,11 +163,11 @@ impl Reading<'_> {
         session: &mut Session,
         sql: Arc<str>,
         arguments: MySqlArguments,
-        sheet: &mut Sheet,
+        sheet: &mut Sheet<'_>,
     ) -> Result<(), Interrupted> {
         let query = sqlx::query_with(AssertSqlSafe(sql), arguments);
         let mut rows = query.fetch(&mut session.connection);
-        let mut buffer = Vec::new();
+        let (mut buffer, mut key) = (Vec::new(), Vec::new());
         let mut found: Option<Found> = None;
         while let Some(row) = rows.try_next().await.map_err(Interrupted::Driver)? {
             meter.count_row();
@@ -178,8 +178,8 @@ impl Reading<'_> {
             let slot = match (self.recipe.query.placeholder, found.key_column, self.batch) {
                 (Placeholder::Key, None, [(slot, _)]) => Some(*slot),
                 (_, Some(column), _) => {
-                    let key = found.columns.text(&row, column).ok().flatten();
-                    let key = key.and_then(|key| self.recipe.parameter.canonical(&key).ok());
+                    let key = found.columns.read(&row).key(column, &mut key);
+                    let key = key.and_then(|key| self.recipe.parameter.canonical(key).ok());
                     sheet.slot(key.as_deref())
                 }
                 _ => None,

@@ -4,32 +4,29 @@
 //! Every character set has ASCII, so keys that are only that are not to blame: where they are refused among themselves, the
 //! query is.
 
-use crate::origin::sheet::Sheet;
+use crate::origin::sheet::{Asked, Sheet};
 
 /// Why a key that is refused alone has failed.
 const NOT_IN_CHARACTER_SET: &str =
     "the column's character set has not all of its characters, so it has no row";
 
-/// A key's slot in the sheet, and its canonical text.
-type Key = (usize, String);
-
 /// What is yet to be asked, the next batch last.
 #[derive(Debug)]
-pub(super) struct Batches(Vec<Vec<Key>>);
+pub(super) struct Batches<'k>(Vec<Vec<Asked<'k>>>);
 
-impl Batches {
-    pub(super) fn new(keys: &[Key], batch_keys: usize) -> Self {
+impl<'k> Batches<'k> {
+    pub(super) fn new(keys: &[Asked<'k>], batch_keys: usize) -> Self {
         Self(keys.chunks(batch_keys).rev().map(<[_]>::to_vec).collect())
     }
 
-    pub(super) fn next(&mut self) -> Option<Vec<Key>> {
+    pub(super) fn next(&mut self) -> Option<Vec<Asked<'k>>> {
         self.0.pop()
     }
 
     /// Puts a batch back in two parts, since one of its keys has characters that the column cannot have; where there is one key
     /// only, it has failed. False where it is no key's fault.
-    pub(super) fn part(&mut self, batch: Vec<Key>, sheet: &mut Sheet) -> bool {
-        let (plain, mut odd): (Vec<Key>, Vec<Key>) =
+    pub(super) fn part(&mut self, batch: Vec<Asked<'k>>, sheet: &mut Sheet<'k>) -> bool {
+        let (plain, mut odd): (Vec<Asked<'k>>, Vec<Asked<'k>>) =
             batch.into_iter().partition(|(_, text)| text.is_ascii());
         match (plain.is_empty(), odd.as_slice()) {
             (_, []) => return false,
@@ -52,7 +49,8 @@ mod tests {
 
     /// Asks all batches of a column that has no letter beyond é; how many queries that took, and how many keys failed.
     fn ask(texts: &[String], batch_keys: usize) -> (u32, usize) {
-        let mut sheet = Sheet::new(texts, RowsPerKey::One, |text| Ok(text.to_owned()));
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let mut sheet = Sheet::new(&texts, RowsPerKey::One, |text| Ok(text.into()));
         let mut batches = Batches::new(&sheet.to_ask(), batch_keys);
         let mut queries = 0;
         let mut fine = 0;
@@ -91,8 +89,8 @@ mod tests {
 
     #[test]
     fn keys_that_every_column_can_have_are_not_to_blame() {
-        let texts = ["a".to_owned(), "b".to_owned()];
-        let mut sheet = Sheet::new(&texts, RowsPerKey::One, |text| Ok(text.to_owned()));
+        let texts = ["a", "b"];
+        let mut sheet = Sheet::new(&texts, RowsPerKey::One, |text| Ok(text.into()));
         let mut batches = Batches::new(&sheet.to_ask(), 2);
         let batch = batches.next().unwrap();
         assert!(!batches.part(batch, &mut sheet));

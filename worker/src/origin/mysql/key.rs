@@ -5,6 +5,8 @@
 //! "12abc" would be 12: a text that is no value of the type is refused here. Without such a column (one key at a time, and no
 //! key-column) keys are sent as texts.
 
+use std::borrow::Cow;
+
 use sqlx::encode::{Encode, IsNull};
 use sqlx::error::BoxDynError;
 use sqlx::mysql::{MySql, MySqlArguments, MySqlTypeInfo};
@@ -14,8 +16,8 @@ use super::columns::{Column, Columns};
 use super::kind::{Integer, Kind};
 use super::time::is_date;
 use super::value::hex;
-use crate::origin::decimal::canonical_decimal;
-use crate::origin::sheet::Reason;
+use crate::origin::decimal::{canonical_decimal, plain_integer};
+use crate::origin::sheet::{Asked, Reason};
 
 /// The most digits of a decimal key, those after the point included: what MySQL's type has.
 const DECIMAL_DIGITS_MAX: usize = 65;
@@ -96,18 +98,22 @@ impl Parameter {
     }
 
     /// A key's canonical text.
-    pub(super) fn canonical(&self, text: &str) -> Result<String, Reason> {
+    pub(super) fn canonical<'t>(&self, text: &'t str) -> Result<Cow<'t, str>, Reason> {
+        if self.0.is_canonical(text) {
+            return Ok(text.into());
+        }
         let refused = || {
             let shown: String = text.chars().take(80).collect();
             format!("the key {shown:?} is not {}", self.0.described())
         };
-        self.0.canonical(text).ok_or_else(refused)
+        let canonical = self.0.canonical(text).map(Cow::from);
+        canonical.ok_or_else(refused)
     }
 
     /// The arguments of a query with `lists` lists of `length` keys each: the keys' canonical texts, the last again and again.
     pub(super) fn arguments(
         &self,
-        keys: &[(usize, String)],
+        keys: &[Asked<'_>],
         lists: usize,
         length: usize,
     ) -> Result<MySqlArguments, BoxDynError> {
@@ -132,6 +138,17 @@ impl KeyKind {
             Self::Decimal(_) => "a decimal number".to_owned(),
             Self::Text | Self::Char | Self::Bytes => "a text".to_owned(),
             Self::Date => "a date (YYYY-MM-DD)".to_owned(),
+        }
+    }
+
+    /// Whether a text is its own canonical text, as far as can be told at a glance.
+    fn is_canonical(&self, text: &str) -> bool {
+        match self {
+            Self::Integer { min, max } => {
+                plain_integer(text).is_some_and(|number| (*min..=*max).contains(&number.into()))
+            }
+            Self::Text => true,
+            _ => false,
         }
     }
 
@@ -259,6 +276,10 @@ mod tests {
         ] {
             let found = kind.canonical(text);
             assert_eq!(found.as_deref(), canonical, "{kind:?} {text:?}");
+            assert!(
+                !kind.is_canonical(text) || canonical == Some(text),
+                "{kind:?} {text:?}"
+            );
         }
         let refused = Parameter(TINY).canonical("x").unwrap_err();
         assert_eq!(refused, "the key \"x\" is not a number from -128 to 127");
@@ -266,11 +287,7 @@ mod tests {
 
     #[test]
     fn each_list_is_padded_with_its_last_key() {
-        let keys = [
-            (0, "1".to_owned()),
-            (1, "2".to_owned()),
-            (2, "3".to_owned()),
-        ];
+        let keys = [(0, "1".into()), (1, "2".into()), (2, "3".into())];
         let arguments = Parameter(TINY).arguments(&keys, 2, 4).unwrap();
         assert_eq!(arguments.len(), 8);
         let shown = format!("{arguments:?}");

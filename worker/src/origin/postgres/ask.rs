@@ -9,10 +9,11 @@ use sqlx::postgres::PgArguments;
 use super::session::Session;
 use super::{Engine, GRACE, Recipe};
 use crate::catalog::LoaderSpec;
+use crate::origin::encode::Row as _;
 use crate::origin::error::{NoAnswer, OriginError};
 use crate::origin::meter::Meter;
 use crate::origin::rewrite::Placeholder;
-use crate::origin::sheet::Sheet;
+use crate::origin::sheet::{Asked, Sheet};
 
 /// The columns are not those that were there when the query was first prepared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,13 +28,13 @@ impl Engine {
         session: &mut Session,
         loader: &LoaderSpec,
         recipe: &Recipe,
-        batch: &[(usize, String)],
-        sheet: &mut Sheet,
+        batch: &[Asked<'_>],
+        sheet: &mut Sheet<'_>,
     ) -> Result<(), Failed> {
         let doing = || format!("run the query of loader {:?}", loader.name.as_str());
         let arguments = recipe
             .parameter
-            .arguments(batch.iter().map(|(_, text)| text.as_str()));
+            .arguments(batch.iter().map(|(_, text)| &**text));
         let arguments =
             arguments.map_err(|error| Failed::cleanly(OriginError::permanent(doing(), error)))?;
         let lone_slot = match (recipe.placeholder, recipe.key_column, batch) {
@@ -144,12 +145,12 @@ async fn receive(
     recipe: &Recipe,
     arguments: PgArguments,
     lone_slot: Option<usize>,
-    sheet: &mut Sheet,
+    sheet: &mut Sheet<'_>,
 ) -> Result<(), Interrupted> {
     let plan = &recipe.plan;
     let query = sqlx::query_with(AssertSqlSafe(Arc::clone(&plan.sql)), arguments);
     let mut rows = query.fetch(&mut session.connection);
-    let mut buffer = Vec::new();
+    let (mut buffer, mut key) = (Vec::new(), Vec::new());
     let mut first = true;
     while let Some(row) = rows.try_next().await.map_err(Interrupted::Driver)? {
         meter.count_row();
@@ -159,8 +160,8 @@ async fn receive(
         let slot = match (lone_slot, recipe.key_column) {
             (Some(slot), _) => Some(slot),
             (None, Some(column)) => {
-                let key = plan.text(&row, column).ok().flatten();
-                let key = key.and_then(|key| recipe.parameter.canonical(&key).ok());
+                let key = plan.read(&row).key(column, &mut key);
+                let key = key.and_then(|key| recipe.parameter.canonical(key).ok());
                 sheet.slot(key.as_deref())
             }
             (None, None) => None,

@@ -3,6 +3,8 @@
 //! A key has a canonical text, by which rows are matched ("007" is 7 where the parameter is a number), and a binary form
 //! made from it. A text that is no value of the type is refused here: sent, it would fail the whole batch.
 
+use std::borrow::Cow;
+
 use sqlx::encode::{Encode, IsNull};
 use sqlx::error::BoxDynError;
 use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgTypeInfo, PgTypeKind, Postgres};
@@ -10,7 +12,7 @@ use sqlx::{Arguments as _, Type, TypeInfo as _};
 
 use super::kind::{BPCHAR, Kind, is_citext};
 use super::{number, time};
-use crate::origin::decimal::canonical_decimal;
+use crate::origin::decimal::{canonical_decimal, plain_integer};
 use crate::origin::rewrite::Placeholder;
 use crate::origin::sheet::Reason;
 
@@ -67,12 +69,16 @@ impl Parameter {
     }
 
     /// A key's canonical text.
-    pub(super) fn canonical(&self, text: &str) -> Result<String, Reason> {
+    pub(super) fn canonical<'t>(&self, text: &'t str) -> Result<Cow<'t, str>, Reason> {
+        if self.key.is_canonical(text) {
+            return Ok(text.into());
+        }
         let refused = || {
             let shown: String = text.chars().take(80).collect();
             format!("the key {shown:?} is not {}", self.key.described())
         };
-        self.key.canonical(text).ok_or_else(refused)
+        let canonical = self.key.canonical(text).map(Cow::from);
+        canonical.ok_or_else(refused)
     }
 
     /// The arguments of a query for some keys, given by their canonical texts.
@@ -187,6 +193,20 @@ impl KeyKind {
             Self::Enum(_) => "one of the enum's labels",
             Self::Uuid => "a UUID",
             Self::Date => "a date (YYYY-MM-DD)",
+        }
+    }
+
+    /// Whether a text is its own canonical text, as far as can be told at a glance.
+    fn is_canonical(&self, text: &str) -> bool {
+        let integer = |min: i64, max: i64| {
+            plain_integer(text).is_some_and(|number| (min..=max).contains(&number))
+        };
+        match self {
+            Self::Int2 => integer(i16::MIN.into(), i16::MAX.into()),
+            Self::Int4 => integer(i32::MIN.into(), i32::MAX.into()),
+            Self::Int8 => integer(i64::MIN, i64::MAX),
+            Self::Text => !text.contains('\0'),
+            _ => false,
         }
     }
 
@@ -329,6 +349,10 @@ mod tests {
             assert_eq!(
                 kind.canonical(text).as_deref(),
                 canonical,
+                "{kind:?} {text:?}"
+            );
+            assert!(
+                !kind.is_canonical(text) || canonical == Some(text),
                 "{kind:?} {text:?}"
             );
         }

@@ -59,7 +59,10 @@ pub(super) fn infinite(bytes: &[u8]) -> Option<&'static str> {
 /// Microseconds since midnight.
 pub(super) fn time(micros: i64, out: &mut Vec<u8>) {
     let seconds = micros / MICROS_PER_SECOND;
-    let _ = write!(out, "{:02}:{:02}:", seconds / 3600, seconds / 60 % 60);
+    padded(seconds / 3600, 2, out);
+    out.push(b':');
+    padded(seconds / 60 % 60, 2, out);
+    out.push(b':');
     seconds_text(seconds % 60, micros % MICROS_PER_SECOND, out);
 }
 
@@ -144,7 +147,25 @@ pub(super) fn parse_date(text: &str) -> Option<i32> {
 
 fn day_text(year: i64, month: i64, day: i64, out: &mut Vec<u8>) {
     let shown = if year > 0 { year } else { 1 - year };
-    let _ = write!(out, "{shown:04}-{month:02}-{day:02}");
+    padded(shown, 4, out);
+    out.push(b'-');
+    padded(month, 2, out);
+    out.push(b'-');
+    padded(day, 2, out);
+}
+
+/// A number that is not negative, with zeros in front where it has fewer digits: what formatting strings do takes as long as
+/// all else about a time.
+fn padded(number: i64, digits_min: usize, out: &mut Vec<u8>) {
+    const DIGITS_MAX: usize = 19;
+    let mut digits = [b'0'; DIGITS_MAX];
+    let (mut at, mut rest) = (DIGITS_MAX, number);
+    while rest > 0 && at > 0 {
+        at -= 1;
+        digits[at] += u8::try_from(rest % 10).unwrap_or(0);
+        rest /= 10;
+    }
+    out.extend_from_slice(&digits[at.min(DIGITS_MAX - digits_min)..]);
 }
 
 /// There is no year 0: the year before 1 is 1 BC.
@@ -155,9 +176,10 @@ fn era(year: i64, out: &mut Vec<u8>) {
 }
 
 fn seconds_text(seconds: i64, micros: i64, out: &mut Vec<u8>) {
-    let _ = write!(out, "{seconds:02}");
+    padded(seconds, 2, out);
     if micros != 0 {
-        let _ = write!(out, ".{micros:06}");
+        out.push(b'.');
+        padded(micros, 6, out);
         while out.last() == Some(&b'0') {
             out.pop();
         }
