@@ -141,7 +141,7 @@ impl<'a> Command<'a> {
     pub(crate) fn encode(&self) -> Cmd {
         match *self {
             Self::Probe { key } => {
-                let mut cmd = Cmd::new();
+                let mut cmd = Cmd::with_capacity(2, self.size_bytes());
                 cmd.arg("PTTL").arg(key);
                 cmd
             }

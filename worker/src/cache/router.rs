@@ -172,14 +172,9 @@ impl Router {
         round: Vec<Attempt>,
         map: &SlotMap,
     ) -> Result<Answers, Stopped> {
-        let mut answers = Answers::with_capacity(round.len());
-        let mut by_node: BTreeMap<NodeAddr, Vec<Attempt>> = BTreeMap::new();
-        for attempt in round {
-            match destination(&attempt, commands, map) {
-                Ok(addr) => by_node.entry(addr.clone()).or_default().push(attempt),
-                Err(error) => answers.push((attempt, Answer::Later(error))),
-            }
-        }
+        let (by_node, homeless) = by_node(commands, round, map);
+        let nobody = |attempt| (attempt, Answer::Later(owned_by_nobody()));
+        let mut answers: Answers = homeless.into_iter().map(nobody).collect();
         let sendings: Vec<_> = by_node
             .into_iter()
             .map(|(addr, attempts)| send_all(permit, self.nodes.get(&addr), commands, attempts))
@@ -238,22 +233,39 @@ fn one_key_of_each(map: &SlotMap) -> Vec<Vec<u8>> {
     found.into_values().collect()
 }
 
-/// The node that an attempt goes to.
-fn destination<'a>(
-    attempt: &'a Attempt,
+/// The attempts by the node that each goes to, those of a node in their order; and those whose slot nobody owns.
+fn by_node(
     commands: &[Command<'_>],
-    map: &'a SlotMap,
-) -> Result<&'a NodeAddr, CommandError> {
-    match &attempt.target {
-        Target::Node(addr) | Target::Ask(addr) => Ok(addr),
-        Target::Owner => {
-            let slot = commands[attempt.index].slot();
-            map.owner(slot).ok_or_else(|| {
-                let reason = "no node of the cluster owns it: give it to one (CLUSTER ADDSLOTS, redis-cli --cluster fix)";
-                CommandError::new(FailureKind::Unavailable, reason)
-            })
+    round: Vec<Attempt>,
+    map: &SlotMap,
+) -> (Vec<(NodeAddr, Vec<Attempt>)>, Vec<Attempt>) {
+    let own = |addr: &NodeAddr| (addr.clone(), Vec::new());
+    // The owners first, as the map counts them.
+    let mut by_node: Vec<_> = map.nodes().iter().map(own).collect();
+    let mut homeless = Vec::new();
+    for attempt in round {
+        let place = match &attempt.target {
+            Target::Owner => map.owner_index(commands[attempt.index].slot()),
+            Target::Node(addr) | Target::Ask(addr) => {
+                let known = by_node.iter().position(|(node, _)| node == addr);
+                Some(known.unwrap_or_else(|| {
+                    by_node.push(own(addr));
+                    by_node.len() - 1
+                }))
+            }
+        };
+        match place {
+            Some(place) => by_node[place].1.push(attempt),
+            None => homeless.push(attempt),
         }
     }
+    by_node.retain(|(_, attempts)| !attempts.is_empty());
+    (by_node, homeless)
+}
+
+fn owned_by_nobody() -> CommandError {
+    let reason = "no node of the cluster owns it: give it to one (CLUSTER ADDSLOTS, redis-cli --cluster fix)";
+    CommandError::new(FailureKind::Unavailable, reason)
 }
 
 /// Sends one node's attempts, flush after flush. When one got no answer the rest is not tried.

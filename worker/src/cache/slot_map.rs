@@ -85,8 +85,12 @@ impl SlotMap {
 
     /// The node that owns the slot, as far as this map knows.
     pub(crate) fn owner(&self, slot: Slot) -> Option<&NodeAddr> {
-        let index = (*self.owners.get(usize::from(slot.0))?)?;
-        self.nodes.get(usize::from(index))
+        self.nodes.get(self.owner_index(slot)?)
+    }
+
+    /// Which of [`SlotMap::nodes`] that is.
+    pub(crate) fn owner_index(&self, slot: Slot) -> Option<usize> {
+        (*self.owners.get(usize::from(slot.0))?).map(usize::from)
     }
 
     /// The slots that a node owns, one by one, in order.
