@@ -13,6 +13,7 @@ mod lookahead;
 mod part;
 mod planning;
 mod prepare;
+mod presence;
 mod recipe;
 mod room;
 mod run;

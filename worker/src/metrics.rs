@@ -133,7 +133,7 @@ impl Metrics {
             .add(1, &[resource, KeyValue::new("result", result)]);
     }
 
-    pub(crate) fn settled(&self, outcome: Outcome) {
+    pub(crate) fn settled(&self, outcome: Outcome, entries: u64) {
         let outcome = match outcome {
             Outcome::Warmed => "warmed",
             Outcome::Present => "present",
@@ -142,7 +142,8 @@ impl Metrics {
             Outcome::Failed => "failed",
             Outcome::Cancelled => "cancelled",
         };
-        self.entries.add(1, &[KeyValue::new("outcome", outcome)]);
+        let attributes = [KeyValue::new("outcome", outcome)];
+        self.entries.add(entries, &attributes);
     }
 
     pub(crate) fn retried(&self) {

@@ -71,6 +71,13 @@ pub(super) struct Goer {
 }
 
 impl Goer {
+    /// Whether entries may be loaded without the cache having been asked after them: they are only added, and none is there for
+    /// the time being only.
+    pub(super) fn may_load_unasked(&self) -> bool {
+        let settles = |loader: &Arc<LoaderSpec>| loader.value.versions.is_some();
+        self.mode == Mode::Add && !self.loaders.iter().any(settles)
+    }
+
     /// The span of asking the cache about these.
     pub(super) fn probe_span(&self, tasks: &[Task]) -> Span {
         let span = debug_span!(target: trace::TARGET, "probe", worker = %self.shared.name, job = %self.job,

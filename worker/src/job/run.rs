@@ -7,6 +7,7 @@
 mod entrances;
 mod writing;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,8 +27,9 @@ use tracing::Instrument;
 
 use super::backoff::FIRST_AFTER;
 use super::entries::{self, Brought, Task};
-use super::load::{Gave, Goer};
+use super::load::{Gave, Goer, Verdict};
 use super::part::{Part, Settled};
+use super::presence::Presence;
 use super::{Assigned, Stop, recipe};
 use crate::gate::Waiting;
 use crate::trouble::{Cause, Troubled};
@@ -102,6 +104,7 @@ pub(super) struct Run {
     /// The assignment that the store has.
     given: watch::Receiver<Assigned>,
     part: Part,
+    presence: Presence,
     goes: Goes,
     /// Those of the run before, whose assignment was replaced: what they give counts nowhere, but no stop is confirmed while
     /// one of their statements may run.
@@ -163,6 +166,7 @@ impl Run {
             unsent,
             given,
             part,
+            presence: Presence::default(),
             goes: Goes::new(),
             goes_before,
             probes: 0,
@@ -235,7 +239,7 @@ impl Run {
                 Some(_) = self.goes_before.next() => {}
                 brought = stream.incoming.recv(), if may_take => {
                     let taken = self.part.take(brought);
-                    self.begin(taken, &goer);
+                    self.begin_first(taken, &goer);
                 }
                 () = until(due), if due.is_some() && may_go_on && self.probes < PROBES_MAX => {
                     let due = self.part.due(Instant::now(), RETRIES_PER_GO);
@@ -270,6 +274,15 @@ impl Run {
     fn follow(&mut self) -> Followed {
         let assigned = self.given.borrow_and_update().clone();
         self.part.follow(assigned)
+    }
+
+    /// Begins with entries that the stream brought: asks the cache first, unless that does not pay.
+    fn begin_first(&mut self, tasks: Vec<Task>, goer: &Goer) {
+        if tasks.is_empty() || !goer.may_load_unasked() || self.presence.asks() {
+            self.begin(tasks, goer);
+        } else {
+            tasks.into_iter().for_each(|task| self.part.queue(task));
+        }
     }
 
     /// Asks the cache first, but where everything is overwritten.
@@ -316,7 +329,13 @@ impl Run {
 
     fn settle(&mut self, kind: Kind, gave: Gave) {
         match kind {
-            Kind::Probe => self.probes -= 1,
+            Kind::Probe => {
+                self.probes -= 1;
+                let is_present = |verdict: &Verdict| *verdict == Verdict::Done(Outcome::Present);
+                let present = gave.verdicts.iter().filter(|(_, v)| is_present(v)).count();
+                self.presence
+                    .saw(gave.verdicts.len() + gave.missing.len(), present);
+            }
             Kind::Load => {
                 self.loads -= 1;
                 self.note_outage(gave.outage, !gave.verdicts.is_empty());
@@ -327,17 +346,23 @@ impl Run {
             self.part.missing(task);
         }
         let (now, metrics) = (Instant::now(), &self.shared.metrics);
-        let mut again = None;
+        let (mut settled, mut again) = (BTreeMap::<Outcome, u64>::new(), None);
         for (task, verdict) in gave.verdicts {
-            let random = rand::random_range(0.0..1.0);
+            let random = match verdict {
+                Verdict::Again(_) => rand::random_range(0.0..1.0),
+                _ => 0.0,
+            };
             match self.part.settle(task, verdict, now, random) {
-                Settled::Done(outcome) => metrics.settled(outcome),
-                Settled::Failed => metrics.settled(Outcome::Failed),
+                Settled::Done(outcome) => *settled.entry(outcome).or_default() += 1,
+                Settled::Failed => *settled.entry(Outcome::Failed).or_default() += 1,
                 Settled::Again(reason) => {
                     metrics.retried();
                     again = Some(reason);
                 }
             }
+        }
+        for (outcome, entries) in settled {
+            metrics.settled(outcome, entries);
         }
         self.note_retries(again);
     }
