@@ -277,18 +277,19 @@ impl Origin {
         &self,
         permit: &dyn Permit,
         loader: &LoaderSpec,
-        keys: &[String],
+        keys: &[impl AsRef<str>],
     ) -> Result<Loaded, OriginError> {
         let query = self.rewritten(loader)?;
+        let keys: Vec<&str> = keys.iter().map(AsRef::as_ref).collect();
         if keys.is_empty() {
             return Ok(Loaded::default());
         }
         let _place = permit.enter().await?;
         let mut meter = Meter::new(permit, &self.counters, "load");
         let sheet = match &self.engine {
-            Engine::Postgres(engine) => engine.load(&mut meter, loader, &query, keys).await,
-            Engine::MySql(engine) => engine.load(&mut meter, loader, &query, keys).await,
-            Engine::Sqlite(engine) => engine.load(&mut meter, loader, &query, keys).await,
+            Engine::Postgres(engine) => engine.load(&mut meter, loader, &query, &keys).await,
+            Engine::MySql(engine) => engine.load(&mut meter, loader, &query, &keys).await,
+            Engine::Sqlite(engine) => engine.load(&mut meter, loader, &query, &keys).await,
         };
         meter.ended(&sheet);
         let loaded = sheet?.finish(meter.queries(), meter.rows());

@@ -144,10 +144,7 @@ impl Tracker {
     #[must_use]
     pub fn is_open(&self, partition: PartitionId, rank: Rank) -> bool {
         let track = self.tracks.get(&partition);
-        track.is_some_and(|track| {
-            let found = track.open.binary_search_by_key(&rank, |open| open.rank);
-            found.is_ok()
-        })
+        track.is_some_and(|track| track.place(rank).is_some())
     }
 
     /// Notes that an entry is to be tried again, having been tried `attempts` times.
@@ -160,7 +157,7 @@ impl Tracker {
         let Some(track) = self.tracks.get_mut(&partition) else {
             return false;
         };
-        if let Ok(at) = track.open.binary_search_by_key(&rank, |open| open.rank) {
+        if let Some(at) = track.place(rank) {
             let open = &mut track.open[at];
             // An entry to retry may be tried before its position has passed it: its last word counts.
             let counts = !matches!(open.verdict, Some(Verdict::Settled(_)));
@@ -261,6 +258,18 @@ impl Track {
             retrying: BTreeMap::new(),
             completed: None,
             standing: Standing::Active,
+        }
+    }
+
+    /// Where an entry that was taken stands. Most come to their end in the order in which they were taken.
+    fn place(&self, rank: Rank) -> Option<usize> {
+        match self.open.front() {
+            Some(first) if first.rank == rank => Some(0),
+            Some(first) if first.rank < rank => {
+                let found = self.open.binary_search_by_key(&rank, |open| open.rank);
+                found.ok()
+            }
+            _ => None,
         }
     }
 

@@ -5,6 +5,7 @@
 //! taken is at one place: in a go, gathered for a load, waiting to be tried again, or settled. How a part follows its
 //! assignment is in `part/moves.rs`, what is written of it is its [`Keeper`]'s to decide.
 
+mod in_goes;
 mod moves;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use super::entries::{Brought, Task};
 use super::keeper::Keeper;
 use super::load::Verdict;
 use super::lookahead::Lookahead;
+use in_goes::InGoes;
 
 /// What became of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +45,7 @@ pub struct Part {
     loader_names: Vec<String>,
     attempts_max: u32,
     /// How many entries of each partition the goes have.
-    in_goes: BTreeMap<PartitionId, usize>,
+    in_goes: InGoes,
     /// Those that wait to be tried again, by when, and by rank.
     retries: BTreeMap<(Instant, u64), Task>,
     /// Those that failed for good, and are not counted yet: whoever takes over now does them again.
@@ -82,7 +84,7 @@ impl Part {
             ahead: Lookahead::new(batch_keys),
             loader_names,
             attempts_max,
-            in_goes: BTreeMap::new(),
+            in_goes: InGoes::new(partitions),
             retries: BTreeMap::new(),
             failed: BTreeMap::new(),
             retrying: BTreeMap::new(),
@@ -134,7 +136,7 @@ impl Part {
     /// A go has these from here on, until it gives each of them back, or a verdict on it.
     pub fn begin(&mut self, tasks: &[Task]) {
         for task in tasks {
-            *self.in_goes.entry(task.partition).or_default() += 1;
+            self.in_goes.add(task.partition);
         }
     }
 
@@ -258,12 +260,7 @@ impl Part {
     }
 
     fn note_gone(&mut self, task: &Task) {
-        if let Some(count) = self.in_goes.get_mut(&task.partition) {
-            *count -= 1;
-            if *count == 0 {
-                self.in_goes.remove(&task.partition);
-            }
-        }
+        self.in_goes.remove(task.partition);
     }
 
     /// True once, when all is done: the stream has ended, nothing is in flight, and every entry has an outcome.
@@ -275,7 +272,7 @@ impl Part {
     /// Whether the last checkpoint may be written, which says that nothing is in flight: nothing is in a go.
     #[must_use]
     pub fn may_end(&self) -> bool {
-        self.in_goes.is_empty() || Mutant::StopConfirmedEarly.is_on()
+        self.in_goes.are_none() || Mutant::StopConfirmedEarly.is_on()
     }
 
     /// Whether the stream has ended.

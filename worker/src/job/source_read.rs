@@ -155,8 +155,9 @@ fn batch_of(rows: Vec<SourceRow>, loader: u32) -> EntryBatch {
     for row in rows {
         batch.priorities.push(row.priority.as_milli());
         batch.loaders.push(loader);
-        batch.arguments.push(row.key().to_owned());
-        batch.keys.push(Bytes::from(row.cache_key));
+        let (cache_key, key) = row.into_keys();
+        batch.arguments.push(key);
+        batch.keys.push(Bytes::from(cache_key));
     }
     batch
 }

@@ -44,7 +44,7 @@ impl Part {
     }
 
     fn is_idle(&self, partition: PartitionId) -> bool {
-        !self.in_goes.contains_key(&partition)
+        self.in_goes.is_none_of(partition)
     }
 
     /// Whether there are partitions to release, and nothing is in flight on any of them: a checkpoint releases them.
