@@ -363,7 +363,7 @@ fn spec(args: &WarmArgs) -> anyhow::Result<v1::JobSpec> {
         key_column: args.key_column.clone().unwrap_or_default(),
         ttl: Some(prost_types::Duration::try_from(args.ttl).context("--ttl")?),
         ttl_jitter_permille: (args.ttl_jitter * 1000.0).round() as u32,
-        batch_keys: args.batch_keys,
+        batch_keys: args.batch_keys.into(),
         value: value_spec(&args.value.spec()?),
     };
     let batch = v1::BatchWork {

@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::batch_keys::BatchKeys;
 use crate::names::{CacheName, JobName, LoaderName, OriginName, SourceName};
 use crate::slot::Slots;
 use crate::value::ValueSpec;
 
 /// The highest priority of a job.
 pub const PRIORITY_MAX: u32 = 1000;
-/// Keys in one query where nobody says.
-pub const BATCH_KEYS_DEFAULT: u32 = 500;
 /// How many ranges of slots a section of a cache may name, and how many nodes.
 pub const SECTION_ITEMS_MAX: usize = 1000;
 /// The largest sample of another job's plan, in entries: it is chosen in memory.
@@ -279,8 +278,8 @@ pub struct Recipe {
     pub ttl: Duration,
     /// The time to live is shortened by up to this share, in thousandths, by a hash of the key; at most 900.
     pub ttl_jitter_permille: u32,
-    /// Keys in one query, at least 1.
-    pub batch_keys: u32,
+    /// Keys in one query.
+    pub batch_keys: BatchKeys,
     /// How its values are made.
     #[serde(default, skip_serializing_if = "ValueSpec::is_default")]
     pub value: ValueSpec,
@@ -294,11 +293,15 @@ impl Recipe {
         Some(versions.origin.as_ref().unwrap_or(&self.origin))
     }
 
-    /// How many keys one query of it loads, as far as can be said without reading SQL as its worker does.
+    /// How many keys one query of it is expected to load, as far as can be said without reading SQL as its worker does.
     #[must_use]
     pub fn keys_a_query(&self) -> u32 {
         let takes_many = self.query.contains(":keys");
-        if takes_many { self.batch_keys } else { 1 }
+        if takes_many {
+            self.batch_keys.expected()
+        } else {
+            1
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 )]
 
 pub mod advice;
+pub mod batch_keys;
 pub mod capacity;
 pub mod expiry;
 pub mod explain;

@@ -27,7 +27,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::job::{BATCH_KEYS_DEFAULT, Life, Loader, Spec};
+use crate::batch_keys::BatchKeys;
+use crate::job::{Life, Loader, Spec};
 use crate::names::{
     CacheName, GuardName, JobName, LoaderName, OriginName, Resource, SourceName, WorkerName,
 };
@@ -255,7 +256,7 @@ pub struct Member {
     pub caches: BTreeSet<CacheName>,
     /// The loaders it knows, with the origin of each.
     pub loaders: BTreeMap<LoaderName, OriginName>,
-    /// How many keys one query of each of them loads.
+    /// How many keys one query of each of them is expected to load.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub batch_keys: BTreeMap<LoaderName, u32>,
     /// The origin that is asked again for the versions of its rows, of each loader that has versions.
@@ -430,7 +431,7 @@ pub struct LoaderTerms {
 impl LoaderTerms {
     /// How many queries so many entries take, of each origin that is asked: reading versions again takes as many as loading.
     pub fn queries(&self, entries: u64) -> impl Iterator<Item = (&OriginName, u64)> {
-        let batch_keys = self.batch_keys.unwrap_or(BATCH_KEYS_DEFAULT).max(1);
+        let batch_keys = self.batch_keys.unwrap_or(BatchKeys::AUTO).max(1);
         let queries = entries.div_ceil(batch_keys.into());
         let origins = self.origin.iter().chain(&self.version_origin);
         origins.map(move |origin| (origin, queries))

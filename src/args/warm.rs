@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args as ClapArgs, ValueEnum};
 
+use stoke_core::batch_keys::BatchKeys;
+
 use super::values::{label, ttl};
 use super::{FitArg, OutputArg, SectionArgs, ValueArgs, rate, share};
 
@@ -58,9 +60,10 @@ pub struct WarmArgs {
     /// How many queries may be unanswered at one time
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub in_flight: u64,
-    /// How many keys one query asks for
-    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub batch_keys: u32,
+    /// How many keys one query asks for, from 1 to 10,000; auto: about 500, fewer where queries are slow, more where few are
+    /// allowed
+    #[arg(long, value_name = "N", default_value_t = BatchKeys::Auto)]
+    pub batch_keys: BatchKeys,
     /// How many workers share the work
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub workers: u32,

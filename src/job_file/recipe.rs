@@ -83,7 +83,7 @@ fn own(table: &Table<'_>) -> Option<Option<v1::SqlLoader>> {
         key_column: recipe.key_column.unwrap_or_default(),
         ttl: prost_types::Duration::try_from(recipe.ttl).ok(),
         ttl_jitter_permille: recipe.ttl_jitter_permille.into(),
-        batch_keys: recipe.batch_keys,
+        batch_keys: recipe.batch_keys.into(),
         value: value_spec(&recipe.value),
     }))
 }

@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use stoke_core::job::BATCH_KEYS_DEFAULT;
+pub use stoke_core::batch_keys::BATCH_KEYS_MAX;
+use stoke_core::batch_keys::BatchKeys;
 use stoke_core::job::OnBadLine;
 use stoke_core::names::{CacheName, LoaderName, OriginName, ProbeName, SourceName};
 use stoke_core::template::Template;
@@ -38,8 +39,6 @@ pub const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(3600);
 pub const TTL_JITTER_PERMILLE_DEFAULT: u16 = 100;
 /// The largest jitter, in thousandths.
 pub const TTL_JITTER_PERMILLE_MAX: u16 = 900;
-/// The most keys in one query.
-pub const BATCH_KEYS_MAX: u32 = 10_000;
 /// The largest value in bytes where a loader does not say.
 pub const VALUE_BYTES_DEFAULT: u64 = 16 << 20;
 /// The largest value in bytes that any loader may have: what Redis takes.
@@ -164,8 +163,8 @@ pub struct LoaderSpec {
     pub ttl: Duration,
     /// The time to live is shortened by up to this share of it, in thousandths; at most [`TTL_JITTER_PERMILLE_MAX`].
     pub ttl_jitter_permille: u16,
-    /// Keys in one query, from 1 to [`BATCH_KEYS_MAX`].
-    pub batch_keys: u32,
+    /// Keys in one query, at most [`BATCH_KEYS_MAX`].
+    pub batch_keys: BatchKeys,
     /// A larger value, before it is compressed, fails its entry; from 1 to [`VALUE_BYTES_MAX`].
     pub max_value_bytes: u64,
     /// How its values are made.

@@ -160,6 +160,14 @@ impl Gate {
         (!allowed.unlimited).then(|| (allowed.grant.at(now), left))
     }
 
+    /// How many queries a second are let out at most, in thousandths; `None` where nothing limits them.
+    #[must_use]
+    pub fn rate_milli(&self) -> Option<u64> {
+        let brake = u64::from(self.brake_permille().min(1000));
+        let (share, _) = self.granted()?;
+        Some(share.rate_milli.saturating_mul(brake) / 1000)
+    }
+
     /// Whether the job may send now, if there is a token.
     #[must_use]
     pub fn is_open(&self, job: &JobName) -> bool {

@@ -5,6 +5,7 @@
 //! the simulator drives, too: [`Part`] and its [`Keeper`]. [`TaskRun`] does one task of planning and sends what it gave up.
 
 mod backoff;
+mod batching;
 mod checkpoint;
 mod entries;
 mod keeper;

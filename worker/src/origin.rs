@@ -17,6 +17,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use stoke_core::batch_keys::BatchKeys;
 use stoke_core::names::OriginName;
 use tokio::sync::mpsc;
 
@@ -39,7 +40,7 @@ pub use error::{Cause, OriginError};
 pub(crate) use postgres::Objects;
 pub use probe::ProbeFault;
 
-use crate::catalog::{BATCH_KEYS_MAX, Catalog, LoaderSpec, OriginConfig};
+use crate::catalog::{Catalog, LoaderSpec, OriginConfig};
 use crate::metrics::OriginMetrics;
 use crate::permit::Permit;
 use crate::source::{Gathered, Rules, SourceRow};
@@ -95,6 +96,18 @@ pub struct Loaded {
     /// Rows for keys that were not asked for. They are left out. Where there are any, a key without a row has failed,
     /// rather than being absent: its row may be among them, under a key that is written in another way.
     pub unasked: u64,
+}
+
+impl Loaded {
+    /// The bytes of all values.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let of = |answer: &Answer| match answer {
+            Answer::Row(made) => made.value.size_bytes() as u64,
+            Answer::Absent | Answer::Failed { .. } => 0,
+        };
+        self.answers.iter().map(of).sum()
+    }
 }
 
 /// The origins of a catalog, by name.
@@ -256,18 +269,18 @@ impl Origin {
         prepared
     }
 
-    /// How many keys one query of this loader takes; at least 1.
+    /// How many keys one query of this loader takes.
     ///
     /// # Errors
     /// [`OriginError::Permanent`] where the query cannot be used.
-    pub fn batch_keys(&self, loader: &LoaderSpec) -> Result<u32, OriginError> {
+    pub fn batch_keys(&self, loader: &LoaderSpec) -> Result<BatchKeys, OriginError> {
         Ok(match self.rewritten(loader)?.placeholder {
-            rewrite::Placeholder::Keys => loader.batch_keys.clamp(1, BATCH_KEYS_MAX),
-            rewrite::Placeholder::Key => 1,
+            rewrite::Placeholder::Keys => loader.batch_keys,
+            rewrite::Placeholder::Key => BatchKeys::from(1),
         })
     }
 
-    /// Loads the rows of some keys: one query for each [`LoaderSpec::batch_keys`] of them, or one for each key where
+    /// Loads the rows of some keys: one query for each [`BatchKeys::most`] of them, or one for each key where
     /// the loader has `:key`. Dropping the future closes its connection, and with it ends the query; in MySQL the query then
     /// ends when its statement timeout does, or when it would write rows.
     ///

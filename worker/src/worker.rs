@@ -322,7 +322,10 @@ impl Worker {
 /// What the worker tells of itself: names, never secrets.
 fn member(catalog: &Catalog, origins: &Origins, weight: Weight, zone: String) -> Member {
     // A query that cannot be used is told of when a job wants it.
-    let batch_keys = |loader: &LoaderSpec| origins.get(&loader.origin)?.batch_keys(loader).ok();
+    let batch_keys = |loader: &LoaderSpec| {
+        let keys = origins.get(&loader.origin)?.batch_keys(loader).ok()?;
+        Some(keys.expected())
+    };
     let origin_of = |from: &crate::catalog::SourceFrom| match from {
         crate::catalog::SourceFrom::Sql { origin, .. } => Some(origin.clone()),
         crate::catalog::SourceFrom::File(_) => None,

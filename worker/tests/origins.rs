@@ -91,7 +91,7 @@ fn loader(query: &str) -> LoaderSpec {
         key_column: None,
         ttl: Duration::from_secs(60),
         ttl_jitter_permille: 0,
-        batch_keys: 500,
+        batch_keys: 500.into(),
         max_value_bytes: 1 << 20,
         value: ValueSpec::default(),
     }

@@ -240,7 +240,7 @@ impl Owner {
             self.scene.job.clone(),
             assigned,
             self.scene.partitions,
-            vec![1_000],
+            vec![1_000.into()],
             vec!["product".into()],
             5,
         ))

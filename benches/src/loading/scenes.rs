@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::Stage;
 use super::contest::{Seen, Target, median};
 use super::embedded::Asked;
-use stoke_core::job::BATCH_KEYS_DEFAULT;
+use stoke_core::batch_keys::BatchKeys;
 
 use super::{IN_FLIGHT, QPS_UNBOUND};
 use crate::table::Table;
@@ -31,7 +31,7 @@ pub(super) fn budget(stage: &Stage, rounds: usize) -> Result<Budget> {
             Target::Standalone,
             Asked {
                 qps: QPS,
-                batch_keys: BATCH_KEYS_DEFAULT,
+                batch_keys: BatchKeys::AUTO,
                 ..Asked::as_fast_as_it_can(stage.origin.rows)
             },
         )?;
@@ -72,7 +72,7 @@ impl fmt::Display for Budget {
         ]);
         table.row([
             QPS.to_string(),
-            BATCH_KEYS_DEFAULT.to_string(),
+            BatchKeys::AUTO.to_string(),
             format!("{:.1} %", 100.0 * self.used()),
             format!("{:.0}", self.pace()),
             format!("{:.0}", self.whole_pace()),
@@ -80,8 +80,9 @@ impl fmt::Display for Budget {
         writeln!(
             f,
             "### Under a budget of {QPS} queries a second\n\n\
-             `stoke warm` into the standalone Redis, with its default of {BATCH_KEYS_DEFAULT} keys in a query. Used: the queries for \
-             its loader that PostgreSQL counted, between the first write and the last.\n\n{table}"
+             `stoke warm` into the standalone Redis, with {usual} keys in a query, as many as it begins with by itself. Used: the queries for \
+             its loader that PostgreSQL counted, between the first write and the last.\n\n{table}",
+            usual = BatchKeys::AUTO,
         )
     }
 }

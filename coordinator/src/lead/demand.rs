@@ -7,7 +7,8 @@
 
 use std::collections::BTreeMap;
 
-use stoke_core::job::{BATCH_KEYS_DEFAULT, Loader, Phase, Work};
+use stoke_core::batch_keys::BatchKeys;
+use stoke_core::job::{Loader, Phase, Work};
 use stoke_core::ledger::Claim;
 use stoke_core::names::{OriginName, Resource, WorkerName};
 use stoke_core::plan::PlanSummary;
@@ -139,7 +140,7 @@ fn loads_queued(
             Some(recipe) => Some(recipe.keys_a_query()),
             None => member.batch_keys.get(&loader.name).copied(),
         };
-        let batch_keys = u64::from(batch_keys.unwrap_or(BATCH_KEYS_DEFAULT)).max(1);
+        let batch_keys = u64::from(batch_keys.unwrap_or(BatchKeys::AUTO)).max(1);
         // An older plan does not say.
         let of_plan = plan.entries_by_loader.get(n).copied();
         let of_plan = of_plan.unwrap_or(if n == 0 { plan.entries } else { 0 });

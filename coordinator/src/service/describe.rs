@@ -343,7 +343,7 @@ fn loader(loader: &stoke_core::job::Loader) -> v1::Loader {
         key_column: recipe.key_column.clone().unwrap_or_default(),
         ttl: prost_types::Duration::try_from(recipe.ttl).ok(),
         ttl_jitter_permille: recipe.ttl_jitter_permille,
-        batch_keys: recipe.batch_keys,
+        batch_keys: recipe.batch_keys.into(),
         value: value_spec(&recipe.value),
     });
     v1::Loader {

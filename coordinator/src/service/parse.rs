@@ -9,9 +9,10 @@ pub(super) use prune::prune;
 
 use std::time::Duration;
 
+use stoke_core::batch_keys::BATCH_KEYS_MAX;
 use stoke_core::job::{
-    BATCH_KEYS_DEFAULT, Batch, FileFormat, Fit, From, KeySource, Loader, Merge, Mode, OnBadLine,
-    PRIORITY_MAX, Recipe, SAMPLE_MAX, SECTION_ITEMS_MAX, Section, Spec, Which, Work, check_node,
+    Batch, FileFormat, Fit, From, KeySource, Loader, Merge, Mode, OnBadLine, PRIORITY_MAX, Recipe,
+    SAMPLE_MAX, SECTION_ITEMS_MAX, Section, Spec, Which, Work, check_node,
 };
 use stoke_core::ledger::Share;
 use stoke_core::names::OriginName;
@@ -29,7 +30,6 @@ const ATTEMPTS_DEFAULT: u32 = 5;
 /// How often an entry may be tried at most.
 const ATTEMPTS_MAX: u32 = 100;
 /// How many keys one query may take.
-const BATCH_KEYS_MAX: u32 = 10_000;
 /// How many sources, loaders or labels a job may have: its record stays a few kilobytes.
 pub(super) const ITEMS_MAX: usize = 32;
 /// The largest spec, in bytes as it is stored: what a caller writes is put into the store with every change of the
@@ -368,11 +368,7 @@ fn recipe(faults: &mut Faults, at: &str, sql: v1::SqlLoader) -> Option<Recipe> {
         key_column: (!sql.key_column.is_empty()).then_some(sql.key_column),
         ttl: ttl?,
         ttl_jitter_permille: sql.ttl_jitter_permille,
-        batch_keys: if sql.batch_keys == 0 {
-            BATCH_KEYS_DEFAULT
-        } else {
-            sql.batch_keys
-        },
+        batch_keys: sql.batch_keys.into(),
         value: value?,
     })
 }

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use stoke_core::batch_keys::{BATCH_KEYS_MAX, BatchKeys};
 use stoke_core::names::{LoaderName, OriginName};
 use stoke_core::template::Template;
 use stoke_core::value::ValueSpec;
 use stoke_worker::catalog::{
-    BATCH_KEYS_DEFAULT, BATCH_KEYS_MAX, Catalog, LoaderSpec, TTL_JITTER_PERMILLE_DEFAULT,
-    TTL_JITTER_PERMILLE_MAX, TTL_MAX, TTL_MIN, VALUE_BYTES_DEFAULT, VALUE_BYTES_MAX,
+    Catalog, LoaderSpec, TTL_JITTER_PERMILLE_DEFAULT, TTL_JITTER_PERMILLE_MAX, TTL_MAX, TTL_MIN,
+    VALUE_BYTES_DEFAULT, VALUE_BYTES_MAX,
 };
 use stoke_worker::origin::rewrite::rewrite;
 
@@ -68,7 +69,7 @@ pub struct Recipe {
     /// How much of it is jitter, in thousandths.
     pub ttl_jitter_permille: u16,
     /// Keys in one query.
-    pub batch_keys: u32,
+    pub batch_keys: BatchKeys,
     /// How its values are made.
     pub value: ValueSpec,
 }
@@ -89,8 +90,9 @@ pub fn recipe(table: &Table<'_>, origins: Option<&[&str]>) -> Option<Recipe> {
         None => Some(TTL_JITTER_PERMILLE_DEFAULT),
     };
     let batch_keys = match table.optional("batch-keys") {
-        Some(item) => item.small(1..=BATCH_KEYS_MAX),
-        None => Some(BATCH_KEYS_DEFAULT),
+        Some(item) if item.says("auto") => Some(BatchKeys::Auto),
+        Some(item) => item.small(1..=BATCH_KEYS_MAX).map(BatchKeys::from),
+        None => Some(BatchKeys::Auto),
     };
     let value = super::value::value(table, origins);
     Some(Recipe {

@@ -8,6 +8,8 @@ use stoke_worker::catalog::{
 };
 use stoke_worker::origin::rewrite::Dialect;
 
+use stoke_core::batch_keys::BatchKeys;
+
 use super::super::{Faults, Surroundings, read};
 use super::*;
 
@@ -116,7 +118,7 @@ fn a_right_catalog_is_read_with_its_defaults() {
             products.batch_keys,
             products.max_value_bytes
         ),
-        (100, 500, 16 << 20)
+        (100, BatchKeys::Auto, 16 << 20)
     );
     assert_eq!(
         (products.ttl, &products.key_column),
@@ -129,7 +131,7 @@ fn a_right_catalog_is_read_with_its_defaults() {
             users.batch_keys,
             users.max_value_bytes
         ),
-        (250, 10, 1024)
+        (250, 10.into(), 1024)
     );
     assert_eq!(users.key_column.as_deref(), Some("id"));
     assert_eq!(products.value, ValueSpec::default());

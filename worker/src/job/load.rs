@@ -8,19 +8,21 @@ mod verify;
 mod write;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use stoke_core::batch_keys::BatchKeys;
 use stoke_core::job::Mode;
 use stoke_core::names::{CacheName, JobName, OriginName, Resource};
 use stoke_core::progress::{Effort, Outcome};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, debug_span};
 
+use super::batching::Load;
 use super::entries::Task;
 use crate::cache::{Cache, CommandError, Presence, jittered};
 use crate::catalog::LoaderSpec;
 use crate::gate::{ClientPermit, Gate, Waiting};
-use crate::origin::OriginError;
+use crate::origin::{Loaded, OriginError};
 use crate::permit::Permit;
 use crate::reach::cache_text;
 use crate::trace;
@@ -29,6 +31,9 @@ use crate::worker::Shared;
 
 /// How long until a cache that could not be connected to is tried again.
 const CONNECT_AGAIN: Duration = Duration::from_secs(1);
+
+/// Whoever waits for less has not waited: two tasks have passed.
+const NO_WAIT: Duration = Duration::from_millis(2);
 
 /// What became of an entry in one go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +57,8 @@ pub(super) struct Gave {
     pub(super) outage: bool,
     /// What it cost.
     pub(super) effort: Effort,
+    /// What a query of this loader showed.
+    pub(super) load: Option<(usize, Load)>,
 }
 
 /// What all goes of one run have in common.
@@ -150,7 +157,9 @@ impl Goer {
     /// `coming` announces it at its origin's gate from before it is first polled.
     pub(super) async fn load(self, tasks: Vec<Task>, coming: Option<Waiting>) -> Gave {
         let mut gave = Gave::default();
-        let Some(loader) = tasks.first().and_then(|task| self.loader(task)).cloned() else {
+        let index = tasks.first().map_or(0, |task| task.loader);
+        let index = usize::try_from(index).unwrap_or(usize::MAX);
+        let Some(loader) = self.loaders.get(index).cloned() else {
             return gave;
         };
         let resource = Resource::Origin(loader.origin.clone());
@@ -166,8 +175,9 @@ impl Goer {
         let permit = permit.with_priority(self.priority).impatient();
         let keys: Vec<&str> = tasks.iter().map(|task| &*task.argument).collect();
         drop(coming);
-        let rows = origin.batch_keys(&loader).unwrap_or(1);
+        let rows = origin.batch_keys(&loader).map_or(1, BatchKeys::most);
         let rows = u64::from(rows).min(keys.len() as u64);
+        let waiting = Instant::now();
         match self.leave.run_until_cancelled(permit.ready(rows)).await {
             Some(Ok(())) => {}
             Some(Err(_)) => return gave,
@@ -176,11 +186,24 @@ impl Goer {
                 return gave;
             }
         }
+        let waited = waiting.elapsed() > NO_WAIT;
+        let sent = Instant::now();
         let query = debug_span!(target: trace::TARGET, "query", origin = %loader.origin, otel.kind = "client");
         let loading = origin.load(&permit, &loader, &keys);
         let loaded = loading.instrument(query).await;
         permit.answered();
         gave.effort.origin_queries = permit.taken();
+        // What setting a connection up took says nothing of queries.
+        if permit.taken() <= 1 {
+            let load = Load {
+                keys: keys.len(),
+                took: sent.elapsed(),
+                bytes: loaded.as_ref().map_or(0, Loaded::bytes),
+                waited,
+                rate_milli: gate.rate_milli(),
+            };
+            gave.load = Some((index, load));
+        }
         match loaded {
             Ok(loaded) => {
                 self.shared.troubles.clear(&self.job, Cause::Origin);

@@ -5,6 +5,9 @@
 
 use std::collections::VecDeque;
 
+use stoke_core::batch_keys::BatchKeys;
+
+use super::batching::{Batching, Load};
 use super::entries::Task;
 
 /// A batch that is not full goes out when its first entry is so many ranks behind the newest entry seen, in batches.
@@ -13,7 +16,7 @@ const BEHIND_MAX_BATCHES: u64 = 8;
 /// Entries of one loader that wait for a full batch.
 #[derive(Debug)]
 struct Waiting {
-    batch_keys: usize,
+    batching: Batching,
     tasks: VecDeque<Task>,
 }
 
@@ -26,9 +29,9 @@ pub(super) struct Lookahead {
 
 impl Lookahead {
     /// For loaders that take so many keys a query.
-    pub(super) fn new(batch_keys: impl IntoIterator<Item = usize>) -> Self {
-        let waiting = |batch_keys: usize| Waiting {
-            batch_keys: batch_keys.max(1),
+    pub(super) fn new(batch_keys: impl IntoIterator<Item = BatchKeys>) -> Self {
+        let waiting = |batch_keys| Waiting {
+            batching: Batching::new(batch_keys),
             tasks: VecDeque::new(),
         };
         Self {
@@ -45,6 +48,13 @@ impl Lookahead {
             .and_then(|n| self.loaders.get_mut(n))
         {
             waiting.tasks.push_back(task);
+        }
+    }
+
+    /// Takes note of a load of this loader; see [`Batching::saw`].
+    pub(super) fn saw(&mut self, loader: usize, load: &Load) {
+        if let Some(waiting) = self.loaders.get_mut(loader) {
+            waiting.batching.saw(load);
         }
     }
 
@@ -68,9 +78,10 @@ impl Lookahead {
                 .tasks
                 .front()
                 .map_or(0, |task| newest.saturating_sub(task.rank.0));
-            waiting.tasks.len() >= waiting.batch_keys
+            let full = waiting.batching.size();
+            waiting.tasks.len() >= full
                 || (!waiting.tasks.is_empty()
-                    && (nothing_more || behind > BEHIND_MAX_BATCHES * waiting.batch_keys as u64))
+                    && (nothing_more || behind > BEHIND_MAX_BATCHES * full as u64))
         };
         let waiting = self
             .loaders
@@ -79,7 +90,7 @@ impl Lookahead {
             .filter(|(loader, waiting)| ready(waiting) && may_load(*loader))
             .min_by_key(|(_, waiting)| waiting.tasks.front().map(|task| task.rank))
             .map(|(_, waiting)| waiting)?;
-        let size = waiting.batch_keys.min(waiting.tasks.len());
+        let size = waiting.batching.size().min(waiting.tasks.len());
         Some(waiting.tasks.drain(..size).collect())
     }
 }
@@ -113,7 +124,7 @@ mod tests {
 
     #[test]
     fn batches_are_full_and_of_one_loader() {
-        let mut ahead = Lookahead::new([3, 2]);
+        let mut ahead = Lookahead::new([3, 2].map(BatchKeys::from));
         (0..6).for_each(|rank| ahead.push(task(rank, u32::from(rank % 3 == 0))));
         assert_eq!(ranks(ahead.next_batch(false, |_| true)), [0, 3]);
         assert_eq!(ranks(ahead.next_batch(false, |_| true)), [1, 2, 4]);
@@ -124,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_loader_that_may_not_load_holds_up_no_other() {
-        let mut ahead = Lookahead::new([1, 1]);
+        let mut ahead = Lookahead::new([1, 1].map(BatchKeys::from));
         ahead.push(task(0, 0));
         ahead.push(task(1, 1));
         assert_eq!(ranks(ahead.next_batch(false, |loader| loader == 1)), [1]);
@@ -132,7 +143,7 @@ mod tests {
 
     #[test]
     fn what_is_given_up_is_in_no_batch() {
-        let mut ahead = Lookahead::new([3, 3]);
+        let mut ahead = Lookahead::new([3, 3].map(BatchKeys::from));
         (0..6).for_each(|rank| ahead.push(task(rank, u32::from(rank % 2 == 0))));
         ahead.give_up(|task| task.rank.0 < 4);
         assert_eq!(ranks(ahead.next_batch(true, |_| true)), [4]);
@@ -141,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_rare_loaders_entry_does_not_wait_for_ever() {
-        let mut ahead = Lookahead::new([2, 2]);
+        let mut ahead = Lookahead::new([2, 2].map(BatchKeys::from));
         ahead.push(task(0, 1));
         ahead.push(task(16, 0));
         assert_eq!(ahead.next_batch(false, |_| true), None);

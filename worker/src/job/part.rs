@@ -10,6 +10,7 @@ mod moves;
 
 use std::collections::BTreeMap;
 
+use stoke_core::batch_keys::BatchKeys;
 use stoke_core::mutant::Mutant;
 use stoke_core::names::{JobName, WorkerName};
 use stoke_core::progress::{Effort, Outcome, PartitionState, Tracker, Uptake};
@@ -19,6 +20,7 @@ use tokio::time::Instant;
 
 use super::Assigned;
 use super::backoff::after;
+use super::batching::Load;
 use super::entries::{Brought, Task};
 use super::keeper::Keeper;
 use super::load::Verdict;
@@ -70,7 +72,7 @@ impl Part {
         job: JobName,
         assigned: Assigned,
         partitions: u16,
-        batch_keys: Vec<usize>,
+        batch_keys: Vec<BatchKeys>,
         loader_names: Vec<String>,
         attempts_max: u32,
     ) -> Self {
@@ -160,6 +162,11 @@ impl Part {
         may_load: impl Fn(usize) -> bool,
     ) -> Option<Vec<Task>> {
         self.ahead.next_batch(nothing_more, may_load)
+    }
+
+    /// Takes note of what a query of this loader showed: the next ones ask for as many keys as seems right then.
+    pub(super) fn saw(&mut self, loader: usize, load: &Load) {
+        self.ahead.saw(loader, load);
     }
 
     /// Takes a go's verdict on an entry. `random`, from 0 to 1, spreads when it is tried again.

@@ -138,9 +138,7 @@ impl Run {
             assigned,
             // Without a plan nothing is done.
             record.plan.as_ref().map_or(1, |p| p.partitioning.count()),
-            known()
-                .map(|l| usize::try_from(l.batch_keys).unwrap_or(1))
-                .collect(),
+            known().map(|l| l.batch_keys).collect(),
             known().map(|l| l.name.to_string()).collect(),
             batch.attempts_max,
         );
@@ -342,6 +340,9 @@ impl Run {
             }
         }
         self.part.spend(gave.effort);
+        if let Some((loader, load)) = &gave.load {
+            self.part.saw(*loader, load);
+        }
         for task in gave.missing {
             self.part.missing(task);
         }

@@ -125,7 +125,8 @@ async fn try_loader(
     };
     let batch_keys = origin
         .batch_keys(spec)
-        .map_err(|error| Failure::from(&error))?;
+        .map_err(|error| Failure::from(&error))?
+        .expected();
     let most = if batch_keys == 1 {
         SAMPLE_QUERIES_MAX
     } else {

@@ -47,7 +47,7 @@ use super::meter::Meter;
 use super::rewrite::{Dialect, Placeholder, Rewritten};
 use super::setting_up::SettingUps;
 use super::sheet::{RowsPerKey, Sheet};
-use crate::catalog::{BATCH_KEYS_MAX, LoaderSpec, OriginConfig};
+use crate::catalog::{LoaderSpec, OriginConfig};
 use crate::permit::Stopped;
 use crate::source::{Gathered, Rows, Rules, SourceFault, SourceRow, Whereabouts};
 
@@ -151,7 +151,7 @@ impl Engine {
         let rows = RowsPerKey::of(loader);
         let mut sheet = Sheet::new(keys, rows, |key| recipe.parameter.canonical(key));
         let batch_keys = match recipe.placeholder {
-            Placeholder::Keys => loader.batch_keys.clamp(1, BATCH_KEYS_MAX) as usize,
+            Placeholder::Keys => loader.batch_keys.most() as usize,
             Placeholder::Key => 1,
         };
         let mut held = session;

@@ -32,7 +32,7 @@ use super::probe::ProbeFault;
 use super::rewrite::{Dialect, Placeholder, Rewritten};
 use super::sheet::{Asked, RowsPerKey, Sheet};
 use super::{key_column, refuse_duplicates};
-use crate::catalog::{BATCH_KEYS_MAX, LoaderSpec, OriginConfig};
+use crate::catalog::{LoaderSpec, OriginConfig};
 use crate::permit::Stopped;
 use crate::source::{Gathered, Rows, Rules, SourceFault, SourceRow, Whereabouts};
 
@@ -114,7 +114,7 @@ impl Engine {
         let recipe = self.recipe(&mut session, loader, query).await?;
         let mut sheet = Sheet::new(keys, RowsPerKey::of(loader), |key| Ok(key.into()));
         let batch_keys = match recipe.placeholder {
-            Placeholder::Keys => loader.batch_keys.clamp(1, BATCH_KEYS_MAX) as usize,
+            Placeholder::Keys => loader.batch_keys.most() as usize,
             Placeholder::Key => 1,
         };
         let to_ask = sheet.to_ask();

@@ -11,7 +11,7 @@ async fn answers_come_in_the_order_of_the_keys_and_a_key_that_is_none_fails_alon
     database.sql("CREATE TABLE t (id bigint, name text); INSERT INTO t VALUES (7, 'bond'), (8, NULL), (9, 'x'), (9, 'y')");
     let mut loader = loader("SELECT name, id FROM t WHERE id IN (:keys)");
     for batch_keys in [1, 2, 500] {
-        loader.batch_keys = batch_keys;
+        loader.batch_keys = u32::into(batch_keys);
         let asked = keys(&["8", "abc", "007", "5", "7", "9", "9223372036854775808"]);
         let loaded = database
             .origin()

@@ -142,8 +142,8 @@ async fn preparing_takes_tokens_and_loads_nothing() {
 async fn a_batch_has_as_many_keys_as_the_placeholder_takes() {
     let origin = Database::new().origin();
     let keys_of = |query| origin.batch_keys(&loader(query)).unwrap();
-    assert_eq!(keys_of("SELECT id FROM t WHERE id IN (:keys)"), 500);
-    assert_eq!(keys_of("SELECT id FROM t WHERE id = :key"), 1);
+    assert_eq!(keys_of("SELECT id FROM t WHERE id IN (:keys)"), 500.into());
+    assert_eq!(keys_of("SELECT id FROM t WHERE id = :key"), 1.into());
     assert!(origin.batch_keys(&loader("SELECT 1")).is_err());
 }
 

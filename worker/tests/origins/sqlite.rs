@@ -129,7 +129,7 @@ async fn each_query_takes_a_token() {
     let origin = file.origin(LONG);
     let tokens = Tokens::default();
     let mut batch = loader("SELECT id FROM t WHERE id IN (:keys)");
-    batch.batch_keys = 2;
+    batch.batch_keys = 2.into();
     let loaded = origin
         .load(&tokens, &batch, &keys(&["1", "2", "3"]))
         .await

@@ -36,7 +36,10 @@ fn assigned(revision: u64, partitions: States, leaving: &[PartitionId]) -> Assig
 fn part(partitions: &[PartitionId]) -> Part {
     let (worker, job) = ("w1.ab".parse().unwrap(), "j".parse().unwrap());
     let assigned = assigned(5, fresh(partitions), &[]);
-    let (batch_keys, names) = (vec![2, 1], vec!["first".into(), "second".into()]);
+    let (batch_keys, names) = (
+        vec![2.into(), 1.into()],
+        vec!["first".into(), "second".into()],
+    );
     Part::new(worker, job, assigned, 256, batch_keys, names, ATTEMPTS_MAX)
 }
 

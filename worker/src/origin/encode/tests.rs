@@ -57,7 +57,7 @@ fn loader(form: &str, max_value_bytes: u64) -> LoaderSpec {
         key_column: None,
         ttl: Duration::from_secs(60),
         ttl_jitter_permille: 0,
-        batch_keys: 1,
+        batch_keys: 1.into(),
         max_value_bytes,
         value: stoke_core::value::ValueSpec {
             form: form.parse().unwrap(),

@@ -9,7 +9,7 @@ use super::columns::Columns;
 use super::key::Parameter;
 use super::session::Session;
 use super::{Engine, GRACE};
-use crate::catalog::{BATCH_KEYS_MAX, LoaderSpec};
+use crate::catalog::LoaderSpec;
 use crate::origin::encode::Encoder;
 use crate::origin::error::{NoAnswer, OriginError};
 use crate::origin::meter::Meter;
@@ -138,7 +138,7 @@ pub(super) fn recipe_of<'q>(
 ) -> Result<Recipe<'q>, OriginError> {
     let permanent = |error: QueryError| OriginError::permanent(doing, error);
     let batch_keys = match query.placeholder {
-        Placeholder::Keys => loader.batch_keys.clamp(1, BATCH_KEYS_MAX) as usize,
+        Placeholder::Keys => loader.batch_keys.most() as usize,
         Placeholder::Key => 1,
     };
     let lists = query.places.len();

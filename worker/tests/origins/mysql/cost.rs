@@ -121,7 +121,7 @@ async fn lists_of_all_lengths_are_few_statements() {
     let mut loader = loader(
         "SELECT id FROM t WHERE id IN (:keys) AND -id NOT IN (SELECT id FROM t WHERE id IN (:keys))",
     );
-    loader.batch_keys = 50;
+    loader.batch_keys = 50.into();
     for count in (1..=60).chain([333, 40, 7]) {
         let asked: Vec<String> = (1..=count).map(|id: u32| id.to_string()).collect();
         let loaded = watched

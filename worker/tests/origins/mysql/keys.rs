@@ -15,7 +15,7 @@ async fn answers_come_in_the_order_of_the_keys_and_a_key_that_is_none_fails_alon
     );
     let mut loader = loader("SELECT name, id FROM t WHERE id IN (:keys)");
     for batch_keys in [1, 2, 3, 500] {
-        loader.batch_keys = batch_keys;
+        loader.batch_keys = u32::into(batch_keys);
         let asked = keys(&["8", "12abc", "007", "5", "7", "9", "9223372036854775808"]);
         let loaded = shop
             .origin()

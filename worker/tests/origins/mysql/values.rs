@@ -261,7 +261,7 @@ async fn queries_whose_rows_have_no_json_form_are_refused_when_they_are_prepared
     many.query = many
         .query
         .replace(" OR id IN (:keys)", &" OR id IN (:keys)".repeat(6));
-    many.batch_keys = 10_000;
+    many.batch_keys = 10_000.into();
     let error = origin.prepare(&Unlimited, &many).await.unwrap_err();
     assert!(
         error.explain().contains("lower batch-keys"),

@@ -14,7 +14,7 @@ use crate::simulation::machine::{MS, Nanos, SECOND};
 use crate::simulation::world::{Event, World};
 
 /// How many keys one query loads: few, so that small plans take several.
-const BATCH_KEYS: usize = 5;
+const BATCH_KEYS: u32 = 5;
 /// How many entries may be taken and not settled.
 const HELD_MAX: usize = 40;
 /// How many goes may ask the cache at one time.
@@ -70,7 +70,7 @@ impl Run {
         let revision = assigned.revision;
         let loaders = vec!["product".to_owned()];
         let name = job.name.clone();
-        let batches = vec![BATCH_KEYS];
+        let batches = vec![BATCH_KEYS.into()];
         let part = Part::new(
             worker,
             name,
