@@ -109,6 +109,47 @@ impl Buffer {
         self.rows.len() + self.index.len() * size_of::<Indexed>()
     }
 
+    /// How many bytes more [`Buffer::ranked`] takes.
+    pub(super) const fn bytes_to_rank(&self) -> usize {
+        self.index.len() * size_of::<(u64, usize)>()
+    }
+
+    /// The rows, which were collected by key, by rank, where each has a key of its own; else they come back as they are.
+    pub(super) fn ranked(self) -> Result<Sorted, Self> {
+        if self.has_duplicates() {
+            return Err(self);
+        }
+        let Self {
+            rows, mut index, ..
+        } = self;
+        let order = Order::ByRank;
+        for indexed in &mut index {
+            if let Some(row) = Row::read(&rows[indexed.at..]) {
+                indexed.head = order.head(&row);
+            }
+        }
+        index.sort_unstable_by(|one, other| order.compare(one.head, other.head, || (&[], &[])));
+        Ok(Sorted {
+            rows,
+            index: index.into_iter(),
+        })
+    }
+
+    /// Whether two rows have the same key. Rows stay in their order, which is that of memory.
+    fn has_duplicates(&self) -> bool {
+        debug_assert_eq!(self.order, Order::ByKey);
+        let key = |n: usize| Row::read(&self.rows[self.index[n].at..]).map(|row| row.key);
+        let hashes = self.index.iter().enumerate();
+        let mut hashes: Vec<(u64, usize)> = hashes.map(|(n, row)| (row.head.prefix, n)).collect();
+        hashes.sort_unstable();
+        let of_one_hash = hashes.chunk_by(|one, other| one.0 == other.0);
+        of_one_hash.filter(|rows| rows.len() > 1).any(|rows| {
+            let mut keys: Vec<_> = rows.iter().map(|(_, n)| key(*n)).collect();
+            keys.sort_unstable();
+            keys.windows(2).any(|pair| pair[0] == pair[1])
+        })
+    }
+
     pub(super) fn sorted(self) -> Sorted {
         let Self {
             order,

@@ -12,6 +12,7 @@
 mod tests;
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use super::Entry;
 use super::buffer::{Buffer, Order};
@@ -241,6 +242,10 @@ impl<S: Spill> Ranked<S> {
         sources: Vec<SourceRows<S>>,
         mut spill: S,
     ) -> Result<Self, RankError<S::Error>> {
+        let sources = match Self::of_distinct(entries_max, sources)? {
+            ControlFlow::Break(ranked) => return Ok(ranked),
+            ControlFlow::Continue(sources) => sources,
+        };
         let mut runs = Vec::new();
         let mut merges = BTreeMap::new();
         let mut held = Vec::new();
@@ -279,6 +284,36 @@ impl<S: Spill> Ranked<S> {
             merged,
             _spill: spill,
         })
+    }
+}
+
+impl<S: Spill> Ranked<S> {
+    /// Ranks the rows of a lone source that are all in memory, where each has a key of its own, without merging or copying any;
+    /// else the sources come back as they are.
+    fn of_distinct(
+        entries_max: u64,
+        sources: Vec<SourceRows<S>>,
+    ) -> Result<ControlFlow<Self, Vec<SourceRows<S>>>, RankError<S::Error>> {
+        let mut source = match <[SourceRows<S>; 1]>::try_from(sources) {
+            Ok([source]) => source,
+            Err(sources) => return Ok(ControlFlow::Continue(sources)),
+        };
+        let bytes = source.buffer.bytes() + source.buffer.bytes_to_rank();
+        let are_all_here = !source.is_spilled() && source.rows <= entries_max;
+        if !are_all_here || !source.spill.may_hold(bytes) {
+            return Ok(ControlFlow::Continue(vec![source]));
+        }
+        match source.buffer.ranked() {
+            Ok(sorted) => Ok(ControlFlow::Break(Self {
+                merged: Merged::new(vec![Run::InMemory(sorted)], Order::ByRank)?,
+                _spill: source.spill,
+            })),
+            Err(buffer) => {
+                source.spill.hold(buffer.bytes());
+                source.buffer = buffer;
+                Ok(ControlFlow::Continue(vec![source]))
+            }
+        }
     }
 }
 
