@@ -7,6 +7,7 @@
 mod backoff;
 mod checkpoint;
 mod entries;
+mod joint;
 mod keeper;
 mod load;
 mod lookahead;
@@ -23,6 +24,7 @@ mod source_read;
 pub use backoff::after;
 pub(crate) use entries::merged;
 pub use entries::{Brought, Task};
+pub use joint::Lacking;
 pub use keeper::{Keeper, Known, Superseded, Writing};
 pub use load::Verdict;
 pub use part::{Part, Settled};
