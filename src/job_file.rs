@@ -5,6 +5,7 @@
 //!
 //! Absent: secrets. Nothing in a job file takes one; a job names what the workers' configuration knows.
 
+mod caches;
 mod recipe;
 mod section;
 mod source;
@@ -13,7 +14,6 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use stoke_core::job::PRIORITY_MAX;
-use stoke_core::names::CacheName;
 use stoke_proto::v1::{self, WriteMode};
 
 use crate::config::{FileError, Item, Table, read_file};
@@ -60,12 +60,7 @@ pub fn take(file: &Table<'_>, folder: &Path) -> Option<JobFile> {
     let requester = file.optional("requester").map(|item| item.short(TEXT_MAX));
     let priority = file.optional("priority");
     let priority = priority.map(|item| item.small(0..=PRIORITY_MAX));
-    let cache: Option<CacheName> = file
-        .required(
-            "cache",
-            "cache = \"NAME\", a cache of the workers' configuration",
-        )
-        .and_then(|item| item.name());
+    let caches = caches::caches(file);
     let mode = file.optional("mode").map(|item| item.one_of(&MODES));
     let allowed_failures = file.optional("allowed-failures");
     let allowed_failures = allowed_failures.map(|item| item.integer(0..=u64::MAX));
@@ -77,10 +72,12 @@ pub fn take(file: &Table<'_>, folder: &Path) -> Option<JobFile> {
     let loaders = recipe::loaders(file);
     let sources = source::sources(file, folder);
     let (sources, uploads) = sources?;
+    let (cache, also) = caches?;
     let work = v1::BatchWork {
         sources,
         loaders: loaders?,
-        cache: cache?.to_string(),
+        cache,
+        also,
         mode: mode.unwrap_or(Some(WriteMode::Add))?.into(),
         allowed_failures: allowed_failures.unwrap_or(Some(0))?,
         attempts_max: attempts_max.unwrap_or(Some(0))?,

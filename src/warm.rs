@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use stoke_coordinator::wire::value_spec;
-use stoke_core::names::{JobName, Resource};
+use stoke_core::job::CACHES_MAX;
+use stoke_core::names::{CacheName, JobName, Resource};
 use stoke_core::value::Form;
 use stoke_proto::v1;
 use stoke_worker::ReachError;
@@ -31,7 +32,7 @@ use crate::state::{self, Asked, State};
 
 /// What the origin and the cache are called in here.
 const ORIGIN: &str = "origin";
-/// What the cache is called in here.
+/// What the cache is called in here; further ones have a number behind it.
 const CACHE: &str = "cache";
 /// Queries a second where nothing is said.
 const QPS_DEFAULT: f64 = 100.0;
@@ -208,8 +209,10 @@ async fn create(embedded: &mut Embedded, spec: v1::JobSpec) -> Result<v1::Job, F
 /// What the command line asks for, flag by flag, as far as it says what is warmed: how fast, and with what password, may
 /// differ from run to run.
 fn asked(args: &WarmArgs, catalog: &Catalog) -> Asked {
-    let caches = catalog.caches.values().flat_map(|cache| &cache.urls);
-    let caches: Vec<String> = caches.map(SecretUrl::without_secrets).collect();
+    // In the order of their names, which is that of the flags.
+    let mut caches = catalog.caches.values().map(shown);
+    let cache = caches.next();
+    let also: Vec<String> = caches.collect();
     let origins = catalog.origins.values();
     let origins: Vec<String> = origins.map(|origin| origin.url.without_secrets()).collect();
     let seconds = |time: Duration| humantime::format_duration(time).to_string();
@@ -220,7 +223,8 @@ fn asked(args: &WarmArgs, catalog: &Catalog) -> Asked {
     let labels: Vec<String> = labels.collect();
     let flags = [
         ("origin", Some(origins.join(","))),
-        ("cache", Some(caches.join(","))),
+        ("cache", cache),
+        ("also-cache", (!also.is_empty()).then(|| also.join(" "))),
         ("rank", args.rank.clone()),
         (
             "keys",
@@ -263,7 +267,7 @@ fn asked(args: &WarmArgs, catalog: &Catalog) -> Asked {
     Asked::new(given.filter_map(|(flag, value)| Some((flag.to_owned(), value?))))
 }
 
-/// What the workers in this process know: one origin and one cache.
+/// What the workers in this process know: one origin, and the caches.
 fn catalog(args: &WarmArgs) -> anyhow::Result<Catalog> {
     let url = SecretUrl::new(&args.origin).context("--origin")?;
     let dialect = match url.scheme() {
@@ -286,27 +290,66 @@ fn catalog(args: &WarmArgs) -> anyhow::Result<Catalog> {
         tls: TlsFiles::default(),
         vigil: OriginVigil::default(),
     };
-    let urls = args.cache.iter().flat_map(|text| urls_in(text));
-    let urls: Vec<SecretUrl> = urls
-        .map(SecretUrl::new)
-        .collect::<Result<_, _>>()
-        .context("--cache")?;
-    anyhow::ensure!(!urls.is_empty(), "--cache: name the Redis to warm");
-    let cache_name = CACHE.parse::<stoke_core::names::CacheName>()?;
-    let cache = CacheConfig {
-        name: cache_name.clone(),
-        urls,
-        password: None,
-        sentinel_login: None,
-        tls: TlsFiles::default(),
-    };
     Ok(Catalog {
         origins: BTreeMap::from([(name, origin)]),
-        caches: BTreeMap::from([(cache_name, cache)]),
+        caches: caches(args)?,
         allow_sql_in_jobs: true,
         allow_files_in_jobs: true,
         ..Catalog::default()
     })
+}
+
+/// The caches: that of `--cache`, and one for each `--also-cache`.
+fn caches(args: &WarmArgs) -> anyhow::Result<BTreeMap<CacheName, CacheConfig>> {
+    let first = cache(0, &args.cache).context("--cache")?;
+    let mut caches = BTreeMap::from([(first.name.clone(), first)]);
+    anyhow::ensure!(
+        args.also_cache.len() < CACHES_MAX,
+        "--also-cache: there are too many: a job has at most {CACHES_MAX} caches, with that of --cache"
+    );
+    for (n, text) in args.also_cache.iter().enumerate() {
+        let further = cache(n + 1, std::slice::from_ref(text)).context("--also-cache")?;
+        if let Some(same) = caches
+            .values()
+            .find(|other| shown(other) == shown(&further))
+        {
+            anyhow::bail!("--also-cache: {} is named twice", shown(same));
+        }
+        caches.insert(further.name.clone(), further);
+    }
+    anyhow::ensure!(
+        caches.len() == 1 || args.section.nodes.is_empty(),
+        "--nodes: nodes are those of one cache, and several are named: name one cache, or --slots, which are the same in all"
+    );
+    Ok(caches)
+}
+
+/// The nth cache.
+fn cache(n: usize, texts: &[String]) -> anyhow::Result<CacheConfig> {
+    let urls = texts.iter().flat_map(|text| urls_in(text));
+    let urls: Vec<SecretUrl> = urls.map(SecretUrl::new).collect::<Result<_, _>>()?;
+    anyhow::ensure!(!urls.is_empty(), "name the Redis to warm");
+    Ok(CacheConfig {
+        name: cache_name(n).parse()?,
+        urls,
+        password: None,
+        sentinel_login: None,
+        tls: TlsFiles::default(),
+    })
+}
+
+/// What the nth cache is called in here.
+fn cache_name(n: usize) -> String {
+    match n {
+        0 => CACHE.into(),
+        n => format!("{CACHE}-{}", n + 1),
+    }
+}
+
+/// A cache's URLs, without secrets.
+fn shown(cache: &CacheConfig) -> String {
+    let urls: Vec<String> = cache.urls.iter().map(SecretUrl::without_secrets).collect();
+    urls.join(",")
 }
 
 /// The URLs in a text with commas between them. A comma within one, between its hosts, is followed by no scheme.
@@ -378,6 +421,7 @@ fn spec(args: &WarmArgs) -> anyhow::Result<v1::JobSpec> {
             sql: Some(loader),
         }],
         cache: CACHE.into(),
+        also: (1..=args.also_cache.len()).map(cache_name).collect(),
         mode: mode.into(),
         allowed_failures: args.allowed_failures,
         attempts_max: 0,

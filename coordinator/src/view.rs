@@ -418,7 +418,7 @@ fn targets(
         .iter()
         .flat_map(|terms| terms.origin.iter().chain(&terms.version_origin));
     let origins = of_samples.chain(of_terms).cloned().map(Resource::Origin);
-    let all = origins.chain([Resource::Cache(batch.cache.clone())]);
+    let all = origins.chain(batch.caches().cloned().map(Resource::Cache));
     all.filter_map(target).collect()
 }
 
@@ -462,7 +462,7 @@ impl JobView {
     pub fn load_resources(&self, member: &Member) -> impl Iterator<Item = Resource> {
         let stoke_core::job::Work::Batch(batch) = &self.record.value.spec.work;
         let origins = self.load_origins(member).into_iter().map(Resource::Origin);
-        origins.chain(std::iter::once(Resource::Cache(batch.cache.clone())))
+        origins.chain(batch.caches().cloned().map(Resource::Cache))
     }
 
     /// Whether there is work for owners of partitions.
@@ -492,6 +492,15 @@ pub struct Lack {
     pub what: String,
 }
 
+/// The field, as callers write it, of a job's nth cache.
+#[must_use]
+pub fn cache_field(n: usize) -> String {
+    match n.checked_sub(1) {
+        None => "spec.batch.cache".into(),
+        Some(further) => format!("spec.batch.also[{further}]"),
+    }
+}
+
 /// All of a spec that this member cannot serve.
 #[must_use]
 pub fn lacks(spec: &stoke_core::job::Spec, member: &Member) -> Vec<Lack> {
@@ -499,9 +508,15 @@ pub fn lacks(spec: &stoke_core::job::Spec, member: &Member) -> Vec<Lack> {
     let stoke_core::job::Work::Batch(batch) = &spec.work;
     let mut lacks = Vec::new();
     let mut note = |field: String, what: String| lacks.push(Lack { field, what });
-    if !member.caches.contains(&batch.cache) {
-        let what = format!("it does not know the cache {}", batch.cache);
-        note("spec.batch.cache".into(), what);
+    for (n, cache) in batch.caches().enumerate() {
+        if !member.caches.contains(cache) {
+            let what = format!("it does not know the cache {cache}");
+            note(cache_field(n), what);
+        }
+    }
+    if !batch.also.is_empty() && !member.several_caches {
+        let what = "it is too old to write to several caches in one job";
+        note(cache_field(1), what.into());
     }
     for (n, loader) in batch.loaders.iter().enumerate() {
         let at = format!("spec.batch.loaders[{n}]");

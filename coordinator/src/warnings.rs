@@ -169,9 +169,10 @@ fn by_budgets(job: &JobView, batch: &Batch) -> Option<Duration> {
         }
         writes += entries * terms.writes_each();
     }
-    let cache = Resource::Cache(batch.cache.clone());
-    if job.targets.contains_key(&cache) {
-        queries.insert(cache, writes);
+    for cache in batch.caches().cloned().map(Resource::Cache) {
+        if job.targets.contains_key(&cache) {
+            queries.insert(cache, writes);
+        }
     }
     let times = queries.into_iter().map(|(resource, queries)| {
         let target = job.targets.get(&resource)?;

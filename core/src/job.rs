@@ -15,6 +15,8 @@ use crate::value::ValueSpec;
 pub const PRIORITY_MAX: u32 = 1000;
 /// How many ranges of slots a section of a cache may name, and how many nodes.
 pub const SECTION_ITEMS_MAX: usize = 1000;
+/// How many caches a job may write to: what is loaded waits for the slowest of them, and a word of each is held for it.
+pub const CACHES_MAX: usize = 8;
 /// The largest sample of another job's plan, in entries: it is chosen in memory.
 pub const SAMPLE_MAX: u32 = 1_000_000;
 
@@ -57,6 +59,9 @@ pub struct Batch {
     pub loaders: Vec<Loader>,
     /// The cache to write to.
     pub cache: CacheName,
+    /// Further caches that each entry is written to; with `cache` no two of one name, and at most [`CACHES_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<CacheName>,
     /// What is done with keys that are there already.
     pub mode: Mode,
     /// How many entries may fail before the job itself counts as failed.
@@ -69,6 +74,13 @@ pub struct Batch {
     /// What is done where the cache has no room for all of it.
     #[serde(default, skip_serializing_if = "Fit::is_default")]
     pub fit: Fit,
+}
+
+impl Batch {
+    /// All caches that are written to, in the order in which they were named.
+    pub fn caches(&self) -> impl Iterator<Item = &CacheName> + Clone {
+        std::iter::once(&self.cache).chain(&self.also)
+    }
 }
 
 /// What is done with a plan that is larger than what the cache has room for.
@@ -562,6 +574,17 @@ mod tests {
             holder: holder.into(),
             reason: "because".into(),
         }
+    }
+
+    #[test]
+    fn a_job_of_one_cache_is_recorded_as_it_was_before_there_were_several() {
+        let old = r#"{"sources":[],"loaders":[],"cache":"eu","mode":"add","allowed_failures":0,"attempts_max":5}"#;
+        let mut batch: Batch = serde_json::from_str(old).unwrap();
+        let names = |batch: &Batch| batch.caches().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(names(&batch), ["eu"]);
+        assert_eq!(serde_json::to_string(&batch).unwrap(), old);
+        batch.also = vec!["us".parse().unwrap()];
+        assert_eq!(names(&batch), ["eu", "us"]);
     }
 
     #[test]

@@ -267,6 +267,9 @@ pub struct Member {
     pub lives_ms: BTreeMap<LoaderName, u64>,
     /// The key sources it knows, with the origin of each that has one.
     pub sources: BTreeMap<SourceName, Option<OriginName>>,
+    /// Whether it knows that a job may write to several caches: an older one would warm the first, and say that it is done.
+    #[serde(default)]
+    pub several_caches: bool,
     /// Whether it accepts SQL in jobs.
     #[serde(default)]
     pub sql_in_jobs: bool,

@@ -21,6 +21,14 @@ pub struct WarmArgs {
     /// redis+sentinel://HOST,HOST/MASTER for the master that Sentinels watch; rediss for TLS. Several, with commas between them
     #[arg(long, env = "STOKE_CACHE", hide_env_values = true, value_name = "URL")]
     pub cache: Vec<String>,
+    /// A further Redis that each key is also written to, as --cache takes it: the flag again for each. What is loaded is loaded once
+    #[arg(
+        long,
+        env = "STOKE_ALSO_CACHE",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    pub also_cache: Vec<String>,
     /// SQL that gives the keys: a column `key`, optionally `priority`, further ones for the key template
     #[arg(long, value_name = "SQL")]
     pub rank: Option<String>,

@@ -193,11 +193,11 @@ merge = "min"
 loader = "a"
 "#;
     let expected = [
-        "line 1, column 1: cache: it is missing; add cache = \"NAME\", a cache of the workers' configuration",
+        "line 1, column 1: cache: it is missing; add cache = \"NAME\", a cache of the workers' configuration, or caches = [\"NAME\", \"NAME\"]",
         "line 1, column 12: priority: it is out of range; choose from 0 to 1000",
         "line 2, column 8: mode: \"replace\" is not possible; choose \"add\" or \"refresh\" or \"overwrite\"",
         "line 3, column 16: attempts-max: it is out of range; choose from 1 to 100",
-        "line 4, column 1: password: there is no such setting; There are allowed-failures, attempts-max, cache, fit, labels, loaders, mode, nodes, priority, requester, slots, sources, trigger",
+        "line 4, column 1: password: there is no such setting; There are allowed-failures, attempts-max, cache, caches, fit, labels, loaders, mode, nodes, priority, requester, slots, sources, trigger",
         "line 5, column 13: requester: it is empty; fill it in, or leave it out",
         "line 7, column 1: labels.number: a number without unit or quotes cannot stand here; write a text in quotes",
         "line 10, column 1: loaders[1].origin: it is missing; add origin = \"NAME\", an origin of the workers' configuration",
@@ -214,6 +214,48 @@ loader = "a"
         "line 31, column 1: sources[4]: nothing says what is read; give one of named, origin and query, file, upload",
     ];
     assert_eq!(parse(text).unwrap_err().to_string(), expected.join("\n"));
+}
+
+#[test]
+fn a_job_names_one_cache_or_several() {
+    let rest = BY_NAME.replace("cache = \"main\"", "");
+    let with = |first: &str| parse(&format!("{first}\n{rest}"));
+    let named = |first: &str| {
+        let spec = with(first).unwrap().spec;
+        let Some(v1::job_spec::Work::Batch(batch)) = spec.work else {
+            panic!("no batch");
+        };
+        (batch.cache, batch.also)
+    };
+    assert_eq!(named("cache = 'eu'"), ("eu".into(), vec![]));
+    assert_eq!(named("caches = ['eu']"), ("eu".into(), vec![]));
+    assert_eq!(
+        named("caches = ['eu', 'us']"),
+        ("eu".into(), vec!["us".into()])
+    );
+    for (first, fault) in [
+        (
+            "cache = 'eu'; caches = ['us']",
+            "caches: it cannot stand beside cache (line 1); name all of them in caches",
+        ),
+        ("caches = []", "caches: the list is empty; write names"),
+        (
+            "caches = ['a b', 'eu', 'us', 'eu']",
+            "caches[3]: the cache comes twice, see caches[1] (line 1); name it once",
+        ),
+        ("caches = ['a b', 'eu']", "caches[0]: \"a b\" is not a name"),
+        (
+            "caches = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i']",
+            "caches: there are too many; name at most 8",
+        ),
+        (
+            "caches = ['eu', 'us']; nodes = ['10.0.0.7:6379']",
+            "nodes: nodes are those of one cache, and several are named; name one cache, or slots",
+        ),
+    ] {
+        let faults = with(&first.replace("; ", "\n")).unwrap_err().to_string();
+        assert!(faults.contains(fault), "{first}: {faults}");
+    }
 }
 
 #[test]

@@ -24,6 +24,8 @@ pub struct JobReport<'a> {
     trigger: &'a str,
     requester: &'a str,
     cache: &'a str,
+    /// Further caches that it writes to.
+    also: &'a [String],
     /// add, refresh, overwrite, verify, verify-values.
     mode: &'static str,
     dry_run: bool,
@@ -115,6 +117,7 @@ impl<'a> JobReport<'a> {
             trigger: &spec.trigger,
             requester: &spec.requester,
             cache: batch.map_or("", |batch| batch.cache.as_str()),
+            also: batch.map_or(&[], |batch| batch.also.as_slice()),
             mode: batch.map_or("", |batch| mode(batch.mode())),
             dry_run: spec.dry_run,
             planned: progress.planned,
@@ -263,6 +266,7 @@ mod tests {
     #[test]
     fn the_object_has_the_promised_fields_and_no_others_whatever_the_job_has() {
         let promised = [
+            "also",
             "bad_lines",
             "cache",
             "cache_bytes",
@@ -319,7 +323,7 @@ mod tests {
         let expected = json!({
             "job": "1795467600000-abc", "state": "PAUSED", "reason": "", "priority": 7,
             "labels": {"app": "shop", "team": "web"}, "trigger": "deploy", "requester": "ada",
-            "cache": "main", "mode": "refresh", "dry_run": false,
+            "cache": "main", "also": [], "mode": "refresh", "dry_run": false,
             "planned": 100_000, "pending": 87_655, "coverage": 0.936,
             "outcomes": {"warmed": 12_000, "present": 300, "absent": 40, "skipped": 0, "failed": 5, "cancelled": 0},
             "duration_seconds": 20.0, "origin_queries": 25, "origin_rows": 12_000, "cache_bytes": 39_700_000,

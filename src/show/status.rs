@@ -74,8 +74,15 @@ fn spec(job: &v1::Job, lines: &mut Lines) {
     let Some(spec) = &job.spec else { return };
     if let Some(batch) = batch(spec) {
         let dry = if spec.dry_run { ", dry run" } else { "" };
-        let cache = format!("{} ({}{dry})", plain(&batch.cache), mode(batch.mode()));
-        lines.add("cache", cache);
+        let all = std::iter::once(&batch.cache).chain(&batch.also);
+        let all: Vec<String> = all.map(|cache| plain(cache)).collect();
+        let caches = format!("{} ({}{dry})", all.join(", "), mode(batch.mode()));
+        let title = if batch.also.is_empty() {
+            "cache"
+        } else {
+            "caches"
+        };
+        lines.add(title, caches);
         let section = batch.section.clone().unwrap_or_default();
         let range = |range: &v1::SlotRange| format!("{}-{}", range.first, range.last);
         let slots: Vec<String> = section.slots.iter().map(range).collect();

@@ -30,6 +30,7 @@ mod retention;
 mod scene;
 mod section;
 mod sentinel;
+mod several_caches;
 mod several_jobs;
 mod shop;
 mod telemetry;

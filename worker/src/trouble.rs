@@ -28,8 +28,8 @@ pub(crate) enum Cause {
     Entries,
     /// The origin, as a whole.
     Origin,
-    /// The cache, as a whole.
-    Cache,
+    /// A cache, as a whole, by its place among the job's.
+    Cache(usize),
     /// Single entries, which are tried again.
     Retries,
     /// Checkpoints, or the lists of failures before them.
@@ -139,7 +139,7 @@ mod tests {
             "a".parse().unwrap(),
             "b".parse().unwrap(),
         );
-        troubles.note(&a, Cause::Cache, "cache main: gone");
+        troubles.note(&a, Cause::Cache(0), "cache main: gone");
         troubles.note(&a, Cause::Origin, "origin shop: gone");
         troubles.note(&b, Cause::Entries, "no coordinator");
         troubles.note(&b, Cause::Entries, "still none");
@@ -157,14 +157,14 @@ mod tests {
             reported(&troubles),
             [("a".into(), "cache main: gone".into())]
         );
-        troubles.clear(&a, Cause::Cache);
+        troubles.clear(&a, Cause::Cache(0));
         assert_eq!(reported(&troubles), []);
     }
 
     #[test]
     fn texts_are_bounded() {
         let (troubles, job) = (Troubles::default(), "a".parse().unwrap());
-        troubles.note(&job, Cause::Cache, "ü".repeat(10_000));
+        troubles.note(&job, Cause::Cache(0), "ü".repeat(10_000));
         troubles.note(&job, Cause::Origin, "x".repeat(10_000));
         assert_eq!(troubles.report()[0].what.chars().count(), TEXT_MAX);
     }

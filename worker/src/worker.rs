@@ -360,6 +360,7 @@ fn member(catalog: &Catalog, origins: &Origins, weight: Weight, zone: String) ->
             .iter()
             .map(|(name, source)| (name.clone(), origin_of(&source.from)))
             .collect(),
+        several_caches: true,
         sql_in_jobs: catalog.allow_sql_in_jobs,
         files_in_jobs: catalog.allow_files_in_jobs,
     }

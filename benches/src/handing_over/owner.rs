@@ -11,7 +11,7 @@ use stoke_core::units::{BandId, PartitionId, Priority, Rank};
 use stoke_harness::EtcdCluster;
 use stoke_store::wake::Wakeups;
 use stoke_store::{KeyValue, Keys, Store, TxnOutcome, record};
-use stoke_worker::doors::{Assigned, Brought, Part, Task, Verdict, Writing};
+use stoke_worker::doors::{Assigned, Brought, Lacking, Part, Task, Verdict, Writing};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -306,5 +306,6 @@ fn task(partition: PartitionId) -> Task {
         argument: rank.to_string(),
         priority: Priority::ONE,
         attempts: 0,
+        lacking: Lacking::EVERYWHERE,
     }
 }

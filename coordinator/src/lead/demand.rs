@@ -112,11 +112,9 @@ fn loading(view: &View, job: &JobView) -> Vec<Queued> {
         };
         let entries = entries_queued(&owned, plan, horizon);
         let Work::Batch(batch) = &job.record.value.spec.work;
-        queued.push((
-            Resource::Cache(batch.cache.clone()),
-            worker.clone(),
-            entries,
-        ));
+        // Each cache gets each entry, as far as is known: one that has it already leaves its share to others.
+        let caches = batch.caches().cloned().map(Resource::Cache);
+        queued.extend(caches.map(|cache| (cache, worker.clone(), entries)));
         let loads = loads_queued(&batch.loaders, plan, member, entries);
         let origins = loads.into_iter();
         queued.extend(

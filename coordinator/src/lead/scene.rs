@@ -64,6 +64,7 @@ pub(super) fn spec(sources: Vec<From>) -> Spec {
             sources: sources.into_iter().map(source).collect(),
             loaders: vec![loader],
             cache: "main".parse().unwrap(),
+            also: Vec::new(),
             mode: Mode::Add,
             allowed_failures: 0,
             attempts_max: 5,

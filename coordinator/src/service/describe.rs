@@ -258,6 +258,7 @@ fn batch_work(batch: &Batch) -> v1::BatchWork {
             .collect(),
         loaders: batch.loaders.iter().map(loader).collect(),
         cache: batch.cache.to_string(),
+        also: batch.also.iter().map(ToString::to_string).collect(),
         mode: mode.into(),
         allowed_failures: batch.allowed_failures,
         attempts_max: batch.attempts_max,

@@ -1,5 +1,6 @@
 //! From what a caller sends to a checked job spec. Each fault names its field and what to do.
 
+mod caches;
 mod faults;
 mod filter;
 mod prune;
@@ -171,13 +172,20 @@ fn batch(faults: &mut Faults, work: v1::BatchWork) -> Option<Batch> {
         ));
     }
     faults.at_most("spec.batch.attempts_max", work.attempts_max, ATTEMPTS_MAX);
-    let cache = faults.name("spec.batch.cache", &work.cache);
+    let caches = caches::caches(faults, &work.cache, &work.also);
     let fit = faults.one_of(&format!("{AT}.fit"), work.fit);
     let section = section(faults, work.section.unwrap_or_default());
+    if !work.also.is_empty() && !section.nodes.is_empty() {
+        let problem =
+            "nodes are those of one cache: name one cache, or slots, which are the same in all";
+        faults.note(format!("{AT}.section.nodes"), problem);
+    }
+    let (cache, also) = caches?;
     Some(Batch {
         sources: sources.into_iter().collect::<Option<_>>()?,
         loaders: loaders.into_iter().collect::<Option<_>>()?,
-        cache: cache?,
+        cache,
+        also,
         mode: match mode? {
             v1::WriteMode::Unspecified | v1::WriteMode::Add => Mode::Add,
             v1::WriteMode::Refresh => Mode::Refresh,

@@ -46,6 +46,7 @@ fn job(lives_ms: &[Option<u64>], entries: &[u64]) -> JobView {
                     .map(|n| loader(n))
                     .collect(),
                 cache: "main".parse().unwrap(),
+                also: Vec::new(),
                 mode: stoke_core::job::Mode::Add,
                 allowed_failures: 0,
                 attempts_max: 5,
@@ -88,6 +89,26 @@ fn job(lives_ms: &[Option<u64>], entries: &[u64]) -> JobView {
         unread: BTreeMap::new(),
         is_past: false,
     }
+}
+
+#[test]
+fn of_several_caches_the_slowest_decides_how_long_it_takes() {
+    let with = |budgets: &[(&str, u64)]| {
+        let mut job = job(&[Some(2_000_000)], &[1_000_000]);
+        let Work::Batch(batch) = &mut job.record.value.spec.work;
+        batch.also = vec!["spare".parse().unwrap()];
+        let shares = budgets.iter();
+        job.targets
+            .extend(shares.map(|(cache, per_second)| (resource(cache), share(per_second * 1000))));
+        told(&job, 0).is_some()
+    };
+    assert!(
+        !with(&[]),
+        "caches without a budget are as fast as they are"
+    );
+    assert!(!with(&[("cache/main", 2000), ("cache/spare", 2000)]));
+    assert!(with(&[("cache/main", 250)]));
+    assert!(with(&[("cache/main", 2000), ("cache/spare", 250)]));
 }
 
 fn resource(name: &str) -> Resource {

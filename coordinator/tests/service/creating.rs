@@ -132,6 +132,28 @@ async fn each_fault_of_a_spec_is_refused_and_its_field_is_named() {
         (with(|work| work.cache = "ma in".into()), "spec.batch.cache"),
         (with(|work| work.cache.clear()), "spec.batch.cache"),
         (
+            with(|work| work.also = vec!["spare".into(), "ma in".into()]),
+            "spec.batch.also[1]",
+        ),
+        (
+            with(|work| work.also = vec!["spare".into(), "main".into()]),
+            "spec.batch.also[1]",
+        ),
+        (
+            with(|work| work.also = (0..8).map(|n| format!("c{n}")).collect()),
+            "spec.batch.also",
+        ),
+        (
+            with(|work| {
+                work.also = vec!["spare".into()];
+                work.section = Some(v1::CacheSection {
+                    nodes: vec!["a:1".into()],
+                    ..v1::CacheSection::default()
+                });
+            }),
+            "spec.batch.section.nodes",
+        ),
+        (
             with(|work| work.attempts_max = 101),
             "spec.batch.attempts_max",
         ),
@@ -402,6 +424,42 @@ async fn of_several_unknown_names_all_are_told_with_their_fields() {
         ]
     );
     assert_precondition::<()>(Err(refused), "w0: ");
+}
+
+#[tokio::test]
+async fn a_job_of_several_caches_is_for_workers_that_know_all_of_them() {
+    let (cluster, leader) = Cluster::with_leader().await;
+    let mut asked = spec(vec![named()]);
+    super::cluster::work(&mut asked).also = vec!["spare".into()];
+    let refused = leader.create(asked.clone()).await.unwrap_err();
+    let told = refused.get_details_precondition_failure().unwrap();
+    let told: Vec<(&str, &str)> = told
+        .violations
+        .iter()
+        .map(|v| (v.subject.as_str(), v.description.as_str()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("spec.batch.also[0]", "it does not know the cache spare"),
+            (
+                "spec.batch.also[0]",
+                "it is too old to write to several caches in one job"
+            ),
+        ]
+    );
+    let able = Member {
+        caches: ["main", "spare"].map(|name| name.parse().unwrap()).into(),
+        several_caches: true,
+        ..super::cluster::member()
+    };
+    cluster.join_as("w2", able).await;
+    let job = leader.create(asked).await.unwrap();
+    let batch = super::cluster::work(&mut job.spec.unwrap()).clone();
+    assert_eq!(
+        (batch.cache, batch.also),
+        ("main".into(), vec!["spare".into()])
+    );
 }
 
 #[tokio::test]

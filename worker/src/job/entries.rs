@@ -15,6 +15,7 @@ use stoke_proto::MESSAGE_BYTES_MAX;
 use stoke_proto::v1::{Encoding, EntryBatch, PartitionStart, Segment, StreamEntriesRequest};
 use tokio::sync::mpsc;
 
+use super::joint::Lacking;
 use crate::trouble::Cause;
 use crate::worker::Shared;
 use stoke_core::explain::explain;
@@ -45,6 +46,8 @@ pub struct Task {
     pub priority: Priority,
     /// How often it was tried before.
     pub attempts: u32,
+    /// Which of the job's caches it is still to be written to, as far as they were asked.
+    pub lacking: Lacking,
 }
 
 /// What the stream brings.
@@ -206,6 +209,7 @@ fn unpack(segment: &Segment, band: BandId, tasks: &mut Vec<Task>) -> Result<(), 
                 .get(n)
                 .map_or(Priority::ONE, |milli| Priority::from_milli(*milli)),
             attempts: 0,
+            lacking: Lacking::EVERYWHERE,
         }
     }));
     Ok(())

@@ -1,9 +1,14 @@
-//! What is done with entries: ask the cache which are there, load the others from the origin, write them; or, of a job that
+//! What is done with entries: ask the caches which are there, load the others from the origin, write them; or, of a job that
 //! only looks, compare (see [`verify`]).
+//!
+//! A job's caches are asked and written side by side, each under its own budget, and what they say of an entry is joined: it is
+//! loaded once, and written where it is lacking. A go ends when the slowest of them has answered, so none gets ahead of the
+//! others by more than what is under way.
 
 mod held;
 mod refresh;
 mod settle;
+mod target;
 mod verify;
 mod write;
 
@@ -19,18 +24,15 @@ use tracing::{Instrument, Span, debug_span};
 
 use super::batching::Load;
 use super::entries::Task;
-use crate::cache::{Cache, CommandError, Presence, jittered};
+use crate::cache::{CommandError, Presence, jittered};
 use crate::catalog::LoaderSpec;
-use crate::gate::{ClientPermit, Gate, Waiting};
+use crate::gate::{Gate, Waiting};
 use crate::origin::{Loaded, OriginError};
-use crate::permit::Permit;
-use crate::reach::cache_text;
+use crate::permit::{Permit, Stopped};
 use crate::trace;
 use crate::trouble::Cause;
 use crate::worker::Shared;
-
-/// How long until a cache that could not be connected to is tried again.
-const CONNECT_AGAIN: Duration = Duration::from_secs(1);
+use target::{Column, Target};
 
 /// Whoever waits for less has not waited: two tasks have passed.
 const NO_WAIT: Duration = Duration::from_millis(2);
@@ -51,7 +53,7 @@ pub enum Verdict {
 pub(super) struct Gave {
     /// Entries with a verdict.
     pub(super) verdicts: Vec<(Task, Verdict)>,
-    /// Entries that are not in the cache: to be loaded.
+    /// Entries that are not in every cache: to be loaded.
     pub(super) missing: Vec<Task>,
     /// The origin is out of reach: that is no fault of the entries.
     pub(super) outage: bool,
@@ -67,7 +69,8 @@ pub(super) struct Goer {
     pub(super) shared: Arc<Shared>,
     pub(super) job: JobName,
     pub(super) priority: u32,
-    pub(super) cache: CacheName,
+    /// At least one.
+    pub(super) caches: Arc<[CacheName]>,
     pub(super) mode: Mode,
     pub(super) loaders: Vec<Arc<LoaderSpec>>,
     pub(super) stop: CancellationToken,
@@ -78,17 +81,22 @@ pub(super) struct Goer {
 }
 
 impl Goer {
-    /// Whether entries may be loaded without the cache having been asked after them: they are only added, and none is there for
+    /// Whether entries may be loaded without the caches having been asked after them: they are only added, and none is there for
     /// the time being only.
     pub(super) fn may_load_unasked(&self) -> bool {
         let settles = |loader: &Arc<LoaderSpec>| loader.value.versions.is_some();
         self.mode == Mode::Add && !self.loaders.iter().any(settles)
     }
 
-    /// The span of asking the cache about these.
+    fn cache_names(&self) -> String {
+        let names: Vec<&str> = self.caches.iter().map(CacheName::as_str).collect();
+        names.join(",")
+    }
+
+    /// The span of asking the caches about these.
     pub(super) fn probe_span(&self, tasks: &[Task]) -> Span {
         let span = debug_span!(target: trace::TARGET, "probe", worker = %self.shared.name, job = %self.job,
-            cache = %self.cache, keys = tasks.len());
+            caches = self.cache_names(), keys = tasks.len());
         trace::under(&self.trace, span)
     }
 
@@ -100,12 +108,12 @@ impl Goer {
         trace::under(&self.trace, span)
     }
 
-    /// Asks the cache which entries are there. Once stopped, it gives nothing; where the worker leaves before it has asked,
+    /// Asks the caches which entries are there. Once stopped, it gives nothing; where the worker leaves before it has asked,
     /// it gives them back as missing.
     pub(super) async fn probe(self, tasks: Vec<Task>) -> Gave {
         let mut gave = Gave::default();
-        let cache = match self.leave.run_until_cancelled(self.connected()).await {
-            Some(Some(cache)) => cache,
+        let targets = match self.leave.run_until_cancelled(self.connected()).await {
+            Some(Some(targets)) => targets,
             Some(None) => return gave,
             None => {
                 gave.missing = tasks;
@@ -113,43 +121,52 @@ impl Goer {
             }
         };
         // A job that stands still asks nothing either.
-        let permit = self.cache_permit();
-        match self.leave.run_until_cancelled(permit.pass(0)).await {
-            Some(Ok(())) => {}
-            Some(Err(_)) => return gave,
-            None => {
-                gave.missing = tasks;
-                return gave;
+        for target in &targets {
+            let permit = self.permit_for(target);
+            match self.leave.run_until_cancelled(permit.pass(0)).await {
+                Some(Ok(())) => {}
+                Some(Err(_)) => return gave,
+                None => {
+                    gave.missing = tasks;
+                    return gave;
+                }
             }
         }
+        if let Ok(columns) = Self::with_each(&targets, |target| self.ask(target, &tasks)).await {
+            self.join(tasks, columns, &mut gave);
+        }
+        gave
+    }
+
+    /// Asks one cache which entries are there, and has those live on that shall.
+    async fn ask(&self, target: &Target, tasks: &[Task]) -> Result<Column, Stopped> {
         if self.mode.is_verify() {
-            self.look(&cache, tasks, &mut gave).await;
-            return gave;
+            return self.look(target, tasks).await;
         }
         let keys: Vec<&[u8]> = tasks.iter().map(|task| &task.key[..]).collect();
-        let Ok(answers) = cache.probe_as(&self.cache_permit(), &keys).await else {
-            return gave;
-        };
-        let mut present = Vec::new();
-        for (task, answer) in tasks.into_iter().zip(answers) {
-            match answer {
-                Ok(Presence::Missing) => gave.missing.push(task),
-                Ok(Presence::Present { ttl: Some(left) }) if self.is_provisional(&task, left) => {
-                    gave.missing.push(task);
+        let permit = self.permit_for(target);
+        let answers = target.cache.probe_as(&permit, &keys).await?;
+        let mut column = Column::with_capacity(tasks.len());
+        let mut to_lengthen = Vec::new();
+        for (n, (task, answer)) in tasks.iter().zip(answers).enumerate() {
+            column.push(match answer {
+                Ok(Presence::Missing) => None,
+                Ok(Presence::Present { ttl: Some(left) }) if self.is_provisional(task, left) => {
+                    None
                 }
                 Ok(Presence::Present { ttl: Some(left) })
-                    if self.mode == Mode::Refresh && self.would_lengthen(&task, left) =>
+                    if self.mode == Mode::Refresh && self.would_lengthen(task, left) =>
                 {
-                    present.push((task, left));
+                    to_lengthen.push((n, left));
+                    None
                 }
-                Ok(Presence::Present { .. }) => {
-                    gave.verdicts.push((task, Verdict::Done(Outcome::Present)))
-                }
-                Err(error) => gave.verdicts.push((task, verdict_of(&error))),
-            }
+                Ok(Presence::Present { .. }) => Some(Verdict::Done(Outcome::Present)),
+                Err(error) => Some(verdict_of(&error)),
+            });
         }
-        self.refresh(&cache, present, &mut gave).await;
-        gave
+        self.refresh(target, tasks, to_lengthen, &mut column)
+            .await?;
+        Ok(column)
     }
 
     /// Loads a batch of one loader, and writes what it gave. Once stopped, it gives nothing; where the worker leaves before
@@ -208,7 +225,7 @@ impl Goer {
             Ok(loaded) => {
                 self.shared.troubles.clear(&self.job, Cause::Origin);
                 gave.effort.origin_rows = loaded.rows;
-                let write = debug_span!(target: trace::TARGET, "write", cache = %self.cache, otel.kind = "client");
+                let write = debug_span!(target: trace::TARGET, "write", caches = self.cache_names(), otel.kind = "client");
                 let writing = self.write(&loader, tasks, loaded.answers, &mut gave);
                 writing.instrument(write).await;
             }
@@ -225,8 +242,24 @@ impl Goer {
         tasks: impl IntoIterator<Item = Task>,
         gave: &mut Gave,
     ) {
+        let verdict = self.without(origin, error, gave);
+        for task in tasks {
+            match &verdict {
+                Some(verdict) => gave.verdicts.push((task, verdict.clone())),
+                None => gave.missing.push(task),
+            }
+        }
+    }
+
+    /// What becomes of those of which an origin told nothing; `None`: they are to be loaded.
+    fn without(
+        &self,
+        origin: &OriginName,
+        error: &OriginError,
+        gave: &mut Gave,
+    ) -> Option<Verdict> {
         let reason = error.explain();
-        let verdict = match error {
+        match error {
             // The job stands still, or the grant has lapsed: it is loaded when it goes on.
             OriginError::Stopped(_) => None,
             error if error.is_outage() => {
@@ -238,12 +271,6 @@ impl Goer {
             }
             error if error.is_transient() => Some(Verdict::Again(reason)),
             _ => Some(Verdict::Failed(reason)),
-        };
-        for task in tasks {
-            match &verdict {
-                Some(verdict) => gave.verdicts.push((task, verdict.clone())),
-                None => gave.missing.push(task),
-            }
         }
     }
 
@@ -255,40 +282,6 @@ impl Goer {
 
     fn loader(&self, task: &Task) -> Option<&Arc<LoaderSpec>> {
         self.loaders.get(usize::try_from(task.loader).ok()?)
-    }
-
-    fn cache_permit(&self) -> ClientPermit {
-        let resource = Resource::Cache(self.cache.clone());
-        // Whoever knows a cache has a gate for it.
-        let gate = self.shared.gates.get(&resource).cloned();
-        let gate = gate
-            .unwrap_or_else(|| crate::gate::Gate::new(resource, Arc::clone(&self.shared.clock)));
-        gate.permit(self.job.clone(), self.stop.clone())
-            .with_priority(self.priority)
-    }
-
-    /// The connected cache: tried until it answers, for without it nothing can be done. `None` once stopped.
-    async fn connected(&self) -> Option<Arc<Cache>> {
-        loop {
-            match self
-                .stop
-                .run_until_cancelled(self.shared.cache(&self.cache))
-                .await??
-            {
-                Ok(cache) => {
-                    self.shared.troubles.clear(&self.job, Cause::Cache);
-                    return Some(cache);
-                }
-                Err(error) => {
-                    let error = cache_text(&self.cache, &error);
-                    self.shared.troubles.note(&self.job, Cause::Cache, &error);
-                    tracing::warn!(job = %self.job, cache = %self.cache, error, "cannot connect to the cache, trying again");
-                    self.stop
-                        .run_until_cancelled(tokio::time::sleep(CONNECT_AGAIN))
-                        .await?;
-                }
-            }
-        }
     }
 }
 

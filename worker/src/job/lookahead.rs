@@ -98,6 +98,7 @@ impl Lookahead {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::joint::Lacking;
     use bytes::Bytes;
     use stoke_core::units::{BandId, PartitionId, Priority, Rank};
 
@@ -111,6 +112,7 @@ mod tests {
             argument: String::new(),
             priority: Priority::ONE,
             attempts: 0,
+            lacking: Lacking::EVERYWHERE,
         }
     }
 

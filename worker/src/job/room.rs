@@ -1,4 +1,4 @@
-//! What a job's cache has room for, and what the plan would take of it, by a sample.
+//! What a job's caches have room for, and what the plan would take of it, by a sample.
 //!
 //! Every node is asked for its memory, and for entries of the plan that lie on it, evenly over the ranks. How much an entry
 //! takes is measured on values that the loaders give, and that nobody writes. Where that cannot be found out, the job goes on
@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use futures::future::join_all;
 use stoke_core::capacity;
 use stoke_core::explain::explain;
 use stoke_core::job::{Batch, Work};
-use stoke_core::names::JobName;
+use stoke_core::names::{CacheName, JobName};
 use stoke_core::plan::PlanSummary;
 use stoke_core::slot::{Slot, Slots};
 use stoke_core::units::{BandId, PartitionId};
@@ -41,55 +42,71 @@ struct Owner {
     slots: Slots,
 }
 
-/// Whether any node limits its memory. It is asked before the plan is made, so that nothing is sampled for caches without limit.
+/// Whether any node of any cache limits its memory. It is asked before the plan is made, so that nothing is sampled for caches
+/// without limit.
 pub(super) async fn limited(doing: &Doing, batch: &Batch) -> Option<CacheRoom> {
     if batch.mode.is_verify() {
         return None;
     }
-    match owners(&doing.shared, batch).await {
-        Ok(owners) => {
-            let limited = owners.iter().any(|owner| owner.info.maxmemory_bytes > 0);
+    match of_all(&doing.shared, batch).await {
+        Ok(caches) => {
+            let limited = caches.iter().any(|(_, owners)| is_limited(owners));
             limited.then(|| CacheRoom {
                 limited,
                 ..CacheRoom::default()
             })
         }
-        Err(unknown) => Some(CacheRoom {
-            unknown,
-            ..CacheRoom::default()
-        }),
+        Err(unknown) => Some(unknown_room(unknown)),
     }
 }
 
-/// The entries that were looked for, and what the nodes have room for. The entries' sizes are the samples'.
+/// The entries that were looked for, and what the nodes of each cache have room for. The entries' sizes are the samples'.
 pub(super) async fn look(doing: &Doing, plan: &PlanSummary) -> (CacheRoom, Vec<Task>) {
     let Work::Batch(batch) = &doing.record.spec.work;
-    let shared = &doing.shared;
-    let owners = match owners(shared, batch).await {
-        Ok(owners) => owners,
-        Err(unknown) => {
-            let room = CacheRoom {
-                unknown,
-                ..CacheRoom::default()
-            };
-            return (room, Vec::new());
-        }
+    let caches = match of_all(&doing.shared, batch).await {
+        Ok(caches) => caches,
+        Err(unknown) => return (unknown_room(unknown), Vec::new()),
     };
-    let by_node = gather(shared, &doing.job, plan, &owners).await;
     let mut room = CacheRoom {
         limited: true,
         ..CacheRoom::default()
     };
     let mut all = Vec::new();
-    for (owner, tasks) in owners.iter().zip(by_node) {
-        let present = match present(shared, batch, &tasks).await {
-            Ok(present) => present,
+    for (cache, owners) in caches.iter().filter(|(_, owners)| is_limited(owners)) {
+        let looked = look_at(doing, plan, cache, owners, &mut all).await;
+        match looked {
+            Ok(nodes) => room.nodes.extend(nodes),
             Err(unknown) => {
                 room.unknown = unknown;
-                return (room, all);
+                break;
             }
-        };
-        room.nodes.push(NodeRoom {
+        }
+    }
+    // One that lies on a node of each of two caches is sampled once.
+    all.sort_unstable_by_key(|task| task.rank);
+    all.dedup_by_key(|task| task.rank);
+    (room, all)
+}
+
+/// What a cache's nodes have room for, and the entries that were looked for there.
+async fn look_at(
+    doing: &Doing,
+    plan: &PlanSummary,
+    name: &CacheName,
+    owners: &[Owner],
+    all: &mut Vec<Task>,
+) -> Result<Vec<NodeRoom>, String> {
+    let Work::Batch(batch) = &doing.record.spec.work;
+    let shared = &doing.shared;
+    let cache = match batch.also.as_slice() {
+        [] => String::new(),
+        _ => name.to_string(),
+    };
+    let by_node = gather(shared, &doing.job, plan, owners).await;
+    let mut nodes = Vec::new();
+    for (owner, tasks) in owners.iter().zip(by_node) {
+        let present = present(shared, name, &tasks).await?;
+        nodes.push(NodeRoom {
             address: owner.info.address.clone(),
             slots: owner.slots.count().into(),
             is_limited: owner.info.maxmemory_bytes > 0,
@@ -97,11 +114,22 @@ pub(super) async fn look(doing: &Doing, plan: &PlanSummary) -> (CacheRoom, Vec<T
             ranks: tasks.iter().map(|task| task.rank.0).collect(),
             loaders: tasks.iter().map(|task| task.loader).collect(),
             present,
+            cache: cache.clone(),
         });
         all.extend(tasks);
     }
-    all.sort_unstable_by_key(|task| task.rank);
-    (room, all)
+    Ok(nodes)
+}
+
+fn is_limited(owners: &[Owner]) -> bool {
+    owners.iter().any(|owner| owner.info.maxmemory_bytes > 0)
+}
+
+fn unknown_room(unknown: String) -> CacheRoom {
+    CacheRoom {
+        unknown,
+        ..CacheRoom::default()
+    }
 }
 
 /// How many bytes a node has room for.
@@ -125,11 +153,22 @@ pub(super) fn memory_bytes(key: &[u8], value: &Value) -> u64 {
     }
 }
 
-/// The nodes that own slots which are warmed, or why they cannot be asked.
-async fn owners(shared: &Shared, batch: &Batch) -> Result<Vec<Owner>, String> {
-    let told = |error: String| format!("cache {:?}: {error}", batch.cache.as_str());
+/// The nodes of each cache, side by side; or why those of the first that cannot be asked are not known.
+async fn of_all<'b>(
+    shared: &Shared,
+    batch: &'b Batch,
+) -> Result<Vec<(&'b CacheName, Vec<Owner>)>, String> {
+    let asking = batch
+        .caches()
+        .map(|cache| async move { Ok((cache, owners(shared, batch, cache).await?)) });
+    join_all(asking).await.into_iter().collect()
+}
+
+/// The nodes of a cache that own slots which are warmed, or why they cannot be asked.
+async fn owners(shared: &Shared, batch: &Batch, name: &CacheName) -> Result<Vec<Owner>, String> {
+    let told = |error: String| format!("cache {:?}: {error}", name.as_str());
     let asking = async {
-        let cache = match shared.cache(&batch.cache).await {
+        let cache = match shared.cache(name).await {
             Some(Ok(cache)) => cache,
             Some(Err(error)) => return Err(told(explain(&error))),
             None => return Err(told("this worker does not know it".into())),
@@ -237,9 +276,9 @@ async fn gather(
 }
 
 /// Which of them are there already: they take no more room, be they kept or written anew.
-async fn present(shared: &Shared, batch: &Batch, tasks: &[Task]) -> Result<Vec<bool>, String> {
-    let Some(Ok(cache)) = shared.cache(&batch.cache).await else {
-        return Err(format!("cache {:?} is out of reach", batch.cache.as_str()));
+async fn present(shared: &Shared, name: &CacheName, tasks: &[Task]) -> Result<Vec<bool>, String> {
+    let Some(Ok(cache)) = shared.cache(name).await else {
+        return Err(format!("cache {:?} is out of reach", name.as_str()));
     };
     let keys: Vec<&[u8]> = tasks.iter().map(|task| &*task.key).collect();
     let found = cache.probe(&keys).await.into_iter();

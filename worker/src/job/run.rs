@@ -27,6 +27,7 @@ use tracing::Instrument;
 
 use super::backoff::FIRST_AFTER;
 use super::entries::{self, Brought, Task};
+use super::joint::Lacking;
 use super::load::{Gave, Goer, Verdict};
 use super::part::{Part, Settled};
 use super::presence::Presence;
@@ -54,11 +55,10 @@ const OUTAGE_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How many entries to retry ask the cache in one go.
 const RETRIES_PER_GO: usize = 2_000;
 
-/// What a run can get into.
-const TROUBLES: [Cause; 5] = [
+/// What a run can get into, beside what its caches are in.
+const TROUBLES: [Cause; 4] = [
     Cause::Entries,
     Cause::Origin,
-    Cause::Cache,
     Cause::Retries,
     Cause::Checkpoint,
 ];
@@ -130,6 +130,8 @@ impl Run {
         let unsent = stop.leave.child_token();
         let Work::Batch(batch) = &record.spec.work;
         let assigned = given.borrow_and_update().clone();
+        let causes = batch.caches().enumerate().map(|(n, _)| Cause::Cache(n));
+        let causes = TROUBLES.into_iter().chain(causes);
         let loaders = recipe::loaders(batch, &shared.catalog);
         let known = || loaders.iter().flatten();
         let part = Part::new(
@@ -146,7 +148,7 @@ impl Run {
             shared: Arc::clone(&shared),
             job: job.clone(),
             priority: record.spec.priority,
-            cache: batch.cache.clone(),
+            caches: batch.caches().cloned().collect(),
             mode: batch.mode,
             loaders,
             stop: stop.token.clone(),
@@ -154,7 +156,7 @@ impl Run {
             trace: record.trace.as_str().into(),
         });
         Self {
-            _troubled: Troubled::by(&shared, &job, TROUBLES),
+            _troubled: Troubled::by(&shared, &job, causes.collect::<Vec<_>>()),
             shared,
             job,
             priority: record.spec.priority,
@@ -331,8 +333,11 @@ impl Run {
                 self.probes -= 1;
                 let is_present = |verdict: &Verdict| *verdict == Verdict::Done(Outcome::Present);
                 let present = gave.verdicts.iter().filter(|(_, v)| is_present(v)).count();
+                // What only some caches have spares their writes: that pays, too.
+                let is_in_some = |task: &&Task| task.lacking != Lacking::EVERYWHERE;
+                let in_some = gave.missing.iter().filter(is_in_some).count();
                 self.presence
-                    .saw(gave.verdicts.len() + gave.missing.len(), present);
+                    .saw(gave.verdicts.len() + gave.missing.len(), present + in_some);
             }
             Kind::Load => {
                 self.loads -= 1;

@@ -342,6 +342,7 @@ impl Scene {
                     // Where there is none, there is nothing to prepare.
                     loaders: is_planned.then_some(loader).into_iter().collect(),
                     cache: "main".parse().unwrap(),
+                    also: Vec::new(),
                     mode: Mode::Add,
                     allowed_failures: 0,
                     attempts_max: 1,

@@ -213,6 +213,21 @@ fn what_is_queued_is_what_is_left_in_batches_and_in_writes() {
 }
 
 #[test]
+fn each_of_several_caches_gets_each_entry_and_the_origin_is_asked_once() {
+    let scene = under_way(1, &[("w1", 0)]);
+    scene.change_job(|job| {
+        let Work::Batch(batch) = &mut job.spec.work;
+        batch.also = vec!["spare".parse().unwrap()];
+    });
+    let expected = [
+        ("w1 on origin/shop".to_owned(), BandId::RANKS.div_ceil(500)),
+        ("w1 on cache/main".to_owned(), BandId::RANKS),
+        ("w1 on cache/spare".to_owned(), BandId::RANKS),
+    ];
+    assert_eq!(queued_of(&scene, fleet(&["w1"])), expected);
+}
+
+#[test]
 fn reading_versions_again_is_another_load_of_the_origin_that_is_asked() {
     let scene = under_way(1, &[("w1", 0)]);
     let loads = BandId::RANKS.div_ceil(500);

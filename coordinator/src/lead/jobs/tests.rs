@@ -126,6 +126,40 @@ fn who_cannot_do_the_job_takes_no_place_of_those_that_can() {
 }
 
 #[test]
+fn of_several_caches_each_must_have_a_place_for_an_owner_who_knows_all_of_them() {
+    let scene = running();
+    scene.change_job(|job| {
+        let stoke_core::job::Work::Batch(batch) = &mut job.spec.work;
+        batch.also = vec!["spare".parse().unwrap()];
+    });
+    let mut view = look(
+        &scene,
+        &["w1", "w2", "w3", "w4", "w5"],
+        &[("cache/main", 5), ("cache/spare", 2)],
+    );
+    let knows_both = Member {
+        caches: ["main", "spare"].map(|name| name.parse().unwrap()).into(),
+        several_caches: true,
+        ..scene::fit()
+    };
+    let too_old = Member {
+        several_caches: false,
+        ..knows_both.clone()
+    };
+    for (name, member) in [
+        ("w1", scene::fit()),
+        ("w2", too_old),
+        ("w3", knows_both.clone()),
+        ("w4", knows_both.clone()),
+        ("w5", knows_both),
+    ] {
+        view.members.insert(worker(name), member);
+    }
+    takes(&scene, next(&scene, &view));
+    assert_eq!(owners(&scene), ["w3", "w4"]);
+}
+
+#[test]
 fn who_stands_by_is_there_to_release_what_it_has() {
     let scene = running();
     takes(&scene, next(&scene, &look(&scene, &["w1", "w2"], &[])));

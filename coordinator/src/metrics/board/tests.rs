@@ -21,6 +21,7 @@ fn job(name: &str, phase: Phase) -> JobView {
             sources: Vec::new(),
             loaders: Vec::new(),
             cache: "main".parse().unwrap(),
+            also: Vec::new(),
             mode: Mode::Add,
             allowed_failures: 0,
             attempts_max: 5,

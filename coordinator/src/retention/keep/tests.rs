@@ -25,6 +25,7 @@ pub(in crate::retention) fn record() -> Job {
                 sources: Vec::new(),
                 loaders: Vec::new(),
                 cache: "main".parse().unwrap(),
+                also: Vec::new(),
                 mode: Mode::Add,
                 allowed_failures: 0,
                 attempts_max: 1,

@@ -33,37 +33,53 @@ pub(super) fn room(
     let Some(most) = bytes.values().max().copied() else {
         return Ok(Room::Unknown("no loader gave a sample".into()));
     };
-    let nodes: Result<Vec<Node>, Refusal> = told
-        .nodes
-        .into_iter()
-        .map(|node| {
-            let count = node.ranks.len();
-            let fits = node.loaders.len() == count && node.present.len() == count;
-            if !fits || !node.ranks.is_sorted() {
-                let problem = "has columns that do not fit together";
-                return Err(invalid("verdict.room.nodes", problem));
-            }
-            let rows = node.ranks.iter().zip(&node.loaders).zip(&node.present);
-            let looked_for = rows.map(|((rank, loader), present)| LookedFor {
-                rank: *rank,
-                takes_bytes: if *present {
-                    0
-                } else {
-                    bytes.get(loader).copied().unwrap_or(most)
-                },
-            });
-            Ok(Node {
-                address: short(&node.address),
-                slots: node.slots,
-                free_bytes: node.is_limited.then_some(node.free_bytes),
-                looked_for: looked_for.collect(),
-            })
-        })
-        .collect();
-    let fit = capacity::fit(planned, &nodes?);
-    Ok(Room::Fits {
-        entries: fit.entries,
-        full: fit.full,
+    let mut by_cache: BTreeMap<String, Vec<Node>> = BTreeMap::new();
+    for node in told.nodes {
+        let cache = short(&node.cache);
+        by_cache
+            .entry(cache)
+            .or_default()
+            .push(checked(node, &bytes, most)?);
+    }
+    Ok(smallest(planned, &by_cache))
+}
+
+/// What fits into the cache that has the least room: the plan is one for all of them.
+fn smallest(planned: u64, by_cache: &BTreeMap<String, Vec<Node>>) -> Room {
+    let fits = by_cache.iter().map(|(cache, nodes)| {
+        let fit = capacity::fit(planned, nodes);
+        let full = fit.full.map(|node| match cache.as_str() {
+            "" => node,
+            cache => format!("{node} of cache {cache}"),
+        });
+        (fit.entries, full)
+    });
+    let (entries, full) = fits.min_by_key(|fit| fit.0).unwrap_or((planned, None));
+    Room::Fits { entries, full }
+}
+
+/// A node as it was told. An entry of a loader without a sample counts as one of those that take the most.
+fn checked(node: v1::NodeRoom, bytes: &BTreeMap<u32, u64>, most: u64) -> Result<Node, Refusal> {
+    let count = node.ranks.len();
+    let fits = node.loaders.len() == count && node.present.len() == count;
+    if !fits || !node.ranks.is_sorted() {
+        let problem = "has columns that do not fit together";
+        return Err(invalid("verdict.room.nodes", problem));
+    }
+    let rows = node.ranks.iter().zip(&node.loaders).zip(&node.present);
+    let looked_for = rows.map(|((rank, loader), present)| LookedFor {
+        rank: *rank,
+        takes_bytes: if *present {
+            0
+        } else {
+            bytes.get(loader).copied().unwrap_or(most)
+        },
+    });
+    Ok(Node {
+        address: short(&node.address),
+        slots: node.slots,
+        free_bytes: node.is_limited.then_some(node.free_bytes),
+        looked_for: looked_for.collect(),
     })
 }
 
@@ -106,6 +122,7 @@ mod tests {
                 ranks: vec![0, 250, 500, 750],
                 loaders: vec![0, 1, 0, 7],
                 present: vec![true, false, false, false],
+                cache: String::new(),
             }],
             ..v1::CacheRoom::default()
         }
@@ -123,6 +140,29 @@ mod tests {
         assert_eq!(fits(174_999), (999, true));
         assert_eq!(fits(100_000), (750, true));
         assert_eq!(fits(0), (250, true));
+    }
+
+    #[test]
+    fn of_several_caches_the_one_with_the_least_room_decides_and_is_named() {
+        let samples = [sample(0, 10, 1000), sample(1, 10, 3000)];
+        let of = |cache: &str, free_bytes| v1::NodeRoom {
+            cache: cache.into(),
+            ..told(free_bytes).nodes.remove(0)
+        };
+        let fits = |nodes: Vec<v1::NodeRoom>| {
+            let told = v1::CacheRoom { nodes, ..told(0) };
+            match room(told, &samples, 1000).unwrap() {
+                Room::Fits { entries, full } => (entries, full),
+                other => panic!("{other:?}"),
+            }
+        };
+        let enough = 175_000;
+        let both = fits(vec![of("eu", enough), of("us", enough)]);
+        assert_eq!(both, (1000, None), "each has all of the plan, not half");
+        let smaller = fits(vec![of("eu", enough), of("us", 100_000)]);
+        assert_eq!(smaller, (750, Some("h:1 of cache us".into())));
+        let smaller = fits(vec![of("eu", 0), of("us", 100_000)]);
+        assert_eq!(smaller, (250, Some("h:1 of cache eu".into())));
     }
 
     #[test]

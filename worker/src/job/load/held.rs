@@ -1,10 +1,11 @@
-//! What the cache holds for keys, compared with what it should. No more is read than tells the two apart.
+//! What a cache holds for keys, compared with what it should. No more is read than tells the two apart.
 
 use bytes::Bytes;
 use stoke_core::value::Compression;
 
 use super::Goer;
-use crate::cache::{Cache, CommandError, FailureKind, HashFields, HashSize};
+use super::target::Target;
+use crate::cache::{CommandError, FailureKind, HashFields, HashSize};
 use crate::permit::Stopped;
 use crate::value::{Value, compressed_bytes_max, decompresses_to};
 
@@ -32,7 +33,7 @@ impl Goer {
     /// Compares what keys have with what they should; one answer for each, in their order.
     pub(super) async fn held(
         &self,
-        cache: &Cache,
+        target: &Target,
         wanted: &[Wanted<'_>],
     ) -> Result<Vec<Result<Held, CommandError>>, Stopped> {
         let mut strings = Vec::new();
@@ -46,9 +47,9 @@ impl Goer {
                 _ => strings.push((wanted.key, wanted.last_byte())),
             }
         }
-        let permit = self.cache_permit();
-        let mut strings = cache.peek_as(&permit, &strings).await?.into_iter();
-        let mut hashes = self.held_hashes(cache, &hashes).await?.into_iter();
+        let permit = self.permit_for(target);
+        let mut strings = target.cache.peek_as(&permit, &strings).await?.into_iter();
+        let mut hashes = self.held_hashes(target, &hashes).await?.into_iter();
         let held = |wanted: &Wanted<'_>| {
             let held = match wanted.value {
                 Some(Value::Hash(_)) => hashes.next(),
@@ -70,11 +71,11 @@ impl Goer {
     /// First their sizes are looked at, and only where these are right their values.
     async fn held_hashes(
         &self,
-        cache: &Cache,
+        target: &Target,
         hashes: &[HashFields<'_>],
     ) -> Result<Vec<Result<Held, CommandError>>, Stopped> {
-        let permit = self.cache_permit();
-        let sizes = cache.measure_hashes_as(&permit, hashes).await?;
+        let permit = self.permit_for(target);
+        let sizes = target.cache.measure_hashes_as(&permit, hashes).await?;
         let judged = hashes.iter().zip(sizes);
         let judged: Vec<_> = judged
             .map(|(hash, size)| size.map(|size| judge_size(hash.fields, &size)))
@@ -84,7 +85,8 @@ impl Goer {
             .filter(|(_, judged)| matches!(judged, Ok(None)))
             .map(|(hash, _)| *hash)
             .collect();
-        let mut read = cache.read_hashes_as(&permit, &alike).await?.into_iter();
+        let read = target.cache.read_hashes_as(&permit, &alike).await?;
+        let mut read = read.into_iter();
         let held =
             |(hash, judged): (&HashFields<'_>, Result<Option<Held>, CommandError>)| match judged? {
                 Some(held) => Ok(held),

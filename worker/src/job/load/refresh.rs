@@ -8,8 +8,9 @@ use bytes::Bytes;
 use stoke_core::progress::Outcome;
 
 use super::held::{Held, Wanted};
-use super::{Gave, Goer, Verdict, ttl, verdict_of};
-use crate::cache::{Cache, CommandError, ExtendOutcome};
+use super::target::{Column, Target};
+use super::{Goer, Verdict, ttl, verdict_of};
+use crate::cache::{CommandError, ExtendOutcome};
 use crate::job::entries::Task;
 use crate::permit::{Permit, Stopped};
 use crate::value::Value;
@@ -24,42 +25,43 @@ impl Goer {
         })
     }
 
-    /// Gives entries that are there, with what they have left, a new time to live.
+    /// Gives entries that a cache has, by their numbers and with what they have left there, a new time to live.
     pub(super) async fn refresh(
         &self,
-        cache: &Cache,
-        present: Vec<(Task, Duration)>,
-        gave: &mut Gave,
-    ) {
-        let Ok(stands_for_none) = self.stand_for_none(cache, &present).await else {
-            return;
-        };
+        target: &Target,
+        tasks: &[Task],
+        present: Vec<(usize, Duration)>,
+        column: &mut Column,
+    ) -> Result<(), Stopped> {
+        let stands_for_none = self.stand_for_none(target, tasks, &present).await?;
         let mut values = Vec::new();
-        for ((task, _), stands) in present.into_iter().zip(stands_for_none) {
+        for ((n, _), stands) in present.into_iter().zip(stands_for_none) {
             match stands {
-                Ok(false) => values.push(task),
-                Ok(true) => gave.verdicts.push((task, Verdict::Done(Outcome::Present))),
-                Err(error) => gave.verdicts.push((task, verdict_of(&error))),
+                Ok(false) => values.push(n),
+                Ok(true) => column[n] = Some(Verdict::Done(Outcome::Present)),
+                Err(error) => column[n] = Some(verdict_of(&error)),
             }
         }
-        self.extend(cache, values, gave).await;
+        self.extend(target, tasks, &values, column).await
     }
 
     /// Which of them are what their loaders store for an absent row. Only those are looked at that may be.
     async fn stand_for_none(
         &self,
-        cache: &Cache,
-        present: &[(Task, Duration)],
+        target: &Target,
+        tasks: &[Task],
+        present: &[(usize, Duration)],
     ) -> Result<Vec<Result<bool, CommandError>>, Stopped> {
         let mut stand = vec![Ok(false); present.len()];
         let mut doubtful = Vec::new();
-        for (n, (task, left)) in present.iter().enumerate() {
+        for (place, (n, left)) in present.iter().enumerate() {
+            let task = &tasks[*n];
             if let Some(spec) = self.loader(task).map(|loader| &loader.value)
                 && let Some(negative) = &spec.negative
                 && *left <= negative.ttl
                 && let Some(value) = Value::negative(spec, negative)
             {
-                doubtful.push((n, &task.key[..], value));
+                doubtful.push((place, &task.key[..], value));
             }
         }
         let wanted = doubtful.iter().map(|(_, key, value)| Wanted {
@@ -67,41 +69,41 @@ impl Goer {
             value: Some(value),
             compression: None,
         });
-        let held = self.held(cache, &wanted.collect::<Vec<_>>()).await?;
-        for ((n, ..), held) in doubtful.iter().zip(held) {
-            stand[*n] = held.map(|held| held == Held::Same);
+        let held = self.held(target, &wanted.collect::<Vec<_>>()).await?;
+        for ((place, ..), held) in doubtful.iter().zip(held) {
+            stand[*place] = held.map(|held| held == Held::Same);
         }
         Ok(stand)
     }
 
     /// Gives entries their loaders' time to live.
-    async fn extend(&self, cache: &Cache, present: Vec<Task>, gave: &mut Gave) {
+    async fn extend(
+        &self,
+        target: &Target,
+        tasks: &[Task],
+        present: &[usize],
+        column: &mut Column,
+    ) -> Result<(), Stopped> {
         if present.is_empty() {
-            return;
+            return Ok(());
         }
         let ttl = |task: &Task| {
             self.loader(task)
                 .map_or(Duration::ZERO, |loader| ttl(loader, &task.key))
         };
-        let items: Vec<(Bytes, Duration)> = present
-            .iter()
-            .map(|task| (task.key.clone(), ttl(task)))
-            .collect();
-        let permit = self.cache_permit();
-        let Ok(_place) = permit.enter().await else {
-            return;
-        };
-        let Ok(outcomes) = cache.extend(&permit, &items).await else {
-            return;
-        };
-        for (task, outcome) in present.into_iter().zip(outcomes) {
-            match outcome {
-                ExtendOutcome::Extended => {
-                    gave.verdicts.push((task, Verdict::Done(Outcome::Present)))
-                }
-                ExtendOutcome::Gone => gave.missing.push(task),
-                ExtendOutcome::Failed(error) => gave.verdicts.push((task, verdict_of(&error))),
-            }
+        let items = present.iter().map(|n| &tasks[*n]);
+        let items: Vec<(Bytes, Duration)> =
+            items.map(|task| (task.key.clone(), ttl(task))).collect();
+        let permit = self.permit_for(target);
+        let _place = permit.enter().await?;
+        let outcomes = target.cache.extend(&permit, &items).await?;
+        for (n, outcome) in present.iter().zip(outcomes) {
+            column[*n] = match outcome {
+                ExtendOutcome::Extended => Some(Verdict::Done(Outcome::Present)),
+                ExtendOutcome::Gone => None,
+                ExtendOutcome::Failed(error) => Some(verdict_of(&error)),
+            };
         }
+        Ok(())
     }
 }

@@ -1,6 +1,6 @@
-//! Looking whether entries are in the cache as their loaders would have written them. Nothing is written.
+//! Looking whether entries are in each cache as their loaders would have written them. Nothing is written.
 //!
-//! First the cache tells of all keys whether they are there, of what kind and for how long. Those that are not there, and where
+//! First each cache tells of all keys whether they are there, of what kind and for how long. Those that are not there, and where
 //! values are compared all that are as they should be so far, are then loaded, under the origin's budget: who is in neither
 //! is as it should be, too. What differs has failed, and its reason is the difference: never a value, only lengths.
 
@@ -10,12 +10,14 @@ use stoke_core::job::Mode;
 use stoke_core::progress::Outcome;
 
 use super::held::{Held, Wanted};
+use super::target::{Column, Target};
 use super::write::left_until;
 use super::{Gave, Goer, Verdict, verdict_of};
-use crate::cache::{Cache, CommandError, Standing};
+use crate::cache::{CommandError, Standing};
 use crate::catalog::LoaderSpec;
 use crate::job::entries::Task;
 use crate::origin::Answer;
+use crate::permit::Stopped;
 use crate::value::Value;
 
 /// The difference that is met most.
@@ -30,28 +32,28 @@ enum Look {
 }
 
 impl Goer {
-    /// Asks the cache how entries are there. Once stopped, it gives nothing.
-    pub(super) async fn look(&self, cache: &Cache, tasks: Vec<Task>, gave: &mut Gave) {
+    /// Asks a cache how entries are there. What is as it should be so far is lacking as well, where values are compared.
+    pub(super) async fn look(&self, target: &Target, tasks: &[Task]) -> Result<Column, Stopped> {
         let keys: Vec<&[u8]> = tasks.iter().map(|task| &task.key[..]).collect();
-        let Ok(standings) = cache.look_as(&self.cache_permit(), &keys).await else {
-            return;
-        };
-        for (task, standing) in tasks.into_iter().zip(standings) {
-            let loader = self.loader(&task);
+        let permit = self.permit_for(target);
+        let standings = target.cache.look_as(&permit, &keys).await?;
+        let found = |(task, standing): (&Task, Result<Standing, CommandError>)| {
+            let loader = self.loader(task);
             let kind = loader.map_or("", |loader| Value::kind_of(&loader.value));
             let ttl_max = loader.map_or(Duration::ZERO, |loader| ttl_max(loader));
             match standing.map(|standing| judge(&standing, kind, ttl_max)) {
                 Ok(Look::AsItShouldBe) if self.mode == Mode::Verify => {
-                    gave.verdicts.push((task, Verdict::Done(Outcome::Present)));
+                    Some(Verdict::Done(Outcome::Present))
                 }
-                Ok(Look::AsItShouldBe | Look::Missing) => gave.missing.push(task),
-                Ok(Look::Differs(how)) => gave.verdicts.push((task, Verdict::Failed(how))),
-                Err(error) => gave.verdicts.push((task, not_looked_at(&error))),
+                Ok(Look::AsItShouldBe | Look::Missing) => None,
+                Ok(Look::Differs(how)) => Some(Verdict::Failed(how)),
+                Err(error) => Some(not_looked_at(&error)),
             }
-        }
+        };
+        Ok(tasks.iter().zip(standings).map(found).collect())
     }
 
-    /// Compares what the origin gave for a batch of one loader with what is in the cache.
+    /// Compares what the origin gave for a batch of one loader with what is in each cache.
     pub(super) async fn compare(
         &self,
         loader: &LoaderSpec,
@@ -60,13 +62,21 @@ impl Goer {
         gave: &mut Gave,
     ) {
         if self.mode == Mode::Verify {
-            // Only what is not in the cache came here.
-            let pairs = tasks.into_iter().zip(answers);
-            let verdicts = pairs.map(|(task, answer)| (task, weigh(&answer, Held::Nothing)));
-            gave.verdicts.extend(verdicts);
-            return;
+            // What came here is lacking somewhere, and elsewhere as it should be.
+            let found = |place: usize| {
+                let one = |(task, answer): (&Task, &Answer)| {
+                    Some(if task.lacking.at(place) {
+                        weigh(answer, Held::Nothing)
+                    } else {
+                        Verdict::Done(Outcome::Present)
+                    })
+                };
+                tasks.iter().zip(&answers).map(one).collect()
+            };
+            let columns = (0..self.caches.len()).map(found).collect();
+            return self.join(tasks, columns, gave);
         }
-        let Some(cache) = self.connected().await else {
+        let Some(targets) = self.connected().await else {
             return;
         };
         let negative = &loader.value.negative;
@@ -86,16 +96,20 @@ impl Goer {
             }
         });
         let wanted: Vec<_> = wanted.collect();
-        let Ok(held) = self.held(&cache, &wanted).await else {
+        let Ok(held) = Self::with_each(&targets, |target| self.held(target, &wanted)).await else {
             return;
         };
-        for ((task, answer), held) in tasks.into_iter().zip(answers).zip(held) {
-            let verdict = match held {
-                Ok(held) => weigh(&answer, held),
-                Err(error) => not_looked_at(&error),
+        let weighed = |held: Vec<Result<Held, CommandError>>| -> Column {
+            let verdict = |(answer, held): (&Answer, Result<Held, CommandError>)| {
+                Some(match held {
+                    Ok(held) => weigh(answer, held),
+                    Err(error) => not_looked_at(&error),
+                })
             };
-            gave.verdicts.push((task, verdict));
-        }
+            answers.iter().zip(held).map(verdict).collect()
+        };
+        let columns = held.into_iter().map(weighed).collect();
+        self.join(tasks, columns, gave);
     }
 }
 

@@ -1,16 +1,18 @@
-//! Writing what the origin gave.
+//! Writing what the origin gave to each cache that lacks it.
 
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use stoke_core::progress::Outcome;
 
+use super::target::{Column, Target};
 use super::{Gave, Goer, Verdict, ttl, verdict_of};
 use crate::cache::{Item, WriteMode, WriteOutcome};
 use crate::catalog::LoaderSpec;
 use crate::job::entries::Task;
 use crate::origin::{Answer, Made};
-use crate::permit::Permit;
+use crate::permit::{Permit, Stopped};
 use crate::value::{Packer, Value};
 
 impl Goer {
@@ -29,41 +31,75 @@ impl Goer {
         if items.is_empty() {
             return;
         }
-        let Some(cache) = self.connected().await else {
+        let Some(targets) = self.connected().await else {
             return;
         };
-        let mut for_now = Vec::new();
-        {
-            let permit = self.cache_permit();
-            let Ok(_place) = permit.enter().await else {
-                return;
-            };
-            let outcomes = match &loader.value.versions {
-                Some(_) => cache.write_for_now(&permit, mode, &items).await,
-                None => cache.write(&permit, mode, &items).await,
-            };
-            let Ok(outcomes) = outcomes else {
-                return;
-            };
-            for ((write, item), outcome) in writes.into_iter().zip(items).zip(outcomes) {
-                let verdict = match outcome {
-                    WriteOutcome::Written if loader.value.versions.is_some() => {
-                        for_now.push((write, item));
-                        continue;
-                    }
+        let for_now = loader.value.versions.is_some();
+        let writing = Self::with_each(&targets, |target| {
+            self.write_to(target, mode, for_now, &writes, &items)
+        });
+        let Ok(outcomes) = writing.await else {
+            return;
+        };
+        let mut columns = Vec::with_capacity(targets.len());
+        for of_cache in outcomes {
+            let mut column = Column::with_capacity(writes.len());
+            for ((write, item), outcome) in writes.iter().zip(&items).zip(of_cache) {
+                column.push(match outcome {
+                    // It is there, but not to stay.
+                    WriteOutcome::Written if for_now => None,
                     WriteOutcome::Written => {
                         gave.effort.cache_bytes += item.value.size_bytes() as u64;
-                        Verdict::Done(write.written)
+                        Some(Verdict::Done(write.written))
                     }
-                    WriteOutcome::Kept => Verdict::Done(Outcome::Present),
-                    WriteOutcome::Failed(error) => verdict_of(&error),
-                };
-                gave.verdicts.push((write.task, verdict));
+                    WriteOutcome::Kept => Some(Verdict::Done(Outcome::Present)),
+                    WriteOutcome::Failed(error) => Some(verdict_of(&error)),
+                });
+            }
+            columns.push(column);
+        }
+        if columns.iter().flatten().any(Option::is_none) {
+            self.settle(loader, &targets, (writes, items), columns, gave)
+                .await;
+        } else {
+            let tasks = writes.into_iter().map(|write| write.task);
+            self.join(tasks, columns, gave);
+        }
+    }
+
+    /// Writes to a cache what it lacks. What it has counts as kept, and costs no write.
+    async fn write_to(
+        &self,
+        target: &Target,
+        mode: WriteMode,
+        for_now: bool,
+        writes: &[Write],
+        items: &[Item],
+    ) -> Result<Vec<WriteOutcome>, Stopped> {
+        let lacks = |write: &Write| write.task.lacking.at(target.place);
+        let lacking = if writes.iter().all(lacks) {
+            Cow::Borrowed(items)
+        } else {
+            let lacking = writes.iter().zip(items).filter(|(write, _)| lacks(write));
+            lacking.map(|(_, item)| item.clone()).collect()
+        };
+        let mut written = if lacking.is_empty() {
+            Vec::new()
+        } else {
+            let permit = self.permit_for(target);
+            let _place = permit.enter().await?;
+            if for_now {
+                target.cache.write_for_now(&permit, mode, &lacking).await?
+            } else {
+                target.cache.write(&permit, mode, &lacking).await?
             }
         }
-        if !for_now.is_empty() {
-            self.settle(loader, &cache, for_now, gave).await;
-        }
+        .into_iter();
+        let outcome = |write: &Write| {
+            let written = lacks(write).then(|| written.next()).flatten();
+            written.unwrap_or(WriteOutcome::Kept)
+        };
+        Ok(writes.iter().map(outcome).collect())
     }
 }
 

@@ -8,6 +8,7 @@ use stoke_core::units::{Priority, Rank};
 use stoke_store::Revision;
 
 use super::*;
+use crate::job::joint::Lacking;
 use crate::job::keeper::Writing;
 
 const STAYS: PartitionId = PartitionId(3);
@@ -53,6 +54,7 @@ fn task(partition: PartitionId, rank: u64) -> Task {
         argument: String::new(),
         priority: Priority::ONE,
         attempts: 0,
+        lacking: Lacking::EVERYWHERE,
     }
 }
 

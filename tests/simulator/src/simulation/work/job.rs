@@ -12,7 +12,7 @@ use stoke_core::progress::{Effort, Position};
 use stoke_core::records;
 use stoke_core::slot::Partitioning;
 use stoke_core::units::{BandId, PartitionId, Priority, Rank};
-use stoke_worker::doors::Task;
+use stoke_worker::doors::{Lacking, Task};
 
 use crate::simulation::machine::Nanos;
 
@@ -168,6 +168,7 @@ impl Job {
                 argument: String::new(),
                 priority: Priority::ONE,
                 attempts: 0,
+                lacking: Lacking::EVERYWHERE,
             })
         };
         ranks.filter_map(task).collect()
@@ -216,6 +217,7 @@ impl Job {
                     recipe: None,
                 }],
                 cache: named("main"),
+                also: Vec::new(),
                 mode: self.mode,
                 allowed_failures: self.entries.len() as u64,
                 attempts_max: ATTEMPTS_MAX,
