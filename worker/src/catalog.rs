@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use stoke_core::job::BATCH_KEYS_DEFAULT;
-use stoke_core::job::OnBadLine;
+use stoke_core::job::{KeyColumns, OnBadLine};
 use stoke_core::names::{CacheName, LoaderName, OriginName, ProbeName, SourceName};
 use stoke_core::template::Template;
 use stoke_core::value::ValueSpec;
@@ -158,8 +158,8 @@ pub struct LoaderSpec {
     pub query: String,
     /// The cache key.
     pub key: Template,
-    /// The column that says which key a row answers; without it, the one left of `IN (:keys)`.
-    pub key_column: Option<String>,
+    /// The columns that say which key a row answers; without them, those left of `IN (:keys)`.
+    pub key_column: KeyColumns,
     /// From [`TTL_MIN`] to [`TTL_MAX`].
     pub ttl: Duration,
     /// The time to live is shortened by up to this share of it, in thousandths; at most [`TTL_JITTER_PERMILLE_MAX`].

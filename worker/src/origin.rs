@@ -20,6 +20,7 @@ use bytes::Bytes;
 use stoke_core::names::OriginName;
 use tokio::sync::mpsc;
 
+pub(crate) mod composite;
 mod decimal;
 mod encode;
 mod error;
@@ -267,6 +268,20 @@ impl Origin {
         })
     }
 
+    /// The columns that a key source gives the parts of this loader's keys in: those that its query compares, or, where they are
+    /// no plain columns, those of its rows. None where a key is one value.
+    ///
+    /// # Errors
+    /// [`OriginError::Permanent`] where the query cannot be used.
+    pub fn key_parts(&self, loader: &LoaderSpec) -> Result<Vec<String>, OriginError> {
+        let query = self.rewritten(loader)?;
+        Ok(match query.parts {
+            1 => Vec::new(),
+            _ if query.key_columns.is_empty() => loader.key_column.names().to_vec(),
+            _ => query.key_columns,
+        })
+    }
+
     /// Loads the rows of some keys: one query for each [`LoaderSpec::batch_keys`] of them, or one for each key where
     /// the loader has `:key`. Dropping the future closes its connection, and with it ends the query; in MySQL the query then
     /// ends when its statement timeout does, or when it would write rows.
@@ -384,28 +399,41 @@ impl Origin {
     }
 }
 
-/// The column that answers keys: the loader's, or the one the query compares; `None` where one key is asked at a time
-/// and the loader names no column, so that whatever row comes is the answer.
-fn key_column(
+/// The columns that answer keys, one for each part: the loader's, or those the query compares; none where one key is asked
+/// at a time and the loader names no column, so that whatever row comes is the answer.
+fn key_columns(
     loader: &LoaderSpec,
     query: &Rewritten,
     columns: &[String],
     dialect: Dialect,
-) -> Result<Option<usize>, KeyColumnError> {
+) -> Result<Vec<usize>, KeyColumnError> {
     if columns.is_empty() {
         return Err(KeyColumnError::NoColumns);
     }
-    let wanted = match (&loader.key_column, &query.key_column, query.placeholder) {
-        (Some(column), _, _) | (None, Some(column), _) => column,
-        (None, None, rewrite::Placeholder::Key) => return Ok(None),
-        (None, None, rewrite::Placeholder::Keys) => return Err(KeyColumnError::Unnamed),
-    };
-    match encode::position(columns, wanted, dialect) {
-        Some(index) => Ok(Some(index)),
-        None => Err(KeyColumnError::Missing {
+    let wanted = names_of_keys(loader, query);
+    match (wanted.len(), query.placeholder) {
+        (0, rewrite::Placeholder::Key) => return Ok(Vec::new()),
+        (0, rewrite::Placeholder::Keys) => return Err(KeyColumnError::Unnamed),
+        (named, _) if named != query.parts => {
+            let parts = query.parts;
+            return Err(KeyColumnError::Parts { named, parts });
+        }
+        _ => {}
+    }
+    let position = |wanted: &String| {
+        encode::position(columns, wanted, dialect).ok_or_else(|| KeyColumnError::Missing {
             wanted: wanted.clone(),
             found: columns.join(", "),
-        }),
+        })
+    };
+    wanted.iter().map(position).collect()
+}
+
+/// The names of the columns that answer keys: the loader's, or those that the query compares.
+fn names_of_keys<'n>(loader: &'n LoaderSpec, query: &'n Rewritten) -> &'n [String] {
+    match loader.key_column.names() {
+        [] => &query.key_columns,
+        named => named,
     }
 }
 
@@ -420,6 +448,10 @@ enum KeyColumnError {
         "the rows have no column {wanted:?} to say which key they answer, but {found}: select it, or set key-column"
     )]
     Missing { wanted: String, found: String },
+    #[error(
+        "key-column names {named} columns, but keys have {parts} parts: name the column of each, in the order of those left of IN"
+    )]
+    Parts { named: usize, parts: usize },
 }
 
 /// Two columns of one name would be one member of a JSON object.

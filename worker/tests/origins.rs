@@ -15,6 +15,8 @@ use stoke_worker::origin::{Answer, Origin};
 use stoke_worker::permit::{InFlight, Permit, Stopped};
 use stoke_worker::value::Value;
 
+#[path = "origins/composite.rs"]
+mod composite;
 #[path = "origins/connections.rs"]
 mod connections;
 #[path = "origins/cost.rs"]
@@ -88,7 +90,7 @@ fn loader(query: &str) -> LoaderSpec {
         origin: "shop".parse().unwrap(),
         query: query.to_owned(),
         key: stoke_core::template::Template::parse("item:{key}").unwrap(),
-        key_column: None,
+        key_column: Default::default(),
         ttl: Duration::from_secs(60),
         ttl_jitter_permille: 0,
         batch_keys: 500,

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use stoke_core::job::OnBadLine;
+use stoke_core::job::{KeyColumns, OnBadLine};
 use stoke_core::value::{Compression, Form, Negative, ValueSpec, Versions};
 use stoke_worker::catalog::{
     OriginVigil, PROBE_INTERVAL_DEFAULT, Password, ProbeConfig, STATEMENT_TIMEOUT_DEFAULT,
@@ -120,7 +120,7 @@ fn a_right_catalog_is_read_with_its_defaults() {
     );
     assert_eq!(
         (products.ttl, &products.key_column),
-        (Duration::from_secs(5400), &None)
+        (Duration::from_secs(5400), &KeyColumns::default())
     );
     let users = &catalog.loaders[&"users".parse().unwrap()];
     assert_eq!(
@@ -131,7 +131,7 @@ fn a_right_catalog_is_read_with_its_defaults() {
         ),
         (250, 10, 1024)
     );
-    assert_eq!(users.key_column.as_deref(), Some("id"));
+    assert_eq!(users.key_column.names(), ["id"]);
     assert_eq!(products.value, ValueSpec::default());
     let made = ValueSpec {
         form: Form::Column("body".into()),

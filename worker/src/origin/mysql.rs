@@ -21,7 +21,8 @@
 //!
 //! MySQL has no array parameters: `IN (:keys)` is a list of parameters, and lists of different lengths are different
 //! statements. A list is padded with its last key to the next power of two, or to the loader's `batch-keys` where that is
-//! less: so a loader has at most log₂(`batch-keys`) + 2 statements on a connection.
+//! less: so a loader has at most log₂(`batch-keys`) + 2 statements on a connection. Keys of several parts are
+//! `(a = ? AND b = ?) OR …`, padded in the same way.
 //!
 //! # Values
 //!
@@ -79,6 +80,7 @@ mod batches;
 mod columns;
 mod doors;
 mod key;
+mod keys;
 mod kind;
 mod number;
 mod plan;
@@ -181,7 +183,7 @@ impl Engine {
     ) -> Result<Sheet, OriginError> {
         let (mut held, recipe) = self.recipe(meter, loader, query).await?;
         let rows = RowsPerKey::of(loader);
-        let mut sheet = Sheet::new(keys, rows, |key| recipe.parameter.canonical(key));
+        let mut sheet = Sheet::new(keys, rows, |key| recipe.keys.canonical(key));
         let mut batches = Batches::new(&sheet.to_ask(), recipe.batch_keys);
         while let Some(batch) = batches.next() {
             let mut session = match held.take() {

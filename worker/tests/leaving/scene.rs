@@ -487,7 +487,7 @@ fn catalog() -> Catalog {
         origin: origin.name.clone(),
         query: "SELECT id FROM product WHERE id IN (:keys)".into(),
         key: "product:{id}".parse().unwrap(),
-        key_column: None,
+        key_column: Default::default(),
         ttl: Duration::from_secs(3600),
         ttl_jitter_permille: 0,
         value: stoke_core::value::ValueSpec::default(),

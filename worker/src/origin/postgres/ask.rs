@@ -32,12 +32,12 @@ impl Engine {
     ) -> Result<(), Failed> {
         let doing = || format!("run the query of loader {:?}", loader.name.as_str());
         let arguments = recipe
-            .parameter
+            .keys
             .arguments(batch.iter().map(|(_, text)| text.as_str()));
         let arguments =
             arguments.map_err(|error| Failed::cleanly(OriginError::permanent(doing(), error)))?;
-        let lone_slot = match (recipe.placeholder, recipe.key_column, batch) {
-            (Placeholder::Key, None, [(slot, _)]) => Some(*slot),
+        let lone_slot = match (recipe.placeholder, recipe.key_columns.as_slice(), batch) {
+            (Placeholder::Key, [], [(slot, _)]) => Some(*slot),
             _ => None,
         };
         let known = session.prepared.contains(&recipe.plan.sql);
@@ -156,14 +156,14 @@ async fn receive(
         if std::mem::take(&mut first) && !plan.fits(&row) {
             return Err(Interrupted::ColumnsChanged);
         }
-        let slot = match (lone_slot, recipe.key_column) {
+        let slot = match (lone_slot, recipe.key_columns.as_slice()) {
             (Some(slot), _) => Some(slot),
-            (None, Some(column)) => {
-                let key = plan.text(&row, column).ok().flatten();
-                let key = key.and_then(|key| recipe.parameter.canonical(&key).ok());
+            (None, []) => None,
+            (None, columns) => {
+                let texts = columns.iter().map(|&column| plan.text(&row, column).ok()?);
+                let key = recipe.keys.of_row(texts);
                 sheet.slot(key.as_deref())
             }
-            (None, None) => None,
         };
         if let Some(slot) = slot {
             sheet.answer(slot, recipe.encoder.encode(&plan.read(&row), &mut buffer));
