@@ -288,6 +288,7 @@ fn catalog(args: &WarmArgs) -> anyhow::Result<Catalog> {
         source_timeout: SOURCE_TIMEOUT_DEFAULT,
         tls: TlsFiles::default(),
         vigil: OriginVigil::default(),
+        replicas: None,
     };
     let urls = args.cache.iter().flat_map(|text| urls_in(text));
     let urls: Vec<SecretUrl> = urls

@@ -9,6 +9,10 @@
 /// that some libraries show.
 const ADVICE: &[(&[&str], &str)] = &[
     (
+        &["slave monitor", "replica monitor", "replication client"],
+        "it does not say its lag to this user: GRANT REPLICATION CLIENT ON *.* to it, in MariaDB REPLICA MONITOR",
+    ),
+    (
         &[
             "failed to lookup address",
             "name or service not known",

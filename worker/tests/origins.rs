@@ -35,6 +35,8 @@ mod mysql;
 mod prepare;
 #[path = "origins/probes.rs"]
 mod probes;
+#[path = "origins/replicas.rs"]
+mod replicas;
 #[path = "origins/rows.rs"]
 mod rows;
 #[path = "origins/sources.rs"]
@@ -80,6 +82,7 @@ fn postgres_origin(url: &str, statement_timeout: Duration) -> Origin {
         source_timeout: SOURCE_TIMEOUT_DEFAULT,
         tls: stoke_worker::catalog::TlsFiles::default(),
         vigil: stoke_worker::catalog::OriginVigil::default(),
+        replicas: None,
     })
     .unwrap()
 }

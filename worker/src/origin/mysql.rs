@@ -12,6 +12,7 @@
 //! | running it again | 1 | 1 |
 //! | a key source: `COM_STMT_PREPARE` and `COM_STMT_EXECUTE`, on a connection of its own | 2 | 2 |
 //! | a probe or a canary: `COM_QUERY` | 1 | 1 |
+//! | a replica's lag: `SHOW REPLICA STATUS` (one more, once, where only `SHOW SLAVE STATUS` is known) | 1 | 1 |
 //!
 //! All that the driver would send on its own after connecting (`SET sql_mode`, `time_zone`, `NAMES`) is switched off, and
 //! part of the one `SET`: see `session`. The driver never forgets a statement and prepares it again: a connection that has
@@ -70,6 +71,7 @@
 //! ended in its fifth second, when its first rows were sent.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -82,6 +84,7 @@ mod doors;
 mod key;
 mod keys;
 mod kind;
+mod lag;
 mod number;
 mod plan;
 mod probe;
@@ -116,6 +119,8 @@ pub(super) struct Engine {
     source_timeout: Duration,
     /// How many loads set up a connection or a query.
     setting_up: SettingUps,
+    /// Whether it knows only the old word for replicas.
+    says_slave: AtomicBool,
 }
 
 impl Engine {
@@ -128,6 +133,7 @@ impl Engine {
             statement_timeout: config.statement_timeout,
             source_timeout: config.source_timeout,
             setting_up: SettingUps::default(),
+            says_slave: AtomicBool::default(),
         })
     }
 
@@ -137,6 +143,11 @@ impl Engine {
 
     pub(super) fn set_idle_max(&self, max: usize) {
         self.idle.set_max(max);
+    }
+
+    /// Where it is, without credentials.
+    pub(super) fn address(&self) -> &str {
+        self.doors.address()
     }
 
     /// Opens a connection, and closes it again.

@@ -10,6 +10,7 @@
 //! | the first time an origin sees a query: `PREPARE`, one query for the columns' tables, and for types that are not built in one for each level (an enum 1, an array of enums 2) | 2 to 4 | 4 |
 //! | the first time another connection runs it: `PREPARE`, and the same look-ups of types | 1 to 3 | the same |
 //! | running it | 1 | 1 |
+//! | a standby's lag | 1 | 1 |
 //!
 //! Where keys have several parts, an origin that sees a query for the first time prepares two: one that compares the parts one
 //! by one, for their types, and the one that is run. Either costs what one does.
@@ -33,6 +34,7 @@ mod ask;
 mod key;
 mod keys;
 mod kind;
+mod lag;
 mod network;
 mod number;
 mod plan;
@@ -110,6 +112,11 @@ impl Engine {
 
     pub(super) fn set_idle_max(&self, max: usize) {
         self.idle.set_max(max);
+    }
+
+    /// Where it is, without credentials.
+    pub(super) fn address(&self) -> &str {
+        self.doors.address()
     }
 
     /// Opens a connection, and closes it again.

@@ -171,6 +171,7 @@ impl Watched {
             source_timeout: Duration::from_secs(60),
             tls: TlsFiles::default(),
             vigil: OriginVigil::default(),
+            replicas: None,
         };
         let (origin, clock) = (Origin::open(&config).unwrap(), Arc::new(Hand::default()));
         let shared: Arc<dyn Clock> = Arc::clone(&clock) as _;

@@ -474,6 +474,7 @@ fn catalog() -> Catalog {
         source_timeout: SOURCE_TIMEOUT_DEFAULT,
         tls: TlsFiles::default(),
         vigil: OriginVigil::default(),
+        replicas: None,
     };
     let cache = CacheConfig {
         name: "main".parse().unwrap(),

@@ -82,6 +82,7 @@ pub(crate) fn origin(url: &str, statement_timeout: Duration, tls: TlsFiles) -> O
         source_timeout: SOURCE_TIMEOUT_DEFAULT,
         tls,
         vigil: OriginVigil::default(),
+        replicas: None,
     })
     .unwrap()
 }

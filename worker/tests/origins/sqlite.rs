@@ -60,6 +60,7 @@ fn origin(path: &Path, timeout: Duration) -> Origin {
         source_timeout: timeout,
         tls: stoke_worker::catalog::TlsFiles::default(),
         vigil: stoke_worker::catalog::OriginVigil::default(),
+        replicas: None,
     })
     .unwrap()
 }

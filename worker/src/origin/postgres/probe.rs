@@ -64,7 +64,7 @@ impl Engine {
     }
 }
 
-async fn number(
+pub(super) async fn number(
     meter: &mut Meter<'_>,
     session: &mut Session,
     query: &str,

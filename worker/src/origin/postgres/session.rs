@@ -50,7 +50,9 @@ const URL_PARAMETERS: [&str; 18] = [
 /// How to open sessions. It shows nothing of itself: the driver's options show their password.
 pub(super) struct Doors {
     options: PgConnectOptions,
-    /// What opening one is called in errors: it names origin, host and database, and no credentials.
+    /// Host, port and database, without credentials.
+    address: String,
+    /// What opening one is called in errors: it names origin and address.
     doing: String,
     /// Whether the server takes `client_connection_check_interval`: from version 14 on, where the system can tell.
     checks: AtomicBool,
@@ -84,22 +86,27 @@ impl Doors {
             }
         }
         let options: PgConnectOptions = text.parse().map_err(UrlError::Form)?;
-        let doing = format!(
-            "connect to origin {:?} at {}:{}/{}",
-            config.name.as_str(),
+        let address = format!(
+            "{}:{}/{}",
             options.get_host(),
             options.get_port(),
             options.get_database().unwrap_or_default()
         );
+        let doing = format!("connect to origin {:?} at {address}", config.name.as_str());
         let options = with_tls(options, text, &config.tls)?
             .application_name(APPLICATION_NAME)
             .statement_cache_capacity(STATEMENTS_MAX)
             .disable_statement_logging();
         Ok(Self {
             options,
+            address,
             doing,
             checks: AtomicBool::new(true),
         })
+    }
+
+    pub(super) fn address(&self) -> &str {
+        &self.address
     }
 
     /// Opens a connection in which the server ends a statement after `statement_timeout`.
@@ -249,6 +256,7 @@ mod tests {
             source_timeout: Duration::from_secs(5),
             tls: TlsFiles::default(),
             vigil: crate::catalog::OriginVigil::default(),
+            replicas: None,
         };
         let error = Doors::new(&config).err().unwrap().to_string();
         assert!(error.contains("%3F") && !error.contains("ter2"), "{error}");
