@@ -12,7 +12,8 @@ use super::{FitArg, OutputArg, SectionArgs, ValueArgs, rate, share};
 #[derive(Debug, ClapArgs)]
 #[command(group = ArgGroup::new("source").required(true).args(["rank", "keys"]))]
 pub struct WarmArgs {
-    /// The database to load from: postgres://…, mysql://… or sqlite:FILE. A password can be left to the variable STOKE_ORIGIN
+    /// The database to load from: postgres://… (behind a PgBouncer that pools by transactions with ?pooler=transaction),
+    /// mysql://… or sqlite:FILE. A password can be left to the variable STOKE_ORIGIN
     #[arg(long, env = "STOKE_ORIGIN", hide_env_values = true, value_name = "URL")]
     pub origin: String,
     /// The Redis to warm: redis://…, one or several nodes (it finds out whether they are a Cluster), or

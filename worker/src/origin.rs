@@ -358,8 +358,8 @@ impl Origin {
     }
 
     /// Loads the rows of some keys: one query for each [`LoaderSpec::batch_keys`] of them, or one for each key where
-    /// the loader has `:key`. Dropping the future closes its connection, and with it ends the query; in MySQL the query then
-    /// ends when its statement timeout does, or when it would write rows.
+    /// the loader has `:key`. Dropping the future closes its connection, and with it ends the query; in MySQL, and
+    /// behind a pooler, the query then ends when its statement timeout does, or when it would write rows.
     ///
     /// # Errors
     /// Where no key got its answer. What concerns one key only is its answer, [`Answer::Failed`].

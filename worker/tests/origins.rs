@@ -31,6 +31,8 @@ mod json;
 mod keys;
 #[path = "origins/mysql.rs"]
 mod mysql;
+#[path = "origins/pgbouncer.rs"]
+mod pgbouncer;
 #[path = "origins/prepare.rs"]
 mod prepare;
 #[path = "origins/probes.rs"]

@@ -212,7 +212,7 @@ fn usable(item: &Item<'_>, url: &SecretUrl, dialect: Dialect) -> Option<()> {
         let remedy = match dialect {
             Dialect::Postgres => {
                 "write postgres://USER:PASSWORD@HOST:PORT/DATABASE, with %XX for special characters and \
-                 parameters that PostgreSQL has"
+                 parameters that PostgreSQL has, or pooler=transaction"
             }
             Dialect::MySql => {
                 "write mysql://USER:PASSWORD@HOST:PORT/DATABASE, with %XX for special characters and no \

@@ -326,7 +326,7 @@ fn give_file(from: &Path, to: &Path, account: Option<Account>) -> Result<PathBuf
 }
 
 /// Who the server runs as, where it is not this process' account.
-fn account() -> Result<Option<Account>> {
+pub(crate) fn account() -> Result<Option<Account>> {
     geteuid().is_root().then(unprivileged_account).transpose()
 }
 

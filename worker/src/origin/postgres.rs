@@ -15,6 +15,10 @@
 //! Where keys have several parts, an origin that sees a query for the first time prepares two: one that compares the parts one
 //! by one, for their types, and the one that is run. Either costs what one does.
 //!
+//! Behind a pooler by transactions (`?pooler=transaction`; see `pooled`) a connection can keep nothing, so that each of the last three
+//! rows, and a probe, is a transaction: three tokens more (`BEGIN`, `SET LOCAL statement_timeout`, `COMMIT`), and one for `PREPARE`
+//! each time that a query is run: 5 for a load instead of 1.
+//!
 //! Types nested deeper than [`LOOKUPS_AHEAD`] are paid for right after the look-ups, before anything else is sent.
 //! Look-ups of types go out at once, however far apart their tokens were: so that the second that begins with them sees
 //! no more than the rate either, they are paid for a second time after them.
@@ -38,6 +42,7 @@ mod lag;
 mod network;
 mod number;
 mod plan;
+mod pooled;
 mod probe;
 mod session;
 mod time;
@@ -210,9 +215,13 @@ impl Engine {
         let mut gathering = Rows::new(rules);
         gathering.columns(plan.names()).map_err(permanent)?;
         let limit = self.source_timeout + GRACE;
-        meter.pass(1).await?;
-        let mut rows =
-            sqlx::query(AssertSqlSafe(Arc::clone(&plan.sql))).fetch(&mut session.connection);
+        // Behind a pooler it is prepared once more.
+        let prepared = u32::from(session.pooled.is_some());
+        meter.pass(1 + prepared + session.around()).await?;
+        session.begin(DOING, limit).await?;
+        let query =
+            sqlx::query(AssertSqlSafe(Arc::clone(&plan.sql))).persistent(session.pooled.is_none());
+        let mut rows = query.fetch(&mut session.connection);
         let mut number = 0;
         loop {
             meter.expect_row().await?;
@@ -232,6 +241,8 @@ impl Engine {
                 sink.send(full).await.map_err(|_| Stopped)?;
             }
         }
+        drop(rows);
+        session.end(DOING, limit).await?;
         let (last, gathered) = gathering.finish();
         if let Some(last) = last {
             sink.send(last).await.map_err(|_| Stopped)?;
@@ -299,8 +310,9 @@ impl Engine {
         doing: &str,
     ) -> Result<Arc<Plan>, OriginError> {
         // PREPARE, the query for the columns' tables, and those for types.
-        meter.pass(2 + LOOKUPS_AHEAD).await?;
+        meter.pass(2 + LOOKUPS_AHEAD + session.around()).await?;
         let limit = self.statement_timeout + GRACE;
+        session.begin(doing, limit).await?;
         let prepare = session
             .connection
             .prepare_with(AssertSqlSafe(Arc::clone(&sql)).into_sql_str(), types);
@@ -309,6 +321,7 @@ impl Engine {
             Ok(Err(error)) => return Err(OriginError::from_driver(doing, error)),
             Err(_) => return Err(OriginError::transient(doing, NoAnswer(limit))),
         };
+        session.end(doing, limit).await?;
         let lookups = lookups_of(&statement);
         let unpaid = lookups.saturating_sub(LOOKUPS_AHEAD);
         meter.pay(unpaid + lookups).await?;

@@ -41,19 +41,27 @@ impl Engine {
             _ => None,
         };
         let known = session.prepared.contains(&recipe.plan.sql);
-        let statements = if known { 1 } else { 2 + recipe.plan.lookups };
+        let lookups = if known { 0 } else { recipe.plan.lookups };
+        // Behind a pooler it is prepared each time.
+        let is_prepared = known && session.pooled.is_none();
+        let statements = u32::from(!is_prepared) + 1 + lookups + session.around();
         meter
             .pass_expecting(statements, batch.len() as u64)
             .await
             .map_err(|stopped| Failed::cleanly(stopped.into()))?;
         let limit = self.statement_timeout + GRACE;
+        if let Err(error) = session.begin(&doing(), limit).await {
+            return Err(Failed::with_connection(error));
+        }
         let rows = receive(meter, session, recipe, arguments, lone_slot, sheet);
         match tokio::time::timeout(limit, rows).await {
             Ok(Ok(())) => {
                 session.prepared.insert(Arc::clone(&recipe.plan.sql));
-                let at_once = if known { 0 } else { recipe.plan.lookups };
+                if let Err(error) = session.end(&doing(), limit).await {
+                    return Err(Failed::with_connection(error));
+                }
                 meter
-                    .pay(at_once)
+                    .pay(lookups)
                     .await
                     .map_err(|stopped| Failed::cleanly(stopped.into()))
             }
@@ -64,6 +72,10 @@ impl Engine {
                     ColumnsChanged,
                 )))
             }
+            // Its transaction has failed with it.
+            Ok(Err(Interrupted::Driver(error))) if session.pooled.is_some() => Err(
+                Failed::with_connection(OriginError::from_driver(doing(), error)),
+            ),
             Ok(Err(Interrupted::Driver(error))) => Err(self.failed(doing(), recipe, error, known)),
             Err(_) => Err(Failed::with_connection(OriginError::transient(
                 doing(),
@@ -147,7 +159,8 @@ async fn receive(
     sheet: &mut Sheet,
 ) -> Result<(), Interrupted> {
     let plan = &recipe.plan;
-    let query = sqlx::query_with(AssertSqlSafe(Arc::clone(&plan.sql)), arguments);
+    let query = sqlx::query_with(AssertSqlSafe(Arc::clone(&plan.sql)), arguments)
+        .persistent(session.pooled.is_none() || !session.prepared.contains(&plan.sql));
     let mut rows = query.fetch(&mut session.connection);
     let mut buffer = Vec::new();
     let mut first = true;

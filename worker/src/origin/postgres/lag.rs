@@ -27,7 +27,8 @@ impl Engine {
         time: Duration,
     ) -> Result<Option<f64>, OriginError> {
         let mut session = self.session(meter).await?;
-        meter.pass(1).await?;
+        meter.pass(1 + session.around()).await?;
+        session.begin(DOING, time).await?;
         let lag = match tokio::time::timeout(time, number(meter, &mut session, LAG)).await {
             Ok(Ok(seconds)) => Some(seconds),
             Ok(Err(ProbeFault::Null)) => None,
@@ -35,6 +36,9 @@ impl Engine {
             Ok(Err(fault)) => return Err(OriginError::transient(DOING, fault)),
             Err(_) => return Err(OriginError::transient(DOING, NoAnswer(time))),
         };
+        if lag.is_some() {
+            session.end(DOING, time).await?;
+        }
         // Where it is NULL, what may still come on it is of no use.
         self.give_back(Some(session).filter(|_| lag.is_some()));
         Ok(lag)
