@@ -232,7 +232,10 @@ fn asked(args: &WarmArgs, catalog: &Catalog) -> Asked {
         ),
         ("load", Some(args.load.clone())),
         ("key", Some(args.key.clone())),
-        ("key-column", args.key_column.clone()),
+        (
+            "key-column",
+            (!args.key_column.is_empty()).then(|| args.key_column.join(",")),
+        ),
         ("ttl", Some(seconds(args.ttl))),
         ("ttl-jitter", Some(args.ttl_jitter.to_string())),
         (
@@ -289,6 +292,7 @@ fn catalog(args: &WarmArgs) -> anyhow::Result<Catalog> {
         source_timeout: SOURCE_TIMEOUT_DEFAULT,
         tls: TlsFiles::default(),
         vigil: OriginVigil::default(),
+        replicas: None,
     };
     Ok(Catalog {
         origins: BTreeMap::from([(name, origin)]),
@@ -403,7 +407,8 @@ fn spec(args: &WarmArgs) -> anyhow::Result<v1::JobSpec> {
         origin: ORIGIN.into(),
         query: args.load.clone(),
         key_template: args.key.clone(),
-        key_column: args.key_column.clone().unwrap_or_default(),
+        key_column: String::new(),
+        key_columns: args.key_column.clone(),
         ttl: Some(prost_types::Duration::try_from(args.ttl).context("--ttl")?),
         ttl_jitter_permille: (args.ttl_jitter * 1000.0).round() as u32,
         batch_keys: args.batch_keys.into(),

@@ -10,6 +10,17 @@
 const ADVICE: &[(&[&str], &str)] = &[
     (
         &[
+            "unsupported startup parameter",
+            "prepared statement \"sqlx_s_",
+        ],
+        "a pooler is in between, as PgBouncer: where it pools by transactions, write ?pooler=transaction behind the URL",
+    ),
+    (
+        &["slave monitor", "replica monitor", "replication client"],
+        "it does not say its lag to this user: GRANT REPLICATION CLIENT ON *.* to it, in MariaDB REPLICA MONITOR",
+    ),
+    (
+        &[
             "failed to lookup address",
             "name or service not known",
             "name resolution",

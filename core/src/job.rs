@@ -11,6 +11,10 @@ use crate::names::{CacheName, JobName, LoaderName, OriginName, SourceName};
 use crate::slot::Slots;
 use crate::value::ValueSpec;
 
+mod key_columns;
+
+pub use key_columns::KeyColumns;
+
 /// The highest priority of a job.
 pub const PRIORITY_MAX: u32 = 1000;
 /// How many ranges of slots a section of a cache may name, and how many nodes.
@@ -284,8 +288,8 @@ pub struct Recipe {
     pub query: String,
     /// The cache key's template.
     pub key_template: crate::template::Template,
-    /// The column that says which key a row answers; by default the one left of `IN`.
-    pub key_column: Option<String>,
+    /// The columns that say which key a row answers; by default those left of `IN`.
+    pub key_column: KeyColumns,
     /// Time to live, at least a millisecond.
     pub ttl: Duration,
     /// The time to live is shortened by up to this share, in thousandths, by a hash of the key; at most 900.

@@ -14,7 +14,8 @@ use super::{FitArg, OutputArg, SectionArgs, ValueArgs, rate, share};
 #[derive(Debug, ClapArgs)]
 #[command(group = ArgGroup::new("source").required(true).args(["rank", "keys"]))]
 pub struct WarmArgs {
-    /// The database to load from: postgres://…, mysql://… or sqlite:FILE. A password can be left to the variable STOKE_ORIGIN
+    /// The database to load from: postgres://… (behind a PgBouncer that pools by transactions with ?pooler=transaction),
+    /// mysql://… or sqlite:FILE. A password can be left to the variable STOKE_ORIGIN
     #[arg(long, env = "STOKE_ORIGIN", hide_env_values = true, value_name = "URL")]
     pub origin: String,
     /// The Redis to warm: redis://…, one or several nodes (it finds out whether they are a Cluster), or
@@ -29,21 +30,24 @@ pub struct WarmArgs {
         value_name = "URL"
     )]
     pub also_cache: Vec<String>,
-    /// SQL that gives the keys: a column `key`, optionally `priority`, further ones for the key template
+    /// SQL that gives the keys: a column `key` (or one for each part where --load has (a, b) IN (:keys)), optionally `priority`,
+    /// further ones for the key template
     #[arg(long, value_name = "SQL")]
     pub rank: Option<String>,
     /// A file with the keys, in place of --rank: CSV or newline-delimited JSON; - is standard input
     #[arg(long, value_name = "FILE")]
     pub keys: Option<PathBuf>,
-    /// SQL that loads a batch of keys: `:keys` where they belong (`:key` for one query a key)
+    /// SQL that loads a batch of keys: `:keys` where they belong, as in id IN (:keys) or (a, b) IN (:keys) (`:key` for one query
+    /// a key)
     #[arg(long, value_name = "SQL")]
     pub load: String,
     /// The cache keys: text with {column}s of the key source, as product:{key}
     #[arg(long, value_name = "TEMPLATE")]
     pub key: String,
-    /// The column of the rows that says which key each answers [default: the one left of IN (:keys)]
+    /// The column of the rows that says which key each answers; once for each part where keys have several [default:
+    /// those left of IN (:keys)]
     #[arg(long, value_name = "COLUMN")]
-    pub key_column: Option<String>,
+    pub key_column: Vec<String>,
     /// How long entries live, as 5m or 1h: from a second to ten years
     #[arg(long, value_name = "TIME", value_parser = ttl)]
     pub ttl: Duration,

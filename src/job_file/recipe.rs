@@ -76,11 +76,16 @@ fn own(table: &Table<'_>) -> Option<Option<v1::SqlLoader>> {
         });
     let recipe = recipe(table, None);
     let (origin, query, recipe) = (origin?, query?, recipe?);
+    let (key_column, key_columns) = match recipe.key_column.names() {
+        [one] => (one.clone(), Vec::new()),
+        several => (String::new(), several.to_vec()),
+    };
     Some(Some(v1::SqlLoader {
         origin: origin.to_string(),
         query,
         key_template: recipe.key.to_string(),
-        key_column: recipe.key_column.unwrap_or_default(),
+        key_column,
+        key_columns,
         ttl: prost_types::Duration::try_from(recipe.ttl).ok(),
         ttl_jitter_permille: recipe.ttl_jitter_permille.into(),
         batch_keys: recipe.batch_keys.into(),

@@ -117,6 +117,7 @@ fn a_job_may_say_everything() {
         query: "SELECT * FROM products WHERE id IN (:keys)".into(),
         key_template: "product:{key}".into(),
         key_column: "id".into(),
+        key_columns: Vec::new(),
         ttl: Some(prost_types::Duration {
             seconds: 90,
             nanos: 0,

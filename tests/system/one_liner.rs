@@ -113,6 +113,75 @@ fn keys_come_from_standard_input_and_text_finds_numbers() {
 }
 
 #[test]
+fn keys_of_several_parts_come_in_columns_or_as_arrays_and_one_that_lacks_a_part_fails_alone() {
+    let postgres = Postgres::start().unwrap();
+    let users = "CREATE TABLE users (tenant_id int, id bigint, name text, version int DEFAULT 1, PRIMARY KEY (tenant_id, id));
+        INSERT INTO users SELECT id % 7, id, 'user ' || id FROM generate_series(1, 700) AS id";
+    postgres.psql("postgres", users).unwrap();
+    let cache = Redis::start().unwrap();
+    let (origin, url) = (postgres.url("postgres"), cache.url());
+    let common = [
+        "--origin",
+        &origin,
+        "--cache",
+        &url,
+        "--load",
+        "SELECT tenant_id, id, name, version FROM users WHERE (tenant_id, id) IN (:keys)",
+        "--key",
+        "user:{tenant_id}:{id}",
+        "--version-column",
+        "version",
+        "--ttl",
+        "5m",
+        "--output",
+        "json",
+    ];
+    let with = |more: &[&'static str], stdin| {
+        let args: Vec<&str> = common.iter().chain(more).copied().collect();
+        warm(&args, stdin)
+    };
+    let rank = ["--rank", "SELECT id, tenant_id FROM users"];
+    let dry = with(&[rank[0], rank[1], "--dry-run"], "");
+    assert_eq!(dry.code, 0, "{}", dry.errors);
+    let ran = with(&rank, "");
+    assert_eq!(
+        (ran.code, &ran.report["outcomes"]["warmed"]),
+        (0, &700.into()),
+        "{}",
+        ran.errors
+    );
+    assert_eq!(
+        cache.cli(&["GET", "user:3:73"]).unwrap().trim(),
+        r#"{"tenant_id":3,"id":73,"name":"user 73","version":1}"#
+    );
+
+    cache.cli(&["FLUSHALL"]).unwrap();
+    let keys = concat!(
+        "{\"tenant_id\":1,\"id\":\"008\"}\n",
+        "{\"key\":[\"2\",\"9\"],\"tenant_id\":2,\"id\":9,\"x\":1}\n",
+        "{\"key\":[\"5\",\"9\"],\"tenant_id\":5,\"id\":9,\"x\":1}\n",
+        "{\"key\":[\"3\"],\"tenant_id\":\"a\",\"id\":9}\n",
+    );
+    let ran = with(&["--keys", "-"], keys);
+    let outcomes = &ran.report["outcomes"];
+    // The last has columns for its parts, which count: "a" is no number.
+    assert_eq!(
+        (
+            &outcomes["warmed"],
+            &outcomes["absent"],
+            &outcomes["failed"]
+        ),
+        (&2.into(), &1.into(), &1.into()),
+        "{}",
+        ran.errors
+    );
+    assert_eq!(
+        cache.cli(&["KEYS", "user:1:008"]).unwrap().trim(),
+        "user:1:008"
+    );
+}
+
+#[test]
 fn what_is_wrong_is_said_with_the_exit_code_of_its_kind() {
     let cache = Redis::start().unwrap();
     let url = cache.url();

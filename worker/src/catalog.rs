@@ -12,7 +12,7 @@ use std::time::Duration;
 
 pub use stoke_core::batch_keys::BATCH_KEYS_MAX;
 use stoke_core::batch_keys::BatchKeys;
-use stoke_core::job::OnBadLine;
+use stoke_core::job::{KeyColumns, OnBadLine};
 use stoke_core::names::{CacheName, LoaderName, OriginName, ProbeName, SourceName};
 use stoke_core::template::Template;
 use stoke_core::value::ValueSpec;
@@ -33,6 +33,12 @@ pub const CANARY_DEFAULT: &str = "SELECT 1";
 pub const PROBE_INTERVAL_DEFAULT: Duration = Duration::from_secs(5);
 /// The shortest interval of a probe: each takes a query of the budget.
 pub const PROBE_INTERVAL_MIN: Duration = Duration::from_millis(100);
+/// By how much a replica may lag where an origin does not say.
+pub const REPLICA_LAG_MAX_DEFAULT: Duration = Duration::from_secs(10);
+/// The longest that can be asked for.
+pub const REPLICA_LAG_MAX_MAX: Duration = Duration::from_secs(86_400);
+/// How often replicas are asked for their lag where an origin does not say.
+pub const REPLICA_LAG_INTERVAL_DEFAULT: Duration = Duration::from_secs(5);
 /// The longest interval of a probe.
 pub const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(3600);
 /// How much of a time to live is jitter where a loader does not say, in thousandths.
@@ -82,6 +88,23 @@ pub struct OriginConfig {
     pub tls: TlsFiles,
     /// How it is looked after.
     pub vigil: OriginVigil,
+    /// Its read replicas, where loads and key sources go to those. `url` is the primary then.
+    pub replicas: Option<ReplicasConfig>,
+}
+
+/// The read replicas of a database: the one that lags least is asked.
+#[derive(Clone, Debug)]
+pub struct ReplicasConfig {
+    /// At least one, of the origin's dialect, which is not SQLite.
+    pub urls: Vec<SecretUrl>,
+    /// Whether `url` of the origin is a primary; else it is the first replica once more, and nothing is asked of it.
+    pub has_primary: bool,
+    /// One that lags by more is not asked.
+    pub lag_max: Duration,
+    /// How often each worker asks each replica for its lag, from [`PROBE_INTERVAL_MIN`] to [`PROBE_INTERVAL_MAX`].
+    pub lag_interval: Duration,
+    /// Whether the primary is asked where no replica can be. Only where there is one.
+    pub falls_back: bool,
 }
 
 /// What is asked of a database only to see how it is.
@@ -157,8 +180,8 @@ pub struct LoaderSpec {
     pub query: String,
     /// The cache key.
     pub key: Template,
-    /// The column that says which key a row answers; without it, the one left of `IN (:keys)`.
-    pub key_column: Option<String>,
+    /// The columns that say which key a row answers; without them, those left of `IN (:keys)`.
+    pub key_column: KeyColumns,
     /// From [`TTL_MIN`] to [`TTL_MAX`].
     pub ttl: Duration,
     /// The time to live is shortened by up to this share of it, in thousandths; at most [`TTL_JITTER_PERMILLE_MAX`].

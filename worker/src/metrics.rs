@@ -15,7 +15,7 @@ use stoke_core::metric::{Kind, Metric, SECONDS_BUCKETS};
 use stoke_core::names::Resource;
 use stoke_core::progress::Outcome;
 
-pub(crate) use observe::{gates, health};
+pub(crate) use observe::{gates, health, replicas};
 pub use table::METRICS;
 
 /// A meter that measures nothing.
@@ -286,5 +286,6 @@ mod tests {
         OriginMetrics::new(Arc::clone(&metrics), "o");
         CacheMetrics::new(metrics, "c");
         observe::gates(&none(), Vec::new());
+        observe::replicas(&none(), Vec::new());
     }
 }

@@ -21,8 +21,10 @@ use stoke_core::batch_keys::BatchKeys;
 use stoke_core::names::OriginName;
 use tokio::sync::mpsc;
 
+pub(crate) mod composite;
 mod decimal;
 mod encode;
+mod engine;
 mod error;
 mod expiry;
 mod idle;
@@ -30,6 +32,7 @@ mod meter;
 mod mysql;
 mod postgres;
 mod probe;
+mod replicas;
 pub mod rewrite;
 mod setting_up;
 mod sheet;
@@ -39,6 +42,8 @@ mod versions;
 pub use error::{Cause, OriginError};
 pub(crate) use postgres::Objects;
 pub use probe::ProbeFault;
+pub(crate) use replicas::Standing;
+pub use replicas::say_their_lag;
 
 use crate::catalog::{Catalog, LoaderSpec, OriginConfig};
 use crate::metrics::OriginMetrics;
@@ -46,7 +51,9 @@ use crate::permit::Permit;
 use crate::source::{Gathered, Rules, SourceRow};
 use crate::value::Value;
 use crate::vitals::Vitals;
+use engine::Engine;
 use meter::{Counters, Meter};
+use replicas::Replicas;
 use rewrite::{Dialect, Rewritten, rewrite};
 
 /// What became of one key.
@@ -150,14 +157,27 @@ pub struct Origin {
     name: OriginName,
     dialect: Dialect,
     counters: Counters,
-    engine: Engine,
+    /// The database itself; `None` where only replicas are known.
+    primary: Option<Engine>,
+    replicas: Option<Replicas>,
 }
 
-#[derive(Debug)]
-enum Engine {
-    Postgres(Box<postgres::Engine>),
-    MySql(Box<mysql::Engine>),
-    Sqlite(sqlite::Engine),
+/// The database that a call asks.
+struct At<'o> {
+    engine: &'o Engine,
+    replica: Option<(&'o Replicas, usize)>,
+}
+
+impl At<'_> {
+    /// What a call has come to. A replica that was lost is not asked any more for now.
+    fn judged<T>(&self, result: Result<T, OriginError>) -> Result<T, OriginError> {
+        match (result, self.replica) {
+            (Err(error), Some((replicas, place))) if error.is_loss() => {
+                Err(replicas.failed(place, error))
+            }
+            (result, _) => result,
+        }
+    }
 }
 
 impl Origin {
@@ -166,17 +186,16 @@ impl Origin {
     /// # Errors
     /// Where the URL cannot be used.
     pub fn open(config: &OriginConfig) -> Result<Self, OriginError> {
-        let engine = match config.dialect {
-            Dialect::Postgres => Engine::Postgres(Box::new(postgres::Engine::new(config)?)),
-            Dialect::MySql => Engine::MySql(Box::new(mysql::Engine::new(config)?)),
-            Dialect::Sqlite => Engine::Sqlite(sqlite::Engine::new(config)?),
-        };
+        let replicas = config.replicas.as_ref();
+        let has_primary = replicas.is_none_or(|replicas| replicas.has_primary);
+        let replicas = replicas.map(|replicas| Replicas::new(config, replicas));
         let name = config.name.clone();
         Ok(Self {
             name,
             dialect: config.dialect,
             counters: Counters::default(),
-            engine,
+            primary: has_primary.then(|| Engine::new(config)).transpose()?,
+            replicas: replicas.transpose()?,
         })
     }
 
@@ -213,37 +232,76 @@ impl Origin {
     /// of a job of low priority, and other jobs' loads should not wait with them.
     #[must_use]
     pub fn is_setting_up(&self) -> bool {
-        match &self.engine {
-            Engine::Postgres(engine) => engine.is_setting_up(),
-            Engine::MySql(engine) => engine.is_setting_up(),
-            // A file is open at once.
-            Engine::Sqlite(_) => false,
-        }
+        let primary = self.primary.as_ref().is_some_and(Engine::is_setting_up);
+        primary || self.replicas.as_ref().is_some_and(Replicas::is_setting_up)
     }
 
     /// Keeps connections idle, from now on, only while there are at most `max`, those in use included; closes those beyond,
     /// and those that were idle for long. To be set to the places in flight, again and again.
     pub fn set_idle_max(&self, max: usize) {
-        match &self.engine {
-            Engine::Postgres(engine) => engine.set_idle_max(max),
-            Engine::MySql(engine) => engine.set_idle_max(max),
-            Engine::Sqlite(engine) => engine.set_idle_max(max),
+        self.engines().for_each(|engine| engine.set_idle_max(max));
+    }
+
+    /// Looks whether the database lets us in, or whether all of them do where there are replicas, by one connection each that is
+    /// closed again at once. No statement is sent; as every set-up of a connection, it takes a token.
+    ///
+    /// # Errors
+    /// [`OriginError::NoEntry`], with what is in the way of the first that does not.
+    pub async fn reach(&self, permit: &dyn Permit) -> Result<(), OriginError> {
+        match self.reach_each(permit).await.into_iter().next() {
+            Some(error) => Err(error),
+            None => Ok(()),
         }
     }
 
-    /// Looks whether the database lets us in, by one connection that is closed again at once. No statement is sent; as
-    /// every set-up of a connection, it takes a token.
-    ///
-    /// # Errors
-    /// [`OriginError::NoEntry`], with what is in the way.
-    pub async fn reach(&self, permit: &dyn Permit) -> Result<(), OriginError> {
-        let _place = permit.enter().await?;
-        let mut meter = Meter::new(permit, &self.counters, "reach");
-        match &self.engine {
-            Engine::Postgres(engine) => engine.reach(&mut meter).await,
-            Engine::MySql(engine) => engine.reach(&mut meter).await,
-            Engine::Sqlite(engine) => engine.reach(&mut meter).await,
+    /// As [`Origin::reach`]: what is in the way of each that does not let us in.
+    pub async fn reach_each(&self, permit: &dyn Permit) -> Vec<OriginError> {
+        let reached = futures::future::join_all(self.engines().map(|engine| async move {
+            let _place = permit.enter().await?;
+            let mut meter = Meter::new(permit, &self.counters, "reach");
+            engine.reach(&mut meter).await
+        }));
+        let reached: Vec<Result<(), OriginError>> = reached.await;
+        reached.into_iter().filter_map(Result::err).collect()
+    }
+
+    /// How its replicas stand, where it has some.
+    pub(crate) fn replicas(&self) -> Vec<Standing> {
+        self.replicas
+            .as_ref()
+            .map_or(Vec::new(), Replicas::standings)
+    }
+
+    fn engines(&self) -> impl Iterator<Item = &Engine> {
+        let replicas = self.replicas.iter().flat_map(Replicas::engines);
+        self.primary.iter().chain(replicas)
+    }
+
+    /// The database that a call asks: the replica that lags least, where there are replicas. The caller has no place in flight
+    /// yet.
+    async fn at(&self, permit: &dyn Permit) -> Result<At<'_>, OriginError> {
+        let Some(replicas) = &self.replicas else {
+            return self.at_primary();
+        };
+        match replicas.pick(permit, &self.counters).await? {
+            Ok(place) => Ok(At {
+                engine: replicas.engine(place),
+                replica: Some((replicas, place)),
+            }),
+            Err(_) if replicas.falls_back => self.at_primary(),
+            Err(none) => Err(none),
         }
+    }
+
+    fn at_primary(&self) -> Result<At<'_>, OriginError> {
+        let engine = self.primary.as_ref().ok_or_else(|| {
+            let doing = format!("ask the primary of origin {:?}", self.name.as_str());
+            OriginError::permanent(doing, NoPrimary)
+        })?;
+        Ok(At {
+            engine,
+            replica: None,
+        })
     }
 
     /// Checks that a loader's query can be prepared, that its columns can be written (where the database gives them types:
@@ -257,16 +315,34 @@ impl Origin {
         permit: &dyn Permit,
         loader: &LoaderSpec,
     ) -> Result<(), OriginError> {
+        let at = self.at(permit).await?;
+        self.prepare_at(&at, permit, loader).await
+    }
+
+    /// As [`Origin::prepare`], for what [`Origin::loader_of_versions`] gave.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn prepare_versions(
+        &self,
+        permit: &dyn Permit,
+        loader: &LoaderSpec,
+    ) -> Result<(), OriginError> {
+        self.prepare_at(&self.at_primary()?, permit, loader).await
+    }
+
+    async fn prepare_at(
+        &self,
+        at: &At<'_>,
+        permit: &dyn Permit,
+        loader: &LoaderSpec,
+    ) -> Result<(), OriginError> {
         let query = self.rewritten(loader)?;
         let _place = permit.enter().await?;
         let mut meter = Meter::new(permit, &self.counters, "prepare");
-        let prepared = match &self.engine {
-            Engine::Postgres(engine) => engine.prepare(&mut meter, loader, &query).await,
-            Engine::MySql(engine) => engine.prepare(&mut meter, loader, &query).await,
-            Engine::Sqlite(engine) => engine.prepare(&mut meter, loader, &query).await,
-        };
+        let prepared = at.engine.prepare(&mut meter, loader, &query).await;
         meter.ended(&prepared);
-        prepared
+        at.judged(prepared)
     }
 
     /// How many keys one query of this loader takes.
@@ -280,9 +356,23 @@ impl Origin {
         })
     }
 
+    /// The columns that a key source gives the parts of this loader's keys in: those that its query compares, or, where they are
+    /// no plain columns, those of its rows. None where a key is one value.
+    ///
+    /// # Errors
+    /// [`OriginError::Permanent`] where the query cannot be used.
+    pub fn key_parts(&self, loader: &LoaderSpec) -> Result<Vec<String>, OriginError> {
+        let query = self.rewritten(loader)?;
+        Ok(match query.parts {
+            1 => Vec::new(),
+            _ if query.key_columns.is_empty() => loader.key_column.names().to_vec(),
+            _ => query.key_columns,
+        })
+    }
+
     /// Loads the rows of some keys: one query for each [`BatchKeys::most`] of them, or one for each key where
-    /// the loader has `:key`. Dropping the future closes its connection, and with it ends the query; in MySQL the query then
-    /// ends when its statement timeout does, or when it would write rows.
+    /// the loader has `:key`. Dropping the future closes its connection, and with it ends the query; in MySQL, and
+    /// behind a pooler, the query then ends when its statement timeout does, or when it would write rows.
     ///
     /// # Errors
     /// Where no key got its answer. What concerns one key only is its answer, [`Answer::Failed`].
@@ -292,20 +382,49 @@ impl Origin {
         loader: &LoaderSpec,
         keys: &[impl AsRef<str>],
     ) -> Result<Loaded, OriginError> {
-        let query = self.rewritten(loader)?;
         let keys: Vec<&str> = keys.iter().map(AsRef::as_ref).collect();
+        let mut tries_left = self.replicas.as_ref().map_or(1, Replicas::count);
+        loop {
+            tries_left -= 1;
+            let at = self.at(permit).await?;
+            match self.load_at(&at, permit, loader, &keys).await {
+                // Nothing was asked of the one that did not let us in, and another does.
+                Err(error) if error.is_of_entry() && at.replica.is_some() && tries_left > 0 => {}
+                loaded => return loaded,
+            }
+        }
+    }
+
+    /// As [`Origin::load`], for what [`Origin::loader_of_versions`] gave: from the primary, where there are replicas.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn load_versions(
+        &self,
+        permit: &dyn Permit,
+        loader: &LoaderSpec,
+        keys: &[&str],
+    ) -> Result<Loaded, OriginError> {
+        self.load_at(&self.at_primary()?, permit, loader, keys)
+            .await
+    }
+
+    async fn load_at(
+        &self,
+        at: &At<'_>,
+        permit: &dyn Permit,
+        loader: &LoaderSpec,
+        keys: &[&str],
+    ) -> Result<Loaded, OriginError> {
+        let query = self.rewritten(loader)?;
         if keys.is_empty() {
             return Ok(Loaded::default());
         }
         let _place = permit.enter().await?;
         let mut meter = Meter::new(permit, &self.counters, "load");
-        let sheet = match &self.engine {
-            Engine::Postgres(engine) => engine.load(&mut meter, loader, &query, &keys).await,
-            Engine::MySql(engine) => engine.load(&mut meter, loader, &query, &keys).await,
-            Engine::Sqlite(engine) => engine.load(&mut meter, loader, &query, &keys).await,
-        };
+        let sheet = at.engine.load(&mut meter, loader, &query, keys).await;
         meter.ended(&sheet);
-        let loaded = sheet?.finish(meter.queries(), meter.rows());
+        let loaded = at.judged(sheet)?.finish(meter.queries(), meter.rows());
         if loaded.unasked > 0 {
             let (origin, loader, rows) = (self.name.as_str(), loader.name.as_str(), loaded.unasked);
             tracing::warn!(
@@ -334,15 +453,12 @@ impl Origin {
         rules: &Rules,
         sink: mpsc::Sender<Vec<SourceRow>>,
     ) -> Result<Gathered, OriginError> {
+        let at = self.at(permit).await?;
         let _place = permit.enter().await?;
         let mut meter = Meter::new(permit, &self.counters, "source");
-        let ranked = match &self.engine {
-            Engine::Postgres(engine) => engine.rank(&mut meter, query, rules, sink).await,
-            Engine::MySql(engine) => engine.rank(&mut meter, query, rules, sink).await,
-            Engine::Sqlite(engine) => engine.rank(&mut meter, query, rules, sink).await,
-        };
+        let ranked = at.engine.rank(&mut meter, query, rules, sink).await;
         meter.ended(&ranked);
-        ranked
+        at.judged(ranked)
     }
 
     /// Runs a probe's query, and gives its number: it must give exactly one row with one number, `true` and `false` being 1
@@ -356,15 +472,15 @@ impl Origin {
         query: &str,
         time: Duration,
     ) -> Result<f64, ProbeFault> {
+        let at = self.at(permit).await?;
         let _place = permit.enter().await.map_err(OriginError::from)?;
         let mut meter = Meter::new(permit, &self.counters, "probe");
-        let number = match &self.engine {
-            Engine::Postgres(engine) => engine.probe(&mut meter, query, time).await,
-            Engine::MySql(engine) => engine.probe(&mut meter, query, time).await,
-            Engine::Sqlite(engine) => engine.probe(&mut meter, query, time).await,
-        };
+        let number = at.engine.probe(&mut meter, query, time).await;
         meter.probed(&number);
-        number
+        match number {
+            Err(ProbeFault::Failed(error)) => at.judged(Err(error)).map_err(ProbeFault::from),
+            number => number,
+        }
     }
 
     /// Runs a query only to see how it is answered; what it gives is thrown away.
@@ -372,22 +488,20 @@ impl Origin {
     /// # Errors
     /// What the database says.
     pub async fn canary(&self, permit: &dyn Permit, query: &str) -> Result<(), OriginError> {
+        let at = self.at(permit).await?;
         let _place = permit.enter().await?;
         let mut meter = Meter::new(permit, &self.counters, "canary");
-        let sent = match &self.engine {
-            Engine::Postgres(engine) => engine.canary(&mut meter, query).await,
-            Engine::MySql(engine) => engine.canary(&mut meter, query).await,
-            Engine::Sqlite(engine) => engine.canary(&mut meter, query).await,
-        };
+        let sent = at.engine.canary(&mut meter, query).await;
         meter.ended(&sent);
-        sent
+        at.judged(sent)
     }
 
     /// The loader that reads again here what versions a loader's rows have. Its values are of no use.
     ///
     /// # Errors
-    /// Where the query cannot be used.
+    /// Where the query cannot be used, or only replicas are known: they would say what was.
     pub fn loader_of_versions(&self, loader: &LoaderSpec) -> Result<LoaderSpec, OriginError> {
+        self.at_primary()?;
         let query = self.rewritten(loader)?;
         Ok(versions::loader(&self.name, loader, &query, self.dialect))
     }
@@ -398,28 +512,48 @@ impl Origin {
     }
 }
 
-/// The column that answers keys: the loader's, or the one the query compares; `None` where one key is asked at a time
-/// and the loader names no column, so that whatever row comes is the answer.
-fn key_column(
+/// Versions are to be read of an origin that has replicas only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "only its replicas are known: give it the url of its primary, or let version-origin name an origin that is one"
+)]
+struct NoPrimary;
+
+/// The columns that answer keys, one for each part: the loader's, or those the query compares; none where one key is asked
+/// at a time and the loader names no column, so that whatever row comes is the answer.
+fn key_columns(
     loader: &LoaderSpec,
     query: &Rewritten,
     columns: &[String],
     dialect: Dialect,
-) -> Result<Option<usize>, KeyColumnError> {
+) -> Result<Vec<usize>, KeyColumnError> {
     if columns.is_empty() {
         return Err(KeyColumnError::NoColumns);
     }
-    let wanted = match (&loader.key_column, &query.key_column, query.placeholder) {
-        (Some(column), _, _) | (None, Some(column), _) => column,
-        (None, None, rewrite::Placeholder::Key) => return Ok(None),
-        (None, None, rewrite::Placeholder::Keys) => return Err(KeyColumnError::Unnamed),
-    };
-    match encode::position(columns, wanted, dialect) {
-        Some(index) => Ok(Some(index)),
-        None => Err(KeyColumnError::Missing {
+    let wanted = names_of_keys(loader, query);
+    match (wanted.len(), query.placeholder) {
+        (0, rewrite::Placeholder::Key) => return Ok(Vec::new()),
+        (0, rewrite::Placeholder::Keys) => return Err(KeyColumnError::Unnamed),
+        (named, _) if named != query.parts => {
+            let parts = query.parts;
+            return Err(KeyColumnError::Parts { named, parts });
+        }
+        _ => {}
+    }
+    let position = |wanted: &String| {
+        encode::position(columns, wanted, dialect).ok_or_else(|| KeyColumnError::Missing {
             wanted: wanted.clone(),
             found: columns.join(", "),
-        }),
+        })
+    };
+    wanted.iter().map(position).collect()
+}
+
+/// The names of the columns that answer keys: the loader's, or those that the query compares.
+fn names_of_keys<'n>(loader: &'n LoaderSpec, query: &'n Rewritten) -> &'n [String] {
+    match loader.key_column.names() {
+        [] => &query.key_columns,
+        named => named,
     }
 }
 
@@ -434,6 +568,10 @@ enum KeyColumnError {
         "the rows have no column {wanted:?} to say which key they answer, but {found}: select it, or set key-column"
     )]
     Missing { wanted: String, found: String },
+    #[error(
+        "key-column names {named} columns, but keys have {parts} parts: name the column of each, in the order of those left of IN"
+    )]
+    Parts { named: usize, parts: usize },
 }
 
 /// Two columns of one name would be one member of a JSON object.

@@ -1,6 +1,6 @@
 //! Whether the databases and caches of a catalog can be reached, before anything is asked of them.
 //!
-//! An origin is connected to once and left again: no statement is sent, and it is done before there is a job or a budget.
+//! An origin (each of its replicas, too) is connected to once and left again: no statement is sent, and it is done before there is a job or a budget.
 //! (Where a PostgreSQL refuses a setting of the start-up message, a second connection follows, as it does for a worker's
 //! first.) A cache is asked who owns what, and each owner after one key that nobody has.
 
@@ -63,7 +63,8 @@ pub async fn reach(catalog: &Catalog) -> Result<(), ReachError> {
     }));
     let at_caches = join_all(catalog.caches.keys().map(|name| reach_cache(name, &caches)));
     let (of_origins, of_caches) = futures::future::join(at_origins, at_caches).await;
-    let unreached: Vec<Unreached> = of_origins.into_iter().chain(of_caches).flatten().collect();
+    let of_caches = of_caches.into_iter().flatten();
+    let unreached: Vec<Unreached> = of_origins.into_iter().flatten().chain(of_caches).collect();
     if unreached.is_empty() {
         Ok(())
     } else {
@@ -71,12 +72,14 @@ pub async fn reach(catalog: &Catalog) -> Result<(), ReachError> {
     }
 }
 
-async fn reach_origin(name: &OriginName, origin: &Origin) -> Option<Unreached> {
-    let error = origin.reach(&Unlimited).await.err()?;
-    Some(Unreached {
+/// The database, or each of its replicas, that cannot be reached.
+async fn reach_origin(name: &OriginName, origin: &Origin) -> Vec<Unreached> {
+    let errors = origin.reach_each(&Unlimited).await.into_iter();
+    let unreached = errors.map(|error| Unreached {
         resource: Resource::Origin(name.clone()),
         text: error.explain(),
-    })
+    });
+    unreached.collect()
 }
 
 async fn reach_cache(name: &CacheName, caches: &Caches) -> Option<Unreached> {

@@ -1,6 +1,7 @@
 //! Key sources: where a ranked list of keys comes from, row by row.
 //!
-//! A source's rows have named columns in text form. One is `key`; `priority`, where there is one, says how many requests
+//! A source's rows have named columns in text form. One is `key` (where a loader's keys have parts, it may be columns for them
+//! instead); `priority`, where there is one, says how many requests
 //! the key is expected to get; all of them serve a loader's key template. Rows go out in chunks over a bounded channel,
 //! so a slow reader slows the source down.
 //!
@@ -55,10 +56,12 @@ impl SourceRow {
         self.values.get(index)?.as_deref()
     }
 
-    /// The value of the column `key`.
+    /// The value of the column `key`: of the last one, for one that is made of parts stands behind the source's own.
     #[must_use]
     pub fn key(&self) -> &str {
-        self.get(KEY_COLUMN).unwrap_or_default()
+        let index = self.columns.iter().rposition(|name| name == KEY_COLUMN);
+        let value = index.and_then(|index| self.values.get(index)?.as_deref());
+        value.unwrap_or_default()
     }
 
     /// The cache key, and the value of the column `key`.
@@ -94,6 +97,17 @@ pub enum SourceFault {
     /// There is no column `key`.
     #[error("there is no column {KEY_COLUMN:?} among {}: name one so, in SQL with AS key", listed(.found))]
     NoKey {
+        /// The columns that there are.
+        found: Vec<String>,
+    },
+    /// The loader's keys have parts, and the columns for them are not all there, nor is `key`.
+    #[error(
+        "there are no columns {} for the parts of keys among {}: let the key source give them, or a column {KEY_COLUMN:?} that is a JSON array of them",
+        listed(.wanted), listed(.found)
+    )]
+    NoParts {
+        /// The columns of the parts.
+        wanted: Vec<String>,
         /// The columns that there are.
         found: Vec<String>,
     },

@@ -232,6 +232,7 @@ impl Worker {
             );
         }
         metrics::gates(&settings.meter, gates.values().cloned().collect());
+        metrics::replicas(&settings.meter, origins.iter().cloned().collect());
         metrics::health(&settings.meter, &health);
         let shared = Arc::new(Shared {
             name: name.clone(),

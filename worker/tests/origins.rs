@@ -15,6 +15,8 @@ use stoke_worker::origin::{Answer, Origin};
 use stoke_worker::permit::{InFlight, Permit, Stopped};
 use stoke_worker::value::Value;
 
+#[path = "origins/composite.rs"]
+mod composite;
 #[path = "origins/connections.rs"]
 mod connections;
 #[path = "origins/cost.rs"]
@@ -29,10 +31,14 @@ mod json;
 mod keys;
 #[path = "origins/mysql.rs"]
 mod mysql;
+#[path = "origins/pgbouncer.rs"]
+mod pgbouncer;
 #[path = "origins/prepare.rs"]
 mod prepare;
 #[path = "origins/probes.rs"]
 mod probes;
+#[path = "origins/replicas.rs"]
+mod replicas;
 #[path = "origins/rows.rs"]
 mod rows;
 #[path = "origins/sources.rs"]
@@ -78,6 +84,7 @@ fn postgres_origin(url: &str, statement_timeout: Duration) -> Origin {
         source_timeout: SOURCE_TIMEOUT_DEFAULT,
         tls: stoke_worker::catalog::TlsFiles::default(),
         vigil: stoke_worker::catalog::OriginVigil::default(),
+        replicas: None,
     })
     .unwrap()
 }
@@ -88,7 +95,7 @@ fn loader(query: &str) -> LoaderSpec {
         origin: "shop".parse().unwrap(),
         query: query.to_owned(),
         key: stoke_core::template::Template::parse("item:{key}").unwrap(),
-        key_column: None,
+        key_column: Default::default(),
         ttl: Duration::from_secs(60),
         ttl_jitter_permille: 0,
         batch_keys: 500.into(),

@@ -193,6 +193,7 @@ fn origin(server: &Postgres, probes: &[(&str, &str)]) -> OriginConfig {
             canary: "SELECT 1 FROM pause, pg_sleep(pause.seconds)".to_owned(),
             probes: probes.iter().map(probe).collect(),
         },
+        replicas: None,
     }
 }
 

@@ -229,6 +229,7 @@ fn settings(n: u32, origins: &[OriginName], timing: Timing) -> Result<Settings> 
             source_timeout: SOURCE_TIMEOUT_DEFAULT,
             tls: TlsFiles::default(),
             vigil: OriginVigil::default(),
+            replicas: None,
         })
     };
     let origins = origins

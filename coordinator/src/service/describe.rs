@@ -341,7 +341,14 @@ fn loader(loader: &stoke_core::job::Loader) -> v1::Loader {
         origin: recipe.origin.to_string(),
         query: recipe.query.clone(),
         key_template: recipe.key_template.to_string(),
-        key_column: recipe.key_column.clone().unwrap_or_default(),
+        key_column: match recipe.key_column.names() {
+            [one] => one.clone(),
+            _ => String::new(),
+        },
+        key_columns: match recipe.key_column.names() {
+            [_] => Vec::new(),
+            several => several.to_vec(),
+        },
         ttl: prost_types::Duration::try_from(recipe.ttl).ok(),
         ttl_jitter_permille: recipe.ttl_jitter_permille,
         batch_keys: recipe.batch_keys.into(),

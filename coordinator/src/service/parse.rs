@@ -357,6 +357,12 @@ fn recipe(faults: &mut Faults, at: &str, sql: v1::SqlLoader) -> Option<Recipe> {
     let origin: Option<OriginName> = faults.name(&format!("{at}.origin"), &sql.origin);
     let query = faults.query(&format!("{at}.query"), sql.query);
     let key_template = faults.keep(&format!("{at}.key_template"), sql.key_template.parse());
+    if !sql.key_column.is_empty() && !sql.key_columns.is_empty() {
+        let problem = "set key_column or key_columns, not both";
+        faults.note(format!("{at}.key_columns"), problem);
+    }
+    let key_columns = [sql.key_column].into_iter().filter(|one| !one.is_empty());
+    let key_columns = key_columns.chain(sql.key_columns);
     let ttl = ttl(faults, &format!("{at}.ttl"), sql.ttl);
     faults.at_most(
         &format!("{at}.ttl_jitter_permille"),
@@ -373,7 +379,7 @@ fn recipe(faults: &mut Faults, at: &str, sql: v1::SqlLoader) -> Option<Recipe> {
         origin: origin?,
         query: query?,
         key_template: key_template?,
-        key_column: (!sql.key_column.is_empty()).then_some(sql.key_column),
+        key_column: key_columns.collect(),
         ttl: ttl?,
         ttl_jitter_permille: sql.ttl_jitter_permille,
         batch_keys: sql.batch_keys.into(),

@@ -207,6 +207,7 @@ impl Loaders {
         Rules {
             on_bad_line: self.on_bad_line,
             template: None,
+            key_parts: Vec::new(),
         }
     }
 

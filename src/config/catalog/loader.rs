@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use stoke_core::batch_keys::{BATCH_KEYS_MAX, BatchKeys};
+use stoke_core::job::KeyColumns;
 use stoke_core::names::{LoaderName, OriginName};
 use stoke_core::template::Template;
 use stoke_core::value::ValueSpec;
@@ -62,8 +63,8 @@ pub(super) fn loader(
 pub struct Recipe {
     /// The cache key.
     pub key: Template,
-    /// The column that says which key a row answers.
-    pub key_column: Option<String>,
+    /// The columns that say which key a row answers.
+    pub key_column: KeyColumns,
     /// Time to live.
     pub ttl: Duration,
     /// How much of it is jitter, in thousandths.
@@ -81,7 +82,7 @@ pub fn recipe(table: &Table<'_>, origins: Option<&[&str]>) -> Option<Recipe> {
         .required("key", "key = \"NAME:{key}\", the key in the cache")
         .and_then(|item| item.parsed(Template::parse, "write it as \"product:{key}\""));
     let key_column = table.optional("key-column");
-    let key_column = key_column.map(|item| item.filled().map(str::to_owned));
+    let key_column = key_column.map(|item| columns(&item));
     let ttl = table
         .required("ttl", "ttl = \"1h\", how long entries live")
         .and_then(|item| item.duration(TTL_MIN..=TTL_MAX));
@@ -97,12 +98,21 @@ pub fn recipe(table: &Table<'_>, origins: Option<&[&str]>) -> Option<Recipe> {
     let value = super::value::value(table, origins);
     Some(Recipe {
         key: key?,
-        key_column: all_or_none(key_column)?,
+        key_column: all_or_none(key_column)?.unwrap_or_default(),
         ttl: ttl?,
         ttl_jitter_permille: jitter?,
         batch_keys: batch_keys?,
         value: value?,
     })
+}
+
+/// A name, or a list of names for the parts of keys.
+fn columns(item: &Item<'_>) -> Option<KeyColumns> {
+    if !item.is_list() {
+        return item.filled().map(|name| [name].into_iter().collect());
+    }
+    let items = item.filled_list("name a column for each part of a key")?;
+    items.iter().map(Item::filled).collect()
 }
 
 #[expect(

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use stoke_core::job::OnBadLine;
+use stoke_core::job::{KeyColumns, OnBadLine};
 use stoke_core::value::{Compression, Form, Negative, ValueSpec, Versions};
 use stoke_worker::catalog::{
     OriginVigil, PROBE_INTERVAL_DEFAULT, Password, ProbeConfig, STATEMENT_TIMEOUT_DEFAULT,
@@ -122,7 +122,7 @@ fn a_right_catalog_is_read_with_its_defaults() {
     );
     assert_eq!(
         (products.ttl, &products.key_column),
-        (Duration::from_secs(5400), &None)
+        (Duration::from_secs(5400), &KeyColumns::default())
     );
     let users = &catalog.loaders[&"users".parse().unwrap()];
     assert_eq!(
@@ -133,7 +133,7 @@ fn a_right_catalog_is_read_with_its_defaults() {
         ),
         (250, 10.into(), 1024)
     );
-    assert_eq!(users.key_column.as_deref(), Some("id"));
+    assert_eq!(users.key_column.names(), ["id"]);
     assert_eq!(products.value, ValueSpec::default());
     let made = ValueSpec {
         form: Form::Column("body".into()),
@@ -527,5 +527,70 @@ quory = "SELECT 1"
         "SELECT …",
     ] {
         assert!(faults.contains(said), "{said}: {faults}");
+    }
+}
+
+#[test]
+fn replicas_have_a_primary_where_one_is_given() {
+    let with = |settings: &str| {
+        let text = format!("[origins.shop]\n{settings}");
+        check(&text).map(|catalog| {
+            let origin = &catalog.origins[&"shop".parse().unwrap()];
+            (
+                origin.url.expose().to_owned(),
+                origin.replicas.clone().unwrap(),
+            )
+        })
+    };
+    let two = "replicas = [\"postgres://u:s3cret@a/d\", \"postgres://b/d\"]";
+    let (url, replicas) = with(two).unwrap();
+    assert_eq!(url, "postgres://u:s3cret@a/d");
+    assert_eq!(replicas.urls.len(), 2);
+    assert_eq!((replicas.has_primary, replicas.falls_back), (false, false));
+    assert_eq!(
+        (replicas.lag_max, replicas.lag_interval),
+        (Duration::from_secs(10), Duration::from_secs(5))
+    );
+    let (url, replicas) = with(&format!(
+        "url = \"postgres://p/d\"\n{two}\nreplica-lag-max = \"30s\"\nreplica-lag-interval = \"1s\"\nreplica-fallback = \"primary\""
+    ))
+    .unwrap();
+    assert_eq!(url, "postgres://p/d");
+    assert!(replicas.has_primary && replicas.falls_back);
+    assert_eq!(replicas.lag_max, Duration::from_secs(30));
+
+    for (settings, said) in [
+        (
+            format!("{two}\nreplica-fallback = \"primary\""),
+            "replica-fallback: there is no primary; add its url, or url-file",
+        ),
+        (
+            "url = \"postgres://p/d\"\nreplica-lag-max = \"30s\"".to_owned(),
+            "replica-lag-max: there are no replicas that it could be of",
+        ),
+        (
+            "replicas = [\"sqlite:x\"]".to_owned(),
+            "replicas[0]: an SQLite file has no replicas",
+        ),
+        (
+            "replicas = []".to_owned(),
+            "replicas: the list is empty; name at least one replica",
+        ),
+        (
+            format!("url = \"mysql://p/d\"\n{two}"),
+            "its url and replicas are not of the same kind of database",
+        ),
+        (
+            format!("{two}\nreplica-lag-max = \"1ms\""),
+            "replica-lag-max: it is out of range; choose from 100ms",
+        ),
+        (
+            "replicas = [\"postgres://u:s3cret@h?x=1/d\"]".to_owned(),
+            "replicas[0]: this URL cannot be used",
+        ),
+    ] {
+        let faults = with(&settings).unwrap_err().to_string();
+        assert!(faults.contains(said), "{faults}");
+        assert!(!faults.contains("s3cret"), "{faults}");
     }
 }

@@ -249,6 +249,11 @@ impl<'r> Item<'r> {
             .ok()
     }
 
+    /// Whether it is written as a list.
+    pub fn is_list(&self) -> bool {
+        self.value.as_array().is_some()
+    }
+
     /// A list.
     pub fn items(&self) -> Option<Vec<Item<'r>>> {
         let Some(array) = self.value.as_array() else {

@@ -22,6 +22,9 @@ use statements::Statement;
 /// The superuser, and who the server runs as where this process is root's.
 const USER: &str = "postgres";
 
+/// The folder for the data, in the server's.
+const DATA: &str = "data";
+
 /// How the harness' own statements are named in the log.
 const OWN_APPLICATION: &str = "stoke-harness";
 
@@ -84,6 +87,43 @@ impl Postgres {
         on_free_ports(|| Self::start_on(free_port()?, &programs, &[], tls, rules))
     }
 
+    /// Starts one that standbys can follow.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_primary() -> Result<Self> {
+        Self::start_with(&[("wal_level", "replica"), ("max_wal_senders", "10")])
+    }
+
+    /// Starts a standby, which follows this server (one of [`start_primary`](Self::start_primary)) by streaming, with further
+    /// settings, and waits until it can be read.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_standby(&self, settings: &[(&str, &str)]) -> Result<Self> {
+        on_free_ports(|| {
+            let dir = ServerDir::new("standby")?;
+            let account = account()?;
+            let data = make_data_folder(dir.path(), account)?;
+            let mut copy = Recipe::new(self.programs.join("pg_basebackup"));
+            copy.account = account;
+            copy.arg("--pgdata").arg(&data);
+            copy.arg("--dbname").arg(self.url("postgres"));
+            for option in [
+                "--wal-method=stream",
+                "--checkpoint=fast",
+                "--no-sync",
+                "--write-recovery-conf",
+            ] {
+                copy.arg(option);
+            }
+            tools::run(&copy.command(dir.path()), "").context("copying the primary's data")?;
+            let following = [("wal_level", "replica"), ("max_wal_senders", "10")];
+            let settings: Vec<_> = following.iter().chain(settings).copied().collect();
+            Self::serve(free_port()?, &self.programs, (dir, account), &settings)
+        })
+    }
+
     fn start_on(
         port: u16,
         programs: &Path,
@@ -92,11 +132,7 @@ impl Postgres {
         rules: &[&str],
     ) -> Result<Self> {
         let dir = ServerDir::new("postgres")?;
-        let account = if geteuid().is_root() {
-            Some(unprivileged_account()?)
-        } else {
-            None
-        };
+        let account = account()?;
         let data = make_data_folder(dir.path(), account)?;
 
         let mut initdb = Recipe::new(programs.join("initdb"));
@@ -133,6 +169,19 @@ impl Postgres {
             }
         }
 
+        let of_tls = of_tls.iter().map(|(name, value)| (*name, value.as_str()));
+        let settings: Vec<_> = settings.iter().copied().chain(of_tls).collect();
+        Self::serve(port, programs, (dir, account), &settings)
+    }
+
+    /// Starts a server on the data in a folder.
+    fn serve(
+        port: u16,
+        programs: &Path,
+        (dir, account): (ServerDir, Option<Account>),
+        settings: &[(&str, &str)],
+    ) -> Result<Self> {
+        let data = dir.path().join(DATA);
         let mut server = Recipe::new(programs.join("postgres"));
         server.account = account;
         // An immediate shutdown. SIGKILL would leave a piece of shared memory behind.
@@ -142,8 +191,7 @@ impl Postgres {
             .arg(&data)
             .arg("-c")
             .arg(format!("port={port}"));
-        let of_tls = of_tls.iter().map(|(name, value)| (*name, value.as_str()));
-        for (name, value) in SETTINGS.iter().chain(settings).copied().chain(of_tls) {
+        for (name, value) in SETTINGS.iter().chain(settings) {
             server.arg("-c").arg(format!("{name}={value}"));
         }
         let service = Service::start("postgres", dir, server)?;
@@ -252,8 +300,11 @@ impl Postgres {
 
 /// The folder for the data, whose owner is `account`; that can pass through `folder`.
 fn make_data_folder(folder: &Path, account: Option<Account>) -> Result<PathBuf> {
-    let data = folder.join("data");
+    let data = folder.join(DATA);
     fs::create_dir(&data).with_context(|| format!("making {}", data.display()))?;
+    // A standby's server demands it; initdb would see to it itself.
+    fs::set_permissions(&data, Permissions::from_mode(0o700))
+        .with_context(|| format!("closing {} to others", data.display()))?;
     if let Some(Account { uid, gid }) = account {
         chown(&data, Some(uid), Some(gid))
             .with_context(|| format!("giving {} away", data.display()))?;
@@ -272,6 +323,11 @@ fn give_file(from: &Path, to: &Path, account: Option<Account>) -> Result<PathBuf
         chown(to, Some(uid), Some(gid)).with_context(|| format!("giving {} away", to.display()))?;
     }
     Ok(to.to_owned())
+}
+
+/// Who the server runs as, where it is not this process' account.
+pub(crate) fn account() -> Result<Option<Account>> {
+    geteuid().is_root().then(unprivileged_account).transpose()
 }
 
 /// PostgreSQL refuses to run as root.

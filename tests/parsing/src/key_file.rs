@@ -63,6 +63,7 @@ fn read(file: &[u8], format: Option<Format>, on_bad_line: OnBadLine, pieces: usi
     let rules = Rules {
         on_bad_line,
         template: None,
+        key_parts: Vec::new(),
     };
     let reader = BufReader::with_capacity(pieces, file);
     let end = doors::key_file(reader, format, &rules, &sink);
@@ -93,7 +94,9 @@ fn assert_placed(error: &FileError, file: &[u8]) {
                 assert!(!bad.to_string().chars().any(char::is_control), "{error:?}");
             }
             SourceFault::NoKey { .. } | SourceFault::DuplicateColumn(_) => {}
-            SourceFault::MissingColumn { .. } => panic!("no template was given"),
+            SourceFault::MissingColumn { .. } | SourceFault::NoParts { .. } => {
+                panic!("no template was given, and no parts")
+            }
         },
         other => panic!("memory can be read: {other:?}"),
     }

@@ -89,7 +89,7 @@ async fn slots_of(doing: &Doing, batch: &Batch) -> Result<Vec<SlotRange>, Failur
 
 /// Prepares a loader's query and, where it names a version, the one that reads that again.
 async fn prepare_both(doing: &Doing, spec: &LoaderSpec, queries: &mut u64) -> Result<(), Failure> {
-    prepare_one(doing, spec, queries).await?;
+    prepare_one(doing, spec, false, queries).await?;
     let Some(name) = spec.origin_of_versions() else {
         return Ok(());
     };
@@ -103,10 +103,15 @@ async fn prepare_both(doing: &Doing, spec: &LoaderSpec, queries: &mut u64) -> Re
             ..spec.clone()
         },
     };
-    prepare_one(doing, &again, queries).await
+    prepare_one(doing, &again, true, queries).await
 }
 
-async fn prepare_one(doing: &Doing, spec: &LoaderSpec, queries: &mut u64) -> Result<(), Failure> {
+async fn prepare_one(
+    doing: &Doing,
+    spec: &LoaderSpec,
+    of_versions: bool,
+    queries: &mut u64,
+) -> Result<(), Failure> {
     let shared = &doing.shared;
     let resource = Resource::Origin(spec.origin.clone());
     let (Some(origin), Some(gate)) = (
@@ -123,7 +128,10 @@ async fn prepare_one(doing: &Doing, spec: &LoaderSpec, queries: &mut u64) -> Res
     loop {
         tries += 1;
         let permit = doing.permit(gate);
-        let prepared = origin.prepare(&permit, spec).await;
+        let prepared = match of_versions {
+            true => origin.prepare_versions(&permit, spec).await,
+            false => origin.prepare(&permit, spec).await,
+        };
         permit.answered();
         *queries += permit.taken();
         match prepared {

@@ -39,8 +39,15 @@ pub(super) async fn read(
         let reason = "this worker does not know this source, or does not allow it in jobs";
         return Failure::lasting(reason).verdict();
     };
+    // An origin that is not known here fails the loader when it is prepared.
+    let origin = doing.shared.origins.get(&spec.origin);
+    let key_parts = match origin.map(|origin| origin.key_parts(&spec)).transpose() {
+        Ok(parts) => parts.unwrap_or_default(),
+        Err(error) => return Failure::from(&error).verdict(),
+    };
     let rules = Rules {
         on_bad_line,
+        key_parts,
         template: Some((spec.name, spec.key)),
     };
     let (sink, mut chunks) = mpsc::channel::<Vec<SourceRow>>(PARTS_MAX);

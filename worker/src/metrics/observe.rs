@@ -9,6 +9,7 @@ use stoke_core::metric::{Kind, Metric};
 use super::METRICS;
 use crate::gate::Gate;
 use crate::health::Health;
+use crate::origin::{Origin, Standing};
 
 fn gauge(
     meter: &Meter,
@@ -61,6 +62,27 @@ pub(crate) fn gates(meter: &Meter, gates: Vec<Arc<Gate>>) {
     let _registered = builder
         .with_callback(move |to| tokens(&|value, attributes| to.observe(value, attributes)))
         .build();
+}
+
+/// Shows how the replicas of these origins stand.
+pub(crate) fn replicas(meter: &Meter, origins: Vec<Arc<Origin>>) {
+    let of_each = move |value: fn(&Standing) -> Option<f64>| {
+        let origins = origins.clone();
+        move |to: &dyn Fn(f64, &[KeyValue])| {
+            for origin in &origins {
+                for standing in origin.replicas() {
+                    if let Some(value) = value(&standing) {
+                        let name = KeyValue::new("origin", origin.name().to_string());
+                        to(value, &[name, KeyValue::new("replica", standing.address)]);
+                    }
+                }
+            }
+        }
+    };
+    let lag = of_each(|standing| Some(standing.lag?.as_secs_f64()));
+    gauge(meter, "stoke.worker.origin.replica.lag", lag);
+    let chosen = of_each(|standing| Some(f64::from(u8::from(standing.chosen))));
+    gauge(meter, "stoke.worker.origin.replica.chosen", chosen);
 }
 
 /// Shows how the worker as a whole stands.

@@ -1,6 +1,6 @@
 //! The table of a worker's metrics.
 //!
-//! What bounds the series: resources, origins and caches are those of the worker's configuration; all other attributes
+//! What bounds the series: resources, origins, replicas and caches are those of the worker's configuration; all other attributes
 //! have the few values that their rows name. No metric of a worker has a job's name.
 
 use stoke_core::metric::Kind::{Counter, Gauge, Histogram};
@@ -96,7 +96,7 @@ pub const METRICS: &[Metric] = &[
         name: "stoke.worker.origin.duration",
         kind: Histogram,
         unit: "s",
-        meaning: "How long a query took, from its token to the next query's or the end of the call, by purpose (load, source, prepare, probe, canary)",
+        meaning: "How long a query took, from its token to the next query's or the end of the call, by purpose (load, source, prepare, probe, lag, canary)",
         attributes: &["origin", "purpose"],
     },
     Metric {
@@ -112,6 +112,20 @@ pub const METRICS: &[Metric] = &[
         unit: "{outage}",
         meaning: "Loads that found the origin out of reach",
         attributes: &["origin"],
+    },
+    Metric {
+        name: "stoke.worker.origin.replica.lag",
+        kind: Gauge,
+        unit: "s",
+        meaning: "How far an origin's replica lags, as it said when it was asked last; 0 where it was promoted, absent where it does not say or has failed",
+        attributes: &["origin", "replica"],
+    },
+    Metric {
+        name: "stoke.worker.origin.replica.chosen",
+        kind: Gauge,
+        unit: "{replica}",
+        meaning: "1 for the replica that the worker loads from, 0 for the others: all are 0 where none is within replica-lag-max",
+        attributes: &["origin", "replica"],
     },
     Metric {
         name: "stoke.worker.cache.keys",

@@ -12,6 +12,7 @@ mod mysql;
 
 pub(super) use mysql::{ends_connections, mixes_character_sets};
 
+use super::replicas::ReplicaLost;
 use crate::permit::Stopped;
 
 /// The cause of an error, as the driver or this crate gives it.
@@ -95,6 +96,21 @@ impl OriginError {
             },
             _ => false,
         }
+    }
+
+    /// Whether a replica was lost before anything was asked of it, and another can be asked.
+    pub(super) fn is_of_entry(&self) -> bool {
+        let Self::Transient { source, .. } = self else {
+            return false;
+        };
+        let lost = source.downcast_ref::<ReplicaLost>();
+        lost.is_some_and(|lost| lost.at_entry)
+    }
+
+    /// Whether the database, or the way to it, is gone: it is out of reach, or does not answer any more.
+    pub(super) fn is_loss(&self) -> bool {
+        let silent = matches!(self, Self::Transient { source, .. } if source.is::<NoAnswer>());
+        silent || self.is_outage()
     }
 
     /// Whether it speaks of the database's health: it is out of reach, out of connections or memory, busy, or ended the

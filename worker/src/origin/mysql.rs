@@ -12,6 +12,7 @@
 //! | running it again | 1 | 1 |
 //! | a key source: `COM_STMT_PREPARE` and `COM_STMT_EXECUTE`, on a connection of its own | 2 | 2 |
 //! | a probe or a canary: `COM_QUERY` | 1 | 1 |
+//! | a replica's lag: `SHOW REPLICA STATUS` (one more, once, where only `SHOW SLAVE STATUS` is known) | 1 | 1 |
 //!
 //! All that the driver would send on its own after connecting (`SET sql_mode`, `time_zone`, `NAMES`) is switched off, and
 //! part of the one `SET`: see `session`. The driver never forgets a statement and prepares it again: a connection that has
@@ -21,7 +22,8 @@
 //!
 //! MySQL has no array parameters: `IN (:keys)` is a list of parameters, and lists of different lengths are different
 //! statements. A list is padded with its last key to the next power of two, or to the loader's `batch-keys` where that is
-//! less: so a loader has at most log₂(`batch-keys`) + 2 statements on a connection.
+//! less: so a loader has at most log₂(`batch-keys`) + 2 statements on a connection. Keys of several parts are
+//! `(a = ? AND b = ?) OR …`, padded in the same way.
 //!
 //! # Values
 //!
@@ -69,6 +71,7 @@
 //! ended in its fifth second, when its first rows were sent.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -79,7 +82,9 @@ mod batches;
 mod columns;
 mod doors;
 mod key;
+mod keys;
 mod kind;
+mod lag;
 mod number;
 mod plan;
 mod probe;
@@ -114,6 +119,8 @@ pub(super) struct Engine {
     source_timeout: Duration,
     /// How many loads set up a connection or a query.
     setting_up: SettingUps,
+    /// Whether it knows only the old word for replicas.
+    says_slave: AtomicBool,
 }
 
 impl Engine {
@@ -126,6 +133,7 @@ impl Engine {
             statement_timeout: config.statement_timeout,
             source_timeout: config.source_timeout,
             setting_up: SettingUps::default(),
+            says_slave: AtomicBool::default(),
         })
     }
 
@@ -135,6 +143,11 @@ impl Engine {
 
     pub(super) fn set_idle_max(&self, max: usize) {
         self.idle.set_max(max);
+    }
+
+    /// Where it is, without credentials.
+    pub(super) fn address(&self) -> &str {
+        self.doors.address()
     }
 
     /// Opens a connection, and closes it again.
@@ -181,7 +194,7 @@ impl Engine {
     ) -> Result<Sheet<'k>, OriginError> {
         let (mut held, recipe) = self.recipe(meter, loader, query).await?;
         let rows = RowsPerKey::of(loader);
-        let mut sheet = Sheet::new(keys, rows, |key| recipe.parameter.canonical(key));
+        let mut sheet = Sheet::new(keys, rows, |key| recipe.keys.canonical(key));
         let mut batches = Batches::new(&sheet.to_ask(), recipe.batch_keys);
         while let Some(batch) = batches.next() {
             let mut session = match held.take() {

@@ -10,6 +10,14 @@
 //! | the first time an origin sees a query: `PREPARE`, one query for the columns' tables, and for types that are not built in one for each level (an enum 1, an array of enums 2) | 2 to 4 | 4 |
 //! | the first time another connection runs it: `PREPARE`, and the same look-ups of types | 1 to 3 | the same |
 //! | running it | 1 | 1 |
+//! | a standby's lag | 1 | 1 |
+//!
+//! Where keys have several parts, an origin that sees a query for the first time prepares two: one that compares the parts one
+//! by one, for their types, and the one that is run. Either costs what one does.
+//!
+//! Behind a pooler by transactions (`?pooler=transaction`; see `pooled`) a connection can keep nothing, so that each of the last three
+//! rows, and a probe, is a transaction: three tokens more (`BEGIN`, `SET LOCAL statement_timeout`, `COMMIT`), and one for `PREPARE`
+//! each time that a query is run: 5 for a load instead of 1.
 //!
 //! Types nested deeper than [`LOOKUPS_AHEAD`] are paid for right after the look-ups, before anything else is sent.
 //! Look-ups of types go out at once, however far apart their tokens were: so that the second that begins with them sees
@@ -22,21 +30,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::TryStreamExt as _;
+use sqlx::postgres::PgTypeInfo;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, SqlSafeStr as _};
 use tokio::sync::mpsc;
 
 mod ask;
 mod key;
+mod keys;
 mod kind;
+mod lag;
 mod network;
 mod number;
 mod plan;
+mod pooled;
 mod probe;
 mod session;
 mod time;
 mod value;
 
-use self::key::Parameter;
+use self::keys::Keys;
 pub(crate) use self::plan::Objects;
 use self::plan::{Plan, lookups_of};
 use self::session::{Doors, STATEMENTS_MAX, Session};
@@ -74,9 +86,10 @@ pub(super) struct Engine {
 /// What a loader needs besides a session.
 struct Recipe {
     plan: Arc<Plan>,
-    parameter: Parameter,
+    keys: Keys,
     placeholder: Placeholder,
-    key_column: Option<usize>,
+    /// One for each part of a key; none where whatever row comes is the answer.
+    key_columns: Vec<usize>,
     encoder: Encoder,
 }
 
@@ -106,6 +119,11 @@ impl Engine {
         self.idle.set_max(max);
     }
 
+    /// Where it is, without credentials.
+    pub(super) fn address(&self) -> &str {
+        self.doors.address()
+    }
+
     /// Opens a connection, and closes it again.
     pub(super) async fn reach(&self, meter: &mut Meter<'_>) -> Result<(), OriginError> {
         let session = self.open(meter, self.statement_timeout).await?;
@@ -130,7 +148,7 @@ impl Engine {
         };
         let doing = doing_prepare(loader);
         let plan = self
-            .plan(meter, &mut session, query.sql.as_str().into(), &doing)
+            .plan_of(meter, &mut session, query, &doing)
             .await
             .inspect_err(|_| {
                 self.plans().remove(query.sql.as_str());
@@ -149,7 +167,7 @@ impl Engine {
     ) -> Result<Sheet<'k>, OriginError> {
         let (session, recipe) = self.recipe(meter, loader, query).await?;
         let rows = RowsPerKey::of(loader);
-        let mut sheet = Sheet::new(keys, rows, |key| recipe.parameter.canonical(key));
+        let mut sheet = Sheet::new(keys, rows, |key| recipe.keys.canonical(key));
         let batch_keys = match recipe.placeholder {
             Placeholder::Keys => loader.batch_keys.most() as usize,
             Placeholder::Key => 1,
@@ -188,16 +206,22 @@ impl Engine {
         let permanent = |error: SourceFault| OriginError::permanent(DOING, error);
         // A connection of its own: its statement timeout is another one.
         let mut session = self.open(meter, self.source_timeout).await?;
-        let plan = self.plan(meter, &mut session, query.into(), DOING).await?;
+        let plan = self
+            .plan(meter, &mut session, query.into(), &[], DOING)
+            .await?;
         if !plan.parameters.is_empty() {
             return Err(OriginError::permanent(DOING, ParametersInSource));
         }
         let mut gathering = Rows::new(rules);
         gathering.columns(plan.names()).map_err(permanent)?;
         let limit = self.source_timeout + GRACE;
-        meter.pass(1).await?;
-        let mut rows =
-            sqlx::query(AssertSqlSafe(Arc::clone(&plan.sql))).fetch(&mut session.connection);
+        // Behind a pooler it is prepared once more.
+        let prepared = u32::from(session.pooled.is_some());
+        meter.pass(1 + prepared + session.around()).await?;
+        session.begin(DOING, limit).await?;
+        let query =
+            sqlx::query(AssertSqlSafe(Arc::clone(&plan.sql))).persistent(session.pooled.is_none());
+        let mut rows = query.fetch(&mut session.connection);
         let mut number = 0;
         loop {
             meter.expect_row().await?;
@@ -217,6 +241,8 @@ impl Engine {
                 sink.send(full).await.map_err(|_| Stopped)?;
             }
         }
+        drop(rows);
+        session.end(DOING, limit).await?;
         let (last, gathered) = gathering.finish();
         if let Some(last) = last {
             sink.send(last).await.map_err(|_| Stopped)?;
@@ -238,9 +264,7 @@ impl Engine {
             None => {
                 let _setting_up = self.setting_up.begin();
                 let mut session = self.session(meter).await?;
-                let plan = self
-                    .plan(meter, &mut session, query.sql.as_str().into(), &doing)
-                    .await?;
+                let plan = self.plan_of(meter, &mut session, query, &doing).await?;
                 self.remember(&plan);
                 (Some(session), plan)
             }
@@ -256,25 +280,48 @@ impl Engine {
         plans.insert(Arc::clone(&plan.sql), Arc::clone(plan));
     }
 
-    /// Prepares a query that nothing is known of.
+    /// Prepares a loader's query that nothing is known of. Where keys have several parts, their types come from a query that is
+    /// prepared before.
+    async fn plan_of(
+        &self,
+        meter: &mut Meter<'_>,
+        session: &mut Session,
+        query: &Rewritten,
+        doing: &str,
+    ) -> Result<Arc<Plan>, OriginError> {
+        let types = match &query.typing {
+            Some(sql) => {
+                let typed = self.plan(meter, session, sql.as_str().into(), &[], doing);
+                typed.await?.parameters.clone()
+            }
+            None => Vec::new(),
+        };
+        self.plan(meter, session, query.sql.as_str().into(), &types, doing)
+            .await
+    }
+
+    /// Prepares a query that nothing is known of, but the types of its parameters where there are some.
     async fn plan(
         &self,
         meter: &mut Meter<'_>,
         session: &mut Session,
         sql: Arc<str>,
+        types: &[PgTypeInfo],
         doing: &str,
     ) -> Result<Arc<Plan>, OriginError> {
         // PREPARE, the query for the columns' tables, and those for types.
-        meter.pass(2 + LOOKUPS_AHEAD).await?;
+        meter.pass(2 + LOOKUPS_AHEAD + session.around()).await?;
         let limit = self.statement_timeout + GRACE;
+        session.begin(doing, limit).await?;
         let prepare = session
             .connection
-            .prepare(AssertSqlSafe(Arc::clone(&sql)).into_sql_str());
+            .prepare_with(AssertSqlSafe(Arc::clone(&sql)).into_sql_str(), types);
         let statement = match tokio::time::timeout(limit, prepare).await {
             Ok(Ok(statement)) => statement,
             Ok(Err(error)) => return Err(OriginError::from_driver(doing, error)),
             Err(_) => return Err(OriginError::transient(doing, NoAnswer(limit))),
         };
+        session.end(doing, limit).await?;
         let lookups = lookups_of(&statement);
         let unpaid = lookups.saturating_sub(LOOKUPS_AHEAD);
         meter.pay(unpaid + lookups).await?;
@@ -329,19 +376,19 @@ fn recipe_of(
     query: &Rewritten,
     doing: &str,
 ) -> Result<Recipe, OriginError> {
-    let parameter = Parameter::new(&plan.parameters, query.placeholder);
-    let parameter = parameter.map_err(|error| OriginError::permanent(doing, error))?;
+    let keys = Keys::new(&plan.parameters, query.placeholder, query.parts);
+    let keys = keys.map_err(|error| OriginError::permanent(doing, error))?;
     // PostgreSQL spells names exactly; the query's own were folded when it was rewritten.
     let names = plan.names();
-    let key_column = super::key_column(loader, query, &names, Dialect::Postgres);
-    let key_column = key_column.map_err(|error| OriginError::permanent(doing, error))?;
+    let key_columns = super::key_columns(loader, query, &names, Dialect::Postgres);
+    let key_columns = key_columns.map_err(|error| OriginError::permanent(doing, error))?;
     let encoder = Encoder::new(loader, &names, Dialect::Postgres);
     let encoder = encoder.map_err(|error| OriginError::permanent(doing, error))?;
     Ok(Recipe {
         plan,
-        parameter,
+        keys,
         placeholder: query.placeholder,
-        key_column,
+        key_columns,
         encoder,
     })
 }

@@ -9,18 +9,22 @@
 //! | `= ANY(:keys)`, `unnest(:keys)` … | `$1` for `:keys` | refused | refused |
 //! | `json_each(:keys)` | | refused | `?1` for `:keys` |
 //! | `:key` | `$1` | `?` | `?1` |
+//! | `(a, b) IN (:keys)` | `IN (SELECT * FROM unnest($1, $2))` | `((a = ? AND b = ?) OR …)` for all of it | `IN (SELECT json_extract(value, '$[0]'), … FROM json_each(?1))` |
 //!
-//! PostgreSQL and SQLite get one parameter, however often the placeholder is written. MySQL has no arrays, and counts each
+//! PostgreSQL and SQLite get one parameter (PostgreSQL one for each part of a key), however often the placeholder is written. MySQL has no arrays, and counts each
 //! `?`: a list there has a length ([`Rewritten::with_lists_of`]), and each placeholder parameters of its own. What is within
 //! `/*! … */` is a part of MySQL's query.
 //!
 //! A `:key` right behind a letter, digit, quote or colon is none: that is a cast or an array slice.
 
 use std::fmt;
+use std::ops::Range;
 
 mod lex;
+mod row;
 
 use lex::{Token, What, lex};
+use row::{compared, list, row_before, typing};
 
 /// Which SQL a database speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,29 +49,39 @@ pub enum Placeholder {
 /// A query for the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rewritten {
-    /// The query, with one parameter; MySQL's is that for a single key, and has one `?` for each of `places`.
+    /// The query, with one parameter for each part; MySQL's is that for a single key, and has its parameters at each of
+    /// `lists`.
     pub sql: String,
     /// What the parameter is.
     pub placeholder: Placeholder,
-    /// The column that is compared with `:keys`, as the database spells it; `None` for `:key`, and where it is no plain
+    /// The columns that are compared with `:keys`, as the database spells them; empty for `:key`, and where one is no plain
     /// column.
-    pub key_column: Option<String>,
-    /// Where in `sql` the parameters stand that MySQL counts one by one, in bytes, ascending; empty in other dialects.
-    pub places: Vec<usize>,
+    pub key_columns: Vec<String>,
+    /// How many parts a key has: more than one where a row is compared with `:keys`.
+    pub parts: usize,
+    /// The query by which PostgreSQL says of which types the parts are; only where there are several.
+    pub typing: Option<String>,
+    /// Where in `sql` a key stands whose parameters MySQL counts one by one, in bytes, ascending; empty in other dialects.
+    pub lists: Vec<Range<usize>>,
 }
 
 impl Rewritten {
     /// MySQL's query for lists of so many keys. In other dialects any number of keys is one parameter of `sql`.
     #[must_use]
     pub fn with_lists_of(&self, keys: usize) -> String {
-        let more = ", ?".repeat(keys.saturating_sub(1));
-        let mut sql = String::with_capacity(self.sql.len() + self.places.len() * more.len());
+        let between = if self.parts == 1 { ", " } else { " OR " };
+        let more = keys.saturating_sub(1);
+        let length = |list: &Range<usize>| (between.len() + list.len()) * more;
+        let longer: usize = self.lists.iter().map(length).sum();
+        let mut sql = String::with_capacity(self.sql.len() + longer);
         let mut copied = 0;
-        for place in &self.places {
-            let behind = place + 1;
-            sql.push_str(&self.sql[copied..behind]);
-            sql.push_str(&more);
-            copied = behind;
+        for list in &self.lists {
+            sql.push_str(&self.sql[copied..list.end]);
+            for _ in 0..more {
+                sql.push_str(between);
+                sql.push_str(&self.sql[list.clone()]);
+            }
+            copied = list.end;
         }
         sql.push_str(&self.sql[copied..]);
         sql
@@ -133,6 +147,28 @@ pub enum RewriteError {
         /// Its `:keys`.
         second_at: At,
     },
+    /// Keys of several parts in one place, and of another number in another.
+    #[error(
+        "the keys at {first_at} have {first} parts, and those at {second_at} have {second}: compare the same columns with :keys"
+    )]
+    DifferentParts {
+        /// How many.
+        first: usize,
+        /// The first `:keys`.
+        first_at: At,
+        /// How many others.
+        second: usize,
+        /// Their `:keys`.
+        second_at: At,
+    },
+    /// One key at a time has no parts.
+    #[error(
+        ":key at {at} is one value: for keys of several parts write (a, b) IN (:keys), with batch-keys = 1 where each is to be a query of its own"
+    )]
+    PartsOfKey {
+        /// The `:key`.
+        at: At,
+    },
     /// MySQL and SQLite have no array parameters.
     #[error(":keys at {at} is not in IN ( ): {taken} only")]
     NotInList {
@@ -192,46 +228,68 @@ pub fn rewrite(query: &str, dialect: Dialect) -> Result<Rewritten, RewriteError>
         (Some(_), None) => Placeholder::Keys,
         (None, Some(_)) => Placeholder::Key,
     };
-    let mut column: Option<(String, At)> = None;
+    let mut columns: Option<(Vec<String>, At)> = None;
+    let mut parts: Option<(usize, At)> = None;
     let mut sql = String::with_capacity(query.len() + 32);
+    let mut types = String::new();
     let mut copied = 0;
-    let mut places = Vec::new();
+    let mut lists = Vec::new();
     for (i, token) in tokens.iter().enumerate() {
         let place = match token.what {
-            What::Key => Place {
-                start: token.start,
-                end: token.end,
-                text: parameter(dialect),
-                column: None,
-            },
+            What::Key if is_of_parts(query, &tokens, i, dialect) => {
+                return Err(RewriteError::PartsOfKey { at: at(token) });
+            }
+            What::Key => Place::alone(token, dialect),
             What::Keys => place_of_keys(query, &tokens, i, dialect)?,
             _ => continue,
         };
         sql.push_str(&query[copied..place.start]);
         if dialect == Dialect::MySql {
-            places.push(sql.len());
+            let start = sql.len() + place.element.start;
+            lists.push(start..sql.len() + place.element.end);
         }
-        sql.push_str(place.text);
+        sql.push_str(&place.text);
+        if let Some((start, text)) = &place.typing {
+            types.push_str(&query[copied..*start]);
+            types.push_str(text);
+        }
         copied = place.end;
-        match (&column, place.column) {
-            (Some((first, first_at)), Some(second)) if *first != second => {
-                return Err(RewriteError::DifferentColumns {
-                    first: first.clone(),
-                    first_at: *first_at,
-                    second,
+        match parts {
+            Some((first, first_at)) if first != place.parts => {
+                return Err(RewriteError::DifferentParts {
+                    first,
+                    first_at,
+                    second: place.parts,
                     second_at: at(token),
                 });
             }
-            (None, Some(found)) => column = Some((found, at(token))),
-            _ => {}
+            Some(_) => {}
+            None => parts = Some((place.parts, at(token))),
+        }
+        match &columns {
+            _ if place.columns.is_empty() => {}
+            Some((first, first_at)) if *first != place.columns => {
+                return Err(RewriteError::DifferentColumns {
+                    first: first.join(", "),
+                    first_at: *first_at,
+                    second: place.columns.join(", "),
+                    second_at: at(token),
+                });
+            }
+            Some(_) => {}
+            None => columns = Some((place.columns, at(token))),
         }
     }
     sql.push_str(&query[copied..]);
+    types.push_str(&query[copied..]);
+    let parts = parts.map_or(1, |(parts, _)| parts);
     Ok(Rewritten {
         sql,
         placeholder,
-        key_column: column.map(|(name, _)| name),
-        places,
+        key_columns: columns.map_or(Vec::new(), |(names, _)| names),
+        parts,
+        typing: (dialect == Dialect::Postgres && parts > 1).then_some(types),
+        lists,
     })
 }
 
@@ -261,8 +319,42 @@ pub fn refuse_several(query: &str, dialect: Dialect) -> Result<(), RewriteError>
 struct Place {
     start: usize,
     end: usize,
-    text: &'static str,
-    column: Option<String>,
+    text: String,
+    /// A key of MySQL's list in `text`.
+    element: Range<usize>,
+    /// Empty where there is none, or no plain one.
+    columns: Vec<String>,
+    parts: usize,
+    /// Where there are several: from where on what stands there instead in the query by which types are asked.
+    typing: Option<(usize, String)>,
+}
+
+impl Place {
+    /// Of a placeholder that stands for itself.
+    fn alone(token: &Token, dialect: Dialect) -> Self {
+        Self {
+            start: token.start,
+            end: token.end,
+            text: parameter(dialect).to_owned(),
+            element: 0..parameter(dialect).len(),
+            columns: Vec::new(),
+            parts: 1,
+            typing: None,
+        }
+    }
+}
+
+/// Whether the `:key` that is token `i` is written as if it had parts: `:key.a`, or compared with a row.
+fn is_of_parts(query: &str, tokens: &[Token], i: usize, dialect: Dialect) -> bool {
+    let is = |j: Option<usize>, byte: u8| {
+        j.and_then(|j| tokens.get(j))
+            .is_some_and(|token| token.what == What::Punct(byte))
+    };
+    let has_dot = is(Some(i + 1), b'.') && tokens[i + 1].start == tokens[i].end;
+    let row = |end: usize| row_before(query, &tokens[..end], dialect).is_some();
+    let listed =
+        is(i.checked_sub(1), b'(') && i >= 2 && tokens[i - 2].is_word(query, "IN") && row(i - 2);
+    has_dot || listed || (is(i.checked_sub(1), b'=') && row(i - 1))
 }
 
 fn parameter(dialect: Dialect) -> &'static str {
@@ -289,12 +381,7 @@ fn place_of_keys(
     let closing = tokens
         .get(i + 1)
         .filter(|token| token.what == What::Punct(b')'));
-    let alone = Place {
-        start: keys.start,
-        end: keys.end,
-        text: parameter(dialect),
-        column: None,
-    };
+    let alone = Place::alone(keys, dialect);
     if opened && is(behind(2), "IN") {
         let (Some(list), Some(closing)) = (behind(2), closing) else {
             return Err(RewriteError::NotAlone { at });
@@ -302,17 +389,26 @@ fn place_of_keys(
         if is(behind(3), "NOT") || is_negated(query, &tokens[..i - 2]) {
             return Err(RewriteError::Negated { at });
         }
-        let column = column_before(query, &tokens[..i - 2], dialect);
+        if let Some(row) = row_before(query, &tokens[..i - 2], dialect) {
+            let negated = row.before.checked_sub(1).map(|j| &tokens[j]);
+            if is(negated, "NOT") {
+                return Err(RewriteError::Negated { at });
+            }
+            return Ok(place_of_parts(row, list, closing, dialect));
+        }
+        let columns = column_before(query, &tokens[..i - 2], dialect);
+        let columns = columns.into_iter().collect();
         let text = match dialect {
             Dialect::Postgres => "= ANY($1)",
-            Dialect::MySql => return Ok(Place { column, ..alone }),
+            Dialect::MySql => return Ok(Place { columns, ..alone }),
             Dialect::Sqlite => "IN (SELECT value FROM json_each(?1))",
         };
         return Ok(Place {
             start: list.start,
             end: closing.end,
-            text,
-            column,
+            text: text.to_owned(),
+            columns,
+            ..alone
         });
     }
     let listed = keys_in_list(query, tokens, i);
@@ -327,7 +423,10 @@ fn place_of_keys(
             let column = any
                 .then(|| column_before(query, &tokens[..i - 3], dialect))
                 .flatten();
-            Ok(Place { column, ..alone })
+            Ok(Place {
+                columns: column.into_iter().collect(),
+                ..alone
+            })
         }
         Dialect::Sqlite if opened && is(behind(2), "json_each") => Ok(alone),
         Dialect::Sqlite => Err(RewriteError::NotInList {
@@ -338,6 +437,23 @@ fn place_of_keys(
             at,
             taken: "MySQL takes it in IN (:keys)",
         }),
+    }
+}
+
+/// What becomes of a row, the `IN` behind it, and all up to its closing bracket.
+fn place_of_parts(row: row::Row, word: &Token, closing: &Token, dialect: Dialect) -> Place {
+    let (start, text) = match dialect {
+        Dialect::MySql => (row.start, format!("({})", compared(&row.parts))),
+        Dialect::Postgres | Dialect::Sqlite => (word.start, list(dialect, row.parts.len())),
+    };
+    Place {
+        start,
+        end: closing.end,
+        element: 1..text.len().saturating_sub(1),
+        text,
+        columns: row.columns,
+        parts: row.parts.len(),
+        typing: Some((row.start, typing(&row.parts))),
     }
 }
 

@@ -106,7 +106,7 @@ fn no_row_but_strangers(unasked: u64, stranger: Option<&str>) -> Reason {
 }
 
 /// A slot of a sheet, with the canonical text of its key: in most cases the text that the key was given as.
-pub(super) type Asked<'k> = (usize, Cow<'k, str>);
+pub(super) type AskedKey<'k> = (usize, Cow<'k, str>);
 
 /// The answers to some keys, filled row by row.
 #[derive(Debug)]
@@ -165,11 +165,11 @@ impl<'k> Sheet<'k> {
 
     /// The slots that are to be asked, with their canonical texts, each once. They are in the order in which an index has
     /// them, as far as that can be told (numbers as numbers, all else as texts): what lies together is read together.
-    pub(super) fn to_ask(&self) -> Vec<Asked<'k>> {
+    pub(super) fn to_ask(&self) -> Vec<AskedKey<'k>> {
         let texts = self.asked.iter().enumerate();
         let texts = texts.filter_map(|(slot, text)| Some((slot, text.clone()?)));
-        let mut asked: Vec<Asked<'k>> = texts.collect();
-        let are_numbers = |(_, text): &Asked<'_>| text.bytes().all(|byte| byte.is_ascii_digit());
+        let mut asked: Vec<AskedKey<'k>> = texts.collect();
+        let are_numbers = |(_, text): &AskedKey<'_>| text.bytes().all(|byte| byte.is_ascii_digit());
         if asked.iter().all(are_numbers) {
             asked.sort_unstable_by(|(_, one), (_, other)| {
                 (one.len(), one).cmp(&(other.len(), other))

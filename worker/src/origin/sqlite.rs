@@ -19,9 +19,11 @@ use sqlx::{
 };
 use tokio::sync::mpsc;
 
+mod parts;
 mod session;
 mod value;
 
+use self::parts::Asked;
 use self::session::{Doors, Session};
 use self::value::ReadRow;
 use super::encode::{Encoder, Row as _};
@@ -30,8 +32,8 @@ use super::idle::Idle;
 use super::meter::Meter;
 use super::probe::ProbeFault;
 use super::rewrite::{Dialect, Placeholder, Rewritten};
-use super::sheet::{Asked, RowsPerKey, Sheet};
-use super::{key_column, refuse_duplicates};
+use super::sheet::{AskedKey, RowsPerKey, Sheet};
+use super::{composite, key_columns, refuse_duplicates};
 use crate::catalog::{LoaderSpec, OriginConfig};
 use crate::permit::Stopped;
 use crate::source::{Gathered, Rows, Rules, SourceFault, SourceRow, Whereabouts};
@@ -52,7 +54,10 @@ pub(super) struct Engine {
 struct Recipe {
     sql: Arc<str>,
     placeholder: Placeholder,
-    key_column: Option<usize>,
+    /// How many parts a key has.
+    parts: usize,
+    /// One for each part of a key; none where whatever row comes is the answer.
+    key_columns: Vec<usize>,
     encoder: Encoder,
 }
 
@@ -112,29 +117,47 @@ impl Engine {
         let doing = || format!("run the query of loader {:?}", loader.name.as_str());
         let mut session = self.session(meter).await?;
         let recipe = self.recipe(&mut session, loader, query).await?;
-        let mut sheet = Sheet::new(keys, RowsPerKey::of(loader), |key| Ok(key.into()));
+        let mut sheet = Sheet::new(keys, RowsPerKey::of(loader), |key| match recipe.parts {
+            1 => Ok(key.into()),
+            parts => {
+                let parts = composite::parts(key, parts)?;
+                Ok(composite::argument(parts.iter().map(String::as_str)).into())
+            }
+        });
         let batch_keys = match recipe.placeholder {
             Placeholder::Keys => loader.batch_keys.most() as usize,
             Placeholder::Key => 1,
         };
         let to_ask = sheet.to_ask();
-        let numbers = by_number(&to_ask);
         for batch in to_ask.chunks(batch_keys) {
+            let numbers = by_number(batch);
+            let asked = match recipe.parts {
+                1 => Asked::default(),
+                parts => Asked::new(batch, parts),
+            };
             let argument = match (recipe.placeholder, batch) {
                 (Placeholder::Key, [(_, key)]) => key.to_string(),
                 _ => {
                     let keys: Vec<&str> = batch.iter().map(|(_, key)| &**key).collect();
-                    serde_json::to_string(&keys)
-                        .map_err(|error| OriginError::permanent(doing(), error))?
+                    match recipe.parts {
+                        1 => serde_json::to_string(&keys)
+                            .map_err(|error| OriginError::permanent(doing(), error))?,
+                        // They are JSON already.
+                        _ => format!("[{}]", keys.join(",")),
+                    }
                 }
             };
-            let answered = match (recipe.key_column, batch) {
-                (Some(column), _) => Answered::By {
+            let answered = match (recipe.key_columns.as_slice(), batch) {
+                (&[column], _) => Answered::By {
                     column,
                     numbers: &numbers,
                 },
-                (None, [(slot, _)]) => Answered::Only(*slot),
-                (None, _) => Answered::Nobody,
+                ([], [(slot, _)]) => Answered::Only(*slot),
+                ([], _) => Answered::Nobody,
+                (columns, _) => Answered::ByParts {
+                    columns,
+                    asked: &asked,
+                },
             };
             meter.pass_expecting(1, batch.len() as u64).await?;
             session.begin(self.statement_timeout);
@@ -261,13 +284,14 @@ impl Engine {
             .await
             .map_err(|error| OriginError::from_driver(doing(), error))?;
         refuse_duplicates(&columns).map_err(|error| OriginError::permanent(doing(), error))?;
-        let key_column = key_column(loader, query, &columns, Dialect::Sqlite);
-        let key_column = key_column.map_err(|error| OriginError::permanent(doing(), error))?;
+        let key_columns = key_columns(loader, query, &columns, Dialect::Sqlite);
+        let key_columns = key_columns.map_err(|error| OriginError::permanent(doing(), error))?;
         let encoder = Encoder::new(loader, &columns, Dialect::Sqlite);
         Ok(Recipe {
             sql: query.sql.as_str().into(),
             placeholder: query.placeholder,
-            key_column,
+            parts: query.parts,
+            key_columns,
             encoder: encoder.map_err(|error| OriginError::permanent(doing(), error))?,
         })
     }
@@ -313,13 +337,18 @@ enum Answered<'n> {
         column: usize,
         numbers: &'n HashMap<i64, Vec<usize>>,
     },
+    /// Those of the keys whose parts are in these columns.
+    ByParts {
+        columns: &'n [usize],
+        asked: &'n Asked,
+    },
     /// None: there is neither.
     Nobody,
 }
 
 /// The slots of the keys that are whole numbers. Which of them are the same key, only the stored type says: to a number
 /// "7" and "007" are one, to a text they are two.
-fn by_number(keys: &[Asked<'_>]) -> HashMap<i64, Vec<usize>> {
+fn by_number(keys: &[AskedKey<'_>]) -> HashMap<i64, Vec<usize>> {
     let mut numbers: HashMap<i64, Vec<usize>> = HashMap::new();
     for (slot, key) in keys {
         if let Ok(number) = key.parse() {
@@ -348,6 +377,19 @@ async fn receive(
         let slots: Vec<usize> = match answered {
             Answered::Only(slot) => vec![*slot],
             Answered::Nobody => Vec::new(),
+            Answered::ByParts { columns, asked } => {
+                let key = columns.iter().map(|&column| value::key(&row, column));
+                match key.collect::<Option<Vec<_>>>() {
+                    None => sheet.slot(None).into_iter().collect(),
+                    Some(key) => match asked.slots(&key) {
+                        none if none.is_empty() => {
+                            let key = parts::argument(&key);
+                            sheet.slot(Some(&key)).into_iter().collect()
+                        }
+                        slots => slots,
+                    },
+                }
+            }
             Answered::By { column, numbers } => match value::key(&row, *column) {
                 Some(value::Key::Number(number)) if numbers.contains_key(&number) => {
                     numbers[&number].clone()

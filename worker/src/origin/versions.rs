@@ -3,6 +3,7 @@
 use stoke_core::names::OriginName;
 use stoke_core::value::{Form, ValueSpec, Versions};
 
+use super::names_of_keys;
 use super::rewrite::{Dialect, Rewritten};
 use crate::catalog::LoaderSpec;
 
@@ -16,8 +17,8 @@ pub(super) fn loader(
 ) -> LoaderSpec {
     let column = loader.value.versions.as_ref();
     let column = column.map_or("", |versions| versions.column.as_str());
-    let key_column = loader.key_column.as_ref().or(query.key_column.as_ref());
-    let mut columns: Vec<&str> = key_column.map(String::as_str).into_iter().collect();
+    let keys = names_of_keys(loader, query);
+    let mut columns: Vec<&str> = keys.iter().map(String::as_str).collect();
     if !columns.contains(&column) {
         columns.push(column);
     }
@@ -36,7 +37,7 @@ pub(super) fn loader(
     LoaderSpec {
         origin: origin.clone(),
         query,
-        key_column: key_column.cloned(),
+        key_column: keys.iter().cloned().collect(),
         value: ValueSpec {
             form,
             versions: Some(Versions {

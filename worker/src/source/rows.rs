@@ -8,6 +8,8 @@ use stoke_core::plan::KEY_BYTES_MAX;
 use stoke_core::template::Template;
 use stoke_core::units::Priority;
 
+use crate::origin::composite;
+
 use super::bad::{BadLine, Gathered, shown};
 use super::{
     CHUNK_BYTES, CHUNK_ROWS, KEY_COLUMN, PRIORITY_COLUMN, SourceFault, SourceRow, Whereabouts,
@@ -22,28 +24,52 @@ pub struct Rules {
     /// The template of the cache keys, and the loader that it is of: a source that lacks one of its columns cannot be
     /// read.
     pub template: Option<(LoaderName, Template)>,
+    /// The columns that the parts of a key are in, where keys have several: they take the place of `key`.
+    pub key_parts: Vec<String>,
 }
 
 /// The columns of a source, checked.
 #[derive(Clone, Debug)]
 struct Header {
+    /// Those of the source; behind them `key`, where it is made of parts.
     columns: Arc<[String]>,
-    key: usize,
+    key: KeyFrom,
     priority: Option<usize>,
 }
 
+/// What a row's key is.
+#[derive(Clone, Debug)]
+enum KeyFrom {
+    Column(usize),
+    /// A JSON array of these.
+    Parts(Vec<usize>),
+}
+
 impl Header {
-    /// Finds `key` and `priority` among the columns.
-    fn new(columns: Vec<String>) -> Result<Self, SourceFault> {
+    /// Finds `key`, or its parts, and `priority` among the columns.
+    fn new(mut columns: Vec<String>, parts: &[String]) -> Result<Self, SourceFault> {
         for (i, name) in columns.iter().enumerate() {
             if columns[..i].contains(name) {
                 return Err(SourceFault::DuplicateColumn(name.clone()));
             }
         }
-        let Some(key) = columns.iter().position(|name| name == KEY_COLUMN) else {
-            return Err(SourceFault::NoKey { found: columns });
+        let place = |wanted: &str| columns.iter().position(|name| name == wanted);
+        let of_parts: Option<Vec<usize>> = parts.iter().map(|part| place(part)).collect();
+        let key = match (place(KEY_COLUMN), of_parts) {
+            (_, Some(of_parts)) if !of_parts.is_empty() => KeyFrom::Parts(of_parts),
+            (Some(key), _) => KeyFrom::Column(key),
+            (None, _) if parts.is_empty() => return Err(SourceFault::NoKey { found: columns }),
+            (None, _) => {
+                return Err(SourceFault::NoParts {
+                    wanted: parts.to_vec(),
+                    found: columns,
+                });
+            }
         };
         let priority = columns.iter().position(|name| name == PRIORITY_COLUMN);
+        if let KeyFrom::Parts(_) = key {
+            columns.push(KEY_COLUMN.to_owned());
+        }
         Ok(Self {
             columns: columns.into(),
             key,
@@ -56,7 +82,39 @@ impl Header {
     }
 
     fn is_of<'a>(&self, names: impl Iterator<Item = &'a str>) -> bool {
-        self.columns.iter().map(String::as_str).eq(names)
+        self.given().iter().map(String::as_str).eq(names)
+    }
+
+    /// The columns that the source has.
+    fn given(&self) -> &[String] {
+        match self.key {
+            KeyFrom::Column(_) => &self.columns,
+            KeyFrom::Parts(_) => &self.columns[..self.columns.len() - 1],
+        }
+    }
+
+    /// Checks the key among a row's values; where it is made of parts, its column is added to them.
+    fn take_key(&self, values: &mut Vec<Option<String>>) -> Result<(), String> {
+        let index = match &self.key {
+            KeyFrom::Column(index) => *index,
+            KeyFrom::Parts(parts) => {
+                let part = |&index: &usize| {
+                    let value = values[index].as_deref();
+                    value.ok_or_else(|| {
+                        format!("{:?}, a part of the key, is NULL", self.columns[index])
+                    })
+                };
+                let parts: Vec<&str> = parts.iter().map(part).collect::<Result<_, _>>()?;
+                let key = composite::argument(parts.into_iter());
+                values.push(Some(key));
+                values.len() - 1
+            }
+        };
+        let key = values[index].as_deref().unwrap_or_default();
+        if key.is_empty() {
+            return Err("the key is empty or NULL".to_owned());
+        }
+        check_length("key", key.len())
     }
 }
 
@@ -86,7 +144,7 @@ impl Rows {
     /// # Errors
     /// Where there is no `key`, or two of one name, or a column of the template is missing.
     pub(crate) fn columns(&mut self, columns: Vec<String>) -> Result<(), SourceFault> {
-        let header = Header::new(columns)?;
+        let header = Header::new(columns, &self.rules.key_parts)?;
         if let Some((loader, template)) = &self.rules.template
             && let Some(column) = template.columns().find(|column| !header.has(column))
         {
@@ -101,8 +159,14 @@ impl Rows {
     }
 
     pub(crate) fn column_count(&self) -> usize {
-        let columns = self.header.as_ref().map(|header| &header.columns);
-        columns.map_or(0, |columns| columns.len())
+        self.header
+            .as_ref()
+            .map_or(0, |header| header.given().len())
+    }
+
+    /// Whether a list is a key.
+    pub(crate) fn has_parts(&self) -> bool {
+        !self.rules.key_parts.is_empty()
     }
 
     pub(crate) fn skips(&self) -> bool {
@@ -146,7 +210,8 @@ impl Rows {
     ) -> Result<Option<Vec<SourceRow>>, SourceFault> {
         let names = || members.iter().map(|(name, _)| name.as_str());
         if !self.header.as_ref().is_some_and(|last| last.is_of(names())) {
-            match Header::new(names().map(str::to_owned).collect()) {
+            let columns = names().map(str::to_owned).collect();
+            match Header::new(columns, &self.rules.key_parts) {
                 Ok(header) => self.header = Some(header),
                 Err(fault) => {
                     self.leave_out(BadLine::showing(at, fault, content))?;
@@ -195,16 +260,12 @@ impl Rows {
     }
 
     /// The row of these values, or why it is no entry.
-    fn entry(&self, values: Vec<Option<String>>) -> Result<SourceRow, String> {
+    fn entry(&self, mut values: Vec<Option<String>>) -> Result<SourceRow, String> {
         let Some(header) = &self.header else {
             return Err("it comes before the columns".to_owned());
         };
-        debug_assert_eq!(values.len(), header.columns.len());
-        let key = values[header.key].as_deref().unwrap_or_default();
-        if key.is_empty() {
-            return Err("the key is empty or NULL".to_owned());
-        }
-        check_length("key", key.len())?;
+        debug_assert_eq!(values.len(), header.given().len());
+        header.take_key(&mut values)?;
         let text = header
             .priority
             .and_then(|index| values[index].as_deref())

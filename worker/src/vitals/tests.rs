@@ -171,6 +171,7 @@ impl Watched {
             source_timeout: Duration::from_secs(60),
             tls: TlsFiles::default(),
             vigil: OriginVigil::default(),
+            replicas: None,
         };
         let (origin, clock) = (Origin::open(&config).unwrap(), Arc::new(Hand::default()));
         let shared: Arc<dyn Clock> = Arc::clone(&clock) as _;
@@ -205,7 +206,7 @@ async fn an_origins_loads_preparations_and_canaries_show_how_it_is_and_nothing_e
         origin: "shop".parse().unwrap(),
         query: query.to_owned(),
         key: stoke_core::template::Template::parse("item:{key}").unwrap(),
-        key_column: Some("key".to_owned()),
+        key_column: ["key"].into_iter().collect(),
         ttl: Duration::from_secs(60),
         ttl_jitter_permille: 0,
         value: stoke_core::value::ValueSpec::default(),

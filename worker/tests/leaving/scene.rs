@@ -475,6 +475,7 @@ fn catalog() -> Catalog {
         source_timeout: SOURCE_TIMEOUT_DEFAULT,
         tls: TlsFiles::default(),
         vigil: OriginVigil::default(),
+        replicas: None,
     };
     let cache = CacheConfig {
         name: "main".parse().unwrap(),
@@ -488,7 +489,7 @@ fn catalog() -> Catalog {
         origin: origin.name.clone(),
         query: "SELECT id FROM product WHERE id IN (:keys)".into(),
         key: "product:{id}".parse().unwrap(),
-        key_column: None,
+        key_column: Default::default(),
         ttl: Duration::from_secs(3600),
         ttl_jitter_permille: 0,
         value: stoke_core::value::ValueSpec::default(),

@@ -33,7 +33,7 @@ fn wait_until_open(database: &Database, count: usize) {
 async fn open(origin: &Origin, count: usize) {
     let loader = loader("SELECT 1 AS id FROM pg_sleep(0.3) WHERE 1 IN (:keys)");
     let mut slow = loader;
-    slow.key_column = Some("id".to_owned());
+    slow.key_column = ["id"].into_iter().collect();
     let asked = keys(&["1"]);
     let loads = (0..count).map(|_| origin.load(&Unlimited, &slow, &asked));
     for loaded in futures::future::join_all(loads).await {

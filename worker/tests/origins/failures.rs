@@ -80,7 +80,7 @@ async fn a_refused_password_is_permanent_and_not_shown() {
     };
     let loader = loader("SELECT 1 AS id WHERE 1 IN (:keys)");
     let mut loader = loader;
-    loader.key_column = Some("id".to_owned());
+    loader.key_column = ["id"].into_iter().collect();
     // The rules are in force when a wrong password is refused: until then there is nothing to test.
     let error = loop {
         let origin = postgres_origin(&url("s3cret"), Duration::from_secs(5));
@@ -114,7 +114,7 @@ async fn a_statement_that_takes_too_long_is_transient_and_keeps_its_connection()
         Duration::from_millis(100),
     );
     let mut slow = loader("SELECT 1 AS id FROM pg_sleep(60) WHERE 1 IN (:keys)");
-    slow.key_column = Some("id".to_owned());
+    slow.key_column = ["id"].into_iter().collect();
     let error = origin
         .load(&Unlimited, &slow, &keys(&["1"]))
         .await
@@ -146,7 +146,7 @@ async fn too_many_connections_are_transient() {
     .unwrap();
     let origin = postgres_origin(&server.url("postgres"), Duration::from_secs(20));
     let mut slow = loader("SELECT 1 AS id FROM pg_sleep(1) WHERE 1 IN (:keys)");
-    slow.key_column = Some("id".to_owned());
+    slow.key_column = ["id"].into_iter().collect();
     let asked = keys(&["1"]);
     let loads = (0..12).map(|_| origin.load(&Unlimited, &slow, &asked));
     let results = futures::future::join_all(loads).await;
@@ -205,7 +205,7 @@ async fn a_load_that_is_dropped_ends_its_query_and_its_connection() {
     let database = Database::new();
     let origin = database.origin();
     let mut endless = loader("SELECT 1 AS id FROM pg_sleep(600) WHERE 1 IN (:keys)");
-    endless.key_column = Some("id".to_owned());
+    endless.key_column = ["id"].into_iter().collect();
     let asked = keys(&["1"]);
     let running = || {
         let of = format!(

@@ -115,7 +115,7 @@ async fn rows_that_nobody_asked_for_are_left_out_and_keys_without_a_row_are_not_
     let database = Database::new();
     database.sql("CREATE TABLE t AS SELECT i AS id, CASE WHEN i < 3 THEN i WHEN i = 3 THEN 33 END AS other FROM generate_series(1, 4) i");
     let mut loader = loader("SELECT * FROM t WHERE id IN (:keys)");
-    loader.key_column = Some("other".to_owned());
+    loader.key_column = ["other"].into_iter().collect();
     let loaded = database
         .origin()
         .load(&Unlimited, &loader, &keys(&["1", "2", "3", "4"]))

@@ -73,7 +73,7 @@ impl Shop {
     }
 }
 
-fn origin(url: &str, statement_timeout: Duration, tls: TlsFiles) -> Origin {
+pub(crate) fn origin(url: &str, statement_timeout: Duration, tls: TlsFiles) -> Origin {
     Origin::open(&OriginConfig {
         name: "shop".parse().unwrap(),
         url: SecretUrl::new(url).unwrap(),
@@ -82,6 +82,7 @@ fn origin(url: &str, statement_timeout: Duration, tls: TlsFiles) -> Origin {
         source_timeout: SOURCE_TIMEOUT_DEFAULT,
         tls,
         vigil: OriginVigil::default(),
+        replicas: None,
     })
     .unwrap()
 }

@@ -67,7 +67,7 @@ async fn loads(origin: &Origin) {
     assert_eq!(account.balance(), 300, "as many as there are");
     let mut doubled =
         loader("SELECT t.id FROM t, t AS other WHERE other.id < 4 AND t.id IN (:keys)");
-    doubled.key_column = Some("id".to_owned());
+    doubled.key_column = ["id"].into_iter().collect();
     let account = Account::of(1_000_000);
     origin
         .load(&account, &doubled, &keys(&["1", "2"]))

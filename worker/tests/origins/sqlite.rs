@@ -34,6 +34,18 @@ impl File {
         connection.execute(sqlx::raw_sql(sql)).await.unwrap();
     }
 
+    /// How the database would answer a query with one parameter.
+    pub(crate) async fn explained(&self, sql: &str) -> String {
+        let options = sqlx::sqlite::SqliteConnectOptions::new();
+        let options = options.filename(self.folder.path().join("shop.db"));
+        let mut connection = options.connect().await.unwrap();
+        let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
+        let rows = sqlx::query(explain).bind("[]").fetch_all(&mut connection);
+        let detail = |row: &sqlx::sqlite::SqliteRow| sqlx::Row::get::<String, _>(row, "detail");
+        let lines: Vec<String> = rows.await.unwrap().iter().map(detail).collect();
+        lines.join("\n")
+    }
+
     pub(crate) fn origin(&self, timeout: Duration) -> Origin {
         origin(&self.folder.path().join("shop.db"), timeout)
     }
@@ -48,6 +60,7 @@ fn origin(path: &Path, timeout: Duration) -> Origin {
         source_timeout: timeout,
         tls: stoke_worker::catalog::TlsFiles::default(),
         vigil: stoke_worker::catalog::OriginVigil::default(),
+        replicas: None,
     })
     .unwrap()
 }
@@ -313,7 +326,7 @@ async fn keys_without_a_row_are_not_called_absent_where_there_are_rows_that_nobo
     assert!(reason(&loaded.answers[0]).starts_with(said), "{loaded:?}");
     assert!(matches!(loaded.answers[1], Answer::Row(_)));
     let mut numbers = texts;
-    numbers.key_column = Some("n".to_owned());
+    numbers.key_column = ["n"].into_iter().collect();
     let loaded = origin
         .load(&Unlimited, &numbers, &keys(&["b"]))
         .await

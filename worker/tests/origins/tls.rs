@@ -35,6 +35,7 @@ fn origin(url: &str, tls: TlsFiles) -> Origin {
         source_timeout: Duration::from_secs(5),
         tls,
         vigil: stoke_worker::catalog::OriginVigil::default(),
+        replicas: None,
     })
     .unwrap()
 }

@@ -285,7 +285,7 @@ fn a_query_of_the_jobs_own_loads_as_many_keys_as_it_takes() {
         origin: "shop".parse().unwrap(),
         query: query.into(),
         key_template: "product:{key}".parse().unwrap(),
-        key_column: None,
+        key_column: Default::default(),
         ttl: std::time::Duration::from_secs(60),
         ttl_jitter_permille: 0,
         value: stoke_core::value::ValueSpec::default(),

@@ -130,7 +130,7 @@ impl Goer {
         let keys: Vec<&str> = arguments.collect();
         let permit = gate.permit(self.job.clone(), self.stop.clone());
         let permit = permit.with_priority(self.priority).impatient();
-        let loaded = origin.load(&permit, &again, &keys).await;
+        let loaded = origin.load_versions(&permit, &again, &keys).await;
         permit.answered();
         gave.effort.origin_queries += permit.taken();
         let loaded = loaded?;

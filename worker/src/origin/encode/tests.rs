@@ -54,7 +54,7 @@ fn loader(form: &str, max_value_bytes: u64) -> LoaderSpec {
         origin: "o".parse().unwrap(),
         query: String::new(),
         key: "k:{key}".parse().unwrap(),
-        key_column: None,
+        key_column: Default::default(),
         ttl: Duration::from_secs(60),
         ttl_jitter_permille: 0,
         batch_keys: 1.into(),

@@ -7,7 +7,7 @@ use sqlx::mysql::{MySqlArguments, MySqlDatabaseError, MySqlRow};
 use sqlx::{AssertSqlSafe, Connection as _};
 
 use super::columns::Columns;
-use super::plan::{Recipe, encoder, key_column};
+use super::plan::{Recipe, encoder, key_columns};
 use super::session::Session;
 use super::{Engine, GRACE};
 use crate::catalog::LoaderSpec;
@@ -15,7 +15,7 @@ use crate::origin::encode::{Encoder, Row as _};
 use crate::origin::error::{NoAnswer, OriginError, ends_connections, mixes_character_sets};
 use crate::origin::meter::Meter;
 use crate::origin::rewrite::Placeholder;
-use crate::origin::sheet::{Asked, Sheet};
+use crate::origin::sheet::{AskedKey, Sheet};
 
 /// The columns are not those that were there when the query was first prepared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,14 +35,14 @@ impl Engine {
         session: &mut Session,
         loader: &LoaderSpec,
         recipe: &Recipe<'_>,
-        batch: &[Asked<'_>],
+        batch: &[AskedKey<'_>],
         sheet: &mut Sheet<'_>,
     ) -> Result<(), Failed> {
         let doing = || format!("run the query of loader {:?}", loader.name.as_str());
         let length = list_length(batch.len(), recipe.batch_keys);
         let sql: Arc<str> = recipe.query.with_lists_of(length).into();
-        let lists = recipe.query.places.len();
-        let arguments = recipe.parameter.arguments(batch, lists, length);
+        let lists = recipe.query.lists.len();
+        let arguments = recipe.keys.arguments(batch, lists, length);
         let arguments =
             arguments.map_err(|error| Failed::cleanly(OriginError::permanent(doing(), error)))?;
         let known = session.prepared.contains(&sql);
@@ -145,13 +145,13 @@ enum Interrupted {
 struct Reading<'a> {
     loader: &'a LoaderSpec,
     recipe: &'a Recipe<'a>,
-    batch: &'a [Asked<'a>],
+    batch: &'a [AskedKey<'a>],
 }
 
 /// The columns that rows have, and what is made of them.
 struct Found {
     columns: Columns,
-    key_column: Option<usize>,
+    key_columns: Vec<usize>,
     encoder: Encoder,
 }
 
@@ -175,14 +175,23 @@ impl Reading<'_> {
                 Some(found) => found,
                 none => none.insert(self.columns(&row).map_err(Interrupted::Columns)?),
             };
-            let slot = match (self.recipe.query.placeholder, found.key_column, self.batch) {
-                (Placeholder::Key, None, [(slot, _)]) => Some(*slot),
-                (_, Some(column), _) => {
+            let slot = match (
+                self.recipe.query.placeholder,
+                found.key_columns.as_slice(),
+                self.batch,
+            ) {
+                (Placeholder::Key, [], [(slot, _)]) => Some(*slot),
+                (_, [], _) => None,
+                (_, &[column], _) => {
                     let key = found.columns.read(&row).key(column, &mut key);
-                    let key = key.and_then(|key| self.recipe.parameter.canonical(key).ok());
+                    let key = key.and_then(|key| self.recipe.keys.canonical(key).ok());
                     sheet.slot(key.as_deref())
                 }
-                _ => None,
+                (_, columns, _) => {
+                    let text = |&column| found.columns.text(&row, column).ok()?;
+                    let key = self.recipe.keys.of_row(columns.iter().map(text));
+                    sheet.slot(key.as_deref())
+                }
             };
             if let Some(slot) = slot {
                 sheet.answer(
@@ -200,14 +209,14 @@ impl Reading<'_> {
         let doing = || format!("read the rows of loader {:?}", loader.name.as_str());
         let columns =
             Columns::of_row(row).map_err(|error| OriginError::permanent(doing(), error))?;
-        let key_column = key_column(loader, recipe.query, &columns, &doing())?;
-        if !recipe.parameter.fits(key_column, &columns) {
+        let key_columns = key_columns(loader, recipe.query, &columns, &doing())?;
+        if !recipe.keys.fits(&key_columns, &columns) {
             return Err(OriginError::transient(doing(), ColumnsChanged));
         }
         Ok(Found {
             encoder: encoder(loader, &columns, &doing())?,
             columns,
-            key_column,
+            key_columns,
         })
     }
 }

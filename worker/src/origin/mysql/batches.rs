@@ -4,7 +4,7 @@
 //! Every character set has ASCII, so keys that are only that are not to blame: where they are refused among themselves, the
 //! query is.
 
-use crate::origin::sheet::{Asked, Sheet};
+use crate::origin::sheet::{AskedKey, Sheet};
 
 /// Why a key that is refused alone has failed.
 const NOT_IN_CHARACTER_SET: &str =
@@ -12,21 +12,21 @@ const NOT_IN_CHARACTER_SET: &str =
 
 /// What is yet to be asked, the next batch last.
 #[derive(Debug)]
-pub(super) struct Batches<'k>(Vec<Vec<Asked<'k>>>);
+pub(super) struct Batches<'k>(Vec<Vec<AskedKey<'k>>>);
 
 impl<'k> Batches<'k> {
-    pub(super) fn new(keys: &[Asked<'k>], batch_keys: usize) -> Self {
+    pub(super) fn new(keys: &[AskedKey<'k>], batch_keys: usize) -> Self {
         Self(keys.chunks(batch_keys).rev().map(<[_]>::to_vec).collect())
     }
 
-    pub(super) fn next(&mut self) -> Option<Vec<Asked<'k>>> {
+    pub(super) fn next(&mut self) -> Option<Vec<AskedKey<'k>>> {
         self.0.pop()
     }
 
     /// Puts a batch back in two parts, since one of its keys has characters that the column cannot have; where there is one key
     /// only, it has failed. False where it is no key's fault.
-    pub(super) fn part(&mut self, batch: Vec<Asked<'k>>, sheet: &mut Sheet<'k>) -> bool {
-        let (plain, mut odd): (Vec<Asked<'k>>, Vec<Asked<'k>>) =
+    pub(super) fn part(&mut self, batch: Vec<AskedKey<'k>>, sheet: &mut Sheet<'k>) -> bool {
+        let (plain, mut odd): (Vec<AskedKey<'k>>, Vec<AskedKey<'k>>) =
             batch.into_iter().partition(|(_, text)| text.is_ascii());
         match (plain.is_empty(), odd.as_slice()) {
             (_, []) => return false,

@@ -27,7 +27,9 @@ const URL_PARAMETERS: [&str; 9] = [
 /// How to open sessions. It shows nothing of itself: the driver's options show their password.
 pub(super) struct Doors {
     options: MySqlConnectOptions,
-    /// What opening one is called in errors: it names origin, host and database, and no credentials.
+    /// Host, port and database, without credentials.
+    address: String,
+    /// What opening one is called in errors: it names origin and address.
     doing: String,
 }
 
@@ -55,11 +57,8 @@ impl Doors {
             Some(socket) => socket.display().to_string(),
             None => format!("{host}:{}", options.get_port()),
         };
-        let doing = format!(
-            "connect to origin {:?} at {at}/{}",
-            config.name.as_str(),
-            options.get_database().unwrap_or_default()
-        );
+        let address = format!("{at}/{}", options.get_database().unwrap_or_default());
+        let doing = format!("connect to origin {:?} at {address}", config.name.as_str());
         let options = with_tls(options.host(&host), text, &config.tls)?
             .statement_cache_capacity(STATEMENTS_MAX)
             .pipes_as_concat(false)
@@ -67,7 +66,15 @@ impl Doors {
             .timezone(None)
             .set_names(false)
             .disable_statement_logging();
-        Ok(Self { options, doing })
+        Ok(Self {
+            options,
+            address,
+            doing,
+        })
+    }
+
+    pub(super) fn address(&self) -> &str {
+        &self.address
     }
 
     /// Opens a connection, and sends nothing on it.
@@ -227,6 +234,7 @@ mod tests {
             source_timeout: Duration::from_secs(5),
             tls: TlsFiles::default(),
             vigil: crate::catalog::OriginVigil::default(),
+            replicas: None,
         })
     }
 

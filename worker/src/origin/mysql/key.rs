@@ -17,14 +17,14 @@ use super::kind::{Integer, Kind};
 use super::time::is_date;
 use super::value::hex;
 use crate::origin::decimal::{canonical_decimal, plain_integer};
-use crate::origin::sheet::{Asked, Reason};
+use crate::origin::sheet::Reason;
 
 /// The most digits of a decimal key, those after the point included: what MySQL's type has.
 const DECIMAL_DIGITS_MAX: usize = 65;
 /// The years that there are, and the zero one.
 const YEAR_MAX: i128 = 2155;
 
-/// What the parameters of a query are.
+/// What the parameters of a query are; where keys have several parts, those of one part.
 #[derive(Clone, Debug)]
 pub(super) struct Parameter(KeyKind);
 
@@ -110,24 +110,13 @@ impl Parameter {
         canonical.ok_or_else(refused)
     }
 
-    /// The arguments of a query with `lists` lists of `length` keys each: the keys' canonical texts, the last again and again.
-    pub(super) fn arguments(
+    /// Adds a canonical text as an argument.
+    pub(super) fn add(
         &self,
-        keys: &[Asked<'_>],
-        lists: usize,
-        length: usize,
-    ) -> Result<MySqlArguments, BoxDynError> {
-        let mut arguments = MySqlArguments::default();
-        arguments.reserve(lists * length, lists * length * 9);
-        let last = keys.len().saturating_sub(1);
-        for _ in 0..lists {
-            for i in 0..length {
-                if let Some((_, key)) = keys.get(i.min(last)) {
-                    self.0.add(key, &mut arguments)?;
-                }
-            }
-        }
-        Ok(arguments)
+        canonical: &str,
+        arguments: &mut MySqlArguments,
+    ) -> Result<(), BoxDynError> {
+        self.0.add(canonical, arguments)
     }
 }
 
@@ -234,6 +223,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::keys::Keys;
     use super::*;
 
     const TINY: KeyKind = KeyKind::Integer {
@@ -288,7 +278,8 @@ mod tests {
     #[test]
     fn each_list_is_padded_with_its_last_key() {
         let keys = [(0, "1".into()), (1, "2".into()), (2, "3".into())];
-        let arguments = Parameter(TINY).arguments(&keys, 2, 4).unwrap();
+        let one = Keys::of(vec![Parameter(TINY)]);
+        let arguments = one.arguments(&keys, 2, 4).unwrap();
         assert_eq!(arguments.len(), 8);
         let shown = format!("{arguments:?}");
         let list = [1_i64, 2, 3, 3].map(i64::to_le_bytes).concat();

@@ -6,7 +6,7 @@ use sqlx::mysql::MySqlStatement;
 use sqlx::{AssertSqlSafe, Either, Executor as _, SqlSafeStr as _, Statement as _};
 
 use super::columns::Columns;
-use super::key::Parameter;
+use super::keys::Keys;
 use super::session::Session;
 use super::{Engine, GRACE};
 use crate::catalog::LoaderSpec;
@@ -30,7 +30,7 @@ pub(super) struct Plan {
 /// What a loader needs besides a session.
 pub(super) struct Recipe<'q> {
     pub(super) query: &'q Rewritten,
-    pub(super) parameter: Parameter,
+    pub(super) keys: Keys,
     /// The keys of a batch: one, where they are asked one by one.
     pub(super) batch_keys: usize,
 }
@@ -45,9 +45,13 @@ pub(super) enum QueryError {
     )]
     Count { found: usize, written: usize },
     #[error(
-        "the query has :keys {lists} times, and with batch-keys = {batch_keys} more than {PARAMETERS_MAX} parameters: lower batch-keys"
+        "the query has :keys {lists} times for {parts} columns, and with batch-keys = {batch_keys} more than {PARAMETERS_MAX} parameters: lower batch-keys"
     )]
-    TooMany { lists: usize, batch_keys: usize },
+    TooMany {
+        lists: usize,
+        parts: usize,
+        batch_keys: usize,
+    },
     #[error("a column has a type that is not known here: leave it out, or convert it")]
     UnknownType,
 }
@@ -141,35 +145,38 @@ pub(super) fn recipe_of<'q>(
         Placeholder::Keys => loader.batch_keys.most() as usize,
         Placeholder::Key => 1,
     };
-    let lists = query.places.len();
-    if plan.parameters != lists {
-        let (found, written) = (plan.parameters, lists);
+    let lists = query.lists.len();
+    let written = lists * query.parts;
+    if plan.parameters != written {
+        let found = plan.parameters;
         return Err(permanent(QueryError::Count { found, written }));
     }
-    if lists * batch_keys > PARAMETERS_MAX {
-        return Err(permanent(QueryError::TooMany { lists, batch_keys }));
+    if written * batch_keys > PARAMETERS_MAX {
+        return Err(permanent(QueryError::TooMany {
+            lists,
+            parts: query.parts,
+            batch_keys,
+        }));
     }
-    let parameter = Parameter::new(
-        key_column(loader, query, &plan.columns, doing)?,
-        &plan.columns,
-    );
+    let key_columns = key_columns(loader, query, &plan.columns, doing)?;
+    let keys = Keys::new(&key_columns, &plan.columns);
     encoder(loader, &plan.columns, doing)?;
     Ok(Recipe {
         query,
-        parameter: parameter.map_err(|error| OriginError::permanent(doing, error))?,
+        keys: keys.map_err(|error| OriginError::permanent(doing, error))?,
         batch_keys,
     })
 }
 
 /// MySQL's names of columns are the same in upper and lower case.
-pub(super) fn key_column(
+pub(super) fn key_columns(
     loader: &LoaderSpec,
     query: &Rewritten,
     columns: &Columns,
     doing: &str,
-) -> Result<Option<usize>, OriginError> {
-    let column = crate::origin::key_column(loader, query, &columns.names(), Dialect::MySql);
-    column.map_err(|error| OriginError::permanent(doing, error))
+) -> Result<Vec<usize>, OriginError> {
+    let named = crate::origin::key_columns(loader, query, &columns.names(), Dialect::MySql);
+    named.map_err(|error| OriginError::permanent(doing, error))
 }
 
 /// What makes the loader's values of rows with these columns.

@@ -13,7 +13,7 @@ use crate::origin::encode::Row as _;
 use crate::origin::error::{NoAnswer, OriginError};
 use crate::origin::meter::Meter;
 use crate::origin::rewrite::Placeholder;
-use crate::origin::sheet::{Asked, Sheet};
+use crate::origin::sheet::{AskedKey, Sheet};
 
 /// The columns are not those that were there when the query was first prepared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,33 +28,39 @@ impl Engine {
         session: &mut Session,
         loader: &LoaderSpec,
         recipe: &Recipe,
-        batch: &[Asked<'_>],
+        batch: &[AskedKey<'_>],
         sheet: &mut Sheet<'_>,
     ) -> Result<(), Failed> {
         let doing = || format!("run the query of loader {:?}", loader.name.as_str());
-        let arguments = recipe
-            .parameter
-            .arguments(batch.iter().map(|(_, text)| &**text));
+        let arguments = recipe.keys.arguments(batch.iter().map(|(_, text)| &**text));
         let arguments =
             arguments.map_err(|error| Failed::cleanly(OriginError::permanent(doing(), error)))?;
-        let lone_slot = match (recipe.placeholder, recipe.key_column, batch) {
-            (Placeholder::Key, None, [(slot, _)]) => Some(*slot),
+        let lone_slot = match (recipe.placeholder, recipe.key_columns.as_slice(), batch) {
+            (Placeholder::Key, [], [(slot, _)]) => Some(*slot),
             _ => None,
         };
         let known = session.prepared.contains(&recipe.plan.sql);
-        let statements = if known { 1 } else { 2 + recipe.plan.lookups };
+        let lookups = if known { 0 } else { recipe.plan.lookups };
+        // Behind a pooler it is prepared each time.
+        let is_prepared = known && session.pooled.is_none();
+        let statements = u32::from(!is_prepared) + 1 + lookups + session.around();
         meter
             .pass_expecting(statements, batch.len() as u64)
             .await
             .map_err(|stopped| Failed::cleanly(stopped.into()))?;
         let limit = self.statement_timeout + GRACE;
+        if let Err(error) = session.begin(&doing(), limit).await {
+            return Err(Failed::with_connection(error));
+        }
         let rows = receive(meter, session, recipe, arguments, lone_slot, sheet);
         match tokio::time::timeout(limit, rows).await {
             Ok(Ok(())) => {
                 session.prepared.insert(Arc::clone(&recipe.plan.sql));
-                let at_once = if known { 0 } else { recipe.plan.lookups };
+                if let Err(error) = session.end(&doing(), limit).await {
+                    return Err(Failed::with_connection(error));
+                }
                 meter
-                    .pay(at_once)
+                    .pay(lookups)
                     .await
                     .map_err(|stopped| Failed::cleanly(stopped.into()))
             }
@@ -65,6 +71,10 @@ impl Engine {
                     ColumnsChanged,
                 )))
             }
+            // Its transaction has failed with it.
+            Ok(Err(Interrupted::Driver(error))) if session.pooled.is_some() => Err(
+                Failed::with_connection(OriginError::from_driver(doing(), error)),
+            ),
             Ok(Err(Interrupted::Driver(error))) => Err(self.failed(doing(), recipe, error, known)),
             Err(_) => Err(Failed::with_connection(OriginError::transient(
                 doing(),
@@ -148,7 +158,8 @@ async fn receive(
     sheet: &mut Sheet<'_>,
 ) -> Result<(), Interrupted> {
     let plan = &recipe.plan;
-    let query = sqlx::query_with(AssertSqlSafe(Arc::clone(&plan.sql)), arguments);
+    let query = sqlx::query_with(AssertSqlSafe(Arc::clone(&plan.sql)), arguments)
+        .persistent(session.pooled.is_none() || !session.prepared.contains(&plan.sql));
     let mut rows = query.fetch(&mut session.connection);
     let (mut buffer, mut key) = (Vec::new(), Vec::new());
     let mut first = true;
@@ -157,14 +168,19 @@ async fn receive(
         if std::mem::take(&mut first) && !plan.fits(&row) {
             return Err(Interrupted::ColumnsChanged);
         }
-        let slot = match (lone_slot, recipe.key_column) {
+        let slot = match (lone_slot, recipe.key_columns.as_slice()) {
             (Some(slot), _) => Some(slot),
-            (None, Some(column)) => {
+            (None, []) => None,
+            (None, &[column]) => {
                 let key = plan.read(&row).key(column, &mut key);
-                let key = key.and_then(|key| recipe.parameter.canonical(key).ok());
+                let key = key.and_then(|key| recipe.keys.canonical(key).ok());
                 sheet.slot(key.as_deref())
             }
-            (None, None) => None,
+            (None, columns) => {
+                let texts = columns.iter().map(|&column| plan.text(&row, column).ok()?);
+                let key = recipe.keys.of_row(texts);
+                sheet.slot(key.as_deref())
+            }
         };
         if let Some(slot) = slot {
             sheet.answer(slot, recipe.encoder.encode(&plan.read(&row), &mut buffer));

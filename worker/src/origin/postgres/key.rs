@@ -19,7 +19,7 @@ use crate::origin::sheet::Reason;
 /// The most digits of a decimal key, those after the point included.
 const NUMERIC_DIGITS_MAX: usize = 1000;
 
-/// A query's only parameter.
+/// A query's parameter: one key, or an array of keys; where keys have several parts, one part of them.
 #[derive(Clone, Debug)]
 pub(super) struct Parameter {
     ty: PgTypeInfo,
@@ -31,8 +31,8 @@ pub(super) struct Parameter {
 /// Why keys cannot be sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ParameterError {
-    #[error("PostgreSQL finds {0} parameters in the query instead of one")]
-    Count(usize),
+    #[error("PostgreSQL finds {found} parameters in the query instead of {parts}")]
+    Count { found: usize, parts: usize },
     #[error("PostgreSQL takes :keys for {0}, not for an array: write IN (:keys) or = ANY(:keys)")]
     NoArray(String),
     #[error(
@@ -42,14 +42,8 @@ pub(super) enum ParameterError {
 }
 
 impl Parameter {
-    /// From the types that PostgreSQL gave to a query's parameters.
-    pub(super) fn new(
-        types: &[PgTypeInfo],
-        placeholder: Placeholder,
-    ) -> Result<Self, ParameterError> {
-        let [ty] = types else {
-            return Err(ParameterError::Count(types.len()));
-        };
+    /// From the type that PostgreSQL gave to it.
+    pub(super) fn new(ty: &PgTypeInfo, placeholder: Placeholder) -> Result<Self, ParameterError> {
         let element = match (placeholder, ty.kind()) {
             (Placeholder::Key, _) => None,
             (Placeholder::Keys, PgTypeKind::Array(element)) => Some(element),
@@ -81,11 +75,12 @@ impl Parameter {
         canonical.ok_or_else(refused)
     }
 
-    /// The arguments of a query for some keys, given by their canonical texts.
-    pub(super) fn arguments<'k>(
+    /// Adds the argument for some keys, given by their canonical texts.
+    pub(super) fn add<'k>(
         &self,
         keys: impl ExactSizeIterator<Item = &'k str>,
-    ) -> Result<PgArguments, BoxDynError> {
+        arguments: &mut PgArguments,
+    ) -> Result<(), BoxDynError> {
         let mut bytes = Vec::new();
         let mut element = Vec::new();
         if let Some(oid) = self.element_oid {
@@ -106,12 +101,10 @@ impl Parameter {
                 self.key.encode(key, &mut bytes);
             }
         }
-        let mut arguments = PgArguments::default();
         arguments.add(Argument {
             bytes,
             ty: self.ty.clone(),
-        })?;
-        Ok(arguments)
+        })
     }
 }
 

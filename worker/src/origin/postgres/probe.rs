@@ -28,9 +28,16 @@ impl Engine {
         } else {
             self.open(meter, time).await?
         };
-        meter.pass(1).await.map_err(OriginError::from)?;
+        const DOING: &str = "run the probe's query";
+        let limit = self.statement_timeout + GRACE;
+        meter
+            .pass(1 + session.around())
+            .await
+            .map_err(OriginError::from)?;
+        session.begin(DOING, limit).await?;
         // Where this fails, its connection is closed: what may still come on it is of no use.
         let number = number(meter, &mut session, query).await?;
+        session.end(DOING, limit).await?;
         self.give_back(Some(session).filter(|_| shares));
         Ok(number)
     }
@@ -43,8 +50,9 @@ impl Engine {
     ) -> Result<(), OriginError> {
         const DOING: &str = "send a canary";
         let mut session = self.session(meter).await?;
-        meter.pass(1).await?;
+        meter.pass(1 + session.around()).await?;
         let limit = self.statement_timeout + GRACE;
+        session.begin(DOING, limit).await?;
         let mut rows =
             sqlx::raw_sql(AssertSqlSafe(query.to_owned())).fetch(&mut session.connection);
         let taking = async {
@@ -59,12 +67,13 @@ impl Engine {
             Err(_) => return Err(OriginError::transient(DOING, NoAnswer(limit))),
         }
         drop(rows);
+        session.end(DOING, limit).await?;
         self.give_back(Some(session));
         Ok(())
     }
 }
 
-async fn number(
+pub(super) async fn number(
     meter: &mut Meter<'_>,
     session: &mut Session,
     query: &str,

@@ -47,11 +47,18 @@ const URL_PARAMETERS: [&str; 18] = [
     "statement-cache-capacity",
 ];
 
+/// The parameter that says that a pooler is in between.
+const POOLER: &str = "pooler";
+
 /// How to open sessions. It shows nothing of itself: the driver's options show their password.
 pub(super) struct Doors {
     options: PgConnectOptions,
-    /// What opening one is called in errors: it names origin, host and database, and no credentials.
+    /// Host, port and database, without credentials.
+    address: String,
+    /// What opening one is called in errors: it names origin and address.
     doing: String,
+    /// Whether a pooler is in between that lends connections for a transaction only.
+    pooled: bool,
     /// Whether the server takes `client_connection_check_interval`: from version 14 on, where the system can tell.
     checks: AtomicBool,
 }
@@ -60,7 +67,10 @@ pub(super) struct Doors {
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) connection: PgConnection,
+    /// Behind a pooler: those whose types the driver knows.
     pub(super) prepared: HashSet<Arc<str>>,
+    /// The statement timeout, where a pooler is between us and the server and the session cannot have it.
+    pub(super) pooled: Option<Duration>,
     _lease: Lease,
 }
 
@@ -72,7 +82,8 @@ impl fmt::Debug for Doors {
 
 impl Doors {
     pub(super) fn new(config: &OriginConfig) -> Result<Self, UrlError> {
-        let text = config.url.expose();
+        let (text, pooled) = without_pooler(config.url.expose())?;
+        let text = text.as_str();
         if let Some((_, parameters)) = text.split_once('?') {
             for parameter in parameters.split('&') {
                 let name = parameter.split('=').next().unwrap_or_default();
@@ -84,22 +95,32 @@ impl Doors {
             }
         }
         let options: PgConnectOptions = text.parse().map_err(UrlError::Form)?;
-        let doing = format!(
-            "connect to origin {:?} at {}:{}/{}",
-            config.name.as_str(),
+        let address = format!(
+            "{}:{}/{}",
             options.get_host(),
             options.get_port(),
             options.get_database().unwrap_or_default()
         );
-        let options = with_tls(options, text, &config.tls)?
+        let doing = format!("connect to origin {:?} at {address}", config.name.as_str());
+        let mut options = with_tls(options, text, &config.tls)?
             .application_name(APPLICATION_NAME)
             .statement_cache_capacity(STATEMENTS_MAX)
             .disable_statement_logging();
+        if pooled {
+            // PgBouncer takes no setting that it cannot pass on with the next client.
+            options = options.extra_float_digits(None);
+        }
         Ok(Self {
             options,
+            address,
             doing,
+            pooled,
             checks: AtomicBool::new(true),
         })
+    }
+
+    pub(super) fn address(&self) -> &str {
+        &self.address
     }
 
     /// Opens a connection in which the server ends a statement after `statement_timeout`.
@@ -109,16 +130,21 @@ impl Doors {
         statement_timeout: Duration,
         lease: Lease,
     ) -> Result<Session, OriginError> {
-        let base = self.options.clone().options([
-            (
-                "statement_timeout",
-                statement_timeout.as_millis().to_string(),
-            ),
-            // Nothing that fills a cache has to write: a query that tries is a mistake.
-            ("default_transaction_read_only", "on".to_owned()),
-        ]);
+        let base = self.options.clone();
+        let base = if self.pooled {
+            base
+        } else {
+            base.options([
+                (
+                    "statement_timeout",
+                    statement_timeout.as_millis().to_string(),
+                ),
+                // Nothing that fills a cache has to write: a query that tries is a mistake.
+                ("default_transaction_read_only", "on".to_owned()),
+            ])
+        };
         loop {
-            let checks = self.checks.load(Relaxed);
+            let checks = self.checks.load(Relaxed) && !self.pooled;
             let options = if checks {
                 base.clone().options([(
                     "client_connection_check_interval",
@@ -134,6 +160,7 @@ impl Doors {
                     return Ok(Session {
                         connection,
                         prepared: HashSet::new(),
+                        pooled: self.pooled.then_some(statement_timeout),
                         _lease: lease,
                     });
                 }
@@ -148,6 +175,22 @@ impl Doors {
             }
         }
     }
+}
+
+/// A URL without what it says of a pooler, and whether that is one by transactions: the driver does not know the parameter.
+fn without_pooler(url: &str) -> Result<(String, bool), UrlError> {
+    let Some((before, parameters)) = url.split_once('?') else {
+        return Ok((url.to_owned(), false));
+    };
+    let (poolers, others): (Vec<&str>, Vec<&str>) = parameters
+        .split('&')
+        .partition(|parameter| parameter.split('=').next() == Some(POOLER));
+    if poolers.iter().any(|said| *said != "pooler=transaction") {
+        return Err(UrlError::Pooler);
+    }
+    let mark = if others.is_empty() { "" } else { "?" };
+    let url = format!("{before}{mark}{}", others.join("&"));
+    Ok((url, !poolers.is_empty()))
 }
 
 /// The options with what the configuration says of TLS. Where it names an authority, the server's certificate is looked
@@ -205,7 +248,11 @@ fn refuses_setting(error: &sqlx::Error) -> bool {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum UrlError {
     #[error(
-        "the URL has a parameter that means nothing here: {} are known; a '?' that is part of a password is written %3F",
+        "the URL's pooler is one by transactions, or is not named: write pooler=transaction, or remove it"
+    )]
+    Pooler,
+    #[error(
+        "the URL has a parameter that means nothing here: {} and pooler are known; a '?' that is part of a password is written %3F",
         URL_PARAMETERS.join(", ")
     )]
     Parameter,
@@ -249,9 +296,28 @@ mod tests {
             source_timeout: Duration::from_secs(5),
             tls: TlsFiles::default(),
             vigil: crate::catalog::OriginVigil::default(),
+            replicas: None,
         };
         let error = Doors::new(&config).err().unwrap().to_string();
         assert!(error.contains("%3F") && !error.contains("ter2"), "{error}");
+    }
+
+    #[test]
+    fn a_pooler_is_said_by_a_parameter_that_the_driver_never_sees() {
+        for (url, left, pooled) in [
+            ("postgres://h/d", "postgres://h/d", false),
+            ("postgres://h/d?pooler=transaction", "postgres://h/d", true),
+            (
+                "postgres://h/d?sslmode=disable&pooler=transaction&port=1",
+                "postgres://h/d?sslmode=disable&port=1",
+                true,
+            ),
+        ] {
+            let found = without_pooler(url).unwrap();
+            assert_eq!(found, (left.to_owned(), pooled));
+        }
+        let error = without_pooler("postgres://h/d?pooler=session").unwrap_err();
+        assert!(error.to_string().contains("pooler=transaction"), "{error}");
     }
 
     #[test]

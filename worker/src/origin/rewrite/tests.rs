@@ -12,7 +12,8 @@ const SQLITE: Dialect = Dialect::Sqlite;
 fn becomes(dialect: Dialect, query: &str, sql: &str, key_column: Option<&str>) {
     let rewritten = rewrite(query, dialect).unwrap_or_else(|error| panic!("{query}: {error}"));
     assert_eq!(rewritten.sql, sql);
-    assert_eq!(rewritten.key_column.as_deref(), key_column, "{query}");
+    let columns: Vec<&str> = key_column.into_iter().collect();
+    assert_eq!(rewritten.key_columns, columns, "{query}");
 }
 
 #[track_caller]
@@ -152,8 +153,8 @@ fn a_batch_becomes_a_list_of_any_length_in_mysql() {
         let rewritten = rewrite(query, MYSQL).unwrap();
         assert_eq!(rewritten.with_lists_of(1), one);
         assert_eq!(rewritten.with_lists_of(3), three);
-        for place in rewritten.places {
-            assert_eq!(&one[place..=place], "?");
+        for place in rewritten.lists {
+            assert_eq!(&one[place], "?");
         }
     }
     let other = rewrite("WHERE id IN (:keys)", POSTGRES).unwrap();
@@ -165,7 +166,7 @@ fn one_key_becomes_as_many_parameters_as_it_is_written_in_mysql() {
     let query = "WHERE id=:key AND :key <> '' AND x->'$.key' > @a := 1";
     let sql = "WHERE id=? AND ? <> '' AND x->'$.key' > @a := 1";
     becomes(MYSQL, query, sql, None);
-    assert_eq!(rewrite(query, MYSQL).unwrap().places, [9, 15]);
+    assert_eq!(rewrite(query, MYSQL).unwrap().lists, [9..10, 15..16]);
 }
 
 #[test]
@@ -461,6 +462,97 @@ proptest! {
             if let Err(error) = rewrite(&query, dialect) {
                 prop_assert!(!error.to_string().is_empty());
             }
+        }
+    }
+}
+
+/// What becomes of a query for keys of several parts, for up to two of them in MySQL, and which columns they are.
+#[track_caller]
+fn of_parts(dialect: Dialect, query: &str, sql: &str, columns: &[&str]) {
+    let rewritten = rewrite(query, dialect).unwrap_or_else(|error| panic!("{query}: {error}"));
+    assert_eq!(rewritten.with_lists_of(2), sql);
+    assert_eq!(rewritten.key_columns, columns, "{query}");
+    assert_eq!(rewritten.placeholder, Placeholder::Keys);
+}
+
+#[test]
+fn a_row_is_compared_with_keys_of_as_many_parts() {
+    let query = "SELECT * FROM t WHERE (t.tenant_id, \"Id\") IN (:keys) AND x";
+    of_parts(
+        POSTGRES,
+        query,
+        "SELECT * FROM t WHERE (t.tenant_id, \"Id\") IN (SELECT * FROM unnest($1, $2)) AND x",
+        &["tenant_id", "Id"],
+    );
+    let typing = rewrite(query, POSTGRES).unwrap().typing;
+    assert_eq!(
+        typing.unwrap(),
+        "SELECT * FROM t WHERE (t.tenant_id = ANY($1) AND \"Id\" = ANY($2)) AND x"
+    );
+    of_parts(
+        SQLITE,
+        query,
+        "SELECT * FROM t WHERE (t.tenant_id, \"Id\") IN (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?1)) AND x",
+        &["tenant_id", "Id"],
+    );
+    of_parts(
+        MYSQL,
+        "SELECT * FROM t WHERE a AND(t.tenant_id, `Id`)IN( :keys ) AND x",
+        "SELECT * FROM t WHERE a AND((t.tenant_id = ? AND `Id` = ?) OR (t.tenant_id = ? AND `Id` = ?)) AND x",
+        &["tenant_id", "Id"],
+    );
+    of_parts(
+        POSTGRES,
+        "WHERE x OR ROW (a::text,lower(b),c) IN (:keys)",
+        "WHERE x OR ROW (a::text,lower(b),c) IN (SELECT * FROM unnest($1, $2, $3))",
+        &[],
+    );
+}
+
+#[test]
+fn a_row_has_two_parts_at_least_and_stands_before_in() {
+    // Brackets around one column, and the arguments of a function, are one value.
+    for (query, sql) in [
+        ("WHERE (id) IN (:keys)", "WHERE (id) = ANY($1)"),
+        (
+            "WHERE coalesce(a, b) IN (:keys)",
+            "WHERE coalesce(a, b) = ANY($1)",
+        ),
+        (
+            "WHERE \"f\" (a, b) IN (:keys)",
+            "WHERE \"f\" (a, b) = ANY($1)",
+        ),
+    ] {
+        becomes(POSTGRES, query, sql, None);
+    }
+    for dialect in [POSTGRES, MYSQL, SQLITE] {
+        for query in [
+            "WHERE NOT (a, b) IN (:keys)",
+            "WHERE (a, b) NOT IN (:keys)",
+            "WHERE NOT ROW(a, b) IN (:keys)",
+        ] {
+            refused(dialect, query, "asks for all rows but those of the keys");
+        }
+        refused(
+            dialect,
+            "WHERE (a, b) IN (:keys) AND (b, a) IN (:keys)",
+            "compared with a, b (at 1:18) and with b, a",
+        );
+        refused(
+            dialect,
+            "WHERE (a, b) IN (:keys) AND\n a IN (:keys)",
+            "the keys at 1:18 have 2 parts, and those at 2:8 have 1",
+        );
+        for query in [
+            "WHERE (a, b) = :key",
+            "WHERE (a, b) IN (:key)",
+            "WHERE a = :key.a",
+        ] {
+            refused(
+                dialect,
+                query,
+                "for keys of several parts write (a, b) IN (:keys)",
+            );
         }
     }
 }

@@ -19,7 +19,7 @@ pub(super) fn read(mut reader: impl BufRead, rows: &mut Rows, sink: &Sink) -> Re
         match next_line(&mut reader, &mut text).map_err(unreadable)? {
             Line::None => break,
             Line::Whole if text.trim_ascii().is_empty() => {}
-            Line::Whole => match members(&text) {
+            Line::Whole => match members(&text, rows.has_parts()) {
                 Ok(members) => hand_on(rows.object(at, members, &text)?, sink)?,
                 Err(what) => rows.leave_out(BadLine::showing(at, what, &text))?,
             },
@@ -58,8 +58,8 @@ fn pass_over(reader: &mut impl BufRead) -> io::Result<()> {
     reader.skip_until(b'\n').map(drop)
 }
 
-/// A line's columns and values, or what is wrong with it.
-fn members(text: &[u8]) -> Result<Vec<(String, Option<String>)>, String> {
+/// A line's columns and values, or what is wrong with it; `lists` says whether a key may be one.
+fn members(text: &[u8], lists: bool) -> Result<Vec<(String, Option<String>)>, String> {
     let text = std::str::from_utf8(text).map_err(|_| "it is not UTF-8".to_owned())?;
     let malformed = |error: serde_json::Error| {
         // Its own "at line 1 column n" would contradict ours.
@@ -69,7 +69,8 @@ fn members(text: &[u8]) -> Result<Vec<(String, Option<String>)>, String> {
     };
     let Object(members) = serde_json::from_str(text).map_err(malformed)?;
     let member = |(name, value): (Cow<'_, str>, &RawValue)| {
-        if name == KEY_COLUMN && value.get().starts_with(['{', '[']) {
+        let is_list = value.get().starts_with('[');
+        if name == KEY_COLUMN && (value.get().starts_with('{') || is_list && !lists) {
             return Err("the key is an object or a list".to_owned());
         }
         Ok((name.into_owned(), text_of(value).map_err(malformed)?))

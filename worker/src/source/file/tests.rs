@@ -17,6 +17,7 @@ fn skipping() -> Rules {
     Rules {
         on_bad_line: OnBadLine::Skip,
         template: None,
+        key_parts: Vec::new(),
     }
 }
 
@@ -25,6 +26,7 @@ fn templated(on_bad_line: OnBadLine, template: &str) -> Rules {
     let template = Template::parse(template).unwrap();
     Rules {
         on_bad_line,
+        key_parts: Vec::new(),
         template: Some(("product".parse().unwrap(), template)),
     }
 }

@@ -15,7 +15,7 @@ fn slow(seconds: &str) -> LoaderSpec {
     let mut slow = loader(&format!(
         "SELECT 1 AS id, SLEEP({seconds}) AS s FROM dual WHERE 1 IN (:keys)"
     ));
-    slow.key_column = Some("id".to_owned());
+    slow.key_column = ["id"].into_iter().collect();
     slow
 }
 
@@ -100,7 +100,7 @@ async fn a_statement_that_takes_too_long_is_transient_and_keeps_its_connection()
     let mut endless = loader(
         "SELECT count(*) AS n, 1 AS id FROM t a, t b, t c WHERE a.id + b.id + c.id > 0 AND 1 IN (:keys)",
     );
-    endless.key_column = Some("id".to_owned());
+    endless.key_column = ["id"].into_iter().collect();
     let asked = keys(&["1"]);
     let load = || origin.load(&Unlimited, &endless, &asked);
     let error = load().await.unwrap_err();
@@ -197,7 +197,7 @@ async fn a_query_that_is_killed_is_transient() {
     let mut counting = loader(
         "SELECT count(*) AS n, 1 AS id FROM information_schema.columns a, information_schema.columns b, information_schema.columns c WHERE 1 IN (:keys)",
     );
-    counting.key_column = Some("id".to_owned());
+    counting.key_column = ["id"].into_iter().collect();
     let asked = keys(&["1"]);
     let killing = async {
         loop {

@@ -89,7 +89,7 @@ async fn keys_of_every_type_find_their_rows() {
             "CREATE OR REPLACE TABLE t (id {ty}, x INT); INSERT INTO t VALUES ({stored}, 1){more}"
         ));
         let mut single = loader("SELECT x, id FROM t WHERE id = :key");
-        single.key_column = Some("ID".to_owned());
+        single.key_column = ["ID"].into_iter().collect();
         let asked: Vec<String> = keys(&[asked])
             .into_iter()
             .chain(bad.map(str::to_owned))

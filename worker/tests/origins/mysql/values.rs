@@ -246,7 +246,7 @@ async fn queries_whose_rows_have_no_json_form_are_refused_when_they_are_prepared
         ("id, dt", Some("dt"), "keys of the type DATETIME are not"),
     ] {
         let mut loader = loader(&format!("SELECT {columns} FROM t WHERE id IN (:keys)"));
-        loader.key_column = key_column.map(str::to_owned);
+        loader.key_column = key_column.into_iter().collect();
         let error = origin.prepare(&Unlimited, &loader).await.unwrap_err();
         assert!(matches!(error, OriginError::Permanent { .. }), "{error:?}");
         let text = error.explain();

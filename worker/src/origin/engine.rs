@@ -1,0 +1,115 @@
+//! The databases, each behind the same calls.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::error::OriginError;
+use super::meter::Meter;
+use super::probe::ProbeFault;
+use super::rewrite::{Dialect, Rewritten};
+use super::sheet::Sheet;
+use super::{mysql, postgres, sqlite};
+use crate::catalog::{LoaderSpec, OriginConfig};
+use crate::source::{Gathered, Rules, SourceRow};
+
+/// One database, reached over connections of its own.
+#[derive(Debug)]
+pub(super) enum Engine {
+    Postgres(Box<postgres::Engine>),
+    MySql(Box<mysql::Engine>),
+    Sqlite(sqlite::Engine),
+}
+
+/// Calls the same method of whatever database it is.
+macro_rules! each {
+    ($engine:expr, $it:ident => $call:expr) => {
+        match $engine {
+            Engine::Postgres($it) => $call,
+            Engine::MySql($it) => $call,
+            Engine::Sqlite($it) => $call,
+        }
+    };
+}
+
+impl Engine {
+    pub(super) fn new(config: &OriginConfig) -> Result<Self, OriginError> {
+        Ok(match config.dialect {
+            Dialect::Postgres => Self::Postgres(Box::new(postgres::Engine::new(config)?)),
+            Dialect::MySql => Self::MySql(Box::new(mysql::Engine::new(config)?)),
+            Dialect::Sqlite => Self::Sqlite(sqlite::Engine::new(config)?),
+        })
+    }
+
+    /// Where it is, without credentials.
+    pub(super) fn address(&self) -> String {
+        match self {
+            Self::Postgres(engine) => engine.address().to_owned(),
+            Self::MySql(engine) => engine.address().to_owned(),
+            Self::Sqlite(_) => "a file".to_owned(),
+        }
+    }
+
+    pub(super) fn is_setting_up(&self) -> bool {
+        match self {
+            Self::Postgres(engine) => engine.is_setting_up(),
+            Self::MySql(engine) => engine.is_setting_up(),
+            // A file is open at once.
+            Self::Sqlite(_) => false,
+        }
+    }
+
+    pub(super) fn set_idle_max(&self, max: usize) {
+        each!(self, engine => engine.set_idle_max(max));
+    }
+
+    pub(super) async fn reach(&self, meter: &mut Meter<'_>) -> Result<(), OriginError> {
+        each!(self, engine => engine.reach(meter).await)
+    }
+
+    pub(super) async fn prepare(
+        &self,
+        meter: &mut Meter<'_>,
+        loader: &LoaderSpec,
+        query: &Rewritten,
+    ) -> Result<(), OriginError> {
+        each!(self, engine => engine.prepare(meter, loader, query).await)
+    }
+
+    pub(super) async fn load<'k>(
+        &self,
+        meter: &mut Meter<'_>,
+        loader: &LoaderSpec,
+        query: &Rewritten,
+        keys: &[&'k str],
+    ) -> Result<Sheet<'k>, OriginError> {
+        each!(self, engine => engine.load(meter, loader, query, keys).await)
+    }
+
+    pub(super) async fn rank(
+        &self,
+        meter: &mut Meter<'_>,
+        query: &str,
+        rules: &Rules,
+        sink: mpsc::Sender<Vec<SourceRow>>,
+    ) -> Result<Gathered, OriginError> {
+        each!(self, engine => engine.rank(meter, query, rules, sink).await)
+    }
+
+    pub(super) async fn probe(
+        &self,
+        meter: &mut Meter<'_>,
+        query: &str,
+        time: Duration,
+    ) -> Result<f64, ProbeFault> {
+        each!(self, engine => engine.probe(meter, query, time).await)
+    }
+
+    pub(super) async fn canary(
+        &self,
+        meter: &mut Meter<'_>,
+        query: &str,
+    ) -> Result<(), OriginError> {
+        each!(self, engine => engine.canary(meter, query).await)
+    }
+}
