@@ -37,10 +37,14 @@ pub enum ScanFault {
     )]
     ManyRows,
     /// It reads the rows that there are.
-    #[error("a scan reads the rows that are there, and knows of no absent ones: leave out what stands for them")]
+    #[error(
+        "a scan reads the rows that are there, and knows of no absent ones: leave out what stands for them"
+    )]
     Negative,
     /// Versions are read again by keys.
-    #[error("a scan has no keys by which versions could be read again: leave the version's column out, or load by keys")]
+    #[error(
+        "a scan has no keys by which versions could be read again: leave the version's column out, or load by keys"
+    )]
     Versions,
     /// The column that orders has no name, or a text for one.
     #[error("the name of the column that a scan goes by has from 1 to {COLUMN_BYTES_MAX} bytes")]
@@ -117,7 +121,9 @@ impl Range {
 
 /// The places that cut the numbers from `min` to `max` into so many equal parts, or fewer where there are not so many numbers.
 pub fn even_cuts(min: i128, max: i128, parts: u64) -> impl Iterator<Item = i128> {
-    let span = max.checked_sub(min).and_then(|span| u128::try_from(span).ok());
+    let span = max
+        .checked_sub(min)
+        .and_then(|span| u128::try_from(span).ok());
     let span = span.unwrap_or(0);
     let parts = u128::from(parts.max(1)).min(span.saturating_add(1));
     (1..parts).map(move |n| {

@@ -54,8 +54,7 @@ impl Tally {
         if rows.total() == 0 {
             self.absent_milli += priority.as_milli();
         } else {
-            let covered = u128::from(priority.as_milli())
-                * u128::from(rows.warmed + rows.present)
+            let covered = u128::from(priority.as_milli()) * u128::from(rows.warmed + rows.present)
                 / u128::from(rows.total());
             self.covered_milli += u64::try_from(covered).unwrap_or(u64::MAX);
         }

@@ -247,7 +247,14 @@ mod tests {
 
     #[test]
     fn what_is_damaged_is_told() {
-        for damaged in [r#""AA""#, r#""///""#, r#""-""#, r#""r:-""#, "7", r#"{"70000":{}}"#] {
+        for damaged in [
+            r#""AA""#,
+            r#""///""#,
+            r#""-""#,
+            r#""r:-""#,
+            "7",
+            r#"{"70000":{}}"#,
+        ] {
             let text = format!(r#"{{"partitions":{damaged}}}"#);
             assert!(
                 serde_json::from_str::<Assignment>(&text).is_err(),

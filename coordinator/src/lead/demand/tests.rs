@@ -275,6 +275,7 @@ fn a_query_of_the_jobs_own_loads_as_many_keys_as_it_takes() {
         ttl_jitter_permille: 0,
         value: stoke_core::value::ValueSpec::default(),
         batch_keys: 50,
+        scan: None,
     };
     assert_eq!(
         recipe("SELECT * FROM t WHERE id IN (:keys)").keys_a_query(),
