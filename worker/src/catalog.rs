@@ -13,6 +13,7 @@ use std::time::Duration;
 pub use stoke_core::job::BATCH_KEYS_DEFAULT;
 use stoke_core::job::OnBadLine;
 use stoke_core::names::{CacheName, LoaderName, OriginName, ProbeName, SourceName};
+use stoke_core::scan::Scan;
 use stoke_core::template::Template;
 use stoke_core::value::ValueSpec;
 
@@ -170,6 +171,8 @@ pub struct LoaderSpec {
     pub max_value_bytes: u64,
     /// How its values are made.
     pub value: ValueSpec,
+    /// Where it needs no keys: how it reads all rows of its query. Its key is of the row's columns then.
+    pub scan: Option<Scan>,
 }
 
 impl LoaderSpec {

@@ -18,6 +18,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use stoke_core::names::OriginName;
+use stoke_core::scan::Range;
 use tokio::sync::mpsc;
 
 mod decimal;
@@ -30,6 +31,7 @@ mod mysql;
 mod postgres;
 mod probe;
 pub mod rewrite;
+mod scan;
 mod setting_up;
 mod sheet;
 mod sqlite;
@@ -38,6 +40,7 @@ mod versions;
 pub use error::{Cause, OriginError};
 pub(crate) use postgres::Objects;
 pub use probe::ProbeFault;
+pub use scan::{Cut, Page, PageRow};
 
 use crate::catalog::{BATCH_KEYS_MAX, Catalog, LoaderSpec, OriginConfig};
 use crate::metrics::OriginMetrics;
@@ -147,6 +150,22 @@ enum Engine {
     Sqlite(sqlite::Engine),
 }
 
+impl Engine {
+    /// Runs a statement of a scan, and takes its rows.
+    async fn scan(
+        &self,
+        meter: &mut Meter<'_>,
+        statement: &scan::Statement<'_>,
+        taken: &mut scan::Taken,
+    ) -> Result<(), OriginError> {
+        match self {
+            Self::Postgres(engine) => engine.scan(meter, statement, taken).await,
+            Self::MySql(engine) => engine.scan(meter, statement, taken).await,
+            Self::Sqlite(engine) => engine.scan(meter, statement, taken).await,
+        }
+    }
+}
+
 impl Origin {
     /// An origin that connects when it is first asked.
     ///
@@ -244,6 +263,13 @@ impl Origin {
         permit: &dyn Permit,
         loader: &LoaderSpec,
     ) -> Result<(), OriginError> {
+        if loader.scan.is_some() {
+            // Its first row tells all that can be told of it.
+            return self
+                .page(permit, loader, &Range::default(), 1)
+                .await
+                .map(drop);
+        }
         let query = self.rewritten(loader)?;
         let _place = permit.enter().await?;
         let mut meter = Meter::new(permit, &self.counters, "prepare");
@@ -256,11 +282,14 @@ impl Origin {
         prepared
     }
 
-    /// How many keys one query of this loader takes; at least 1.
+    /// How many keys one query of this loader takes, or rows of one that scans; at least 1.
     ///
     /// # Errors
     /// [`OriginError::Permanent`] where the query cannot be used.
     pub fn batch_keys(&self, loader: &LoaderSpec) -> Result<u32, OriginError> {
+        if let Some(scan) = &loader.scan {
+            return Ok(scan.rows);
+        }
         Ok(match self.rewritten(loader)?.placeholder {
             rewrite::Placeholder::Keys => loader.batch_keys.clamp(1, BATCH_KEYS_MAX),
             rewrite::Placeholder::Key => 1,
@@ -302,6 +331,44 @@ impl Origin {
             );
         }
         Ok(loaded)
+    }
+
+    /// Reads the next rows of a range of a loader that scans: so many at most, from the range's beginning on.
+    ///
+    /// # Errors
+    /// Where they could not be read. What concerns one row only is that row's.
+    pub async fn page(
+        &self,
+        permit: &dyn Permit,
+        loader: &LoaderSpec,
+        range: &Range,
+        rows: u32,
+    ) -> Result<Page, OriginError> {
+        let scan = scan::scan_of(loader)?;
+        let statement = scan::page(loader, scan, range, rows, self.dialect)?;
+        let _place = permit.enter().await?;
+        let mut meter = Meter::new(permit, &self.counters, "load");
+        let mut taken = scan::Taken::default();
+        let read = self.engine.scan(&mut meter, &statement, &mut taken).await;
+        meter.ended(&read);
+        read?;
+        scan::paged(loader, scan, taken, rows)
+    }
+
+    /// Cuts what a loader scans into ranges: at least one.
+    ///
+    /// # Errors
+    /// Where the database does not say where.
+    pub async fn ranges(
+        &self,
+        permit: &dyn Permit,
+        loader: &LoaderSpec,
+    ) -> Result<Cut, OriginError> {
+        let _place = permit.enter().await?;
+        let mut meter = Meter::new(permit, &self.counters, "source");
+        let cut = scan::ranges(&self.engine, &mut meter, loader, self.dialect).await;
+        meter.ended(&cut);
+        cut
     }
 
     /// Runs a key source's query and sends its rows in chunks of at most [`CHUNK_ROWS`](crate::source::CHUNK_ROWS), no

@@ -35,6 +35,8 @@ mod prepare;
 mod probes;
 #[path = "origins/rows.rs"]
 mod rows;
+#[path = "origins/scans.rs"]
+mod scans;
 #[path = "origins/sources.rs"]
 mod sources;
 #[path = "origins/sqlite.rs"]
@@ -94,6 +96,7 @@ fn loader(query: &str) -> LoaderSpec {
         batch_keys: 500,
         max_value_bytes: 1 << 20,
         value: ValueSpec::default(),
+        scan: None,
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod held;
 mod refresh;
+mod scan;
 mod settle;
 mod verify;
 mod write;
@@ -10,9 +11,10 @@ mod write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use stoke_core::job::Mode;
 use stoke_core::names::{CacheName, JobName, OriginName, Resource};
-use stoke_core::progress::{Effort, Outcome};
+use stoke_core::progress::{Effort, Outcome, RangeRows};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, debug_span};
 
@@ -27,6 +29,8 @@ use crate::trace;
 use crate::trouble::Cause;
 use crate::worker::Shared;
 
+pub(super) use scan::{AllBegun, range_of};
+
 /// How long until a cache that could not be connected to is tried again.
 const CONNECT_AGAIN: Duration = Duration::from_secs(1);
 
@@ -39,6 +43,22 @@ pub enum Verdict {
     Failed(String),
     /// It failed, for a reason that may pass.
     Again(String),
+    /// It is a range of a scan, and was read to its end: what became of its rows.
+    Read {
+        /// How many became what.
+        rows: RangeRows,
+        /// Those that failed, as far as they are listed.
+        failures: Vec<RowFailure>,
+    },
+}
+
+/// A row that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowFailure {
+    /// Its cache key, where it has one; else what there is to find it by.
+    pub key: Bytes,
+    /// Why.
+    pub reason: String,
 }
 
 /// What a go gave.
@@ -68,6 +88,10 @@ pub(super) struct Goer {
     pub(super) leave: CancellationToken,
     /// The trace that the job belongs to.
     pub(super) trace: Arc<str>,
+    /// How often a row of a scan is tried that fails for a reason that may pass.
+    pub(super) attempts_max: u32,
+    /// How far the ranges have come that were begun here and not read to their end.
+    pub(super) begun: scan::AllBegun,
 }
 
 impl Goer {

@@ -32,6 +32,7 @@ mod network;
 mod number;
 mod plan;
 mod probe;
+mod scan;
 mod session;
 mod time;
 mod value;

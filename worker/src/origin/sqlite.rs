@@ -19,6 +19,7 @@ use sqlx::{
 };
 use tokio::sync::mpsc;
 
+mod scan;
 mod session;
 mod value;
 

@@ -34,6 +34,20 @@ impl File {
         connection.execute(sqlx::raw_sql(sql)).await.unwrap();
     }
 
+    /// How it would run this query.
+    pub(crate) async fn plan_of(&self, query: &str) -> String {
+        let options = sqlx::sqlite::SqliteConnectOptions::new();
+        let options = options.filename(self.folder.path().join("shop.db"));
+        let mut connection = options.connect().await.unwrap();
+        let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {query}"));
+        let rows = sqlx::query(explain).fetch_all(&mut connection).await;
+        let details = rows.unwrap().into_iter().map(|row| {
+            let detail: String = sqlx::Row::get(&row, "detail");
+            detail
+        });
+        details.collect::<Vec<_>>().join("\n")
+    }
+
     pub(crate) fn origin(&self, timeout: Duration) -> Origin {
         origin(&self.folder.path().join("shop.db"), timeout)
     }
