@@ -13,7 +13,7 @@ use stoke_worker::catalog::{
     CacheConfig, Catalog, OriginConfig, OriginVigil, SOURCE_TIMEOUT_DEFAULT,
     STATEMENT_TIMEOUT_DEFAULT, SecretUrl, TlsFiles,
 };
-use stoke_worker::origin::rewrite::Dialect;
+use stoke_worker::origin::rewrite::{self, Dialect};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tonic::Code;
 
@@ -226,7 +226,13 @@ fn asked(args: &WarmArgs, catalog: &Catalog) -> Asked {
             "keys",
             args.keys.as_ref().map(|path| path.display().to_string()),
         ),
-        ("load", Some(args.load.clone())),
+        ("load", args.load.clone()),
+        ("query", args.query.clone()),
+        ("scan-by", args.scan_by.clone()),
+        (
+            "scan-rows",
+            args.scan_by.as_ref().map(|_| args.scan_rows.to_string()),
+        ),
         ("key", Some(args.key.clone())),
         ("key-column", args.key_column.clone()),
         ("ttl", Some(seconds(args.ttl))),
@@ -275,7 +281,11 @@ fn catalog(args: &WarmArgs) -> anyhow::Result<Catalog> {
         ),
     };
     // Its faults are found here, with what to do about them, rather than by each worker.
-    stoke_worker::origin::rewrite::rewrite(&args.load, dialect).context("--load")?;
+    match (&args.load, &args.query) {
+        (Some(load), _) => drop(rewrite::rewrite(load, dialect).context("--load")?),
+        (None, Some(query)) => drop(rewrite::whole(query, dialect).context("--query")?),
+        (None, None) => anyhow::bail!("give --load, or --scan-by and --query"),
+    }
     let name = ORIGIN.parse::<stoke_core::names::OriginName>()?;
     let origin = OriginConfig {
         name: name.clone(),
@@ -345,7 +355,7 @@ fn spec(args: &WarmArgs) -> anyhow::Result<v1::JobSpec> {
                 .to_owned(),
             format: v1::FileFormat::Unspecified.into(),
         }),
-        (None, None) => anyhow::bail!("give --rank or --keys"),
+        (None, None) => v1::key_source::From::Scan(v1::ScanSource {}),
     };
     let mode = match args.mode {
         ModeArg::Add => v1::WriteMode::Add,
@@ -358,13 +368,21 @@ fn spec(args: &WarmArgs) -> anyhow::Result<v1::JobSpec> {
     };
     let loader = v1::SqlLoader {
         origin: ORIGIN.into(),
-        query: args.load.clone(),
+        query: args
+            .load
+            .clone()
+            .or_else(|| args.query.clone())
+            .unwrap_or_default(),
         key_template: args.key.clone(),
         key_column: args.key_column.clone().unwrap_or_default(),
         ttl: Some(prost_types::Duration::try_from(args.ttl).context("--ttl")?),
         ttl_jitter_permille: (args.ttl_jitter * 1000.0).round() as u32,
         batch_keys: args.batch_keys,
         value: value_spec(&args.value.spec()?),
+        scan: args.scan_by.clone().map(|by| v1::Scan {
+            by,
+            rows: args.scan_rows,
+        }),
     };
     let batch = v1::BatchWork {
         sources: vec![v1::KeySource {

@@ -10,7 +10,8 @@ use super::{FitArg, OutputArg, SectionArgs, ValueArgs, rate, share};
 
 /// What the one-liner needs.
 #[derive(Debug, ClapArgs)]
-#[command(group = ArgGroup::new("source").required(true).args(["rank", "keys"]))]
+#[command(group = ArgGroup::new("source").required(true).args(["rank", "keys", "scan_by"]))]
+#[command(group = ArgGroup::new("query").required(true).args(["load", "query"]))]
 pub struct WarmArgs {
     /// The database to load from: postgres://…, mysql://… or sqlite:FILE. A password can be left to the variable STOKE_ORIGIN
     #[arg(long, env = "STOKE_ORIGIN", hide_env_values = true, value_name = "URL")]
@@ -26,9 +27,18 @@ pub struct WarmArgs {
     #[arg(long, value_name = "FILE")]
     pub keys: Option<PathBuf>,
     /// SQL that loads a batch of keys: `:keys` where they belong (`:key` for one query a key)
-    #[arg(long, value_name = "SQL")]
-    pub load: String,
-    /// The cache keys: text with {column}s of the key source, as product:{key}
+    #[arg(long, value_name = "SQL", conflicts_with = "scan_by")]
+    pub load: Option<String>,
+    /// Reads all rows of --query, without keys: by this column of theirs, which is unique, never NULL and indexed
+    #[arg(long, value_name = "COLUMN", requires = "query")]
+    pub scan_by: Option<String>,
+    /// SQL whose rows are warmed, all of them: a SELECT without :keys
+    #[arg(long, value_name = "SQL", requires = "scan_by")]
+    pub query: Option<String>,
+    /// How many rows one query reads of a scan
+    #[arg(long, value_name = "N", requires = "scan_by", default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub scan_rows: u32,
+    /// The cache keys: text with {column}s of the key source, as product:{key}; of a scan, of the rows, as product:{id}
     #[arg(long, value_name = "TEMPLATE")]
     pub key: String,
     /// The column of the rows that says which key each answers [default: the one left of IN (:keys)]

@@ -137,6 +137,7 @@ fn a_job_may_say_everything() {
             version_column: "at".into(),
             version_origin: "primary".into(),
         }),
+        scan: None,
     };
     assert_eq!(batch.loaders[0].sql, Some(own));
     let [sql, file, upload] = &batch.sources[..] else {
