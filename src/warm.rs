@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use stoke_coordinator::wire::value_spec;
 use stoke_core::names::{JobName, Resource};
+use stoke_core::scan::Scan;
 use stoke_core::value::Form;
 use stoke_proto::v1;
 use stoke_worker::ReachError;
@@ -366,6 +367,11 @@ fn spec(args: &WarmArgs) -> anyhow::Result<v1::JobSpec> {
         OnBadLineArg::Fail => v1::OnBadLine::Fail,
         OnBadLineArg::Skip => v1::OnBadLine::Skip,
     };
+    let value = args.value.spec()?;
+    if let Some(by) = args.scan_by.clone() {
+        let rows = args.scan_rows;
+        Scan { by, rows }.check(&value).context("--scan-by")?;
+    }
     let loader = v1::SqlLoader {
         origin: ORIGIN.into(),
         query: args
@@ -378,7 +384,7 @@ fn spec(args: &WarmArgs) -> anyhow::Result<v1::JobSpec> {
         ttl: Some(prost_types::Duration::try_from(args.ttl).context("--ttl")?),
         ttl_jitter_permille: (args.ttl_jitter * 1000.0).round() as u32,
         batch_keys: args.batch_keys,
-        value: value_spec(&args.value.spec()?),
+        value: value_spec(&value),
         scan: args.scan_by.clone().map(|by| v1::Scan {
             by,
             rows: args.scan_rows,

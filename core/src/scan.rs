@@ -85,8 +85,8 @@ impl Scan {
         let query = u64::from(self.rows);
         // A little less than a query reads: ranges are uneven, and one row more is another query.
         let least = (query - query / 10).max(1);
-        let each = (rows / RANGES_WANTED).clamp(least, (query * QUERIES_A_RANGE).max(least));
-        rows.div_ceil(each).clamp(1, RANGES_MAX)
+        let queries = (rows / RANGES_WANTED / least).clamp(1, QUERIES_A_RANGE);
+        rows.div_ceil(queries * least).clamp(1, RANGES_MAX)
     }
 
     /// How many queries so many rows in so many ranges take, about.
@@ -154,7 +154,8 @@ mod tests {
         let of = |rows| scan.ranges_of(rows);
         assert_eq!([0, 1, 4500, 4501].map(of), [1, 1, 1, 2]);
         assert_eq!(of(200_000), 45);
-        assert_eq!(of(10_000_000), 500);
+        assert_eq!(of(10_000_000), 556);
+        assert_eq!(of(500_000), 112, "of one query each");
         assert_eq!(of(u64::MAX), RANGES_MAX);
     }
 

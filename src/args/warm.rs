@@ -11,7 +11,7 @@ use super::{FitArg, OutputArg, SectionArgs, ValueArgs, rate, share};
 /// What the one-liner needs.
 #[derive(Debug, ClapArgs)]
 #[command(group = ArgGroup::new("source").required(true).args(["rank", "keys", "scan_by"]))]
-#[command(group = ArgGroup::new("query").required(true).args(["load", "query"]))]
+#[command(group = ArgGroup::new("statement").required(true).args(["load", "query"]))]
 pub struct WarmArgs {
     /// The database to load from: postgres://…, mysql://… or sqlite:FILE. A password can be left to the variable STOKE_ORIGIN
     #[arg(long, env = "STOKE_ORIGIN", hide_env_values = true, value_name = "URL")]

@@ -281,7 +281,7 @@ query = "SELECT 1"
         "line 25, column 19: loaders.products.max-value-bytes: it is out of range; choose from 1 to 536870912",
         "line 26, column 10: loaders.users.ttl: it is missing; add ttl = \"1h\", how long entries live",
         "line 28, column 9: loaders.users.query: the query has no placeholder: write IN (:keys) where a batch of keys belongs, or :key for one query a key; write IN (:keys) for a batch of keys, or :key for one query a key",
-        "line 30, column 1: loaders.users.tll: there is no such setting; did you mean ttl? There are absent-ttl, absent-value, batch-keys, compress, expiry-column, key, key-column, max-value-bytes, origin, query, ttl, ttl-jitter, value, version-column, version-origin",
+        "line 30, column 1: loaders.users.tll: there is no such setting; did you mean ttl? There are absent-ttl, absent-value, batch-keys, compress, expiry-column, key, key-column, max-value-bytes, origin, query, scan-by, scan-rows, ttl, ttl-jitter, value, version-column, version-origin",
         "line 34, column 8: sources.both.file: it cannot stand beside sources.both.origin (line 32); give origin and query, or file",
         r#"line 37, column 10: sources.unknown.loader: there is no loader "user"; did you mean users?"#,
         r#"line 38, column 15: sources.unknown.on-bad-line: "ignore" is not possible; choose "fail" or "skip""#,
