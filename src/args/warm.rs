@@ -42,7 +42,7 @@ pub struct WarmArgs {
     #[arg(long, value_name = "TEMPLATE")]
     pub key: String,
     /// The column of the rows that says which key each answers [default: the one left of IN (:keys)]
-    #[arg(long, value_name = "COLUMN")]
+    #[arg(long, value_name = "COLUMN", conflicts_with = "scan_by")]
     pub key_column: Option<String>,
     /// How long entries live, as 5m or 1h: from a second to ten years
     #[arg(long, value_name = "TIME", value_parser = ttl)]
@@ -69,7 +69,7 @@ pub struct WarmArgs {
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub in_flight: u64,
     /// How many keys one query asks for
-    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=10_000), conflicts_with = "scan_by")]
     pub batch_keys: u32,
     /// How many workers share the work
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]

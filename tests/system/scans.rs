@@ -312,7 +312,7 @@ struct Ran {
 fn warm(args: &[&str]) -> Ran {
     let launch = Program::new(env!("CARGO_BIN_EXE_stoke")).unwrap();
     let launch = launch.arg("warm").args(args);
-    let launch = launch.args(&["--key", "product:{id}", "--ttl", "5m", "--output", "json"]);
+    let launch = launch.args(["--key", "product:{id}", "--ttl", "5m", "--output", "json"]);
     let program = launch.start().unwrap();
     let status = program.wait(PATIENCE).unwrap();
     let stdout = program.stdout().unwrap();

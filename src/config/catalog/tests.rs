@@ -527,3 +527,41 @@ quory = "SELECT 1"
         assert!(faults.contains(said), "{said}: {faults}");
     }
 }
+
+#[test]
+fn a_loader_that_scans_needs_no_keys_and_what_it_cannot_have_is_refused() {
+    let loader = |settings: &str| {
+        let text = format!(
+            "[origins.o]\nurl = \"sqlite:x\"\n[loaders.a]\norigin = \"o\"\nkey = \"a:{{id}}\"\nttl = \"1h\"\n{settings}"
+        );
+        check(&text).map(|catalog| catalog.loaders.into_values().next().unwrap().scan)
+    };
+    let all = "query = \"SELECT * FROM t;\"\n";
+    let scan = |rows| stoke_core::scan::Scan {
+        by: "id".into(),
+        rows,
+    };
+    let read = loader(&format!("{all}scan-by = \"id\"")).unwrap();
+    assert_eq!(read, Some(scan(5000)));
+    let read = loader(&format!("{all}scan-by = \"id\"\nscan-rows = 100000")).unwrap();
+    assert_eq!(read, Some(scan(100_000)));
+    for (settings, says) in [
+        ("scan-rows = 5", "it stands without scan-by"),
+        ("scan-by = \"id\"\nscan-rows = 0", "choose from 1 to 100000"),
+        ("scan-by = \"id\"\nbatch-keys = 5", "a scan takes no keys"),
+        (
+            "scan-by = \"id\"\nvalue = \"array\"",
+            "an entry of each row",
+        ),
+        (
+            "scan-by = \"id\"\nversion-column = \"v\"",
+            "no keys by which versions",
+        ),
+    ] {
+        let faults = loader(&format!("{all}{settings}")).unwrap_err();
+        assert!(faults.to_string().contains(says), "{faults}");
+    }
+    let keys = loader("query = \"SELECT 1 WHERE id IN (:keys)\"\nscan-by = \"id\"");
+    let faults = keys.unwrap_err().to_string();
+    assert!(faults.contains("a scan has none"), "{faults}");
+}

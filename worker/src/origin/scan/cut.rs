@@ -83,7 +83,9 @@ impl Cutter<'_> {
     ) -> Result<Vec<String>, OriginError> {
         let rows = rows.unwrap_or(u64::from(self.scan.rows) * RANGES_UNKNOWN);
         let ranges = self.scan.ranges_of(rows).min(STEPS_AT_ONCE);
-        let mut step = rows.div_ceil(ranges).max(1);
+        // An estimate may be far too low: a step is never much less than a page.
+        let least = (self.scan.rows - self.scan.rows / 10).max(1);
+        let mut step = rows.div_ceil(ranges).max(least.into());
         let mut places: Vec<String> = Vec::new();
         loop {
             let last = places.last().map(String::as_str);
