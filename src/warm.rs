@@ -7,6 +7,7 @@ use anyhow::Context;
 use stoke_coordinator::wire::value_spec;
 use stoke_core::job::CACHES_MAX;
 use stoke_core::names::{CacheName, JobName, Resource};
+use stoke_core::scan::Scan;
 use stoke_core::value::Form;
 use stoke_proto::v1;
 use stoke_worker::ReachError;
@@ -14,7 +15,7 @@ use stoke_worker::catalog::{
     CacheConfig, Catalog, OriginConfig, OriginVigil, SOURCE_TIMEOUT_DEFAULT,
     STATEMENT_TIMEOUT_DEFAULT, SecretUrl, TlsFiles,
 };
-use stoke_worker::origin::rewrite::Dialect;
+use stoke_worker::origin::rewrite::{self, Dialect};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tonic::Code;
 
@@ -230,7 +231,13 @@ fn asked(args: &WarmArgs, catalog: &Catalog) -> Asked {
             "keys",
             args.keys.as_ref().map(|path| path.display().to_string()),
         ),
-        ("load", Some(args.load.clone())),
+        ("load", args.load.clone()),
+        ("query", args.query.clone()),
+        ("scan-by", args.scan_by.clone()),
+        (
+            "scan-rows",
+            args.scan_by.as_ref().map(|_| args.scan_rows.to_string()),
+        ),
         ("key", Some(args.key.clone())),
         (
             "key-column",
@@ -282,7 +289,11 @@ fn catalog(args: &WarmArgs) -> anyhow::Result<Catalog> {
         ),
     };
     // Its faults are found here, with what to do about them, rather than by each worker.
-    stoke_worker::origin::rewrite::rewrite(&args.load, dialect).context("--load")?;
+    match (&args.load, &args.query) {
+        (Some(load), _) => drop(rewrite::rewrite(load, dialect).context("--load")?),
+        (None, Some(query)) => drop(rewrite::whole(query, dialect).context("--query")?),
+        (None, None) => anyhow::bail!("give --load, or --scan-by and --query"),
+    }
     let name = ORIGIN.parse::<stoke_core::names::OriginName>()?;
     let origin = OriginConfig {
         name: name.clone(),
@@ -392,7 +403,7 @@ fn spec(args: &WarmArgs) -> anyhow::Result<v1::JobSpec> {
                 .to_owned(),
             format: v1::FileFormat::Unspecified.into(),
         }),
-        (None, None) => anyhow::bail!("give --rank or --keys"),
+        (None, None) => v1::key_source::From::Scan(v1::ScanSource {}),
     };
     let mode = match args.mode {
         ModeArg::Add => v1::WriteMode::Add,
@@ -403,16 +414,29 @@ fn spec(args: &WarmArgs) -> anyhow::Result<v1::JobSpec> {
         OnBadLineArg::Fail => v1::OnBadLine::Fail,
         OnBadLineArg::Skip => v1::OnBadLine::Skip,
     };
+    let value = args.value.spec()?;
+    if let Some(by) = args.scan_by.clone() {
+        let rows = args.scan_rows;
+        Scan { by, rows }.check(&value).context("--scan-by")?;
+    }
     let loader = v1::SqlLoader {
         origin: ORIGIN.into(),
-        query: args.load.clone(),
+        query: args
+            .load
+            .clone()
+            .or_else(|| args.query.clone())
+            .unwrap_or_default(),
         key_template: args.key.clone(),
         key_column: String::new(),
         key_columns: args.key_column.clone(),
         ttl: Some(prost_types::Duration::try_from(args.ttl).context("--ttl")?),
         ttl_jitter_permille: (args.ttl_jitter * 1000.0).round() as u32,
         batch_keys: args.batch_keys.into(),
-        value: value_spec(&args.value.spec()?),
+        value: value_spec(&value),
+        scan: args.scan_by.clone().map(|by| v1::Scan {
+            by,
+            rows: args.scan_rows,
+        }),
     };
     let batch = v1::BatchWork {
         sources: vec![v1::KeySource {

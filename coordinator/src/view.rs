@@ -155,11 +155,29 @@ impl JobView {
         }
     }
 
-    /// How many entries its plan has, what was cut off included.
+    /// How many entries its plan has, what was cut off included. A range that was read counts as its rows: so it grows.
     #[must_use]
     pub fn planned(&self) -> u64 {
         let plan = self.record.value.plan.as_ref();
-        plan.map_or(0, |plan| plan.entries + plan.cut)
+        let entries = plan.map_or(0, |plan| plan.entries + plan.cut);
+        self.tally().planned_of(entries)
+    }
+
+    /// How many of its plan's entries are ranges of a scan, about where it was cut.
+    #[must_use]
+    pub fn ranges(&self) -> u64 {
+        let record = &self.record.value;
+        let entries = record.plan.iter().flat_map(|plan| &plan.entries_by_loader);
+        let scans = record.terms.iter().map(|terms| terms.scan_rows.is_some());
+        let of_each = entries.zip(scans);
+        of_each.filter(|(_, scans)| *scans).map(|(n, _)| n).sum()
+    }
+
+    /// How many rows those have, about; 0 where that is not known.
+    #[must_use]
+    pub fn rows_estimated(&self) -> u64 {
+        let sources = self.record.value.sources.iter();
+        sources.map(|source| source.rows_estimated).sum()
     }
 
     /// How many entries of its plan were cut off, and are skipped.
@@ -588,6 +606,7 @@ pub fn source_origin(from: &From, member: &Member) -> Option<OriginName> {
     match from {
         From::Sql { origin, .. } => Some(origin.clone()),
         From::Named(name) => member.sources.get(name).cloned().flatten(),
-        From::File { .. } | From::Upload | From::Plan { .. } => None,
+        // A scan asks what its loader asks.
+        From::File { .. } | From::Upload | From::Plan { .. } | From::Scan => None,
     }
 }

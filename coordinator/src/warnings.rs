@@ -9,7 +9,7 @@ use std::time::Duration;
 use stoke_core::expiry::{self, Basis, Pace};
 use stoke_core::job::{Batch, Fit, Phase, Work};
 use stoke_core::names::{LoaderName, Resource};
-use stoke_core::records::{LoaderTerms, Room};
+use stoke_core::records::{LoaderTerms, Room, SourceReport};
 
 use crate::view::JobView;
 
@@ -145,7 +145,7 @@ fn length(job: &JobView, batch: &Batch, now_ms: u64) -> Option<(Duration, Basis)
         settled: if is_dry {
             0
         } else {
-            job.tally().settled() - job.cut()
+            job.tally().entries_settled() - job.cut()
         },
         elapsed: Duration::from_millis(elapsed.unwrap_or(0)),
     };
@@ -167,7 +167,7 @@ fn by_budgets(job: &JobView, batch: &Batch) -> Option<Duration> {
         for (origin, of_origin) in terms.queries(*entries) {
             *queries.entry(Resource::Origin(origin.clone())).or_default() += of_origin;
         }
-        writes += entries * terms.writes_each();
+        writes += terms.keys(*entries) * terms.writes_each();
     }
     for cache in batch.caches().cloned().map(Resource::Cache) {
         if job.targets.contains_key(&cache) {
@@ -181,9 +181,11 @@ fn by_budgets(job: &JobView, batch: &Batch) -> Option<Duration> {
     times.collect::<Option<Vec<_>>>()?.into_iter().max()
 }
 
-/// What the workers say of a job's loaders, in their order; of several the first that says it.
+/// What the workers say of a job's loaders, in their order; of several the first that says it. `sources`: what reading the job's
+/// key sources gave, in their order.
 pub(crate) fn terms<'a>(
     batch: &Batch,
+    sources: &[SourceReport],
     members: impl Iterator<Item = &'a stoke_core::records::Member> + Clone,
 ) -> Vec<LoaderTerms> {
     let of = |loader: &stoke_core::job::Loader| match &loader.recipe {
@@ -192,6 +194,7 @@ pub(crate) fn terms<'a>(
             version_origin: recipe.origin_of_versions().cloned(),
             batch_keys: Some(recipe.keys_a_query()),
             lives_ms: Some(ms(expiry::shortest(recipe.ttl, recipe.ttl_jitter_permille))),
+            scan_rows: recipe.scan.as_ref().map(|_| 0),
         },
         None => LoaderTerms {
             origin: (members.clone()).find_map(|member| member.loaders.get(&loader.name).cloned()),
@@ -203,9 +206,21 @@ pub(crate) fn terms<'a>(
             lives_ms: (members.clone())
                 .filter_map(|member| member.lives_ms.get(&loader.name).copied())
                 .min(),
+            scan_rows: (members.clone())
+                .any(|member| member.scans.contains(&loader.name))
+                .then_some(0),
         },
     };
-    batch.loaders.iter().map(of).collect()
+    let mut terms: Vec<LoaderTerms> = batch.loaders.iter().map(of).collect();
+    for (source, report) in batch.sources.iter().zip(sources) {
+        let of_loader = usize::try_from(source.loader)
+            .ok()
+            .and_then(|n| terms.get_mut(n));
+        if let Some(rows) = of_loader.and_then(|terms| terms.scan_rows.as_mut()) {
+            *rows += report.rows_estimated;
+        }
+    }
+    terms
 }
 
 fn ms(time: Duration) -> u64 {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::batch_keys::BatchKeys;
 use crate::names::{CacheName, JobName, LoaderName, OriginName, SourceName};
+use crate::scan::Scan;
 use crate::slot::Slots;
 use crate::value::ValueSpec;
 
@@ -227,6 +228,8 @@ pub enum From {
         /// Which of them.
         which: Which,
     },
+    /// The ranges into which the source's loader cuts what it scans.
+    Scan,
 }
 
 impl From {
@@ -299,6 +302,9 @@ pub struct Recipe {
     /// How its values are made.
     #[serde(default, skip_serializing_if = "ValueSpec::is_default")]
     pub value: ValueSpec,
+    /// Where it needs no keys: how it reads all rows of its query.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scan: Option<Scan>,
 }
 
 impl Recipe {
@@ -312,6 +318,9 @@ impl Recipe {
     /// How many keys one query of it is expected to load, as far as can be said without reading SQL as its worker does.
     #[must_use]
     pub fn keys_a_query(&self) -> u32 {
+        if let Some(scan) = &self.scan {
+            return scan.rows;
+        }
         let takes_many = self.query.contains(":keys");
         if takes_many {
             self.batch_keys.expected()

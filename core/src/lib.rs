@@ -22,6 +22,7 @@ pub mod plan;
 pub mod progress;
 pub mod records;
 pub mod ring;
+pub mod scan;
 pub mod slot;
 pub mod template;
 pub mod units;

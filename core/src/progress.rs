@@ -3,8 +3,10 @@
 //! Invariants: an entry is counted once (W1: planned = Σ outcomes + pending); a partition's position only moves
 //! forward (W2), and only past entries that are counted or on the list of those to retry (W3).
 
+mod ranges;
 mod tracker;
 
+pub use ranges::RangeRows;
 pub use tracker::{Followed, RETRIES_MAX, RETRIES_TOTAL_MAX, Tracker, Uptake, retries_max};
 
 use std::ops::{Add, AddAssign};
@@ -32,7 +34,7 @@ pub enum Outcome {
 
 /// Counts of entries by outcome, and what of the plan's priority they are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "[u64; 8]", into = "[u64; 8]")]
+#[serde(try_from = "Vec<u64>", into = "Vec<u64>")]
 pub struct Tally {
     /// Written by this job.
     pub warmed: u64,
@@ -50,10 +52,14 @@ pub struct Tally {
     pub covered_milli: u64,
     /// Σ priority of those absent, in thousandths of a request.
     pub absent_milli: u64,
+    /// How many entries were ranges of a scan that have been read to their end: each is replaced by its rows.
+    pub ranges: u64,
+    /// Those rows: they are among the outcomes above, and the ranges are not.
+    pub rows: u64,
 }
 
-impl From<[u64; 8]> for Tally {
-    fn from(n: [u64; 8]) -> Self {
+impl From<[u64; 10]> for Tally {
+    fn from(n: [u64; 10]) -> Self {
         Self {
             warmed: n[0],
             present: n[1],
@@ -63,11 +69,13 @@ impl From<[u64; 8]> for Tally {
             cancelled: n[5],
             covered_milli: n[6],
             absent_milli: n[7],
+            ranges: n[8],
+            rows: n[9],
         }
     }
 }
 
-impl From<Tally> for [u64; 8] {
+impl From<Tally> for [u64; 10] {
     fn from(t: Tally) -> Self {
         [
             t.warmed,
@@ -78,6 +86,8 @@ impl From<Tally> for [u64; 8] {
             t.cancelled,
             t.covered_milli,
             t.absent_milli,
+            t.ranges,
+            t.rows,
         ]
     }
 }
@@ -122,7 +132,7 @@ impl Add for Tally {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
-        let (mut sum, other): ([u64; 8], [u64; 8]) = (self.into(), other.into());
+        let (mut sum, other): ([u64; 10], [u64; 10]) = (self.into(), other.into());
         for (to, from) in sum.iter_mut().zip(other) {
             *to += from;
         }

@@ -265,6 +265,9 @@ pub struct Member {
     /// How long the entries of each of them live at least, in milliseconds: their time to live less all of its jitter.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub lives_ms: BTreeMap<LoaderName, u64>,
+    /// Those of the loaders that scan: they need no keys.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub scans: BTreeSet<LoaderName>,
     /// The key sources it knows, with the origin of each that has one.
     pub sources: BTreeMap<SourceName, Option<OriginName>>,
     /// Whether it knows that a job may write to several caches: an older one would warm the first, and say that it is done.
@@ -391,6 +394,14 @@ pub struct SourceReport {
     pub bad_lines: u64,
     /// What is wrong with the first few; at most [`BAD_LINE_EXAMPLES_MAX`].
     pub bad_line_examples: Vec<String>,
+    /// Of a scan, whose entries are ranges: about how many rows they have; 0 where that is not known.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rows_estimated: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// How many bad lines of a source are shown.
@@ -429,15 +440,30 @@ pub struct LoaderTerms {
     /// How long its entries live at least, in milliseconds.
     #[serde(default)]
     pub lives_ms: Option<u64>,
+    /// Where it scans, so that its entries are ranges: about how many rows they have. (What a query takes is rows, too.)
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scan_rows: Option<u64>,
 }
 
 impl LoaderTerms {
     /// How many queries so many entries take, of each origin that is asked: reading versions again takes as many as loading.
     pub fn queries(&self, entries: u64) -> impl Iterator<Item = (&OriginName, u64)> {
         let batch_keys = self.batch_keys.unwrap_or(BatchKeys::AUTO).max(1);
-        let queries = entries.div_ceil(batch_keys.into());
+        let queries = match self.scan_rows {
+            Some(rows) => rows.div_ceil(batch_keys.into()).max(entries),
+            None => entries.div_ceil(batch_keys.into()),
+        };
         let origins = self.origin.iter().chain(&self.version_origin);
         origins.map(move |origin| (origin, queries))
+    }
+
+    /// How many keys so many entries are, about: ranges have many.
+    #[must_use]
+    pub fn keys(&self, entries: u64) -> u64 {
+        match self.scan_rows {
+            Some(rows) if entries > 0 => rows,
+            _ => entries,
+        }
     }
 
     /// How many times an entry is written to the cache: once, and once more where it is settled by its version.

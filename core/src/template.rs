@@ -3,7 +3,8 @@
 //! A template is literal text with `{column}` wherever a column of the key source belongs. `{{` and `}}` stand for the
 //! braces themselves, so that Redis hash tags can be written: `{{{user}}}:cart` gives `{42}:cart` for the user 42.
 //! Columns are those of the *key source*, never of the row that is loaded: an entry's partition follows from its cache key
-//! and must be known before anything is loaded. Whether the source has the columns is for the caller to check, by
+//! and must be known before anything is loaded. (A scan has no key source, and its entries are ranges: there they are the rows'.)
+//! Whether the source has the columns is for the caller to check, by
 //! [`Template::columns`].
 
 use std::collections::BTreeSet;

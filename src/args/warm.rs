@@ -12,7 +12,8 @@ use super::{FitArg, OutputArg, SectionArgs, ValueArgs, rate, share};
 
 /// What the one-liner needs.
 #[derive(Debug, ClapArgs)]
-#[command(group = ArgGroup::new("source").required(true).args(["rank", "keys"]))]
+#[command(group = ArgGroup::new("source").required(true).args(["rank", "keys", "scan_by"]))]
+#[command(group = ArgGroup::new("statement").required(true).args(["load", "query"]))]
 pub struct WarmArgs {
     /// The database to load from: postgres://… (behind a PgBouncer that pools by transactions with ?pooler=transaction),
     /// mysql://… or sqlite:FILE. A password can be left to the variable STOKE_ORIGIN
@@ -39,14 +40,23 @@ pub struct WarmArgs {
     pub keys: Option<PathBuf>,
     /// SQL that loads a batch of keys: `:keys` where they belong, as in id IN (:keys) or (a, b) IN (:keys) (`:key` for one query
     /// a key)
-    #[arg(long, value_name = "SQL")]
-    pub load: String,
-    /// The cache keys: text with {column}s of the key source, as product:{key}
+    #[arg(long, value_name = "SQL", conflicts_with = "scan_by")]
+    pub load: Option<String>,
+    /// Reads all rows of --query, without keys: by this column of theirs, which is unique, never NULL and indexed
+    #[arg(long, value_name = "COLUMN", requires = "query")]
+    pub scan_by: Option<String>,
+    /// SQL whose rows are warmed, all of them: a SELECT without :keys
+    #[arg(long, value_name = "SQL", requires = "scan_by")]
+    pub query: Option<String>,
+    /// How many rows one query reads of a scan
+    #[arg(long, value_name = "N", requires = "scan_by", default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub scan_rows: u32,
+    /// The cache keys: text with {column}s of the key source, as product:{key}; of a scan, of the rows, as product:{id}
     #[arg(long, value_name = "TEMPLATE")]
     pub key: String,
     /// The column of the rows that says which key each answers; once for each part where keys have several [default:
     /// those left of IN (:keys)]
-    #[arg(long, value_name = "COLUMN")]
+    #[arg(long, value_name = "COLUMN", conflicts_with = "scan_by")]
     pub key_column: Vec<String>,
     /// How long entries live, as 5m or 1h: from a second to ten years
     #[arg(long, value_name = "TIME", value_parser = ttl)]
@@ -74,7 +84,7 @@ pub struct WarmArgs {
     pub in_flight: u64,
     /// How many keys one query asks for, from 1 to 10,000; auto: about 500, fewer where queries are slow, more where few are
     /// allowed
-    #[arg(long, value_name = "N", default_value_t = BatchKeys::Auto)]
+    #[arg(long, value_name = "N", default_value_t = BatchKeys::Auto, conflicts_with = "scan_by")]
     pub batch_keys: BatchKeys,
     /// How many workers share the work
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]

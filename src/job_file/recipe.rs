@@ -3,14 +3,14 @@
 use stoke_coordinator::wire::value_spec;
 use stoke_core::names::{LoaderName, OriginName};
 use stoke_proto::v1;
-use stoke_worker::origin::rewrite::{Dialect, rewrite};
+use stoke_worker::origin::rewrite::{Dialect, rewrite, whole};
 
 use crate::config::{Item, Table, recipe};
 
 /// The longest query, in bytes: a job is kept in the coordination store.
 const QUERY_BYTES_MAX: usize = 16 * 1024;
 /// What makes a loader one with a recipe of its own.
-const RECIPE: [&str; 14] = [
+const RECIPE: [&str; 16] = [
     "origin",
     "query",
     "key",
@@ -18,6 +18,8 @@ const RECIPE: [&str; 14] = [
     "ttl",
     "ttl-jitter",
     "batch-keys",
+    "scan-by",
+    "scan-rows",
     "value",
     "compress",
     "absent-value",
@@ -68,11 +70,12 @@ fn own(table: &Table<'_>) -> Option<Option<v1::SqlLoader>> {
             "origin = \"NAME\", an origin of the workers' configuration",
         )
         .and_then(|item| item.name());
+    let scans = table.optional("scan-by").is_some();
     let query = table
         .required("query", "query = \"SELECT … WHERE id IN (:keys)\"")
         .and_then(|item| {
             let query = query(&item)?;
-            loads(&item, &query).then_some(query)
+            loads(&item, &query, scans).then_some(query)
         });
     let recipe = recipe(table, None);
     let (origin, query, recipe) = (origin?, query?, recipe?);
@@ -90,6 +93,10 @@ fn own(table: &Table<'_>) -> Option<Option<v1::SqlLoader>> {
         ttl_jitter_permille: recipe.ttl_jitter_permille.into(),
         batch_keys: recipe.batch_keys.into(),
         value: value_spec(&recipe.value),
+        scan: recipe.scan.map(|scan| v1::Scan {
+            by: scan.by,
+            rows: scan.rows,
+        }),
     }))
 }
 
@@ -105,12 +112,18 @@ pub(super) fn query(item: &Item<'_>) -> Option<String> {
 }
 
 /// Whether a query can be a loader's. Which database will get it only the workers know: one that takes it is enough.
-fn loads(item: &Item<'_>, query: &str) -> bool {
+fn loads(item: &Item<'_>, query: &str, scans: bool) -> bool {
     let dialects = [Dialect::Postgres, Dialect::MySql, Dialect::Sqlite];
-    let [first, others @ ..] = dialects.map(|dialect| rewrite(query, dialect));
+    let [first, others @ ..] = dialects.map(|dialect| match scans {
+        true => whole(query, dialect).map(drop),
+        false => rewrite(query, dialect).map(drop),
+    });
     match first {
         Err(error) if others.iter().all(Result::is_err) => {
-            let remedy = "write IN (:keys) for a batch of keys, or :key for one query a key";
+            let remedy = match scans {
+                true => "write one SELECT without :keys, or remove scan-by",
+                false => "write IN (:keys) for a batch of keys, or :key for one query a key",
+            };
             item.fault(error.to_string(), remedy);
             false
         }

@@ -21,7 +21,11 @@ pub(super) fn sources(
     file: &Table<'_>,
     folder: &Path,
 ) -> Option<(Vec<v1::KeySource>, Vec<Upload>)> {
-    let few = super::some_but_few(file, "sources", "[[sources]] with named = \"NAME\"");
+    // Loaders that scan need none; those of the workers' configuration, only the cluster knows.
+    let few = match file.optional("sources") {
+        Some(_) => super::some_but_few(file, "sources", "[[sources]] with named = \"NAME\""),
+        None => Some(()),
+    };
     let loaders = file.names_in_list("loaders", "name");
     let mut sources = Vec::new();
     let mut uploads = Vec::new();

@@ -138,6 +138,7 @@ fn a_job_may_say_everything() {
             version_column: "at".into(),
             version_origin: "primary".into(),
         }),
+        scan: None,
     };
     assert_eq!(batch.loaders[0].sql, Some(own));
     let [sql, file, upload] = &batch.sources[..] else {
@@ -273,5 +274,29 @@ fn a_job_has_sources_and_loaders_and_not_too_many() {
     assert_eq!(
         parse(&many).unwrap_err().to_string(),
         "line 69, column 1: sources[32]: there are too many; use at most 32"
+    );
+}
+
+#[test]
+fn a_job_whose_loaders_scan_needs_no_sources() {
+    let named = parse("cache = \"main\"\n[[loaders]]\nname = \"all-products\"").unwrap();
+    assert_eq!(batch(&named.spec).sources, []);
+    let own = |scan: &str| {
+        parse(&format!(
+            "cache = \"main\"\n[[loaders]]\nname = \"all\"\norigin = \"shop\"\nquery = \"SELECT * FROM t\"\nkey = \"t:{{id}}\"\n\
+             ttl = \"1h\"\n{scan}"
+        ))
+    };
+    let job = own("scan-by = \"id\"\nscan-rows = 10").unwrap();
+    let sql = batch(&job.spec).loaders[0].sql.clone().unwrap();
+    let scan = v1::Scan {
+        by: "id".into(),
+        rows: 10,
+    };
+    assert_eq!((sql.scan, &*sql.query), (Some(scan), "SELECT * FROM t"));
+    let keyless = own("").unwrap_err().to_string();
+    assert!(
+        keyless.contains("the query has no placeholder"),
+        "{keyless}"
     );
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use stoke_proto::v1;
 
 use super::forecast::ForecastReport;
+use super::number::grouped;
 use super::style::state_name;
 use super::time;
 
@@ -34,6 +35,11 @@ pub struct JobReport<'a> {
     pending: u64,
     /// From 0 to 1.
     coverage: f64,
+    /// Of a scan: the ranges of the plan, and how many were read. Until all were, planned grows.
+    ranges: u64,
+    ranges_read: u64,
+    /// About how many rows they have; 0 where that is not known.
+    rows_estimated: u64,
     /// From its creation to its end, or until now.
     duration_seconds: f64,
     origin_queries: u64,
@@ -124,6 +130,9 @@ impl<'a> JobReport<'a> {
             outcomes: outcomes(job),
             pending: progress.pending,
             coverage: progress.coverage,
+            ranges: progress.ranges,
+            ranges_read: progress.ranges_read,
+            rows_estimated: progress.rows_estimated,
             duration_seconds: (seconds * 1000.0).round() / 1000.0,
             origin_queries: effort.origin_queries,
             origin_rows: effort.origin_rows,
@@ -225,6 +234,23 @@ fn source(source: &v1::SourceReport) -> Source<'_> {
     }
 }
 
+/// How far its scans have come, as "31 of 400 ranges read"; `None` where it has none.
+pub fn ranges(progress: &v1::Progress) -> Option<String> {
+    let (all, read) = (progress.ranges, progress.ranges_read);
+    (all > 0).then(|| format!("{} of {} ranges read", grouped(read), grouped(all)))
+}
+
+/// How many keys are planned; with a + where they grow in number, for ranges of a scan are yet to be read.
+pub fn planned(job: &v1::Job) -> String {
+    let progress = job.progress.unwrap_or_default();
+    let grows = progress.ranges > progress.ranges_read && !is_over(job);
+    format!(
+        "{}{}",
+        grouped(progress.planned),
+        if grows { "+" } else { "" }
+    )
+}
+
 /// Whether a job is over.
 pub fn is_over(job: &v1::Job) -> bool {
     use v1::JobState::{Aborted, Failed, Succeeded};
@@ -289,8 +315,11 @@ mod tests {
             "pending",
             "planned",
             "priority",
+            "ranges",
+            "ranges_read",
             "reason",
             "requester",
+            "rows_estimated",
             "slowed",
             "sources",
             "start_time",
@@ -325,6 +354,7 @@ mod tests {
             "labels": {"app": "shop", "team": "web"}, "trigger": "deploy", "requester": "ada",
             "cache": "main", "also": [], "mode": "refresh", "dry_run": false,
             "planned": 100_000, "pending": 87_655, "coverage": 0.936,
+            "ranges": 0, "ranges_read": 0, "rows_estimated": 0,
             "outcomes": {"warmed": 12_000, "present": 300, "absent": 40, "skipped": 0, "failed": 5, "cancelled": 0},
             "duration_seconds": 20.0, "origin_queries": 25, "origin_rows": 12_000, "cache_bytes": 39_700_000,
             "keys_per_second": 617.3,

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use stoke_proto::v1;
 
-use super::job::done;
+use super::job::{done, planned};
 use super::number::{grouped, percent};
 use super::status::labels;
 use super::style::{Palette, state_name, tone_of};
@@ -41,7 +41,7 @@ fn row(job: &v1::Job, now: SystemTime) -> Vec<Cell> {
         plain(&job.name).into(),
         state,
         spec.priority.to_string().into(),
-        format!("{}/{}", grouped(done), grouped(progress.planned)).into(),
+        format!("{}/{}", grouped(done), planned(job)).into(),
         coverage.into(),
         job.create_time
             .map_or(String::new(), |created| time::age(created, now))

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use stoke_proto::v1::{self, JobState};
 
-use super::job::done;
+use super::job::{done, planned, ranges};
 use super::number::{grouped, percent};
 use super::pace::Pace;
 use super::style::state_name;
@@ -46,8 +46,9 @@ impl Progress {
             return;
         };
         let progress = job.progress.unwrap_or_default();
-        bar.set_length(progress.planned.max(1));
-        bar.set_position(done(&progress));
+        let (length, position) = length_and_position(&progress);
+        bar.set_length(length.max(1));
+        bar.set_position(position);
         bar.set_prefix(state_name(job.state()));
         bar.set_message(told.standing);
         told.news.iter().for_each(|line| bar.println(line));
@@ -184,6 +185,16 @@ fn about(what: &str, whom: &str, why: &str) -> String {
     }
 }
 
+/// How long a bar is, and how far it has come: in keys, or by ranges, while their keys are not known.
+fn length_and_position(progress: &v1::Progress) -> (u64, u64) {
+    let scans_on = progress.ranges > progress.ranges_read;
+    if scans_on && progress.ranges >= progress.pending {
+        (progress.ranges, progress.ranges_read)
+    } else {
+        (progress.planned, done(progress))
+    }
+}
+
 /// How a job stands, in a few words.
 fn standing(job: &v1::Job, pace: &Pace) -> String {
     let progress = job.progress.unwrap_or_default();
@@ -193,14 +204,23 @@ fn standing(job: &v1::Job, pace: &Pace) -> String {
         _ => {}
     }
     let done = done(&progress);
-    let mut text = format!("{}/{} keys", grouped(done), grouped(progress.planned));
+    let mut text = format!("{}/{} keys", grouped(done), planned(job));
+    if let Some(ranges) = ranges(&progress) {
+        text.push_str(&format!(" ({ranges})"));
+    }
     if !job.spec.as_ref().is_some_and(|spec| spec.dry_run) {
         text.push_str(&format!(", coverage {}", percent(progress.coverage)));
     }
     if let Some(rate) = pace.rate() {
         text.push_str(&format!(", {rate:.0} keys/s"));
     }
-    if let Some(left) = pace.seconds_left(progress.pending) {
+    // What is pending of a scan is not known in keys.
+    let pending = if progress.ranges > progress.ranges_read {
+        None
+    } else {
+        pace.seconds_left(progress.pending)
+    };
+    if let Some(left) = pending {
         text.push_str(&format!(", {} left", time::whole(left)));
     }
     text

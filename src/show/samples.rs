@@ -53,6 +53,7 @@ pub fn paused() -> v1::Job {
             entries: 100_000,
             bad_lines: 2,
             bad_line_examples: vec!["line 17: no key".into(), "line 20: \u{1b}".into()],
+            rows_estimated: 0,
         }],
         forecast: None,
         troubles: vec![v1::Trouble {
@@ -91,6 +92,7 @@ pub fn progress(warmed: u64, pending: u64) -> v1::Progress {
             origin_rows: 12_000,
             cache_bytes: 39_700_000,
         }),
+        ..v1::Progress::default()
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use prost_types::Timestamp;
 use stoke_proto::v1;
 
-use super::job::{batch, is_over, keys_per_second, mode};
+use super::job::{batch, is_over, keys_per_second, mode, planned, ranges};
 use super::number::{bytes, grouped, percent};
 use super::style::{Palette, state_name, tone_of};
 use super::{forecast, plain, time};
@@ -117,6 +117,17 @@ fn times(job: &v1::Job, now: SystemTime, lines: &mut Lines) {
     lines.add("ended", line(job.end_time).unwrap_or_default());
 }
 
+/// How far scans have come. A range that was not read counts as one key, and each alike in the coverage.
+fn scan(progress: &v1::Progress) -> String {
+    let Some(ranges) = ranges(progress) else {
+        return String::new();
+    };
+    match progress.rows_estimated {
+        0 => ranges,
+        rows => format!("{ranges}, of about {} rows in all", grouped(rows)),
+    }
+}
+
 fn progress(job: &v1::Job, now: SystemTime, lines: &mut Lines) {
     let progress = job.progress.unwrap_or_default();
     if progress.planned == 0 && !is_over(job) {
@@ -131,7 +142,7 @@ fn progress(job: &v1::Job, now: SystemTime, lines: &mut Lines) {
         "keys",
         format!(
             "{} planned = {} warmed + {} present + {} absent + {} skipped + {} failed + {} cancelled{pending}",
-            grouped(progress.planned),
+            planned(job),
             grouped(o.warmed),
             grouped(o.present),
             grouped(o.absent),
@@ -140,6 +151,7 @@ fn progress(job: &v1::Job, now: SystemTime, lines: &mut Lines) {
             grouped(o.cancelled),
         ),
     );
+    lines.add("scan", scan(&progress));
     let is_dry = job.spec.as_ref().is_some_and(|spec| spec.dry_run);
     if !is_dry {
         let covered = percent(progress.coverage);

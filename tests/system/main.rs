@@ -27,6 +27,7 @@ mod python;
 mod restored_etcd;
 mod resumed;
 mod retention;
+mod scans;
 mod scene;
 mod section;
 mod sentinel;

@@ -14,6 +14,7 @@ pub use stoke_core::batch_keys::BATCH_KEYS_MAX;
 use stoke_core::batch_keys::BatchKeys;
 use stoke_core::job::{KeyColumns, OnBadLine};
 use stoke_core::names::{CacheName, LoaderName, OriginName, ProbeName, SourceName};
+use stoke_core::scan::Scan;
 use stoke_core::template::Template;
 use stoke_core::value::ValueSpec;
 
@@ -192,6 +193,8 @@ pub struct LoaderSpec {
     pub max_value_bytes: u64,
     /// How its values are made.
     pub value: ValueSpec,
+    /// Where it needs no keys: how it reads all rows of its query. Its key is of the row's columns then.
+    pub scan: Option<Scan>,
 }
 
 impl LoaderSpec {

@@ -23,8 +23,8 @@ use crate::source::file::{FileError, Format, read_from};
 use crate::source::{Gathered, Rules, SourceRow};
 
 pub use crate::job::{
-    Assigned, AssignedTask, Brought, Keeper, Known, Lacking, Part, Settled, Superseded, Task,
-    Verdict, Writing, after,
+    Assigned, AssignedTask, Brought, Keeper, Known, Lacking, Part, RowFailure, Settled, Superseded,
+    Task, Verdict, Writing, after,
 };
 
 /// Whether a job of this mode writes a value only where the cache has none, as [`Cache::write`](crate::cache::Cache::write)

@@ -20,6 +20,7 @@ mod recipe;
 mod room;
 mod run;
 mod sample;
+mod scan_cut;
 mod source_read;
 
 pub use backoff::after;
@@ -27,7 +28,7 @@ pub(crate) use entries::merged;
 pub use entries::{Brought, Task};
 pub use joint::Lacking;
 pub use keeper::{Keeper, Known, Superseded, Writing};
-pub use load::Verdict;
+pub use load::{RowFailure, Verdict};
 pub use part::{Part, Settled};
 pub use planning::AssignedTask;
 pub(crate) use planning::TaskRun;

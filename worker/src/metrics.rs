@@ -13,7 +13,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Histogram, Meter, MeterProvider, NoopMeterProvider};
 use stoke_core::metric::{Kind, Metric, SECONDS_BUCKETS};
 use stoke_core::names::Resource;
-use stoke_core::progress::Outcome;
+use stoke_core::progress::{Outcome, RangeRows};
 
 pub(crate) use observe::{gates, health, replicas};
 pub use table::METRICS;
@@ -144,6 +144,19 @@ impl Metrics {
         };
         let attributes = [KeyValue::new("outcome", outcome)];
         self.entries.add(entries, &attributes);
+    }
+
+    /// The rows of a range that was read.
+    pub(crate) fn settled_rows(&self, rows: RangeRows) {
+        for (outcome, count) in [
+            ("warmed", rows.warmed),
+            ("present", rows.present),
+            ("skipped", rows.skipped),
+            ("failed", rows.failed),
+        ] {
+            let outcome = KeyValue::new("outcome", outcome);
+            self.entries.add(count, &[outcome]);
+        }
     }
 
     pub(crate) fn retried(&self) {

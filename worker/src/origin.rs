@@ -19,6 +19,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use stoke_core::batch_keys::BatchKeys;
 use stoke_core::names::OriginName;
+use stoke_core::scan::Range;
 use tokio::sync::mpsc;
 
 pub(crate) mod composite;
@@ -34,6 +35,7 @@ mod postgres;
 mod probe;
 mod replicas;
 pub mod rewrite;
+mod scan;
 mod setting_up;
 mod sheet;
 mod sqlite;
@@ -44,6 +46,7 @@ pub(crate) use postgres::Objects;
 pub use probe::ProbeFault;
 pub(crate) use replicas::Standing;
 pub use replicas::say_their_lag;
+pub use scan::{Cut, Page, PageRow};
 
 use crate::catalog::{Catalog, LoaderSpec, OriginConfig};
 use crate::metrics::OriginMetrics;
@@ -316,6 +319,12 @@ impl Origin {
         loader: &LoaderSpec,
     ) -> Result<(), OriginError> {
         let at = self.at(permit).await?;
+        if loader.scan.is_some() {
+            // Its first row tells all that can be told of it.
+            let all = Range::default();
+            let first = self.page_at(&at, permit, loader, &all, 1).await;
+            return first.map(drop);
+        }
         self.prepare_at(&at, permit, loader).await
     }
 
@@ -345,11 +354,14 @@ impl Origin {
         at.judged(prepared)
     }
 
-    /// How many keys one query of this loader takes.
+    /// How many keys one query of this loader takes, or rows of one that scans.
     ///
     /// # Errors
     /// [`OriginError::Permanent`] where the query cannot be used.
     pub fn batch_keys(&self, loader: &LoaderSpec) -> Result<BatchKeys, OriginError> {
+        if let Some(scan) = &loader.scan {
+            return Ok(BatchKeys::from(scan.rows));
+        }
         Ok(match self.rewritten(loader)?.placeholder {
             rewrite::Placeholder::Keys => loader.batch_keys,
             rewrite::Placeholder::Key => BatchKeys::from(1),
@@ -435,6 +447,57 @@ impl Origin {
             );
         }
         Ok(loaded)
+    }
+
+    /// Reads the next rows of a range of a loader that scans: so many at most, from the range's beginning on.
+    ///
+    /// # Errors
+    /// Where they could not be read. What concerns one row only is that row's.
+    pub async fn page(
+        &self,
+        permit: &dyn Permit,
+        loader: &LoaderSpec,
+        range: &Range,
+        rows: u32,
+    ) -> Result<Page, OriginError> {
+        let at = self.at(permit).await?;
+        self.page_at(&at, permit, loader, range, rows).await
+    }
+
+    async fn page_at(
+        &self,
+        at: &At<'_>,
+        permit: &dyn Permit,
+        loader: &LoaderSpec,
+        range: &Range,
+        rows: u32,
+    ) -> Result<Page, OriginError> {
+        let scan = scan::scan_of(loader)?;
+        let statement = scan::page(loader, scan, range, rows, self.dialect)?;
+        let _place = permit.enter().await?;
+        let mut meter = Meter::new(permit, &self.counters, "load");
+        let mut taken = scan::Taken::default();
+        let read = at.engine.scan(&mut meter, &statement, &mut taken).await;
+        meter.ended(&read);
+        at.judged(read)?;
+        scan::paged(loader, scan, taken, rows)
+    }
+
+    /// Cuts what a loader scans into ranges: at least one.
+    ///
+    /// # Errors
+    /// Where the database does not say where.
+    pub async fn ranges(
+        &self,
+        permit: &dyn Permit,
+        loader: &LoaderSpec,
+    ) -> Result<Cut, OriginError> {
+        let at = self.at(permit).await?;
+        let _place = permit.enter().await?;
+        let mut meter = Meter::new(permit, &self.counters, "source");
+        let cut = scan::ranges(at.engine, &mut meter, loader, self.dialect).await;
+        meter.ended(&cut);
+        at.judged(cut)
     }
 
     /// Runs a key source's query and sends its rows in chunks of at most [`CHUNK_ROWS`](crate::source::CHUNK_ROWS), no

@@ -356,6 +356,12 @@ fn member(catalog: &Catalog, origins: &Origins, weight: Weight, zone: String) ->
             .iter()
             .map(|(name, loader)| (name.clone(), lives_ms(loader)))
             .collect(),
+        scans: catalog
+            .loaders
+            .iter()
+            .filter(|(_, loader)| loader.scan.is_some())
+            .map(|(name, _)| name.clone())
+            .collect(),
         sources: catalog
             .sources
             .iter()

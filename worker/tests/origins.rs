@@ -41,6 +41,8 @@ mod probes;
 mod replicas;
 #[path = "origins/rows.rs"]
 mod rows;
+#[path = "origins/scans.rs"]
+mod scans;
 #[path = "origins/sources.rs"]
 mod sources;
 #[path = "origins/sqlite.rs"]
@@ -101,6 +103,7 @@ fn loader(query: &str) -> LoaderSpec {
         batch_keys: 500.into(),
         max_value_bytes: 1 << 20,
         value: ValueSpec::default(),
+        scan: None,
     }
 }
 

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use stoke_core::batch_keys::BatchKeys;
-use stoke_core::job::{Loader, Phase, Work};
+use stoke_core::job::{Batch, From, KeySource, Loader, Phase, Work};
 use stoke_core::ledger::Claim;
 use stoke_core::names::{OriginName, Resource, WorkerName};
 use stoke_core::plan::PlanSummary;
@@ -69,17 +69,29 @@ fn planning(view: &View, job: &JobView) -> Vec<Queued> {
             continue;
         };
         let origins = match task {
-            PlanningTask::Source(n) => usize::try_from(*n)
-                .ok()
-                .and_then(|n| source_origin(&batch.sources.get(n)?.from, member))
-                .into_iter()
-                .collect(),
+            PlanningTask::Source(n) => {
+                let source = usize::try_from(*n).ok().and_then(|n| batch.sources.get(n));
+                source.map_or_else(Vec::new, |source| asked_for(batch, source, member))
+            }
             PlanningTask::Prepare | PlanningTask::Sample => job.load_origins(member),
         };
         let any_number = |origin| (Resource::Origin(origin), worker.clone(), Claim::UNKNOWN);
         queued.extend(origins.into_iter().map(any_number));
     }
     queued
+}
+
+/// The origins that reading a key source asks: a scan asks its loader's.
+fn asked_for(batch: &Batch, source: &KeySource, member: &Member) -> Vec<OriginName> {
+    let loader = usize::try_from(source.loader)
+        .ok()
+        .filter(|_| source.from == From::Scan)
+        .and_then(|n| batch.loaders.get(n));
+    let of_loader = loader
+        .into_iter()
+        .flat_map(|loader| member.origins_of(loader));
+    let of_source = source_origin(&source.from, member);
+    of_source.into_iter().chain(of_loader.cloned()).collect()
 }
 
 fn loading(view: &View, job: &JobView) -> Vec<Queued> {
@@ -138,7 +150,16 @@ fn loads_queued(
             Some(recipe) => Some(recipe.keys_a_query()),
             None => member.batch_keys.get(&loader.name).copied(),
         };
-        let batch_keys = u64::from(batch_keys.unwrap_or(BatchKeys::AUTO)).max(1);
+        let scans = loader
+            .recipe
+            .as_ref()
+            .is_some_and(|recipe| recipe.scan.is_some())
+            || member.scans.contains(&loader.name);
+        let batch_keys = match scans {
+            // A range takes a query at least.
+            true => 1,
+            false => u64::from(batch_keys.unwrap_or(BatchKeys::AUTO)).max(1),
+        };
         // An older plan does not say.
         let of_plan = plan.entries_by_loader.get(n).copied();
         let of_plan = of_plan.unwrap_or(if n == 0 { plan.entries } else { 0 });
@@ -159,7 +180,9 @@ fn entries_queued(owned: &Assignment, plan: &PlanSummary, horizon: BandId) -> u6
     let of_each = until.div_ceil(u64::from(plan.partitioning.count()));
     let left = |state: &stoke_core::progress::PartitionState| {
         let retries = state.retries.len() as u64;
-        of_each.saturating_sub(state.tally.settled()).max(retries)
+        of_each
+            .saturating_sub(state.tally.entries_settled())
+            .max(retries)
     };
     owned.partitions.values().map(left).sum()
 }

@@ -126,7 +126,7 @@ fn loader_forecast(
     v1::LoaderForecast {
         loader,
         origin: sample.origin.to_string(),
-        entries,
+        entries: terms.keys(entries),
         batch_keys: sample.batch_keys,
         origin_queries: terms.queries(entries).map(|(_, queries)| queries).sum(),
         sample_entries: sample.entries,
@@ -150,6 +150,7 @@ fn source_report(report: &records::SourceReport) -> v1::SourceReport {
         entries: report.entries,
         bad_lines: report.bad_lines,
         bad_line_examples: report.bad_line_examples.clone(),
+        rows_estimated: report.rows_estimated,
     }
 }
 
@@ -214,6 +215,9 @@ fn progress(job: &JobView) -> v1::Progress {
             origin_rows: effort.origin_rows,
             cache_bytes: effort.cache_bytes,
         }),
+        ranges: job.ranges(),
+        ranges_read: tally.ranges,
+        rows_estimated: job.rows_estimated(),
     }
 }
 
@@ -305,6 +309,7 @@ fn key_source(source: &stoke_core::job::KeySource, batch: &Batch) -> v1::KeySour
             job: job.to_string(),
             which: Some(self::which(*which)),
         }),
+        From::Scan => v1::key_source::From::Scan(v1::ScanSource {}),
     };
     let merge = match source.merge {
         Merge::Max => v1::Merge::Max,
@@ -353,6 +358,10 @@ fn loader(loader: &stoke_core::job::Loader) -> v1::Loader {
         ttl_jitter_permille: recipe.ttl_jitter_permille,
         batch_keys: recipe.batch_keys.into(),
         value: value_spec(&recipe.value),
+        scan: recipe.scan.as_ref().map(|scan| v1::Scan {
+            by: scan.by.clone(),
+            rows: scan.rows,
+        }),
     });
     v1::Loader {
         name: loader.name.to_string(),

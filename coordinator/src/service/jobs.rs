@@ -4,6 +4,7 @@ mod again;
 mod create;
 mod export;
 mod prune;
+mod scans;
 mod show;
 mod upload;
 

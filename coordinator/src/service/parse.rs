@@ -17,6 +17,7 @@ use stoke_core::job::{
 };
 use stoke_core::ledger::Share;
 use stoke_core::names::OriginName;
+use stoke_core::scan::{ROWS_DEFAULT, Scan};
 use stoke_core::slot::slot_range;
 use stoke_core::value::{Compression, Form, Negative, ValueSpec, Versions};
 use stoke_proto::v1;
@@ -150,9 +151,6 @@ fn batch(faults: &mut Faults, work: v1::BatchWork) -> Option<Batch> {
     if work.loaders.is_empty() {
         faults.note("spec.batch.loaders", "name at least one loader");
     }
-    if work.sources.is_empty() {
-        faults.note("spec.batch.sources", "name at least one key source");
-    }
     let names: Vec<String> = work.loaders.iter().map(|l| l.name.clone()).collect();
     let mut loaders = Vec::new();
     for (n, asked) in work.loaders.into_iter().take(ITEMS_MAX).enumerate() {
@@ -282,7 +280,7 @@ fn keys_from(faults: &mut Faults, at: &str, from: Option<v1::key_source::From>) 
         None => {
             faults.note(
                 format!("{at}.from"),
-                "set one of named, sql, file, upload and plan",
+                "set one of named, sql, file, upload, plan and scan",
             );
             None
         }
@@ -290,6 +288,7 @@ fn keys_from(faults: &mut Faults, at: &str, from: Option<v1::key_source::From>) 
             Some(From::Named(faults.name(&format!("{at}.named"), &named)?))
         }
         Some(v1::key_source::From::Upload(_)) => Some(From::Upload),
+        Some(v1::key_source::From::Scan(_)) => Some(From::Scan),
         Some(v1::key_source::From::Plan(plan)) => {
             let job = faults.name(&format!("{at}.plan.job"), &plan.job);
             let which = which(faults, &format!("{at}.plan"), plan.which);
@@ -383,8 +382,27 @@ fn recipe(faults: &mut Faults, at: &str, sql: v1::SqlLoader) -> Option<Recipe> {
         ttl: ttl?,
         ttl_jitter_permille: sql.ttl_jitter_permille,
         batch_keys: sql.batch_keys.into(),
+        scan: match sql.scan {
+            Some(scan) => Some(self::scan(faults, &format!("{at}.scan"), scan, &value)?),
+            None => None,
+        },
         value: value?,
     })
+}
+
+/// How a recipe scans, with values of this kind.
+fn scan(faults: &mut Faults, at: &str, scan: v1::Scan, value: &Option<ValueSpec>) -> Option<Scan> {
+    let scan = Scan {
+        by: scan.by,
+        rows: if scan.rows == 0 {
+            ROWS_DEFAULT
+        } else {
+            scan.rows
+        },
+    };
+    let any = ValueSpec::default();
+    faults.keep(at, scan.check(value.as_ref().unwrap_or(&any)))?;
+    Some(scan)
 }
 
 fn value_spec(faults: &mut Faults, at: &str, value: v1::ValueSpec) -> Option<ValueSpec> {

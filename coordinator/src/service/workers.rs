@@ -291,6 +291,7 @@ fn report(entries: u64, verdict: &v1::SourceVerdict) -> SourceReport {
     SourceReport {
         entries,
         bad_lines: verdict.bad_lines,
+        rows_estimated: verdict.rows_estimated,
         bad_line_examples: examples,
     }
 }

@@ -29,6 +29,7 @@ fn job(lives_ms: &[Option<u64>], entries: &[u64]) -> JobView {
         version_origin: None,
         batch_keys: Some(500),
         lives_ms: *lives_ms,
+        scan_rows: None,
     };
     let names = ["product", "price"];
     let record = records::Job {
@@ -297,7 +298,7 @@ fn loaders_live_as_the_workers_announce_and_by_those_who_say_less_where_they_dif
     };
     let view = job(&[None], &[1]);
     let Work::Batch(batch) = &view.record.value.spec.work;
-    let lives = |members: &[Member]| terms(batch, members.iter())[0].lives_ms;
+    let lives = |members: &[Member]| terms(batch, &[], members.iter())[0].lives_ms;
     assert_eq!(lives(&[member(None)]), None, "an older version");
     let differing = [member(None), member(Some(5000)), member(Some(3000))];
     assert_eq!(lives(&differing), Some(3000));

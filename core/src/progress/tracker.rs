@@ -12,7 +12,7 @@ pub use moves::Followed;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::{Effort, Outcome, PartitionState, Position, Retry};
+use super::{Effort, Outcome, PartitionState, Position, RangeRows, Retry, Tally};
 use crate::mutant::Mutant;
 use crate::units::{BandId, PartitionId, Priority, Rank};
 
@@ -51,8 +51,25 @@ struct Open {
 
 #[derive(Clone, Copy, Debug)]
 enum Verdict {
-    Settled(Outcome),
+    Settled(Settlement),
     Retry { attempts: u32 },
+}
+
+/// How an entry is counted.
+#[derive(Clone, Copy, Debug)]
+enum Settlement {
+    As(Outcome),
+    /// It is a range of a scan, which its rows replace.
+    Range(RangeRows),
+}
+
+impl Settlement {
+    fn count(self, tally: &mut Tally, priority: Priority) {
+        match self {
+            Self::As(outcome) => tally.count(outcome, priority),
+            Self::Range(rows) => tally.count_range(rows, priority),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -137,7 +154,12 @@ impl Tracker {
     /// Counts an entry that is done: now, or once those before it are. `false`: it was not taken, or is settled, and counts
     /// nowhere.
     pub fn settle(&mut self, partition: PartitionId, rank: Rank, outcome: Outcome) -> bool {
-        self.conclude(partition, rank, Verdict::Settled(outcome))
+        self.conclude(partition, rank, Verdict::Settled(Settlement::As(outcome)))
+    }
+
+    /// The same of a range of a scan that was read to its end: its rows are counted in its place.
+    pub fn settle_range(&mut self, partition: PartitionId, rank: Rank, rows: RangeRows) -> bool {
+        self.conclude(partition, rank, Verdict::Settled(Settlement::Range(rows)))
     }
 
     /// Whether an entry was taken, and is not counted yet: it is not done, or one before it is not.
@@ -174,12 +196,12 @@ impl Tracker {
         {
             match verdict {
                 Verdict::Retry { attempts } => track.state.retries[at].attempts = attempts,
-                Verdict::Settled(outcome) => {
+                Verdict::Settled(settlement) => {
                     let Some(priority) = track.retrying.remove(&rank) else {
                         return false;
                     };
                     track.state.retries.swap_remove(at);
-                    track.state.tally.count(outcome, priority);
+                    settlement.count(&mut track.state.tally, priority);
                     track.advance(self.retries_max);
                 }
             }
@@ -204,7 +226,7 @@ impl Tracker {
         for track in self.tracks.values_mut() {
             for open in &mut track.open {
                 if !matches!(open.verdict, Some(Verdict::Settled(_))) {
-                    open.verdict = Some(Verdict::Settled(outcome));
+                    open.verdict = Some(Verdict::Settled(Settlement::As(outcome)));
                 }
             }
             track.advance(self.retries_max);
@@ -279,7 +301,9 @@ impl Track {
             match first.verdict {
                 None if Mutant::PositionPastOpen.is_on() => {}
                 None => break,
-                Some(Verdict::Settled(outcome)) => self.state.tally.count(outcome, first.priority),
+                Some(Verdict::Settled(settlement)) => {
+                    settlement.count(&mut self.state.tally, first.priority);
+                }
                 Some(Verdict::Retry { attempts }) => {
                     if self.state.retries.len() >= retries_max {
                         break;
@@ -308,7 +332,6 @@ impl Track {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::progress::Tally;
     use proptest::prelude::*;
 
     const P: PartitionId = PartitionId(7);
@@ -451,12 +474,21 @@ mod tests {
     #[derive(Clone, Copy, Debug)]
     enum Fate {
         Settle,
+        /// A range of so many rows.
+        Range(u64),
         RetryThenSettle,
         Never,
     }
 
+    fn warmed(warmed: u64) -> RangeRows {
+        RangeRows {
+            warmed,
+            ..RangeRows::default()
+        }
+    }
+
     fn fates() -> impl Strategy<Value = Vec<(Fate, u32)>> {
-        let fate = prop_oneof![4 => Just(Fate::Settle), 1 => Just(Fate::RetryThenSettle), 1 => Just(Fate::Never)];
+        let fate = prop_oneof![4 => Just(Fate::Settle), 2 => (0u64..5).prop_map(Fate::Range), 1 => Just(Fate::RetryThenSettle), 1 => Just(Fate::Never)];
         prop::collection::vec((fate, any::<u32>()), 1..120)
     }
 
@@ -475,6 +507,7 @@ mod tests {
                 let rank = Rank(n as u64);
                 match fates[n].0 {
                     Fate::Settle => assert!(first.settle(P, rank, Outcome::Warmed)),
+                    Fate::Range(rows) => assert!(first.settle_range(P, rank, warmed(rows))),
                     Fate::RetryThenSettle => {
                         first.retry(P, rank, 1);
                         if fates[n].1 % 2 == 0 {
@@ -487,16 +520,25 @@ mod tests {
                 prop_assert!(now >= last, "W2");
                 last = now;
                 let at = state(&first);
-                prop_assert_eq!(at.tally.settled() + at.retries.len() as u64, at.position.rank.0, "W1");
+                prop_assert_eq!(at.tally.entries_settled() + at.retries.len() as u64, at.position.rank.0, "W1");
             }
             let mut second = Tracker::new(first.states(), first.effort(), 256);
             for rank in (0..total).map(Rank) {
                 if matches!(second.take(P, B, rank, Priority::ONE), Uptake::Do { .. }) {
-                    second.settle(P, rank, Outcome::Warmed);
+                    match fates[usize::try_from(rank.0).unwrap()].0 {
+                        Fate::Range(rows) => second.settle_range(P, rank, warmed(rows)),
+                        _ => second.settle(P, rank, Outcome::Warmed),
+                    };
                 }
             }
             let tally: Tally = second.states().values().map(|s| s.tally).sum();
-            prop_assert_eq!((tally.warmed, tally.settled(), tally.covered_milli), (total, total, total * 1000));
+            let rows_of = |(fate, _): &(Fate, u32)| match fate {
+                Fate::Range(rows) => *rows,
+                _ => 1,
+            };
+            let rows: u64 = fates.iter().map(rows_of).sum();
+            prop_assert_eq!((tally.warmed, tally.settled(), tally.planned_of(total)), (rows, rows, rows), "W1");
+            prop_assert_eq!(tally.covered_milli + tally.absent_milli, total * 1000);
         }
     }
 }

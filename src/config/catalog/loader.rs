@@ -5,17 +5,20 @@ use std::time::Duration;
 use stoke_core::batch_keys::{BATCH_KEYS_MAX, BatchKeys};
 use stoke_core::job::KeyColumns;
 use stoke_core::names::{LoaderName, OriginName};
+use stoke_core::scan::{ROWS_DEFAULT as SCAN_ROWS_DEFAULT, ROWS_MAX as SCAN_ROWS_MAX, Scan};
 use stoke_core::template::Template;
 use stoke_core::value::ValueSpec;
 use stoke_worker::catalog::{
     Catalog, LoaderSpec, TTL_JITTER_PERMILLE_DEFAULT, TTL_JITTER_PERMILLE_MAX, TTL_MAX, TTL_MIN,
     VALUE_BYTES_DEFAULT, VALUE_BYTES_MAX,
 };
-use stoke_worker::origin::rewrite::rewrite;
+use stoke_worker::origin::rewrite::{rewrite, whole};
 
 use crate::config::reader::{Entry, Item, Table};
 use crate::config::shared::all_or_none;
 
+/// What to do about a query that cannot be read whole.
+const WHOLE_QUERY: &str = "write one SELECT without :keys, or remove scan-by";
 /// What to do about a query that cannot be a loader's.
 const QUERY: &str = "write IN (:keys) for a batch of keys, or :key for one query a key";
 
@@ -34,9 +37,14 @@ pub(super) fn loader(
         Some(item) => item.integer(1..=VALUE_BYTES_MAX),
         None => Some(VALUE_BYTES_DEFAULT),
     };
+    let scans = table.optional("scan-by").is_some();
     let query = table.required("query", "query = \"SELECT … WHERE id IN (:keys)\"");
     let dialect = origin.as_ref().and_then(|name| catalog.origins.get(name));
     let query = match (query, dialect) {
+        (Some(item), Some(origin)) if scans => item.parsed(
+            |text| whole(text, origin.dialect).map(|_| text.to_owned()),
+            WHOLE_QUERY,
+        ),
         (Some(item), Some(origin)) => item.parsed(
             |text| rewrite(text, origin.dialect).map(|_| text.to_owned()),
             QUERY,
@@ -56,6 +64,7 @@ pub(super) fn loader(
         batch_keys: recipe.batch_keys,
         max_value_bytes: max_value_bytes?,
         value: recipe.value,
+        scan: recipe.scan,
     })
 }
 
@@ -73,9 +82,11 @@ pub struct Recipe {
     pub batch_keys: BatchKeys,
     /// How its values are made.
     pub value: ValueSpec,
+    /// Where it needs no keys: how it reads all rows.
+    pub scan: Option<Scan>,
 }
 
-/// Reads `key`, `key-column`, `ttl`, `ttl-jitter`, `batch-keys`, and how values are made; of the
+/// Reads `key`, `key-column`, `ttl`, `ttl-jitter`, `batch-keys`, `scan-by`, `scan-rows`, and how values are made; of the
 /// origins, those that may be named.
 pub fn recipe(table: &Table<'_>, origins: Option<&[&str]>) -> Option<Recipe> {
     let key = table
@@ -96,6 +107,7 @@ pub fn recipe(table: &Table<'_>, origins: Option<&[&str]>) -> Option<Recipe> {
         None => Some(BatchKeys::Auto),
     };
     let value = super::value::value(table, origins);
+    let scan = scan(table, value.as_ref());
     Some(Recipe {
         key: key?,
         key_column: all_or_none(key_column)?.unwrap_or_default(),
@@ -103,6 +115,7 @@ pub fn recipe(table: &Table<'_>, origins: Option<&[&str]>) -> Option<Recipe> {
         ttl_jitter_permille: jitter?,
         batch_keys: batch_keys?,
         value: value?,
+        scan: scan?,
     })
 }
 
@@ -113,6 +126,42 @@ fn columns(item: &Item<'_>) -> Option<KeyColumns> {
     }
     let items = item.filled_list("name a column for each part of a key")?;
     items.iter().map(Item::filled).collect()
+}
+
+/// Reads `scan-by` and `scan-rows`, of a loader with values of this kind.
+fn scan(table: &Table<'_>, value: Option<&ValueSpec>) -> Option<Option<Scan>> {
+    let rows = table.optional("scan-rows");
+    let Some(by) = table.optional("scan-by") else {
+        if let Some(rows) = rows {
+            rows.lacks(
+                "it stands without scan-by",
+                "add scan-by = \"COLUMN\", the unique column that orders the rows",
+            );
+            return None;
+        }
+        return Some(None);
+    };
+    for key in ["key-column", "batch-keys"] {
+        if let Some(other) = table.optional(key) {
+            table.contradiction(&by, &other, "a scan takes no keys: remove one of them");
+            return None;
+        }
+    }
+    let rows = match &rows {
+        Some(item) => item.small(1..=SCAN_ROWS_MAX),
+        None => Some(SCAN_ROWS_DEFAULT),
+    };
+    let scan = Scan {
+        by: by.filled()?.to_owned(),
+        rows: rows?,
+    };
+    match scan.check(value?) {
+        Ok(()) => Some(Some(scan)),
+        Err(fault) => {
+            by.fault(fault.to_string(), "remove scan-by, or what it cannot have");
+            None
+        }
+    }
 }
 
 #[expect(

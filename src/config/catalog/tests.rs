@@ -283,7 +283,7 @@ query = "SELECT 1"
         "line 25, column 19: loaders.products.max-value-bytes: it is out of range; choose from 1 to 536870912",
         "line 26, column 10: loaders.users.ttl: it is missing; add ttl = \"1h\", how long entries live",
         "line 28, column 9: loaders.users.query: the query has no placeholder: write IN (:keys) where a batch of keys belongs, or :key for one query a key; write IN (:keys) for a batch of keys, or :key for one query a key",
-        "line 30, column 1: loaders.users.tll: there is no such setting; did you mean ttl? There are absent-ttl, absent-value, batch-keys, compress, expiry-column, key, key-column, max-value-bytes, origin, query, ttl, ttl-jitter, value, version-column, version-origin",
+        "line 30, column 1: loaders.users.tll: there is no such setting; did you mean ttl? There are absent-ttl, absent-value, batch-keys, compress, expiry-column, key, key-column, max-value-bytes, origin, query, scan-by, scan-rows, ttl, ttl-jitter, value, version-column, version-origin",
         "line 34, column 8: sources.both.file: it cannot stand beside sources.both.origin (line 32); give origin and query, or file",
         r#"line 37, column 10: sources.unknown.loader: there is no loader "user"; did you mean users?"#,
         r#"line 38, column 15: sources.unknown.on-bad-line: "ignore" is not possible; choose "fail" or "skip""#,
@@ -593,4 +593,42 @@ fn replicas_have_a_primary_where_one_is_given() {
         assert!(faults.contains(said), "{faults}");
         assert!(!faults.contains("s3cret"), "{faults}");
     }
+}
+
+#[test]
+fn a_loader_that_scans_needs_no_keys_and_what_it_cannot_have_is_refused() {
+    let loader = |settings: &str| {
+        let text = format!(
+            "[origins.o]\nurl = \"sqlite:x\"\n[loaders.a]\norigin = \"o\"\nkey = \"a:{{id}}\"\nttl = \"1h\"\n{settings}"
+        );
+        check(&text).map(|catalog| catalog.loaders.into_values().next().unwrap().scan)
+    };
+    let all = "query = \"SELECT * FROM t;\"\n";
+    let scan = |rows| stoke_core::scan::Scan {
+        by: "id".into(),
+        rows,
+    };
+    let read = loader(&format!("{all}scan-by = \"id\"")).unwrap();
+    assert_eq!(read, Some(scan(5000)));
+    let read = loader(&format!("{all}scan-by = \"id\"\nscan-rows = 100000")).unwrap();
+    assert_eq!(read, Some(scan(100_000)));
+    for (settings, says) in [
+        ("scan-rows = 5", "it stands without scan-by"),
+        ("scan-by = \"id\"\nscan-rows = 0", "choose from 1 to 100000"),
+        ("scan-by = \"id\"\nbatch-keys = 5", "a scan takes no keys"),
+        (
+            "scan-by = \"id\"\nvalue = \"array\"",
+            "an entry of each row",
+        ),
+        (
+            "scan-by = \"id\"\nversion-column = \"v\"",
+            "no keys by which versions",
+        ),
+    ] {
+        let faults = loader(&format!("{all}{settings}")).unwrap_err();
+        assert!(faults.to_string().contains(says), "{faults}");
+    }
+    let keys = loader("query = \"SELECT 1 WHERE id IN (:keys)\"\nscan-by = \"id\"");
+    let faults = keys.unwrap_err().to_string();
+    assert!(faults.contains("a scan has none"), "{faults}");
 }

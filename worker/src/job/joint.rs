@@ -65,6 +65,8 @@ impl Joint {
                 self.fail(place, reason);
             }
             Some(Verdict::Failed(reason)) => self.fail(place, reason),
+            // A range has come to that, of which no cache knows.
+            Some(Verdict::Read { .. }) => {}
         }
     }
 

@@ -7,6 +7,7 @@
 
 mod held;
 mod refresh;
+mod scan;
 mod settle;
 mod target;
 mod verify;
@@ -15,10 +16,11 @@ mod write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use stoke_core::batch_keys::BatchKeys;
 use stoke_core::job::Mode;
 use stoke_core::names::{CacheName, JobName, OriginName, Resource};
-use stoke_core::progress::{Effort, Outcome};
+use stoke_core::progress::{Effort, Outcome, RangeRows};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, debug_span};
 
@@ -34,6 +36,8 @@ use crate::trouble::Cause;
 use crate::worker::Shared;
 use target::{Column, Target};
 
+pub(super) use scan::{AllBegun, range_of};
+
 /// Whoever waits for less has not waited: two tasks have passed.
 const NO_WAIT: Duration = Duration::from_millis(2);
 
@@ -46,6 +50,22 @@ pub enum Verdict {
     Failed(String),
     /// It failed, for a reason that may pass.
     Again(String),
+    /// It is a range of a scan, and was read to its end: what became of its rows.
+    Read {
+        /// How many became what.
+        rows: RangeRows,
+        /// Those that failed, as far as they are listed.
+        failures: Vec<RowFailure>,
+    },
+}
+
+/// A row that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowFailure {
+    /// Its cache key, where it has one; else what there is to find it by.
+    pub key: Bytes,
+    /// Why.
+    pub reason: String,
 }
 
 /// What a go gave.
@@ -78,6 +98,10 @@ pub(super) struct Goer {
     pub(super) leave: CancellationToken,
     /// The trace that the job belongs to.
     pub(super) trace: Arc<str>,
+    /// How often a row of a scan is tried that fails for a reason that may pass.
+    pub(super) attempts_max: u32,
+    /// How far the ranges have come that were begun here and not read to their end.
+    pub(super) begun: scan::AllBegun,
 }
 
 impl Goer {

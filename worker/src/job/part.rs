@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use stoke_core::batch_keys::BatchKeys;
 use stoke_core::mutant::Mutant;
 use stoke_core::names::{JobName, WorkerName};
-use stoke_core::progress::{Effort, Outcome, PartitionState, Tracker, Uptake};
+use stoke_core::progress::{Effort, Outcome, PartitionState, RangeRows, Tracker, Uptake};
 use stoke_core::units::{BandId, PartitionId, Rank};
 use stoke_proto::v1::FailedEntry;
 use tokio::time::Instant;
@@ -23,7 +23,7 @@ use super::backoff::after;
 use super::batching::Load;
 use super::entries::{Brought, Task};
 use super::keeper::Keeper;
-use super::load::Verdict;
+use super::load::{RowFailure, Verdict};
 use super::lookahead::Lookahead;
 use in_goes::InGoes;
 
@@ -36,6 +36,8 @@ pub enum Settled {
     Failed,
     /// It is tried again, for this reason: here, or by whoever gets its partition.
     Again(String),
+    /// It is a range of a scan, and these are counted in its place.
+    Read(RangeRows),
 }
 
 /// A worker's part of a job: under an assignment, and under those that follow it.
@@ -51,7 +53,7 @@ pub struct Part {
     /// Those that wait to be tried again, by when, and by rank.
     retries: BTreeMap<(Instant, u64), Task>,
     /// Those that failed for good, and are not counted yet: whoever takes over now does them again.
-    failed: BTreeMap<(PartitionId, Rank), FailedEntry>,
+    failed: BTreeMap<(PartitionId, Rank), Vec<FailedEntry>>,
     /// The ranks that failed for a reason that may pass, and have no outcome yet.
     retrying: BTreeMap<u64, PartitionId>,
     /// The stream has ended.
@@ -185,7 +187,44 @@ impl Part {
                 self.fail(task, reason);
                 Settled::Failed
             }
+            Verdict::Read { rows, failures } => {
+                self.conclude_range(&task, rows, failures);
+                Settled::Read(rows)
+            }
         }
+    }
+
+    /// Counts the rows of a range in its place, and has those listed that failed.
+    fn conclude_range(&mut self, task: &Task, rows: RangeRows, failures: Vec<RowFailure>) {
+        self.retrying.remove(&task.rank.0);
+        if self.tracker.settle_range(task.partition, task.rank, rows) {
+            let failures = failures.into_iter();
+            let failures: Vec<FailedEntry> = failures
+                .map(|failure| self.failed_entry(task, failure.key.to_vec(), failure.reason))
+                .collect();
+            if !failures.is_empty() {
+                self.failed.insert((task.partition, task.rank), failures);
+            }
+        }
+        self.list_counted(task.partition);
+    }
+
+    fn failed_entry(&self, task: &Task, key: Vec<u8>, reason: String) -> FailedEntry {
+        let loader = usize::try_from(task.loader).ok();
+        let loader = loader.and_then(|n| self.loader_names.get(n)).cloned();
+        FailedEntry {
+            key,
+            rank: task.rank.0,
+            loader: loader.unwrap_or_default(),
+            reason,
+            attempts: task.attempts + 1,
+        }
+    }
+
+    /// Whether nothing more of this partition is to be done here.
+    #[must_use]
+    pub fn has_left(&self, partition: PartitionId) -> bool {
+        self.tracker.has_left(partition)
     }
 
     /// Whether the outcome counts.
@@ -197,17 +236,10 @@ impl Part {
     }
 
     fn fail(&mut self, task: Task, reason: String) {
-        let loader = usize::try_from(task.loader).ok();
-        let loader = loader.and_then(|n| self.loader_names.get(n)).cloned();
-        let failure = FailedEntry {
-            key: task.key.to_vec(),
-            rank: task.rank.0,
-            loader: loader.unwrap_or_default(),
-            reason,
-            attempts: task.attempts + 1,
-        };
+        let failure = self.failed_entry(&task, task.key.to_vec(), reason);
         if self.conclude(&task, Outcome::Failed) {
-            self.failed.insert((task.partition, task.rank), failure);
+            self.failed
+                .insert((task.partition, task.rank), vec![failure]);
             self.list_counted(task.partition);
         }
     }
@@ -218,7 +250,7 @@ impl Part {
         let failed = self.failed.range(of_partition).map(|(at, _)| at.1);
         let counted = failed.filter(|rank| !self.tracker.is_open(partition, *rank));
         for rank in counted.collect::<Vec<_>>() {
-            if let Some(failure) = self.failed.remove(&(partition, rank)) {
+            for failure in self.failed.remove(&(partition, rank)).into_iter().flatten() {
                 self.keeper.note_failure(partition, failure);
             }
         }

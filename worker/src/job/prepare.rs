@@ -12,7 +12,7 @@ use stoke_core::explain::explain;
 use stoke_core::job::{Batch, Work};
 use stoke_core::names::Resource;
 use stoke_core::slot::Slot;
-use stoke_proto::v1::{SlotRange, SourceVerdict};
+use stoke_proto::v1::{CacheRoom, SlotRange, SourceVerdict};
 
 use super::planning::{Doing, Failure};
 use super::{recipe, room};
@@ -23,6 +23,9 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// How often it is asked before the attempt at planning has failed: with it the sources are read anew, which costs more,
 /// and standard input cannot be.
 const TRIES_MAX: u32 = 4;
+
+/// Why it is not known whether a cache with limited memory has room for a scan.
+const SCAN_IN_LIMITED: &str = "the plan is of ranges of a scan, whose keys are known only when they are read, so it is not cut;                                compare the rows that it is estimated to have with the cache's memory";
 
 /// Prepares each loader's query.
 pub(super) async fn prepare(doing: &Doing) -> SourceVerdict {
@@ -47,7 +50,7 @@ pub(super) async fn prepare(doing: &Doing) -> SourceVerdict {
         Ok(slots) => SourceVerdict {
             origin_queries: queries,
             slots,
-            room: room::limited(doing, batch).await,
+            room: room_for(doing, batch).await,
             ..SourceVerdict::default()
         },
         Err(failure) => SourceVerdict {
@@ -55,6 +58,23 @@ pub(super) async fn prepare(doing: &Doing) -> SourceVerdict {
             ..failure.verdict()
         },
     }
+}
+
+/// What is known of the cache's room: of a scan, nobody can say what it takes before it has been read.
+async fn room_for(doing: &Doing, batch: &Batch) -> Option<CacheRoom> {
+    let told = room::limited(doing, batch).await?;
+    let catalog = &doing.shared.catalog;
+    let mut specs = batch
+        .loaders
+        .iter()
+        .filter_map(|l| recipe::loader(l, catalog));
+    if told.unknown.is_empty() && specs.any(|spec| spec.scan.is_some()) {
+        return Some(CacheRoom {
+            unknown: SCAN_IN_LIMITED.into(),
+            ..CacheRoom::default()
+        });
+    }
+    Some(told)
 }
 
 /// What the nodes own whose slots are warmed.

@@ -37,6 +37,7 @@ pub(super) fn loader(loader: &Loader, catalog: &Catalog) -> Option<LoaderSpec> {
         batch_keys: recipe.batch_keys,
         max_value_bytes: VALUE_BYTES_DEFAULT,
         value: recipe.value.clone(),
+        scan: recipe.scan.clone(),
     })
 }
 
@@ -57,7 +58,8 @@ pub(super) enum Readable {
 pub(super) fn source(source: &KeySource, catalog: &Catalog) -> Option<(Readable, OnBadLine)> {
     let of_job = source.on_bad_line;
     match &source.from {
-        From::Upload | From::Plan { .. } => None,
+        // A scan is cut into ranges: see `scan_cut`.
+        From::Upload | From::Plan { .. } | From::Scan => None,
         From::Sql { origin, query } => catalog.allow_sql_in_jobs.then(|| {
             let (origin, query) = (origin.clone(), query.clone());
             (Readable::Sql { origin, query }, of_job)

@@ -14,11 +14,13 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::future::{BoxFuture, select_all};
 use futures::stream::FuturesUnordered;
+use stoke_core::batch_keys::BatchKeys;
 use stoke_core::job::{Mode, Work};
 use stoke_core::names::JobName;
 use stoke_core::plan::PlanSummary;
 use stoke_core::progress::{Followed, Outcome};
 use stoke_core::records::Job;
+use stoke_core::units::{PartitionId, Rank};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -28,10 +30,11 @@ use tracing::Instrument;
 use super::backoff::FIRST_AFTER;
 use super::entries::{self, Brought, Task};
 use super::joint::Lacking;
-use super::load::{Gave, Goer, Verdict};
+use super::load::{AllBegun, Gave, Goer, Verdict};
 use super::part::{Part, Settled};
 use super::presence::Presence;
 use super::{Assigned, Stop, recipe};
+use crate::catalog::LoaderSpec;
 use crate::gate::Waiting;
 use crate::trouble::{Cause, Troubled};
 use crate::worker::Shared;
@@ -43,6 +46,8 @@ const OPEN_MAX: usize = 20_000;
 const PROBES_MAX: usize = 4;
 /// How many goes may load at one time, whatever the grant says: each holds a batch.
 const LOADS_MAX: usize = 64;
+/// How many ranges of scans are read at one time: each holds two pages.
+const SCANS_MAX: usize = 4;
 /// How often a checkpoint is written, where there is anything new.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 /// As many failed entries are listed at once, without waiting for the next checkpoint's time.
@@ -72,6 +77,8 @@ pub(super) type Goes = FuturesUnordered<Go>;
 pub(super) enum Kind {
     Probe,
     Load,
+    /// Of a range of a scan.
+    Scan(PartitionId, Rank),
 }
 
 /// How a run ended.
@@ -111,6 +118,8 @@ pub(super) struct Run {
     goes_before: Goes,
     probes: usize,
     loads: usize,
+    /// Ranges that are being read, each with what ends that.
+    scans: BTreeMap<(PartitionId, Rank), CancellationToken>,
     /// Until when nothing is loaded, because the origin is out of reach; and for how long that was.
     outage: Option<(Instant, Duration)>,
     /// Until when failed entries are not listed, because that just failed.
@@ -140,7 +149,7 @@ impl Run {
             assigned,
             // Without a plan nothing is done.
             record.plan.as_ref().map_or(1, |p| p.partitioning.count()),
-            known().map(|l| l.batch_keys).collect(),
+            known().map(|loader| batch_keys(loader)).collect(),
             known().map(|l| l.name.to_string()).collect(),
             batch.attempts_max,
         );
@@ -154,6 +163,8 @@ impl Run {
             stop: stop.token.clone(),
             leave: unsent.clone(),
             trace: record.trace.as_str().into(),
+            attempts_max: batch.attempts_max,
+            begun: AllBegun::default(),
         });
         Self {
             _troubled: Troubled::by(&shared, &job, causes.collect::<Vec<_>>()),
@@ -171,6 +182,7 @@ impl Run {
             goes_before,
             probes: 0,
             loads: 0,
+            scans: BTreeMap::new(),
             outage: None,
             list_again: Instant::now(),
         }
@@ -273,7 +285,14 @@ impl Run {
     /// Follows the assignment that the store has now, where it can.
     fn follow(&mut self) -> Followed {
         let assigned = self.given.borrow_and_update().clone();
-        self.part.follow(assigned)
+        let followed = self.part.follow(assigned);
+        // A range takes its time: what leaves is not waited for.
+        for ((partition, _), ends) in &self.scans {
+            if self.part.has_left(*partition) {
+                ends.cancel();
+            }
+        }
+        followed
     }
 
     /// Begins with entries that the stream brought: asks the cache first, unless that does not pay.
@@ -287,6 +306,9 @@ impl Run {
 
     /// Asks the cache first, but where everything is overwritten.
     fn begin(&mut self, tasks: Vec<Task>, goer: &Goer) {
+        let (ranges, tasks) = (tasks.into_iter()).partition::<Vec<_>, _>(|task| goer.scans(task));
+        // Whether their rows are there is asked when they are read.
+        ranges.into_iter().for_each(|task| self.part.queue(task));
         if tasks.is_empty() {
             return;
         }
@@ -309,6 +331,8 @@ impl Run {
         }
         let may_load = |loader: usize| {
             let loader = goer.loaders.get(loader);
+            let may_scan = self.scans.len() < SCANS_MAX;
+            let loader = loader.filter(|loader| loader.scan.is_none() || may_scan);
             let entrance = loader.and_then(|loader| entrances.get(&loader.origin));
             entrance.is_some_and(|e| e.may_load(&self.job, self.priority, self.loads))
         };
@@ -323,6 +347,15 @@ impl Run {
         let (span, goer) = (goer.load_span(&batch), goer.clone());
         let coming = goer.gate_of(&batch);
         let coming = coming.map(|gate| Waiting::at(gate, self.job.clone(), self.priority));
+        let range = batch.first().filter(|task| goer.scans(task)).cloned();
+        if let Some(task) = range {
+            let (at, ends) = ((task.partition, task.rank), goer.leave.child_token());
+            self.scans.insert(at, ends.clone());
+            let going =
+                async move { (Kind::Scan(at.0, at.1), goer.scan(task, ends, coming).await) };
+            self.goes.push(Box::pin(going.instrument(span)));
+            return;
+        }
         let going = async move { (Kind::Load, goer.load(batch, coming).await) };
         self.goes.push(Box::pin(going.instrument(span)));
     }
@@ -339,10 +372,13 @@ impl Run {
                 self.presence
                     .saw(gave.verdicts.len() + gave.missing.len(), present + in_some);
             }
-            Kind::Load => {
+            Kind::Load | Kind::Scan(..) => {
                 self.loads -= 1;
                 self.note_outage(gave.outage, !gave.verdicts.is_empty());
             }
+        }
+        if let Kind::Scan(partition, rank) = kind {
+            self.scans.remove(&(partition, rank));
         }
         self.part.spend(gave.effort);
         if let Some((loader, load)) = &gave.load {
@@ -361,6 +397,7 @@ impl Run {
             match self.part.settle(task, verdict, now, random) {
                 Settled::Done(outcome) => *settled.entry(outcome).or_default() += 1,
                 Settled::Failed => *settled.entry(Outcome::Failed).or_default() += 1,
+                Settled::Read(rows) => metrics.settled_rows(rows),
                 Settled::Again(reason) => {
                     metrics.retried();
                     again = Some(reason);
@@ -392,6 +429,14 @@ impl Run {
         } else if answered {
             self.outage = None;
         }
+    }
+}
+
+/// How many entries of a loader go into one load: of one that scans, each is a range of its own.
+fn batch_keys(loader: &LoaderSpec) -> BatchKeys {
+    match loader.scan {
+        Some(_) => BatchKeys::from(1),
+        None => loader.batch_keys,
     }
 }
 

@@ -5,6 +5,7 @@
 //! evenly over the first band's, and no cache is asked: a loader whose entries all lie behind it has an empty sample.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use stoke_core::job::Work;
 use stoke_core::names::{JobName, Resource};
@@ -18,7 +19,8 @@ use super::entries::{self, Brought, Task};
 use super::planning::{Doing, Failure};
 use super::{recipe, room};
 use crate::catalog::LoaderSpec;
-use crate::origin::Answer;
+use crate::gate::Gate;
+use crate::origin::{Answer, Origin};
 use crate::value::{Packer, Value};
 use crate::worker::Shared;
 
@@ -123,6 +125,10 @@ async fn try_loader(
         );
         return Err(Failure::lasting(reason));
     };
+    if spec.scan.is_some() {
+        let tried = evenly(tasks, 1).pop();
+        return try_scan(doing, index, spec, (origin, gate), tried, verdict).await;
+    }
     let batch_keys = origin
         .batch_keys(spec)
         .map_err(|error| Failure::from(&error))?
@@ -165,6 +171,48 @@ async fn try_loader(
         } else if let (Answer::Absent, Some(negative)) = (answer, &negative) {
             sample.memory_bytes += room::memory_bytes(&task.key, negative);
         }
+    }
+    Ok(sample)
+}
+
+/// Reads the first rows of a range, and measures them.
+async fn try_scan(
+    doing: &Doing,
+    index: u32,
+    spec: &LoaderSpec,
+    (origin, gate): (&Arc<Origin>, &Arc<Gate>),
+    task: Option<Task>,
+    verdict: &mut SourceVerdict,
+) -> Result<LoaderSample, Failure> {
+    let rows_a_query = spec.scan.as_ref().map_or(1, |scan| scan.rows);
+    let mut sample = LoaderSample {
+        loader: index,
+        origin: spec.origin.to_string(),
+        batch_keys: rows_a_query,
+        ..LoaderSample::default()
+    };
+    let Some(task) = task else {
+        return Ok(sample);
+    };
+    let range = super::load::range_of(&task).map_err(Failure::lasting)?;
+    let permit = doing.permit(gate);
+    let rows = SAMPLE_ENTRIES_MAX.min(rows_a_query);
+    let page = origin.page(&permit, spec, &range, rows).await;
+    permit.answered();
+    verdict.origin_queries += permit.taken();
+    let page = page.map_err(|error| Failure::from(&error))?;
+    verdict.origin_rows += page.rows.len() as u64;
+    let mut packer = Packer::default();
+    for row in page.rows {
+        sample.entries += 1;
+        let (Ok(key), Ok(made)) = (row.key, row.made) else {
+            continue;
+        };
+        sample.found += 1;
+        let packed = packer.pack(made.value.clone(), spec.value.compression);
+        let value = packed.unwrap_or(made.value);
+        sample.bytes += (key.len() + value.size_bytes()) as u64;
+        sample.memory_bytes += room::memory_bytes(&key, &value);
     }
     Ok(sample)
 }

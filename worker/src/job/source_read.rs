@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use stoke_core::explain::explain;
-use stoke_core::job::Work;
+use stoke_core::job::{self, Work};
 use stoke_core::names::Resource;
 use stoke_proto::v1::send_source_request::Part;
 use stoke_proto::v1::{EntryBatch, SendSourceRequest, SourceVerdict};
@@ -10,10 +10,11 @@ use tokio::sync::mpsc;
 
 use super::planning::{Doing, Failure, PARTS_MAX};
 use super::recipe::{self, Readable};
+use super::scan_cut;
 use crate::source::{Gathered, Rules, SourceRow};
 
 /// Why reading ends before its time.
-const NOT_TAKEN: &str = "the leader does not take it any more";
+pub(super) const NOT_TAKEN: &str = "the leader does not take it any more";
 
 /// Reads the source and sends its entries; says how that ended.
 pub(super) async fn read(
@@ -35,6 +36,9 @@ pub(super) async fn read(
     let Some(spec) = loader.and_then(|loader| recipe::loader(loader, catalog)) else {
         return Failure::lasting("this worker does not know the source's loader").verdict();
     };
+    if source.from == job::From::Scan {
+        return scan_cut::cut(doing, &spec, source.loader, parts).await;
+    }
     let Some((readable, on_bad_line)) = recipe::source(source, catalog) else {
         let reason = "this worker does not know this source, or does not allow it in jobs";
         return Failure::lasting(reason).verdict();

@@ -8,6 +8,7 @@ use super::error::OriginError;
 use super::meter::Meter;
 use super::probe::ProbeFault;
 use super::rewrite::{Dialect, Rewritten};
+use super::scan::{Statement, Taken};
 use super::sheet::Sheet;
 use super::{mysql, postgres, sqlite};
 use crate::catalog::{LoaderSpec, OriginConfig};
@@ -84,6 +85,16 @@ impl Engine {
         keys: &[&'k str],
     ) -> Result<Sheet<'k>, OriginError> {
         each!(self, engine => engine.load(meter, loader, query, keys).await)
+    }
+
+    /// Runs a statement of a scan, and takes its rows.
+    pub(super) async fn scan(
+        &self,
+        meter: &mut Meter<'_>,
+        statement: &Statement<'_>,
+        taken: &mut Taken,
+    ) -> Result<(), OriginError> {
+        each!(self, engine => engine.scan(meter, statement, taken).await)
     }
 
     pub(super) async fn rank(

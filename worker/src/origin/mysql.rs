@@ -89,6 +89,7 @@ mod number;
 mod plan;
 mod probe;
 mod rank;
+mod scan;
 mod session;
 mod time;
 mod value;
@@ -180,7 +181,7 @@ impl Engine {
             .inspect_err(|_| {
                 self.plans().remove(&query.sql);
             })?;
-        self.remember(query, &plan);
+        self.remember(&query.sql, &plan);
         self.give_back(Some(session));
         recipe_of(&plan, loader, query, &doing).map(drop)
     }

@@ -44,6 +44,7 @@ mod number;
 mod plan;
 mod pooled;
 mod probe;
+mod scan;
 mod session;
 mod time;
 mod value;

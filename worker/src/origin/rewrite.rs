@@ -187,6 +187,16 @@ pub enum RewriteError {
         /// Where.
         at: At,
     },
+    /// Keys in a query that is read whole.
+    #[error(
+        "{placeholder} at {at} asks for keys, and a scan has none: leave it out, or load by keys"
+    )]
+    KeysInScan {
+        /// As it is written.
+        placeholder: String,
+        /// Where.
+        at: At,
+    },
     /// Two statements where there may be one.
     #[error("the query is more than one statement: remove what follows the ';' at {at}")]
     Several {
@@ -291,6 +301,37 @@ pub fn rewrite(query: &str, dialect: Dialect) -> Result<Rewritten, RewriteError>
         typing: (dialect == Dialect::Postgres && parts > 1).then_some(types),
         lists,
     })
+}
+
+/// A query that is read whole, and takes no keys, as it can stand in brackets: without what ends it.
+///
+/// # Errors
+/// Where it has placeholders, or is not one statement.
+pub fn whole(query: &str, dialect: Dialect) -> Result<String, RewriteError> {
+    refuse_several(query, dialect)?;
+    let tokens = lex(query, dialect)?;
+    let at = |token: &Token| place(query, token.start);
+    for token in &tokens {
+        let written = || query[token.start..token.end].to_owned();
+        match token.what {
+            What::Keys | What::Key => {
+                return Err(RewriteError::KeysInScan {
+                    placeholder: written(),
+                    at: at(token),
+                });
+            }
+            What::Foreign => {
+                return Err(RewriteError::Foreign {
+                    parameter: written(),
+                    at: at(token),
+                });
+            }
+            _ => {}
+        }
+    }
+    let end = tokens.iter().find(|token| token.what == What::Punct(b';'));
+    let end = end.map_or(query.len(), |end| end.start);
+    Ok(query[..end].trim().to_owned())
 }
 
 /// Checks that a query is one statement: that nothing but comments follows a `;` in it.

@@ -20,6 +20,7 @@ use sqlx::{
 use tokio::sync::mpsc;
 
 mod parts;
+mod scan;
 mod session;
 mod value;
 

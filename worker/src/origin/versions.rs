@@ -50,7 +50,7 @@ pub(super) fn loader(
     }
 }
 
-fn quoted(name: &str, dialect: Dialect) -> String {
+pub(super) fn quoted(name: &str, dialect: Dialect) -> String {
     let mark = match dialect {
         Dialect::MySql => "`",
         Dialect::Postgres | Dialect::Sqlite => "\"",

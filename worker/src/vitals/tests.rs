@@ -210,6 +210,7 @@ async fn an_origins_loads_preparations_and_canaries_show_how_it_is_and_nothing_e
         ttl: Duration::from_secs(60),
         ttl_jitter_permille: 0,
         value: stoke_core::value::ValueSpec::default(),
+        scan: None,
         batch_keys: 1.into(),
         max_value_bytes: 1000,
     };

@@ -493,6 +493,7 @@ fn catalog() -> Catalog {
         ttl: Duration::from_secs(3600),
         ttl_jitter_permille: 0,
         value: stoke_core::value::ValueSpec::default(),
+        scan: None,
         batch_keys: 100.into(),
         max_value_bytes: 1000,
     };

@@ -290,10 +290,48 @@ fn a_query_of_the_jobs_own_loads_as_many_keys_as_it_takes() {
         ttl_jitter_permille: 0,
         value: stoke_core::value::ValueSpec::default(),
         batch_keys: 50.into(),
+        scan: None,
     };
     assert_eq!(
         recipe("SELECT * FROM t WHERE id IN (:keys)").keys_a_query(),
         50
     );
     assert_eq!(recipe("SELECT * FROM t WHERE id = :key").keys_a_query(), 1);
+}
+
+#[test]
+fn ranges_that_were_read_are_no_less_queued_for_the_rows_they_had() {
+    let plan = scene::plan(2560, scene::coarsest());
+    let scene = Scene::running(scene::spec(vec![From::Scan]), plan);
+    let mut tally = stoke_core::progress::Tally::default();
+    let rows = stoke_core::progress::RangeRows {
+        warmed: 100_000,
+        ..Default::default()
+    };
+    // Four of the ten ranges of each partition.
+    (0..4).for_each(|_| tally.count_range(rows, stoke_core::units::Priority::ONE));
+    let state = PartitionState {
+        position: (0, 1024).into(),
+        tally,
+        ..PartitionState::default()
+    };
+    let assignment = Assignment {
+        partitions: (0..256).map(|p| (PartitionId(p), state.clone())).collect(),
+        ..Assignment::default()
+    };
+    scene.put(&keys::assignment(scene.job(), &worker("w1")), &assignment);
+    let mut workers = fleet(&["w1"]);
+    workers.get_mut(&worker("w1")).unwrap().scans = ["product".parse().unwrap()].into();
+    let left = 6 * 256;
+    let expected = [
+        ("w1 on origin/shop".to_owned(), left),
+        ("w1 on cache/main".to_owned(), left),
+    ];
+    assert_eq!(queued_of(&scene, workers), expected);
+}
+
+#[test]
+fn who_cuts_a_scan_has_demand_on_its_loaders_origin() {
+    let demand = demand_of(&planning(vec![From::Scan], &["w1"]), fleet(&["w1"]));
+    assert_eq!(demand, ["w1 on origin/shop"]);
 }

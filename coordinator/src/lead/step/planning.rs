@@ -210,7 +210,11 @@ fn seal(
     record.plan = Some(plan.clone());
     let Work::Batch(batch) = &job.record.value.spec.work;
     let fit = around.members.values();
-    record.terms = warnings::terms(batch, fit.filter(|member| job.unfit(member).is_none()));
+    record.terms = warnings::terms(
+        batch,
+        sources,
+        fit.filter(|member| job.unfit(member).is_none()),
+    );
     record.room.clone_from(room);
     let mut txn = Txn::default();
     if record.spec.dry_run || record.room == Some(Room::Limited) {

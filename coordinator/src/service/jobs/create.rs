@@ -12,7 +12,7 @@ use stoke_store::{Compare, Keys, Op, Revision, Txn, record};
 
 use super::super::refusal::{Fault, Refusal};
 use super::super::{COMMIT_ATTEMPTS_MAX, describe, parse};
-use super::Jobs;
+use super::{Jobs, scans};
 use crate::view::{JobView, Lack, View, lacks, not_allowed, source_origin, unfit};
 
 /// How many jobs may be under way at one time.
@@ -48,6 +48,8 @@ impl Jobs {
     ) -> Result<v1::Job, Refusal> {
         self.shared.fence().await?;
         let (request_id, spec) = parse::create(request)?;
+        let fleet = View::read_fleet(&*self.shared.store).await?;
+        let spec = scans::complete(spec, &fleet.members)?;
         self.create_once(&request_id, &spec, trace).await
     }
 

@@ -169,7 +169,7 @@ fn not_looked_at(error: &CommandError) -> Verdict {
     match verdict_of(error) {
         Verdict::Again(reason) => Verdict::Again(say(reason)),
         Verdict::Failed(reason) => Verdict::Failed(say(reason)),
-        done @ Verdict::Done(_) => done,
+        other @ (Verdict::Done(_) | Verdict::Read { .. }) => other,
     }
 }
 

@@ -467,3 +467,78 @@ fn an_abort_cancels_what_was_taken_and_a_leave_puts_it_back() {
         );
     }
 }
+
+/// A range that was read: so many rows were warmed, and these failed.
+fn read(warmed: u64, failed: &[&str]) -> Verdict {
+    let failure = |key: &&str| RowFailure {
+        key: (*key).to_owned().into(),
+        reason: "the value is too large".into(),
+    };
+    Verdict::Read {
+        rows: RangeRows {
+            warmed,
+            failed: failed.len() as u64,
+            ..RangeRows::default()
+        },
+        failures: failed.iter().map(failure).collect(),
+    }
+}
+
+#[test]
+fn w1_the_rows_of_a_range_are_counted_in_its_place_once_and_its_failed_rows_listed_with_that() {
+    let mut p = part(&[STAYS]);
+    let mut ranges = go(&mut p, &[(STAYS, 0), (STAYS, 4)]);
+    let second = ranges.remove(1);
+    let settled = settle(&mut p, second.clone(), read(5, &["a", "b"]));
+    assert!(matches!(settled, Settled::Read(rows) if rows.total() == 7));
+    // The one before it is not done: nothing of it is counted, or listed.
+    let checkpoint = write(&mut p, 6);
+    assert_eq!(
+        (
+            checkpoint.partitions[&STAYS].tally.settled(),
+            p.failures_waiting()
+        ),
+        (0, 0)
+    );
+    settle(&mut p, ranges.remove(0), read(3, &[]));
+    // Once more, as by a go that comes too late.
+    settle(&mut p, second, read(5, &["a", "b"]));
+    assert_eq!(p.failures_waiting(), 2);
+    let checkpoint = p.checkpoint();
+    let Writing::List { failures, .. } = p.keeper().next(&checkpoint) else {
+        panic!("they are not listed")
+    };
+    let listed = failures.iter().map(|failed| (&failed.key[..], failed.rank));
+    assert_eq!(listed.collect::<Vec<_>>(), [(&b"a"[..], 4), (b"b", 4)]);
+    let tally = checkpoint.partitions[&STAYS].tally;
+    assert_eq!(
+        (tally.warmed, tally.failed, tally.ranges, tally.rows),
+        (8, 2, 2, 10)
+    );
+    assert_eq!(tally.planned_of(2), tally.settled());
+}
+
+#[test]
+fn a_range_that_failed_counts_as_one_and_one_to_try_again_as_none() {
+    let mut p = part(&[STAYS]);
+    let mut ranges = go(&mut p, &[(STAYS, 0), (STAYS, 1)]);
+    settle(&mut p, ranges.remove(1), again());
+    settle(&mut p, ranges.remove(0), failed());
+    let state = p.states()[&STAYS].clone();
+    assert_eq!(
+        (state.tally.failed, state.tally.ranges, state.retries.len()),
+        (1, 0, 1)
+    );
+    let mut due = p.due(Instant::now() + Duration::from_secs(60), 9);
+    p.begin(&due);
+    settle(&mut p, due.remove(0), read(9, &[]));
+    let tally = p.states()[&STAYS].tally;
+    assert_eq!(
+        (
+            tally.settled(),
+            tally.entries_settled(),
+            tally.planned_of(2)
+        ),
+        (10, 2, 10)
+    );
+}

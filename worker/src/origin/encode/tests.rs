@@ -59,6 +59,7 @@ fn loader(form: &str, max_value_bytes: u64) -> LoaderSpec {
         ttl_jitter_permille: 0,
         batch_keys: 1.into(),
         max_value_bytes,
+        scan: None,
         value: stoke_core::value::ValueSpec {
             form: form.parse().unwrap(),
             ..Default::default()

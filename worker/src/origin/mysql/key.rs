@@ -17,6 +17,7 @@ use super::kind::{Integer, Kind};
 use super::time::is_date;
 use super::value::hex;
 use crate::origin::decimal::{canonical_decimal, plain_integer};
+use crate::origin::scan::Places;
 use crate::origin::sheet::Reason;
 
 /// The most digits of a decimal key, those after the point included: what MySQL's type has.
@@ -60,7 +61,7 @@ impl Parameter {
         }
     }
 
-    fn of(column: &Column) -> Result<Self, Unsupported> {
+    pub(super) fn of(column: &Column) -> Result<Self, Unsupported> {
         let integer = |kind: Integer| KeyKind::Integer {
             min: kind.min(),
             max: kind.max(),
@@ -95,6 +96,23 @@ impl Parameter {
     pub(super) fn fits(&self, key_column: Option<usize>, columns: &Columns) -> bool {
         let kind = |parameter: &Self| std::mem::discriminant(&parameter.0);
         Self::new(key_column, columns).is_ok_and(|now| kind(&now) == kind(self))
+    }
+
+    /// What can be said of values between two of its keys.
+    pub(super) fn places(&self) -> Places {
+        match self.0 {
+            KeyKind::Integer { .. } => Places::Integers,
+            _ => Places::Others,
+        }
+    }
+
+    /// The arguments of a query with one parameter for each of some keys, given by their canonical texts.
+    pub(super) fn each(&self, keys: &[&str]) -> Result<MySqlArguments, BoxDynError> {
+        let mut arguments = MySqlArguments::default();
+        for key in keys {
+            self.0.add(key, &mut arguments)?;
+        }
+        Ok(arguments)
     }
 
     /// A key's canonical text.

@@ -72,19 +72,19 @@ impl Engine {
                 let _setting_up = self.setting_up.begin();
                 let mut session = self.session(meter).await?;
                 let plan = self.plan(meter, &mut session, &query.sql, &doing).await?;
-                self.remember(query, &plan);
+                self.remember(&query.sql, &plan);
                 (Some(session), plan)
             }
         };
         Ok((session, recipe_of(&plan, loader, query, &doing)?))
     }
 
-    pub(super) fn remember(&self, query: &Rewritten, plan: &Arc<Plan>) {
+    pub(super) fn remember(&self, sql: &str, plan: &Arc<Plan>) {
         let mut plans = self.plans();
         if plans.len() >= PLANS_MAX {
             plans.clear();
         }
-        plans.insert(query.sql.clone(), Arc::clone(plan));
+        plans.insert(sql.to_owned(), Arc::clone(plan));
     }
 
     /// Prepares a query that nothing is known of.

@@ -14,6 +14,7 @@ use super::kind::{BPCHAR, Kind, is_citext};
 use super::{number, time};
 use crate::origin::decimal::{canonical_decimal, plain_integer};
 use crate::origin::rewrite::Placeholder;
+use crate::origin::scan::Places;
 use crate::origin::sheet::Reason;
 
 /// The most digits of a decimal key, those after the point included.
@@ -60,6 +61,39 @@ impl Parameter {
             element_oid,
             key,
         })
+    }
+
+    /// Of what is compared with a column of this type.
+    pub(super) fn of_column(ty: &PgTypeInfo) -> Result<Self, ParameterError> {
+        let key = KeyKind::of(ty);
+        Ok(Self {
+            ty: ty.clone(),
+            element_oid: None,
+            key: key.ok_or_else(|| ParameterError::Unsupported(ty.name().to_owned()))?,
+        })
+    }
+
+    /// What can be said of values between two of its keys.
+    pub(super) fn places(&self) -> Places {
+        match self.key {
+            KeyKind::Int2 | KeyKind::Int4 | KeyKind::Int8 | KeyKind::Oid => Places::Integers,
+            KeyKind::Uuid => Places::Uuids,
+            _ => Places::Others,
+        }
+    }
+
+    /// The arguments of a query with one parameter for each of some keys, given by their canonical texts.
+    pub(super) fn each(&self, keys: &[&str]) -> Result<PgArguments, BoxDynError> {
+        let mut arguments = PgArguments::default();
+        for key in keys {
+            let mut bytes = Vec::new();
+            self.key.encode(key, &mut bytes);
+            arguments.add(Argument {
+                bytes,
+                ty: self.ty.clone(),
+            })?;
+        }
+        Ok(arguments)
     }
 
     /// A key's canonical text.

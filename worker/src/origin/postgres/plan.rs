@@ -29,6 +29,7 @@ struct Columns(Vec<Column>);
 struct Column {
     name: String,
     oid: Option<u32>,
+    ty: PgTypeInfo,
     kind: Kind,
 }
 
@@ -82,6 +83,11 @@ impl Plan {
 
     pub(super) fn names(&self) -> Vec<String> {
         self.columns.names()
+    }
+
+    /// The type of a column that it has.
+    pub(super) fn type_of(&self, column: usize) -> &PgTypeInfo {
+        &self.columns.0[column].ty
     }
 
     /// Whether a row has the columns that this plan knows: another connection may have prepared the query after the
@@ -234,6 +240,7 @@ fn column(name: &str, ty: &PgTypeInfo) -> Result<Column, PlanError> {
     Ok(Column {
         name,
         oid: ty.oid().map(|oid| oid.0),
+        ty: ty.clone(),
         kind,
     })
 }

@@ -49,5 +49,6 @@ fn name(n: usize, from: &From) -> String {
         From::File { path, .. } => format!("key source {n} (the file {path})"),
         From::Upload => format!("key source {n} (an upload)"),
         From::Plan { job, .. } => format!("key source {n} (the plan of job {job})"),
+        From::Scan => format!("key source {n} (a scan)"),
     }
 }

@@ -317,3 +317,36 @@ proptest! {
         prop_assert_eq!(job.tally().cancelled, 0);
     }
 }
+
+#[test]
+fn w1_a_job_of_ranges_ends_when_each_has_an_outcome_and_has_planned_their_rows() {
+    let members = fleet(&["w1"]);
+    let scene = running(3, 1);
+    let rows = stoke_core::progress::RangeRows {
+        warmed: 5000,
+        present: 7,
+        skipped: 0,
+        failed: 1,
+    };
+    let mut tally = Tally::default();
+    for (read, planned) in [
+        (rows, 5010),
+        (stoke_core::progress::RangeRows::default(), 5009),
+    ] {
+        tally.count_range(read, stoke_core::units::Priority::ONE);
+        own(&scene, &[("w1", tally)]);
+        let job = scene.view();
+        assert_eq!(job.planned(), planned);
+        assert!(job.tally().settled() < planned);
+    }
+    tally.count_range(rows, stoke_core::units::Priority::ONE);
+    own(&scene, &[("w1", tally)]);
+    let (_, job) = takes(&scene, &around(&members, Planning::Unknown));
+    assert_eq!(
+        phase(&job),
+        Phase::Failed,
+        "two failed, and one was allowed"
+    );
+    assert_eq!((job.planned(), job.tally().settled()), (10_016, 10_016));
+    assert_eq!(job.record.value.result.unwrap().tally, tally);
+}

@@ -1,0 +1,180 @@
+//! Loaders that scan need no key source: one is added of each that no source names. What a scan cannot be part of is refused.
+
+use stoke_core::job::{Batch, From, KeySource, Loader, Merge, OnBadLine, Spec, Work};
+use stoke_core::names::WorkerName;
+use stoke_core::records::Member;
+
+use std::collections::BTreeMap;
+
+use super::super::parse::ITEMS_MAX;
+use super::super::refusal::{Refusal, invalid};
+
+type Members = BTreeMap<WorkerName, Member>;
+
+/// The spec with the scans that it means; which loaders of the workers' configuration scan, the members say.
+///
+/// # Errors
+/// Where something stands beside a scan that cannot, and where there is nothing to read.
+pub(super) fn complete(mut spec: Spec, members: &Members) -> Result<Spec, Refusal> {
+    let Work::Batch(batch) = &mut spec.work;
+    add(batch, members);
+    check(batch, members)?;
+    Ok(spec)
+}
+
+/// Whether a loader scans.
+fn scans(loader: &Loader, members: &Members) -> bool {
+    match &loader.recipe {
+        Some(recipe) => recipe.scan.is_some(),
+        None => (members.values()).any(|member| member.scans.contains(&loader.name)),
+    }
+}
+
+fn add(batch: &mut Batch, members: &Members) {
+    // The entries of another job's plan bring their loaders, which no source needs to name.
+    if (batch.sources.iter()).any(|source| matches!(source.from, From::Plan { .. })) {
+        return;
+    }
+    for (n, loader) in (0u32..).zip(&batch.loaders) {
+        let named = batch.sources.iter().any(|source| source.loader == n);
+        if !named && scans(loader, members) {
+            batch.sources.push(KeySource {
+                loader: n,
+                from: From::Scan,
+                merge: Merge::Max,
+                on_bad_line: OnBadLine::Fail,
+            });
+        }
+    }
+}
+
+fn check(batch: &Batch, members: &Members) -> Result<(), Refusal> {
+    if batch.sources.is_empty() && members.is_empty() {
+        // Whether the loaders scan, nobody says.
+        let problem = "no worker is there: start one";
+        return Err(Refusal::Precondition(problem.into()));
+    }
+    if batch.sources.is_empty() {
+        return Err(invalid(
+            "spec.batch.sources",
+            "name at least one key source",
+        ));
+    }
+    if batch.sources.len() > ITEMS_MAX {
+        let problem = format!("with one for each scan there are more than {ITEMS_MAX}");
+        return Err(invalid("spec.batch.sources", problem));
+    }
+    let mut any = false;
+    for (n, source) in batch.sources.iter().enumerate() {
+        let loader = usize::try_from(source.loader).ok();
+        let Some(loader) = loader.and_then(|n| batch.loaders.get(n)) else {
+            continue;
+        };
+        let (at, name) = (format!("spec.batch.sources[{n}]"), &loader.name);
+        match (&source.from, scans(loader, members)) {
+            (From::Plan { .. }, _) | (_, false) if source.from != From::Scan => {}
+            (From::Scan, true) => any = true,
+            (From::Scan, false) => {
+                let problem = format!(
+                    "the loader {name} takes keys: give it a key source, or say by which column it scans"
+                );
+                return Err(invalid(format!("{at}.scan"), problem));
+            }
+            _ => {
+                let problem = format!(
+                    "the loader {name} scans, and takes no keys: remove this source, or name a loader with :keys"
+                );
+                return Err(invalid(format!("{at}.loader"), problem));
+            }
+        }
+    }
+    if any && !batch.section.is_whole() {
+        let problem = "a scan reads rows whose keys, and so their slots, are known only then: warm all of the cache, or give \
+                       a key source";
+        return Err(invalid("spec.batch.section", problem));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use stoke_core::job::{Fit, Mode, Section};
+
+    use super::*;
+
+    fn members() -> Members {
+        let member = Member {
+            scans: ["whole".parse().unwrap()].into(),
+            ..Member::default()
+        };
+        [("w1.a".parse().unwrap(), member)].into()
+    }
+
+    fn spec(loaders: &[&str], sources: &[(u32, From)]) -> Spec {
+        let loader = |name: &&str| Loader {
+            name: name.parse().unwrap(),
+            recipe: None,
+        };
+        let source = |(loader, from): &(u32, From)| KeySource {
+            loader: *loader,
+            from: from.clone(),
+            merge: Merge::Max,
+            on_bad_line: OnBadLine::Fail,
+        };
+        Spec {
+            labels: BTreeMap::new(),
+            trigger: String::new(),
+            requester: String::new(),
+            priority: 0,
+            dry_run: false,
+            work: Work::Batch(Batch {
+                sources: sources.iter().map(source).collect(),
+                loaders: loaders.iter().map(loader).collect(),
+                cache: "main".parse().unwrap(),
+                also: Vec::new(),
+                mode: Mode::Add,
+                allowed_failures: 0,
+                attempts_max: 5,
+                section: Section::default(),
+                fit: Fit::Cut,
+            }),
+        }
+    }
+
+    fn sources(spec: Spec) -> Result<Vec<(u32, From)>, String> {
+        let spec = complete(spec, &members()).map_err(|refused| refused.to_string())?;
+        let Work::Batch(batch) = spec.work;
+        let sources = batch.sources.into_iter();
+        Ok(sources.map(|source| (source.loader, source.from)).collect())
+    }
+
+    #[test]
+    fn a_loader_that_scans_and_is_named_by_no_source_gets_one() {
+        let scan = (0, From::Scan);
+        assert_eq!(sources(spec(&["whole"], &[])), Ok(vec![scan.clone()]));
+        let asked = spec(&["whole"], std::slice::from_ref(&scan));
+        assert_eq!(sources(asked), Ok(vec![scan]));
+        let both = spec(&["by-key", "whole"], &[(0, From::Upload)]);
+        assert_eq!(sources(both), Ok(vec![(0, From::Upload), (1, From::Scan)]));
+        let plan = From::Plan {
+            job: "1-a".parse().unwrap(),
+            which: stoke_core::job::Which::All,
+        };
+        let alone = complete(spec(&["whole"], &[]), &Members::new());
+        assert!(matches!(alone, Err(Refusal::Precondition(_))));
+        let earlier = spec(&["whole"], &[(0, plan.clone())]);
+        assert_eq!(sources(earlier), Ok(vec![(0, plan)]));
+    }
+
+    #[test]
+    fn what_cannot_stand_beside_a_scan_is_refused() {
+        let refused = |spec| sources(spec).unwrap_err();
+        assert!(refused(spec(&["by-key"], &[])).contains("at least one key source"));
+        assert!(refused(spec(&["by-key"], &[(0, From::Scan)])).contains("takes keys"));
+        assert!(refused(spec(&["whole"], &[(0, From::Upload)])).contains("takes no keys"));
+        let mut section = spec(&["whole"], &[]);
+        let Work::Batch(batch) = &mut section.work;
+        batch.section.nodes.insert("a:1".into());
+        assert!(refused(section).contains("warm all of the cache"));
+    }
+}

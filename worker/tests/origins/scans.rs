@@ -1,0 +1,414 @@
+//! Scans: each row that is there all the time is read, once, by statements that one index answers.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use stoke_core::scan::{Range, Scan};
+use stoke_worker::catalog::LoaderSpec;
+use stoke_worker::origin::{Origin, OriginError, PageRow};
+use stoke_worker::permit::{Permit, Unlimited};
+
+use crate::mysql::Shop;
+use crate::sqlite::File;
+use crate::{Database, Tokens};
+
+const LONG: Duration = Duration::from_secs(30);
+
+/// A loader that scans this query by its column `by`, and makes keys of it.
+fn scanning(query: &str, by: &str, rows: u32) -> LoaderSpec {
+    LoaderSpec {
+        key: format!("item:{{{by}}}").parse().unwrap(),
+        scan: Some(Scan {
+            by: by.into(),
+            rows,
+        }),
+        ..crate::loader(query)
+    }
+}
+
+/// All rows of a range, page by page; `between` is called after each page.
+async fn read_range(
+    origin: &Origin,
+    permit: &dyn Permit,
+    loader: &LoaderSpec,
+    range: &Range,
+    mut between: impl FnMut(),
+) -> Result<Vec<PageRow>, OriginError> {
+    let rows = loader.scan.as_ref().unwrap().rows;
+    let mut range = range.clone();
+    let mut all = Vec::new();
+    loop {
+        let page = origin.page(permit, loader, &range, rows).await?;
+        range.after = page.rows.last().map(|row| row.at.clone()).or(range.after);
+        all.extend(page.rows);
+        if !page.more {
+            return Ok(all);
+        }
+        between();
+    }
+}
+
+fn key(row: &PageRow) -> String {
+    String::from_utf8(row.key.as_ref().unwrap().to_vec()).unwrap()
+}
+
+/// How often each key comes when all ranges are read; and how many ranges there are.
+async fn read_all(origin: &Origin, loader: &LoaderSpec) -> (BTreeMap<String, u32>, usize) {
+    let cut = origin.ranges(&Unlimited, loader).await.unwrap();
+    let mut keys = BTreeMap::new();
+    for range in &cut.ranges {
+        let rows = read_range(origin, &Unlimited, loader, range, || {}).await;
+        for row in rows.unwrap() {
+            assert!(row.made.is_ok(), "{row:?}");
+            *keys.entry(key(&row)).or_default() += 1;
+        }
+    }
+    (keys, cut.ranges.len())
+}
+
+/// Checks that there are so many keys, each once, these among them; gives how many ranges there were.
+async fn has(origin: &Origin, loader: &LoaderSpec, count: usize, some: &[&str]) -> usize {
+    let (keys, ranges) = read_all(origin, loader).await;
+    assert_eq!(keys.len(), count, "{loader:?}");
+    assert!(keys.values().all(|times| *times == 1), "{loader:?}");
+    for key in some {
+        assert!(keys.contains_key(*key), "{key} of {loader:?}");
+    }
+    ranges
+}
+
+#[tokio::test]
+async fn all_rows_of_a_table_in_postgresql_are_read_once_whatever_orders_them() {
+    let database = Database::new();
+    database.sql(
+        "CREATE TABLE gaps (id bigint PRIMARY KEY, name text);
+         INSERT INTO gaps SELECT CASE WHEN i % 2 = 0 THEN i * 1000 ELSE -i END, 'n' || i FROM generate_series(1, 10000) i;
+         CREATE TABLE texts (sku text PRIMARY KEY);
+         INSERT INTO texts SELECT 'ä' || md5(i::text) FROM generate_series(1, 7000) i;
+         CREATE TABLE uuids (id uuid PRIMARY KEY);
+         INSERT INTO uuids SELECT md5(i::text)::uuid FROM generate_series(1, 7000) i;
+         CREATE TABLE days (day date PRIMARY KEY);
+         INSERT INTO days SELECT date '2000-01-01' + i FROM generate_series(1, 900) i;
+         CREATE TABLE one (id int PRIMARY KEY); INSERT INTO one VALUES (2147483647);
+         CREATE TABLE none (id int PRIMARY KEY);
+         ANALYZE",
+    );
+    let origin = database.origin();
+    let of = |query: &str, by: &str| scanning(query, by, 500);
+    let gaps = of("SELECT * FROM gaps", "id");
+    assert!(has(&origin, &gaps, 10_000, &["item:-9999", "item:10000000"]).await >= 20);
+    let some = of("SELECT id, name FROM gaps WHERE id < 0; -- some", "id");
+    assert!(has(&origin, &some, 5000, &["item:-1", "item:-9999"]).await >= 5);
+    assert!(has(&origin, &of("SELECT * FROM texts", "sku"), 7000, &[]).await >= 14);
+    assert!(has(&origin, &of("SELECT * FROM uuids", "id"), 7000, &[]).await >= 14);
+    assert!(
+        has(
+            &origin,
+            &of("SELECT * FROM days", "day"),
+            900,
+            &["item:2000-01-02"]
+        )
+        .await
+            >= 2
+    );
+    assert_eq!(
+        has(
+            &origin,
+            &of("SELECT * FROM one", "id"),
+            1,
+            &["item:2147483647"]
+        )
+        .await,
+        1
+    );
+    assert_eq!(
+        has(&origin, &of("SELECT * FROM none", "id"), 0, &[]).await,
+        1
+    );
+    let joined = "SELECT a.id, b.name FROM gaps a JOIN gaps b USING (id)";
+    has(&origin, &of(joined, "id"), 10_000, &[]).await;
+}
+
+#[tokio::test]
+async fn all_rows_of_a_table_in_mariadb_are_read_once_whatever_orders_them() {
+    let shop = Shop::with(
+        "CREATE TABLE gaps (id BIGINT UNSIGNED PRIMARY KEY, name VARCHAR(20));
+         INSERT INTO gaps SELECT IF(seq % 2 = 0, seq * 1000, 18446744073709551615 - seq), 'n' FROM seq_1_to_10000;
+         CREATE TABLE texts (sku VARCHAR(40) PRIMARY KEY) CHARSET utf8mb4;
+         INSERT INTO texts SELECT CONCAT('ä', MD5(seq)) FROM seq_1_to_7000;
+         CREATE TABLE bins (id BINARY(16) PRIMARY KEY);
+         INSERT INTO bins SELECT UNHEX(MD5(seq)) FROM seq_1_to_7000;
+         CREATE TABLE one (id INT PRIMARY KEY); INSERT INTO one VALUES (-7);
+         CREATE TABLE none (id INT PRIMARY KEY);
+         ANALYZE TABLE gaps, texts, bins",
+    );
+    let origin = shop.origin();
+    let of = |query: &str, by: &str| scanning(query, by, 500);
+    has(
+        &origin,
+        &of("SELECT * FROM gaps", "id"),
+        10_000,
+        &["item:18446744073709551614"],
+    )
+    .await;
+    let some = of(
+        "SELECT id, name FROM gaps WHERE id < 1000000000; # some",
+        "ID",
+    );
+    let some = LoaderSpec {
+        key: "item:{id}".parse().unwrap(),
+        ..some
+    };
+    has(&origin, &some, 5000, &["item:2000", "item:10000000"]).await;
+    assert!(has(&origin, &of("SELECT * FROM texts", "sku"), 7000, &[]).await >= 10);
+    assert!(has(&origin, &of("SELECT * FROM bins", "id"), 7000, &[]).await >= 10);
+    assert_eq!(
+        has(&origin, &of("SELECT * FROM one", "id"), 1, &["item:-7"]).await,
+        1
+    );
+    assert_eq!(
+        has(&origin, &of("SELECT * FROM none", "id"), 0, &[]).await,
+        1
+    );
+}
+
+#[tokio::test]
+async fn all_rows_of_a_table_in_sqlite_are_read_once_whatever_orders_them() {
+    let file = File::new(
+        "CREATE TABLE gaps (id INTEGER PRIMARY KEY, name TEXT);
+         WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000)
+           INSERT INTO gaps SELECT CASE WHEN i % 2 = 0 THEN i * 1000 ELSE -i END, 'n' || i FROM n;
+         CREATE TABLE texts (sku TEXT PRIMARY KEY);
+         INSERT INTO texts SELECT id FROM gaps;
+         CREATE TABLE loose (id, UNIQUE (id));
+         INSERT INTO loose SELECT id FROM gaps WHERE id > 0; INSERT INTO loose SELECT 't' || id FROM gaps WHERE id < 0;
+         INSERT INTO loose VALUES (7.5), (-7.25);
+         CREATE TABLE one (id INTEGER PRIMARY KEY); INSERT INTO one VALUES (7);
+         CREATE TABLE none (id INTEGER PRIMARY KEY);",
+    )
+    .await;
+    let origin = file.origin(LONG);
+    let of = |query: &str, by: &str| scanning(query, by, 500);
+    assert!(
+        has(
+            &origin,
+            &of("SELECT * FROM gaps", "id"),
+            10_000,
+            &["item:-9999"]
+        )
+        .await
+            >= 20
+    );
+    let some = of("SELECT * FROM gaps WHERE id < 0 -- some", "ID");
+    let some = LoaderSpec {
+        key: "item:{id}".parse().unwrap(),
+        ..some
+    };
+    has(&origin, &some, 5000, &["item:-1"]).await;
+    assert!(
+        has(
+            &origin,
+            &of("SELECT * FROM texts", "sku"),
+            10_000,
+            &["item:-1"]
+        )
+        .await
+            >= 20
+    );
+    has(
+        &origin,
+        &of("SELECT * FROM loose", "id"),
+        10_002,
+        &["item:t-1", "item:7.5"],
+    )
+    .await;
+    assert_eq!(
+        has(&origin, &of("SELECT * FROM one", "id"), 1, &["item:7"]).await,
+        1
+    );
+    assert_eq!(
+        has(&origin, &of("SELECT * FROM none", "id"), 0, &[]).await,
+        1
+    );
+}
+
+#[tokio::test]
+async fn rows_that_are_there_all_the_time_are_read_though_others_come_and_go() {
+    let database = Database::new();
+    database.sql(
+        "CREATE TABLE t (id bigint PRIMARY KEY);
+         INSERT INTO t SELECT i * 10 FROM generate_series(1, 3000) i; ANALYZE",
+    );
+    let origin = database.origin();
+    let loader = scanning("SELECT id FROM t", "id", 100);
+    let cut = origin.ranges(&Unlimited, &loader).await.unwrap();
+    assert!(cut.ranges.len() > 10);
+    // What is outside of what there was when it was cut.
+    database.sql("INSERT INTO t VALUES (-5), (1000000)");
+    let mut turn = 0;
+    let mut found = BTreeMap::new();
+    for range in &cut.ranges {
+        let change = || {
+            turn += 1;
+            // Those ending in 00 stay; of the others, some go and some come, on both sides of where it reads.
+            database.sql(&format!(
+                "DELETE FROM t WHERE id % 100 <> 0 AND id % 7 = {turn} % 7 AND id BETWEEN 1 AND 30000;
+                 INSERT INTO t SELECT i * 10 + 1 + {turn} FROM generate_series(1, 3000, 100) i ON CONFLICT DO NOTHING"
+            ));
+        };
+        let rows = read_range(&origin, &Unlimited, &loader, range, change).await;
+        for row in rows.unwrap() {
+            *found.entry(key(&row)).or_insert(0) += 1;
+        }
+    }
+    for id in (100..=30_000).step_by(100).chain([1_000_000]) {
+        assert_eq!(found.get(&format!("item:{id}")), Some(&1), "{id}");
+    }
+    assert_eq!(found.get("item:-5"), Some(&1));
+    assert!(found.values().all(|times| *times == 1));
+}
+
+#[tokio::test]
+async fn a_page_is_answered_by_the_index_and_a_scan_takes_few_statements() {
+    let database = Database::new();
+    database.sql(
+        "CREATE TABLE t (id bigint PRIMARY KEY, active boolean NOT NULL, body text);
+         INSERT INTO t SELECT i, i % 10 > 0, repeat('x', 50) FROM generate_series(1, 50000) i; ANALYZE",
+    );
+    let origin = database.origin();
+    let loader = scanning("SELECT id, body FROM t WHERE active", "id", 2000);
+    let tokens = Tokens::default();
+    let cut = origin.ranges(&tokens, &loader).await.unwrap();
+    assert!((40_000..=50_000).contains(&cut.rows_estimated.unwrap()));
+    let planning = tokens.taken();
+    let mut rows = 0;
+    for range in &cut.ranges {
+        let read = read_range(&origin, &tokens, &loader, range, || {}).await;
+        rows += read.unwrap().len();
+    }
+    assert_eq!(rows, 45_000);
+    let sent = database.server.statements("stoke").unwrap();
+    let of_this = |text: &str| text.contains("FROM t WHERE active") && !text.contains("EXPLAIN");
+    let pages: Vec<String> = sent
+        .iter()
+        .map(|statement| statement.text.clone())
+        .filter(|text| of_this(text) && text.contains("LIMIT 2001"))
+        .collect();
+    assert!(
+        pages.len() <= 40,
+        "{} pages of {} ranges",
+        pages.len(),
+        cut.ranges.len()
+    );
+    assert!(sent.iter().filter(|s| of_this(&s.text)).count() <= 45);
+    // With what preparing takes: once an origin for each of three forms of the statement.
+    assert!(
+        planning <= 20 && tokens.taken() <= 80,
+        "{planning} {}",
+        tokens.taken()
+    );
+    let inner = pages.iter().find(|text| text.contains("<= $2")).unwrap();
+    let plan = database.sql(&format!(
+        "PREPARE page AS {inner}; EXPLAIN EXECUTE page(1000, 9000)"
+    ));
+    assert!(plan.contains("Index Scan using t_pkey"), "{plan}");
+    assert!(!plan.contains("Sort"), "{plan}");
+}
+
+#[tokio::test]
+async fn mariadb_and_sqlite_answer_a_page_by_the_index_too() {
+    let page = |quote: &str| {
+        format!(
+            "SELECT stoke_rows.* FROM (SELECT id, body FROM t WHERE active\n) AS stoke_rows WHERE stoke_rows.{quote}id{quote} > 1000 \
+             AND stoke_rows.{quote}id{quote} <= 9000 ORDER BY stoke_rows.{quote}id{quote} LIMIT 2001"
+        )
+    };
+    let shop = Shop::with(
+        "CREATE TABLE t (id BIGINT PRIMARY KEY, active BOOL NOT NULL, body TEXT);
+         INSERT INTO t SELECT seq, seq % 10 > 0, REPEAT('x', 50) FROM seq_1_to_50000; ANALYZE TABLE t",
+    );
+    let plan = shop.sql(&format!("EXPLAIN {}", page("`")));
+    assert!(plan.contains("range\tPRIMARY\tPRIMARY"), "{plan}");
+    assert!(
+        !plan.contains("filesort") && !plan.contains("derived"),
+        "{plan}"
+    );
+    let loader = scanning("SELECT id, body FROM t WHERE active", "id", 2000);
+    let origin = shop.origin();
+    let cut = origin.ranges(&Unlimited, &loader).await.unwrap();
+    // Half of them or twice as many would do.
+    assert!(
+        (22_000..=100_000).contains(&cut.rows_estimated.unwrap()),
+        "{cut:?}"
+    );
+    has(&origin, &loader, 45_000, &[]).await;
+    let file =
+        File::new("CREATE TABLE t (id INTEGER PRIMARY KEY, active INTEGER, body TEXT)").await;
+    let plan = file.explained(&page("\"")).await;
+    assert!(
+        plan.contains("SEARCH t USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
+        "{plan}"
+    );
+    assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_scanned_is_refused_with_what_to_do() {
+    let database = Database::new();
+    database.sql(
+        "CREATE TABLE t (id int PRIMARY KEY, kind text, at timestamptz, mail text);
+         INSERT INTO t SELECT i, 'same', now(), NULL FROM generate_series(1, 10) i",
+    );
+    let origin = database.origin();
+    let refused = async |loader: &LoaderSpec| {
+        let whole = Range::default();
+        let rows = read_range(&origin, &Unlimited, loader, &whole, || {}).await;
+        rows.unwrap_err().explain()
+    };
+    for (query, by, says) in [
+        (
+            "SELECT id, kind FROM t",
+            "kind",
+            "two rows have the same \"kind\"",
+        ),
+        ("SELECT kind FROM t", "id", "does not exist"),
+        (
+            "SELECT id FROM t WHERE id IN (:keys)",
+            "id",
+            ":keys at 1:31 asks for keys",
+        ),
+        (
+            "SELECT id FROM t; SELECT 1",
+            "id",
+            "more than one statement",
+        ),
+        ("SELECT id, at FROM t", "at", "not supported"),
+    ] {
+        let loader = scanning(query, by, 4);
+        let error = refused(&loader).await;
+        assert!(error.contains(says), "{query}: {error}");
+    }
+    let other_key = LoaderSpec {
+        key: "item:{sku}".parse().unwrap(),
+        ..scanning("SELECT id, mail FROM t", "id", 4)
+    };
+    let error = refused(&other_key).await;
+    assert!(
+        error.contains("names the column \"sku\", but the query gives id, mail"),
+        "{error}"
+    );
+    assert!(origin.prepare(&Unlimited, &other_key).await.is_err());
+    // A fault of one row is that row's.
+    let null_key = LoaderSpec {
+        key: "item:{mail}".parse().unwrap(),
+        ..other_key
+    };
+    let rows = read_range(&origin, &Unlimited, &null_key, &Range::default(), || {}).await;
+    let rows = rows.unwrap();
+    assert_eq!(rows.len(), 10);
+    assert!(
+        rows[0].key.as_ref().unwrap_err().contains("\"mail\""),
+        "{:?}",
+        rows[0]
+    );
+}
