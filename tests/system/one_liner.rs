@@ -90,6 +90,62 @@ fn the_most_viewed_are_warmed_into_a_cluster_and_a_second_run_finds_them_present
 }
 
 #[test]
+fn a_further_cache_gets_what_the_first_gets_and_nonsense_is_refused() {
+    let postgres = Postgres::start().unwrap();
+    postgres.psql("postgres", SHOP).unwrap();
+    let (first, further) = (Redis::start().unwrap(), Redis::start().unwrap());
+    first
+        .cli(&["SET", "product:7", "the application's"])
+        .unwrap();
+    let (origin, urls) = (postgres.url("postgres"), [first.url(), further.url()]);
+    let with = |more: &[&str]| {
+        let mut args = vec!["--origin", &origin, "--cache", &urls[0], "--keys", "-"];
+        args.extend(["--qps", "50"]);
+        args.extend(LOAD);
+        args.extend(more);
+        warm(&args, "key\n7\n8\n9999\n")
+    };
+    let ran = with(&["--also-cache", &urls[1]]);
+    assert_eq!(ran.code, 0, "{}", ran.errors);
+    assert_eq!(ran.report["also"], serde_json::json!(["cache-2"]));
+    assert_eq!(ran.report["outcomes"]["warmed"], 2, "{}", ran.errors);
+    let get = |cache: &Redis, key| cache.cli(&["GET", key]).unwrap().trim().to_owned();
+    assert_eq!(get(&first, "product:7"), "the application's");
+    assert_eq!(get(&further, "product:7"), r#"{"id":7,"name":"product 7"}"#);
+    assert_eq!(get(&first, "product:8"), get(&further, "product:8"));
+
+    let nobody = "redis://127.0.0.1:1";
+    let many = ["--also-cache", nobody].repeat(8);
+    for (more, says) in [
+        (vec!["--also-cache", &urls[0]], "is named twice"),
+        (
+            vec!["--also-cache", "http://a"],
+            "cache cache-2: URL number 1",
+        ),
+        (many, "at most 8 caches"),
+        (
+            vec!["--also-cache", &urls[1], "--nodes", "a:1"],
+            "--nodes: nodes are those of one cache",
+        ),
+    ] {
+        let refused = with(&more);
+        assert_eq!(refused.code, 2, "{more:?}: {}", refused.errors);
+        assert!(
+            refused.errors.contains(says),
+            "{more:?}: {}",
+            refused.errors
+        );
+    }
+    let unreached = with(&["--also-cache", nobody]);
+    assert_eq!(unreached.code, 4, "{}", unreached.errors);
+    assert!(
+        unreached.errors.contains("cache \"cache-2\""),
+        "{}",
+        unreached.errors
+    );
+}
+
+#[test]
 fn keys_come_from_standard_input_and_text_finds_numbers() {
     let postgres = Postgres::start().unwrap();
     postgres.psql("postgres", SHOP).unwrap();
