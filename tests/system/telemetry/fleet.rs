@@ -134,6 +134,8 @@ impl Fleet {
             endpoints = ["{etcd}"]
             [origins.shop]
             url = "{postgres}"
+            # The same once more: a server that is no standby counts as a replica without lag.
+            replicas = ["{postgres}"]
             [caches.main]
             urls = ["{redis}"]
             [loaders.item]
