@@ -10,7 +10,7 @@ use stoke_core::value::Form;
 use stoke_proto::v1;
 use stoke_worker::ReachError;
 use stoke_worker::catalog::{
-    CacheConfig, Catalog, OriginConfig, OriginVigil, SOURCE_TIMEOUT_DEFAULT,
+    CacheConfig, Catalog, OriginConfig, OriginVigil, RedisOrigin, SOURCE_TIMEOUT_DEFAULT,
     STATEMENT_TIMEOUT_DEFAULT, SecretUrl, TlsFiles,
 };
 use stoke_worker::origin::rewrite::Dialect;
@@ -18,7 +18,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tonic::Code;
 
 use crate::Outcome;
-use crate::args::{CompressArg, FitArg, ModeArg, OnBadLineArg, WarmArgs};
+use crate::args::{CompressArg, CopyArg, FitArg, ModeArg, OnBadLineArg, WarmArgs};
 use crate::client::{job_of, refusal};
 use crate::commands::print_job;
 use crate::config::share;
@@ -35,6 +35,8 @@ const ORIGIN: &str = "origin";
 const CACHE: &str = "cache";
 /// Queries a second where nothing is said.
 const QPS_DEFAULT: f64 = 100.0;
+/// Commands a second to a Redis that is copied from, where nothing is said.
+const COMMANDS_DEFAULT: f64 = 10_000.0;
 /// How often creating the job is tried while the coordinator and the workers are getting ready.
 const CREATE_ATTEMPTS: usize = 100;
 /// How long between two attempts.
@@ -45,10 +47,14 @@ pub async fn warm(args: &WarmArgs, palette: Palette) -> Outcome {
     let catalog = catalog(args).or_exit(Exit::Usage)?;
     let spec = spec(args).or_exit(Exit::Usage)?;
     let qps = args.qps.unwrap_or_else(|| {
+        let (qps, what) = match catalog.redis_origins.is_empty() {
+            true => (QPS_DEFAULT, "queries"),
+            false => (COMMANDS_DEFAULT, "commands"),
+        };
         say(format!(
-            "at most {QPS_DEFAULT} queries a second (set --qps for another rate)"
+            "at most {qps} {what} a second (set --qps for another rate)"
         ));
-        QPS_DEFAULT
+        qps
     });
     let origin = format!("origin/{ORIGIN}")
         .parse::<Resource>()
@@ -210,8 +216,11 @@ async fn create(embedded: &mut Embedded, spec: v1::JobSpec) -> Result<v1::Job, F
 fn asked(args: &WarmArgs, catalog: &Catalog) -> Asked {
     let caches = catalog.caches.values().flat_map(|cache| &cache.urls);
     let caches: Vec<String> = caches.map(SecretUrl::without_secrets).collect();
-    let origins = catalog.origins.values();
-    let origins: Vec<String> = origins.map(|origin| origin.url.without_secrets()).collect();
+    let databases = catalog.origins.values().map(|origin| &origin.url);
+    let redis = catalog.redis_origins.values();
+    let redis = redis.flat_map(|origin| &origin.redis.urls);
+    let origins = databases.chain(redis);
+    let origins: Vec<String> = origins.map(SecretUrl::without_secrets).collect();
     let seconds = |time: Duration| humantime::format_duration(time).to_string();
     let labels = args
         .labels
@@ -226,10 +235,16 @@ fn asked(args: &WarmArgs, catalog: &Catalog) -> Asked {
             "keys",
             args.keys.as_ref().map(|path| path.display().to_string()),
         ),
-        ("load", Some(args.load.clone())),
-        ("key", Some(args.key.clone())),
+        ("scan", args.scan.as_ref().map(ToString::to_string)),
+        ("load", args.load.clone()),
+        (
+            "copy",
+            args.copy.map(|how| format!("{how:?}").to_lowercase()),
+        ),
+        ("from", args.from.as_ref().map(ToString::to_string)),
+        ("key", args.key.clone()),
         ("key-column", args.key_column.clone()),
-        ("ttl", Some(seconds(args.ttl))),
+        ("ttl", args.ttl.map(seconds)),
         ("ttl-jitter", Some(args.ttl_jitter.to_string())),
         (
             "value",
@@ -265,18 +280,37 @@ fn asked(args: &WarmArgs, catalog: &Catalog) -> Asked {
 
 /// What the workers in this process know: one origin and one cache.
 fn catalog(args: &WarmArgs) -> anyhow::Result<Catalog> {
+    check_kind(args)?;
+    let name = ORIGIN.parse::<stoke_core::names::OriginName>()?;
+    let mut catalog = Catalog {
+        caches: BTreeMap::from([(CACHE.parse()?, redis("--cache", CACHE, &args.cache)?)]),
+        allow_sql_in_jobs: true,
+        allow_files_in_jobs: true,
+        ..Catalog::default()
+    };
+    if copies(args) {
+        let urls = std::slice::from_ref(&args.origin);
+        let origin = RedisOrigin {
+            name: name.clone(),
+            redis: redis("--origin", ORIGIN, urls)?,
+            statement_timeout: STATEMENT_TIMEOUT_DEFAULT,
+            source_timeout: SOURCE_TIMEOUT_DEFAULT,
+        };
+        catalog.redis_origins.insert(name, origin);
+        return Ok(catalog);
+    }
     let url = SecretUrl::new(&args.origin).context("--origin")?;
     let dialect = match url.scheme() {
         "postgres" | "postgresql" => Dialect::Postgres,
         "mysql" | "mariadb" => Dialect::MySql,
         "sqlite" => Dialect::Sqlite,
         other => anyhow::bail!(
-            "--origin: {other}: is no database that stoke loads from: use postgres://, mysql:// or sqlite:"
+            "--origin: {other}: is nothing that stoke loads from: use postgres://, mysql://, sqlite: or redis://"
         ),
     };
     // Its faults are found here, with what to do about them, rather than by each worker.
-    stoke_worker::origin::rewrite::rewrite(&args.load, dialect).context("--load")?;
-    let name = ORIGIN.parse::<stoke_core::names::OriginName>()?;
+    let load = args.load.as_deref().unwrap_or_default();
+    stoke_worker::origin::rewrite::rewrite(load, dialect).context("--load")?;
     let origin = OriginConfig {
         name: name.clone(),
         url,
@@ -286,27 +320,84 @@ fn catalog(args: &WarmArgs) -> anyhow::Result<Catalog> {
         tls: TlsFiles::default(),
         vigil: OriginVigil::default(),
     };
-    let urls = args.cache.iter().flat_map(|text| urls_in(text));
+    catalog.origins.insert(name, origin);
+    Ok(catalog)
+}
+
+/// Whether keys of another Redis are copied.
+fn copies(args: &WarmArgs) -> bool {
+    let scheme = args.origin.split_once("://");
+    scheme.is_some_and(|(scheme, _)| scheme.starts_with("redis"))
+}
+
+/// A Redis, by the URLs that a flag has.
+fn redis(flag: &'static str, name: &str, texts: &[String]) -> anyhow::Result<CacheConfig> {
+    let urls = texts.iter().flat_map(|text| urls_in(text));
     let urls: Vec<SecretUrl> = urls
         .map(SecretUrl::new)
         .collect::<Result<_, _>>()
-        .context("--cache")?;
-    anyhow::ensure!(!urls.is_empty(), "--cache: name the Redis to warm");
-    let cache_name = CACHE.parse::<stoke_core::names::CacheName>()?;
-    let cache = CacheConfig {
-        name: cache_name.clone(),
+        .context(flag)?;
+    anyhow::ensure!(!urls.is_empty(), "{flag}: name the Redis");
+    Ok(CacheConfig {
+        name: name.parse()?,
         urls,
         password: None,
         sentinel_login: None,
         tls: TlsFiles::default(),
-    };
-    Ok(Catalog {
-        origins: BTreeMap::from([(name, origin)]),
-        caches: BTreeMap::from([(cache_name, cache)]),
-        allow_sql_in_jobs: true,
-        allow_files_in_jobs: true,
-        ..Catalog::default()
     })
+}
+
+/// Looks whether the flags go with what is loaded from.
+fn check_kind(args: &WarmArgs) -> anyhow::Result<()> {
+    let value = &args.value;
+    let (copies, of_queries) = (
+        copies(args),
+        [
+            ("--rank", args.rank.is_some()),
+            ("--load", args.load.is_some()),
+            ("--key-column", args.key_column.is_some()),
+            ("--value", value.form != Form::default()),
+            ("--compress", value.compress != CompressArg::None),
+            ("--absent-value", value.absent_value.is_some()),
+            ("--expiry-column", value.expiry_column.is_some()),
+            ("--version-column", value.version_column.is_some()),
+        ],
+    );
+    let of_copies = [
+        ("--scan", args.scan.is_some()),
+        ("--copy", args.copy.is_some()),
+        ("--from", args.from.is_some()),
+    ];
+    let given = |flags: &[(&'static str, bool)]| {
+        flags
+            .iter()
+            .find(|(_, given)| *given)
+            .map(|(flag, _)| *flag)
+    };
+    match (copies, given(&of_queries), given(&of_copies)) {
+        (true, Some(flag), _) => anyhow::bail!(
+            "{flag}: the origin is a Redis, whose keys are copied as they are: leave it out"
+        ),
+        (false, _, Some(flag)) => anyhow::bail!(
+            "{flag}: only keys of a Redis are copied, and the origin is none: leave it out, or give --origin redis://…"
+        ),
+        (true, None, _) => {}
+        (false, ..) => {
+            anyhow::ensure!(
+                args.load.is_some(),
+                "--load: give the SQL that loads a batch of keys, as SELECT … WHERE id IN (:keys)"
+            );
+            anyhow::ensure!(
+                args.key.is_some(),
+                "--key: give the cache keys, as product:{{key}}"
+            );
+            anyhow::ensure!(
+                args.ttl.is_some(),
+                "--ttl: say how long entries live, as 5m"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// The URLs in a text with commas between them. A comma within one, between its hosts, is followed by no scheme.
@@ -333,6 +424,11 @@ fn urls_in(text: &str) -> Vec<&str> {
     reason = "the share is from 0 to 0.9"
 )]
 fn spec(args: &WarmArgs) -> anyhow::Result<v1::JobSpec> {
+    let scan = args.scan.as_ref().map(|pattern| v1::ScanSource {
+        origin: ORIGIN.into(),
+        r#match: pattern.to_string(),
+        count: args.scan_count,
+    });
     let from = match (&args.rank, &args.keys) {
         (Some(query), _) => v1::key_source::From::Sql(v1::SqlSource {
             origin: ORIGIN.into(),
@@ -345,7 +441,7 @@ fn spec(args: &WarmArgs) -> anyhow::Result<v1::JobSpec> {
                 .to_owned(),
             format: v1::FileFormat::Unspecified.into(),
         }),
-        (None, None) => anyhow::bail!("give --rank or --keys"),
+        (None, None) => v1::key_source::From::Scan(scan.context("give --rank, --keys or --scan")?),
     };
     let mode = match args.mode {
         ModeArg::Add => v1::WriteMode::Add,
@@ -356,16 +452,45 @@ fn spec(args: &WarmArgs) -> anyhow::Result<v1::JobSpec> {
         OnBadLineArg::Fail => v1::OnBadLine::Fail,
         OnBadLineArg::Skip => v1::OnBadLine::Skip,
     };
-    let loader = v1::SqlLoader {
-        origin: ORIGIN.into(),
-        query: args.load.clone(),
-        key_template: args.key.clone(),
-        key_column: args.key_column.clone().unwrap_or_default(),
-        ttl: Some(prost_types::Duration::try_from(args.ttl).context("--ttl")?),
-        ttl_jitter_permille: (args.ttl_jitter * 1000.0).round() as u32,
-        batch_keys: args.batch_keys,
-        value: value_spec(&args.value.spec()?),
+    let ttl = args.ttl.map(prost_types::Duration::try_from);
+    let ttl = ttl.transpose().context("--ttl")?;
+    let key_template = args.key.clone().unwrap_or_else(|| "{key}".into());
+    let ttl_jitter_permille = (args.ttl_jitter * 1000.0).round() as u32;
+    let mut loader = v1::Loader {
+        name: "load".into(),
+        ..v1::Loader::default()
     };
+    if copies(args) {
+        loader.copy = Some(v1::CopyLoader {
+            origin: ORIGIN.into(),
+            from: args
+                .from
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+            key_template,
+            how: match args.copy {
+                None | Some(CopyArg::Auto) => v1::CopyHow::Auto,
+                Some(CopyArg::Dump) => v1::CopyHow::Dump,
+                Some(CopyArg::Typed) => v1::CopyHow::Typed,
+            }
+            .into(),
+            ttl,
+            ttl_jitter_permille: ttl.map_or(0, |_| ttl_jitter_permille),
+            batch_keys: args.batch_keys,
+        });
+    } else {
+        loader.sql = Some(v1::SqlLoader {
+            origin: ORIGIN.into(),
+            query: args.load.clone().unwrap_or_default(),
+            key_template,
+            key_column: args.key_column.clone().unwrap_or_default(),
+            ttl,
+            ttl_jitter_permille,
+            batch_keys: args.batch_keys,
+            value: value_spec(&args.value.spec()?),
+        });
+    }
     let batch = v1::BatchWork {
         sources: vec![v1::KeySource {
             loader: "load".into(),
@@ -373,10 +498,7 @@ fn spec(args: &WarmArgs) -> anyhow::Result<v1::JobSpec> {
             merge: v1::Merge::Max.into(),
             on_bad_line: on_bad_line.into(),
         }],
-        loaders: vec![v1::Loader {
-            name: "load".into(),
-            sql: Some(loader),
-        }],
+        loaders: vec![loader],
         cache: CACHE.into(),
         mode: mode.into(),
         allowed_failures: args.allowed_failures,

@@ -510,10 +510,12 @@ pub fn lacks(spec: &stoke_core::job::Spec, member: &Member) -> Vec<Lack> {
                 let what = format!("it does not know the loader {}", loader.name);
                 note(format!("{at}.name"), what);
             }
-            Some(_) if !member.sql_in_jobs => note(format!("{at}.sql"), NO_SQL.into()),
+            Some(recipe) if !member.sql_in_jobs => {
+                note(format!("{at}.{}", kind_of(recipe)), NO_SQL.into());
+            }
             Some(recipe) if !member.origins.contains(&recipe.origin) => {
                 let what = format!("it does not know the origin {}", recipe.origin);
-                note(format!("{at}.sql.origin"), what);
+                note(format!("{at}.{}.origin", kind_of(recipe)), what);
             }
             Some(recipe) => {
                 let unknown = |origin: &&OriginName| !member.origins.contains(*origin);
@@ -537,6 +539,11 @@ pub fn lacks(spec: &stoke_core::job::Spec, member: &Member) -> Vec<Lack> {
                 let what = format!("it does not know the origin {origin}");
                 note(format!("{at}.sql.origin"), what);
             }
+            From::Scan { .. } if !member.sql_in_jobs => note(format!("{at}.scan"), NO_SQL.into()),
+            From::Scan { origin, .. } if !member.origins.contains(origin) => {
+                let what = format!("it does not know the origin {origin}");
+                note(format!("{at}.scan.origin"), what);
+            }
             From::File { .. } if !member.files_in_jobs => {
                 let what = "its configuration does not allow files in jobs";
                 note(format!("{at}.file"), what.into());
@@ -547,6 +554,14 @@ pub fn lacks(spec: &stoke_core::job::Spec, member: &Member) -> Vec<Lack> {
     lacks
 }
 
+/// The field of a loader that has its recipe.
+fn kind_of(recipe: &stoke_core::job::Recipe) -> &'static str {
+    match recipe.value.copy {
+        Some(_) => "copy",
+        None => "sql",
+    }
+}
+
 /// What this spec brings along that none of these members allows in jobs; `None` where there is no such thing.
 #[must_use]
 pub fn not_allowed(
@@ -555,7 +570,7 @@ pub fn not_allowed(
 ) -> Option<&'static str> {
     let stoke_core::job::Work::Batch(batch) = &spec.work;
     let from = |wanted: fn(&From) -> bool| batch.sources.iter().any(|s| wanted(&s.from));
-    let sql = from(|from| matches!(from, From::Sql { .. }))
+    let sql = from(|from| matches!(from, From::Sql { .. } | From::Scan { .. }))
         || batch.loaders.iter().any(|loader| loader.recipe.is_some());
     let files = from(|from| matches!(from, From::File { .. }));
     if sql && !members.values().any(|member| member.sql_in_jobs) {
@@ -571,7 +586,7 @@ pub fn not_allowed(
 #[must_use]
 pub fn source_origin(from: &From, member: &Member) -> Option<OriginName> {
     match from {
-        From::Sql { origin, .. } => Some(origin.clone()),
+        From::Sql { origin, .. } | From::Scan { origin, .. } => Some(origin.clone()),
         From::Named(name) => member.sources.get(name).cloned().flatten(),
         From::File { .. } | From::Upload | From::Plan { .. } => None,
     }

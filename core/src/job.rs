@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::names::{CacheName, JobName, LoaderName, OriginName, SourceName};
+use crate::pattern::Pattern;
 use crate::slot::Slots;
 use crate::value::ValueSpec;
 
@@ -14,6 +15,10 @@ use crate::value::ValueSpec;
 pub const PRIORITY_MAX: u32 = 1000;
 /// Keys in one query where nobody says.
 pub const BATCH_KEYS_DEFAULT: u32 = 500;
+/// How much one SCAN looks through where nobody says: about that many keys.
+pub const SCAN_COUNT_DEFAULT: u32 = 1000;
+/// The most that one SCAN may look through: Redis answers nobody else meanwhile.
+pub const SCAN_COUNT_MAX: u32 = 100_000;
 /// How many ranges of slots a section of a cache may name, and how many nodes.
 pub const SECTION_ITEMS_MAX: usize = 1000;
 /// The largest sample of another job's plan, in entries: it is chosen in memory.
@@ -196,6 +201,15 @@ pub enum From {
         /// The query.
         query: String,
     },
+    /// The keys of a Redis, by SCAN.
+    Scan {
+        /// The origin to read: a Redis.
+        origin: OriginName,
+        /// Which keys.
+        pattern: Pattern,
+        /// How much one SCAN looks through, from 1 to [`SCAN_COUNT_MAX`].
+        count: u32,
+    },
     /// A file on the worker's machine.
     File {
         /// Its path; `-` is the standard input.
@@ -269,7 +283,7 @@ pub struct Loader {
 pub struct Recipe {
     /// The origin to ask.
     pub origin: OriginName,
-    /// The query, with `:keys` or `:key`.
+    /// The query, with `:keys` or `:key`; empty where keys are copied.
     pub query: String,
     /// The cache key's template.
     pub key_template: crate::template::Template,

@@ -27,6 +27,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::copy::COMMANDS_A_KEY;
 use crate::job::{BATCH_KEYS_DEFAULT, Life, Loader, Spec};
 use crate::names::{
     CacheName, GuardName, JobName, LoaderName, OriginName, Resource, SourceName, WorkerName,
@@ -258,6 +259,9 @@ pub struct Member {
     /// How many keys one query of each of them loads.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub batch_keys: BTreeMap<LoaderName, u32>,
+    /// Those that copy the keys of a Redis: each key takes some commands, which are what counts there.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub copies: BTreeSet<LoaderName>,
     /// The origin that is asked again for the versions of its rows, of each loader that has versions.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub version_origins: BTreeMap<LoaderName, OriginName>,
@@ -422,6 +426,9 @@ pub struct LoaderTerms {
     /// Keys in one query.
     #[serde(default)]
     pub batch_keys: Option<u32>,
+    /// Whether it copies the keys of a Redis.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub copies: bool,
     /// How long its entries live at least, in milliseconds.
     #[serde(default)]
     pub lives_ms: Option<u64>,
@@ -431,7 +438,8 @@ impl LoaderTerms {
     /// How many queries so many entries take, of each origin that is asked: reading versions again takes as many as loading.
     pub fn queries(&self, entries: u64) -> impl Iterator<Item = (&OriginName, u64)> {
         let batch_keys = self.batch_keys.unwrap_or(BATCH_KEYS_DEFAULT).max(1);
-        let queries = entries.div_ceil(batch_keys.into());
+        let each = if self.copies { COMMANDS_A_KEY } else { 1 };
+        let queries = entries.div_ceil(batch_keys.into()) * u64::from(each);
         let origins = self.origin.iter().chain(&self.version_origin);
         origins.map(move |origin| (origin, queries))
     }

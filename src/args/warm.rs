@@ -4,15 +4,19 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args as ClapArgs, ValueEnum};
+use stoke_core::job::{SCAN_COUNT_DEFAULT, SCAN_COUNT_MAX};
+use stoke_core::pattern::Pattern;
+use stoke_core::template::Template;
 
 use super::values::{label, ttl};
 use super::{FitArg, OutputArg, SectionArgs, ValueArgs, rate, share};
 
 /// What the one-liner needs.
 #[derive(Debug, ClapArgs)]
-#[command(group = ArgGroup::new("source").required(true).args(["rank", "keys"]))]
+#[command(group = ArgGroup::new("source").required(true).args(["rank", "keys", "scan"]))]
 pub struct WarmArgs {
-    /// The database to load from: postgres://…, mysql://… or sqlite:FILE. A password can be left to the variable STOKE_ORIGIN
+    /// The database to load from: postgres://…, mysql://… or sqlite:FILE; or another Redis to copy from, written as --cache is.
+    /// A password can be left to the variable STOKE_ORIGIN
     #[arg(long, env = "STOKE_ORIGIN", hide_env_values = true, value_name = "URL")]
     pub origin: String,
     /// The Redis to warm: redis://…, one or several nodes (it finds out whether they are a Cluster), or
@@ -25,18 +29,32 @@ pub struct WarmArgs {
     /// A file with the keys, in place of --rank: CSV or newline-delimited JSON; - is standard input
     #[arg(long, value_name = "FILE")]
     pub keys: Option<PathBuf>,
-    /// SQL that loads a batch of keys: `:keys` where they belong (`:key` for one query a key)
+    /// The keys of the Redis that is copied from, in place of --rank: literal text with {name}s, as old:{id}, which are columns
+    /// for --key; or without any a glob, as 'old:*'
+    #[arg(long, value_name = "PATTERN")]
+    pub scan: Option<Pattern>,
+    /// About how many keys one SCAN looks through
+    #[arg(long, value_name = "N", default_value_t = SCAN_COUNT_DEFAULT, requires = "scan", value_parser = clap::value_parser!(u32).range(1..=i64::from(SCAN_COUNT_MAX)))]
+    pub scan_count: u32,
+    /// SQL that loads a batch of keys: `:keys` where they belong (`:key` for one query a key). Not where a Redis is copied from
     #[arg(long, value_name = "SQL")]
-    pub load: String,
-    /// The cache keys: text with {column}s of the key source, as product:{key}
+    pub load: Option<String>,
+    /// How keys of a Redis are copied: with what they have left to live [default: auto]
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub copy: Option<CopyArg>,
+    /// The key to copy, by {key} of --keys, as old:{key} [default: {key}]
+    #[arg(long, value_name = "TEMPLATE", conflicts_with = "scan")]
+    pub from: Option<Template>,
+    /// The cache keys: text with {column}s of the key source, as product:{key} [default where a Redis is copied from: {key}]
     #[arg(long, value_name = "TEMPLATE")]
-    pub key: String,
+    pub key: Option<String>,
     /// The column of the rows that says which key each answers [default: the one left of IN (:keys)]
     #[arg(long, value_name = "COLUMN")]
     pub key_column: Option<String>,
-    /// How long entries live, as 5m or 1h: from a second to ten years
+    /// How long entries live, as 5m or 1h: from a second to ten years. Where a Redis is copied from, the longest that they do
+    /// [default there: as long as its keys do]
     #[arg(long, value_name = "TIME", value_parser = ttl)]
-    pub ttl: Duration,
+    pub ttl: Option<Duration>,
     /// Shortens each entry's time by up to this share of it, by a hash of its key (0 to 0.9)
     #[arg(long, value_name = "SHARE", default_value_t = 0.1, value_parser = share)]
     pub ttl_jitter: f64,
@@ -52,7 +70,8 @@ pub struct WarmArgs {
     /// What is done where the cache has no room for all of it, by its maxmemory
     #[arg(long, value_enum, default_value_t = FitArg::Cut, value_name = "WHAT")]
     pub fit: FitArg,
-    /// How many queries a second the database may get at most [default: 100]
+    /// How many queries a second the database may get at most; of a Redis that is copied from, commands [default: 100; of a Redis
+    /// 10000]
     #[arg(long, value_name = "N", value_parser = rate)]
     pub qps: Option<f64>,
     /// How many queries may be unanswered at one time
@@ -82,6 +101,17 @@ pub struct WarmArgs {
     /// What is printed on standard output in the end
     #[arg(long, value_enum, default_value_t = OutputArg::Text)]
     pub output: OutputArg,
+}
+
+/// How keys of a Redis are copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CopyArg {
+    /// By DUMP and RESTORE, or, once the cache does not take that, by the commands of their types
+    Auto,
+    /// By DUMP and RESTORE: every type, where the versions go together
+    Dump,
+    /// By the commands of their types: strings, hashes, lists, sets and sorted sets
+    Typed,
 }
 
 /// What is done with keys that are there already.

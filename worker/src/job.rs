@@ -6,6 +6,7 @@
 
 mod backoff;
 mod checkpoint;
+mod copied;
 mod entries;
 mod keeper;
 mod load;
@@ -20,6 +21,7 @@ mod sample;
 mod source_read;
 
 pub use backoff::after;
+pub(crate) use copied::Refusals;
 pub(crate) use entries::merged;
 pub use entries::{Brought, Task};
 pub use keeper::{Keeper, Known, Superseded, Writing};

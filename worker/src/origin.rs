@@ -1,4 +1,4 @@
-//! Origins: the databases that values are loaded from.
+//! Origins: the databases that values are loaded from, and other Redis deployments that keys are copied from.
 //!
 //! An [`Origin`] runs loaders' queries and key sources' queries, and turns rows into values. It opens connections when it
 //! needs them, keeps a few idle ones, and sends nothing without a token: the order is enter, connection, pass, send.
@@ -29,6 +29,7 @@ mod meter;
 mod mysql;
 mod postgres;
 mod probe;
+mod redis;
 pub mod rewrite;
 mod setting_up;
 mod sheet;
@@ -39,7 +40,7 @@ pub use error::{Cause, OriginError};
 pub(crate) use postgres::Objects;
 pub use probe::ProbeFault;
 
-use crate::catalog::{BATCH_KEYS_MAX, Catalog, LoaderSpec, OriginConfig};
+use crate::catalog::{BATCH_KEYS_MAX, Catalog, LoaderSpec, OriginConfig, RedisOrigin};
 use crate::metrics::OriginMetrics;
 use crate::permit::Permit;
 use crate::source::{Gathered, Rules, SourceRow};
@@ -57,6 +58,11 @@ pub enum Answer {
     Absent,
     /// This key or its row cannot be used, and another attempt will not help.
     Failed {
+        /// What is wrong, for people.
+        reason: String,
+    },
+    /// Nothing is known of this key yet, and another attempt may tell.
+    Again {
         /// What is wrong, for people.
         reason: String,
     },
@@ -110,12 +116,13 @@ impl Origins {
         let open = |(name, config): (&OriginName, &OriginConfig)| {
             Ok((name.clone(), Arc::new(Origin::open(config)?)))
         };
+        let databases = catalog.origins.iter().map(open);
+        let open = |(name, config): (&OriginName, &RedisOrigin)| {
+            Ok((name.clone(), Arc::new(Origin::open_redis(config)?)))
+        };
+        let redis = catalog.redis_origins.iter().map(open);
         Ok(Self(
-            catalog
-                .origins
-                .iter()
-                .map(open)
-                .collect::<Result<_, OriginError>>()?,
+            databases.chain(redis).collect::<Result<_, OriginError>>()?,
         ))
     }
 
@@ -131,11 +138,12 @@ impl Origins {
     }
 }
 
-/// A database, reached over as many connections as there are calls at one time.
+/// A database, reached over as many connections as there are calls at one time; or another Redis, over one to each node.
 #[derive(Debug)]
 pub struct Origin {
     name: OriginName,
-    dialect: Dialect,
+    /// What a database speaks.
+    dialect: Option<Dialect>,
     counters: Counters,
     engine: Engine,
 }
@@ -145,6 +153,7 @@ enum Engine {
     Postgres(Box<postgres::Engine>),
     MySql(Box<mysql::Engine>),
     Sqlite(sqlite::Engine),
+    Redis(Box<redis::Engine>),
 }
 
 impl Origin {
@@ -158,13 +167,16 @@ impl Origin {
             Dialect::MySql => Engine::MySql(Box::new(mysql::Engine::new(config)?)),
             Dialect::Sqlite => Engine::Sqlite(sqlite::Engine::new(config)?),
         };
-        let name = config.name.clone();
-        Ok(Self {
+        Ok(Self::of(config.name.clone(), Some(config.dialect), engine))
+    }
+
+    fn of(name: OriginName, dialect: Option<Dialect>, engine: Engine) -> Self {
+        Self {
             name,
-            dialect: config.dialect,
+            dialect,
             counters: Counters::default(),
             engine,
-        })
+        }
     }
 
     /// Its name in the catalog.
@@ -203,8 +215,8 @@ impl Origin {
         match &self.engine {
             Engine::Postgres(engine) => engine.is_setting_up(),
             Engine::MySql(engine) => engine.is_setting_up(),
-            // A file is open at once.
-            Engine::Sqlite(_) => false,
+            // A file is open at once, and a Redis has one connection for all.
+            Engine::Sqlite(_) | Engine::Redis(_) => false,
         }
     }
 
@@ -215,6 +227,7 @@ impl Origin {
             Engine::Postgres(engine) => engine.set_idle_max(max),
             Engine::MySql(engine) => engine.set_idle_max(max),
             Engine::Sqlite(engine) => engine.set_idle_max(max),
+            Engine::Redis(_) => {}
         }
     }
 
@@ -230,6 +243,7 @@ impl Origin {
             Engine::Postgres(engine) => engine.reach(&mut meter).await,
             Engine::MySql(engine) => engine.reach(&mut meter).await,
             Engine::Sqlite(engine) => engine.reach(&mut meter).await,
+            Engine::Redis(engine) => engine.reach(&meter).await,
         }
     }
 
@@ -244,6 +258,9 @@ impl Origin {
         permit: &dyn Permit,
         loader: &LoaderSpec,
     ) -> Result<(), OriginError> {
+        if loader.copies() {
+            return self.prepare_copying(permit, loader).await;
+        }
         let query = self.rewritten(loader)?;
         let _place = permit.enter().await?;
         let mut meter = Meter::new(permit, &self.counters, "prepare");
@@ -251,16 +268,21 @@ impl Origin {
             Engine::Postgres(engine) => engine.prepare(&mut meter, loader, &query).await,
             Engine::MySql(engine) => engine.prepare(&mut meter, loader, &query).await,
             Engine::Sqlite(engine) => engine.prepare(&mut meter, loader, &query).await,
+            Engine::Redis(_) => Err(self.knows_no_sql()),
         };
         meter.ended(&prepared);
         prepared
     }
 
-    /// How many keys one query of this loader takes; at least 1.
+    /// How many keys one query of this loader takes; at least 1. Where keys are copied, it is one: each takes commands of its
+    /// own.
     ///
     /// # Errors
     /// [`OriginError::Permanent`] where the query cannot be used.
     pub fn batch_keys(&self, loader: &LoaderSpec) -> Result<u32, OriginError> {
+        if loader.copies() {
+            return Ok(1);
+        }
         Ok(match self.rewritten(loader)?.placeholder {
             rewrite::Placeholder::Keys => loader.batch_keys.clamp(1, BATCH_KEYS_MAX),
             rewrite::Placeholder::Key => 1,
@@ -289,6 +311,7 @@ impl Origin {
             Engine::Postgres(engine) => engine.load(&mut meter, loader, &query, keys).await,
             Engine::MySql(engine) => engine.load(&mut meter, loader, &query, keys).await,
             Engine::Sqlite(engine) => engine.load(&mut meter, loader, &query, keys).await,
+            Engine::Redis(_) => Err(self.knows_no_sql()),
         };
         meter.ended(&sheet);
         let loaded = sheet?.finish(meter.queries(), meter.rows());
@@ -326,6 +349,7 @@ impl Origin {
             Engine::Postgres(engine) => engine.rank(&mut meter, query, rules, sink).await,
             Engine::MySql(engine) => engine.rank(&mut meter, query, rules, sink).await,
             Engine::Sqlite(engine) => engine.rank(&mut meter, query, rules, sink).await,
+            Engine::Redis(_) => Err(self.knows_no_sql()),
         };
         meter.ended(&ranked);
         ranked
@@ -348,12 +372,13 @@ impl Origin {
             Engine::Postgres(engine) => engine.probe(&mut meter, query, time).await,
             Engine::MySql(engine) => engine.probe(&mut meter, query, time).await,
             Engine::Sqlite(engine) => engine.probe(&mut meter, query, time).await,
+            Engine::Redis(_) => Err(self.knows_no_sql().into()),
         };
         meter.probed(&number);
         number
     }
 
-    /// Runs a query only to see how it is answered; what it gives is thrown away.
+    /// Runs a query only to see how it is answered; what it gives is thrown away. A Redis is sent a PING in its place.
     ///
     /// # Errors
     /// What the database says.
@@ -364,6 +389,7 @@ impl Origin {
             Engine::Postgres(engine) => engine.canary(&mut meter, query).await,
             Engine::MySql(engine) => engine.canary(&mut meter, query).await,
             Engine::Sqlite(engine) => engine.canary(&mut meter, query).await,
+            Engine::Redis(engine) => engine.canary(&meter).await,
         };
         meter.ended(&sent);
         sent
@@ -375,12 +401,19 @@ impl Origin {
     /// Where the query cannot be used.
     pub fn loader_of_versions(&self, loader: &LoaderSpec) -> Result<LoaderSpec, OriginError> {
         let query = self.rewritten(loader)?;
-        Ok(versions::loader(&self.name, loader, &query, self.dialect))
+        let dialect = self.dialect.ok_or_else(|| self.knows_no_sql())?;
+        Ok(versions::loader(&self.name, loader, &query, dialect))
+    }
+
+    fn knows_no_sql(&self) -> OriginError {
+        let doing = format!("ask origin {:?} by SQL", self.name.as_str());
+        OriginError::permanent(doing, redis::NotThisKind::Sql)
     }
 
     fn rewritten(&self, loader: &LoaderSpec) -> Result<Rewritten, OriginError> {
         let doing = || format!("use the query of loader {:?}", loader.name.as_str());
-        rewrite(&loader.query, self.dialect).map_err(|error| OriginError::permanent(doing(), error))
+        let dialect = self.dialect.ok_or_else(|| self.knows_no_sql())?;
+        rewrite(&loader.query, dialect).map_err(|error| OriginError::permanent(doing(), error))
     }
 }
 

@@ -33,6 +33,8 @@ mod mysql;
 mod prepare;
 #[path = "origins/probes.rs"]
 mod probes;
+#[path = "origins/redis.rs"]
+mod redis_origins;
 #[path = "origins/rows.rs"]
 mod rows;
 #[path = "origins/sources.rs"]

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use stoke_core::copy::COMMANDS_A_KEY;
 use stoke_core::job::{BATCH_KEYS_DEFAULT, Loader, Phase, Work};
 use stoke_core::ledger::Claim;
 use stoke_core::names::{OriginName, Resource, WorkerName};
@@ -139,6 +140,11 @@ fn loads_queued(
             Some(recipe) => Some(recipe.keys_a_query()),
             None => member.batch_keys.get(&loader.name).copied(),
         };
+        let copies = match &loader.recipe {
+            Some(recipe) => recipe.value.copy.is_some(),
+            None => member.copies.contains(&loader.name),
+        };
+        let each = if copies { COMMANDS_A_KEY } else { 1 };
         let batch_keys = u64::from(batch_keys.unwrap_or(BATCH_KEYS_DEFAULT)).max(1);
         // An older plan does not say.
         let of_plan = plan.entries_by_loader.get(n).copied();
@@ -146,7 +152,8 @@ fn loads_queued(
         let part = u128::from(entries) * u128::from(of_plan) / u128::from(plan.entries.max(1));
         let part = u64::try_from(part).unwrap_or(u64::MAX);
         for origin in member.origins_of(loader) {
-            *loads.entry(origin.clone()).or_default() += part.div_ceil(batch_keys);
+            let queries = part.div_ceil(batch_keys) * u64::from(each);
+            *loads.entry(origin.clone()).or_default() += queries;
         }
     }
     loads

@@ -1,6 +1,7 @@
 //! What is done with entries: ask the cache which are there, load the others from the origin, write them; or, of a job that
 //! only looks, compare (see [`verify`]).
 
+mod copies;
 mod held;
 mod refresh;
 mod settle;
@@ -10,12 +11,14 @@ mod write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use stoke_core::copy::TTL_OF_ORIGIN;
 use stoke_core::job::Mode;
 use stoke_core::names::{CacheName, JobName, OriginName, Resource};
 use stoke_core::progress::{Effort, Outcome};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, debug_span};
 
+use super::copied;
 use super::entries::Task;
 use crate::cache::{Cache, CommandError, Presence, jittered};
 use crate::catalog::LoaderSpec;
@@ -157,10 +160,10 @@ impl Goer {
         };
         let permit = gate.permit(self.job.clone(), self.stop.clone());
         let permit = permit.with_priority(self.priority).impatient();
-        let keys: Vec<String> = tasks.iter().map(|task| task.argument.clone()).collect();
         drop(coming);
+        let loader = self.as_it_is_copied(loader);
         let rows = origin.batch_keys(&loader).unwrap_or(1);
-        let rows = u64::from(rows).min(keys.len() as u64);
+        let rows = u64::from(rows).min(tasks.len() as u64);
         match self.leave.run_until_cancelled(permit.ready(rows)).await {
             Some(Ok(())) => {}
             Some(Err(_)) => return gave,
@@ -170,7 +173,7 @@ impl Goer {
             }
         }
         let query = debug_span!(target: trace::TARGET, "query", origin = %loader.origin, otel.kind = "client");
-        let loading = origin.load(&permit, &loader, &keys);
+        let loading = copied::load(origin, &permit, &loader, &tasks);
         let loaded = loading.instrument(query).await;
         permit.answered();
         gave.effort.origin_queries = permit.taken();
@@ -185,6 +188,15 @@ impl Goer {
             Err(error) => self.not_loaded(&loader.origin, &error, tasks, &mut gave),
         }
         gave
+    }
+
+    /// The loader as this job copies: typed, where values are compared, or the cache takes nothing else.
+    fn as_it_is_copied(&self, loader: Arc<LoaderSpec>) -> Arc<LoaderSpec> {
+        if loader.copies() && self.mode == Mode::VerifyValues {
+            return Arc::new(copied::typed(&loader));
+        }
+        let heeded = self.shared.refusals.heeded(&loader, &self.cache);
+        heeded.map_or(loader, Arc::new)
     }
 
     /// What becomes of tasks of which an origin told nothing.
@@ -263,6 +275,9 @@ impl Goer {
 }
 
 fn ttl(loader: &LoaderSpec, key: &[u8]) -> Duration {
+    if loader.ttl == TTL_OF_ORIGIN {
+        return loader.ttl;
+    }
     jittered(loader.ttl, loader.ttl_jitter_permille, key)
 }
 

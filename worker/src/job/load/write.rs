@@ -56,6 +56,10 @@ impl Goer {
                         Verdict::Done(write.written)
                     }
                     WriteOutcome::Kept => Verdict::Done(Outcome::Present),
+                    WriteOutcome::Failed(error) if self.is_to_be_typed(loader, &error) => {
+                        gave.missing.push(write.task);
+                        continue;
+                    }
                     WriteOutcome::Failed(error) => verdict_of(&error),
                 };
                 gave.verdicts.push((write.task, verdict));
@@ -128,6 +132,10 @@ fn to_write(
             }
             (Answer::Failed { reason }, _) => {
                 gave.verdicts.push((task, Verdict::Failed(reason)));
+                continue;
+            }
+            (Answer::Again { reason }, _) => {
+                gave.verdicts.push((task, Verdict::Again(reason)));
                 continue;
             }
         };
