@@ -9,11 +9,7 @@ use stoke_core::names::{JobName, Resource};
 use stoke_core::value::Form;
 use stoke_proto::v1;
 use stoke_worker::ReachError;
-use stoke_worker::catalog::{
-    CacheConfig, Catalog, OriginConfig, OriginVigil, RedisOrigin, SOURCE_TIMEOUT_DEFAULT,
-    STATEMENT_TIMEOUT_DEFAULT, SecretUrl, TlsFiles,
-};
-use stoke_worker::origin::rewrite::Dialect;
+use stoke_worker::catalog::{Catalog, SecretUrl};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tonic::Code;
 
@@ -28,6 +24,10 @@ use crate::print::say;
 use crate::show::progress::Progress;
 use crate::show::style::Palette;
 use crate::state::{self, Asked, State};
+
+mod catalog;
+
+use self::catalog::{catalog, copies};
 
 /// What the origin and the cache are called in here.
 const ORIGIN: &str = "origin";
@@ -278,145 +278,6 @@ fn asked(args: &WarmArgs, catalog: &Catalog) -> Asked {
     Asked::new(given.filter_map(|(flag, value)| Some((flag.to_owned(), value?))))
 }
 
-/// What the workers in this process know: one origin and one cache.
-fn catalog(args: &WarmArgs) -> anyhow::Result<Catalog> {
-    check_kind(args)?;
-    let name = ORIGIN.parse::<stoke_core::names::OriginName>()?;
-    let mut catalog = Catalog {
-        caches: BTreeMap::from([(CACHE.parse()?, redis("--cache", CACHE, &args.cache)?)]),
-        allow_sql_in_jobs: true,
-        allow_files_in_jobs: true,
-        ..Catalog::default()
-    };
-    if copies(args) {
-        let urls = std::slice::from_ref(&args.origin);
-        let origin = RedisOrigin {
-            name: name.clone(),
-            redis: redis("--origin", ORIGIN, urls)?,
-            statement_timeout: STATEMENT_TIMEOUT_DEFAULT,
-            source_timeout: SOURCE_TIMEOUT_DEFAULT,
-        };
-        catalog.redis_origins.insert(name, origin);
-        return Ok(catalog);
-    }
-    let url = SecretUrl::new(&args.origin).context("--origin")?;
-    let dialect = match url.scheme() {
-        "postgres" | "postgresql" => Dialect::Postgres,
-        "mysql" | "mariadb" => Dialect::MySql,
-        "sqlite" => Dialect::Sqlite,
-        other => anyhow::bail!(
-            "--origin: {other}: is nothing that stoke loads from: use postgres://, mysql://, sqlite: or redis://"
-        ),
-    };
-    // Its faults are found here, with what to do about them, rather than by each worker.
-    let load = args.load.as_deref().unwrap_or_default();
-    stoke_worker::origin::rewrite::rewrite(load, dialect).context("--load")?;
-    let origin = OriginConfig {
-        name: name.clone(),
-        url,
-        dialect,
-        statement_timeout: STATEMENT_TIMEOUT_DEFAULT,
-        source_timeout: SOURCE_TIMEOUT_DEFAULT,
-        tls: TlsFiles::default(),
-        vigil: OriginVigil::default(),
-    };
-    catalog.origins.insert(name, origin);
-    Ok(catalog)
-}
-
-/// Whether keys of another Redis are copied.
-fn copies(args: &WarmArgs) -> bool {
-    let scheme = args.origin.split_once("://");
-    scheme.is_some_and(|(scheme, _)| scheme.starts_with("redis"))
-}
-
-/// A Redis, by the URLs that a flag has.
-fn redis(flag: &'static str, name: &str, texts: &[String]) -> anyhow::Result<CacheConfig> {
-    let urls = texts.iter().flat_map(|text| urls_in(text));
-    let urls: Vec<SecretUrl> = urls
-        .map(SecretUrl::new)
-        .collect::<Result<_, _>>()
-        .context(flag)?;
-    anyhow::ensure!(!urls.is_empty(), "{flag}: name the Redis");
-    Ok(CacheConfig {
-        name: name.parse()?,
-        urls,
-        password: None,
-        sentinel_login: None,
-        tls: TlsFiles::default(),
-    })
-}
-
-/// Looks whether the flags go with what is loaded from.
-fn check_kind(args: &WarmArgs) -> anyhow::Result<()> {
-    let value = &args.value;
-    let (copies, of_queries) = (
-        copies(args),
-        [
-            ("--rank", args.rank.is_some()),
-            ("--load", args.load.is_some()),
-            ("--key-column", args.key_column.is_some()),
-            ("--value", value.form != Form::default()),
-            ("--compress", value.compress != CompressArg::None),
-            ("--absent-value", value.absent_value.is_some()),
-            ("--expiry-column", value.expiry_column.is_some()),
-            ("--version-column", value.version_column.is_some()),
-        ],
-    );
-    let of_copies = [
-        ("--scan", args.scan.is_some()),
-        ("--copy", args.copy.is_some()),
-        ("--from", args.from.is_some()),
-    ];
-    let given = |flags: &[(&'static str, bool)]| {
-        flags
-            .iter()
-            .find(|(_, given)| *given)
-            .map(|(flag, _)| *flag)
-    };
-    match (copies, given(&of_queries), given(&of_copies)) {
-        (true, Some(flag), _) => anyhow::bail!(
-            "{flag}: the origin is a Redis, whose keys are copied as they are: leave it out"
-        ),
-        (false, _, Some(flag)) => anyhow::bail!(
-            "{flag}: only keys of a Redis are copied, and the origin is none: leave it out, or give --origin redis://…"
-        ),
-        (true, None, _) => {}
-        (false, ..) => {
-            anyhow::ensure!(
-                args.load.is_some(),
-                "--load: give the SQL that loads a batch of keys, as SELECT … WHERE id IN (:keys)"
-            );
-            anyhow::ensure!(
-                args.key.is_some(),
-                "--key: give the cache keys, as product:{{key}}"
-            );
-            anyhow::ensure!(
-                args.ttl.is_some(),
-                "--ttl: say how long entries live, as 5m"
-            );
-        }
-    }
-    Ok(())
-}
-
-/// The URLs in a text with commas between them. A comma within one, between its hosts, is followed by no scheme.
-fn urls_in(text: &str) -> Vec<&str> {
-    let begins = |(at, _): &(usize, &str)| {
-        let scheme = text[at + 1..].trim_start().split_once("://");
-        scheme
-            .is_some_and(|(scheme, _)| scheme.starts_with("redis") && !scheme.contains([',', '@']))
-    };
-    let mut urls = Vec::new();
-    let mut from = 0;
-    for (at, _) in text.match_indices(',').filter(begins) {
-        urls.push(&text[from..at]);
-        from = at + 1;
-    }
-    urls.push(&text[from..]);
-    urls
-}
-
 /// The job.
 #[expect(
     clippy::cast_possible_truncation,
@@ -513,32 +374,4 @@ fn spec(args: &WarmArgs) -> anyhow::Result<v1::JobSpec> {
         work: Some(v1::job_spec::Work::Batch(batch)),
         ..v1::JobSpec::default()
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn commas_divide_urls_but_not_the_hosts_of_one() {
-        let cases: [(&str, &[&str]); 5] = [
-            ("redis://a", &["redis://a"]),
-            ("redis://a,rediss://b/1", &["redis://a", "rediss://b/1"]),
-            (
-                "redis+sentinel://a,b:1/main",
-                &["redis+sentinel://a,b:1/main"],
-            ),
-            (
-                "redis+sentinel://a,b/main,redis+sentinel://c/main",
-                &["redis+sentinel://a,b/main", "redis+sentinel://c/main"],
-            ),
-            (
-                "redis://:pass,word@a, redis://b",
-                &["redis://:pass,word@a", " redis://b"],
-            ),
-        ];
-        for (text, urls) in cases {
-            assert_eq!(urls_in(text), urls);
-        }
-    }
 }

@@ -275,12 +275,12 @@ impl Cache {
         let pairs = std::iter::from_fn(|| answers.next().zip(answers.next()));
         let copied =
             |(payload, end): (Result<Value, CommandError>, Result<Value, CommandError>)| {
-                let payload = match payload? {
+                let (payload, until) = (payload?, until(&end?, ends)?);
+                let payload = match payload {
                     Value::BulkString(bytes) => Bytes::from(bytes),
                     Value::Nil => return Ok(None),
                     other => return Err(answer::strange(&other, "DUMP")),
                 };
-                let until = until(&end?, ends)?;
                 Ok(until.map(|until| Copied {
                     content: Content::Dump(payload),
                     until,

@@ -99,9 +99,10 @@ impl Window {
         if rate > QUERIES_MAX {
             return None;
         }
-        let before = self
-            .sent
-            .get((self.sent.len() + leaving).checked_sub(rate)?)?;
+        let nth = (self.sent.len() + leaving).checked_sub(rate)?;
+        // Where the share has sunk below what is about to leave, a second without any comes before that.
+        let last = self.sent.len().checked_sub(1)?;
+        let before = self.sent.get(nth.min(last))?;
         let late = before
             .late
             .unwrap_or_else(|| self.late(now.since(before.at)));
@@ -215,6 +216,31 @@ mod tests {
     }
 
     proptest! {
+        /// However many leave at once, up to the share.
+        #[test]
+        fn no_second_sees_more_than_the_share_though_several_leave_at_once(
+            moves in prop::collection::vec((0u64..400, 1u32..=10), 1..60),
+        ) {
+            const SHARE: u64 = 10;
+            let mut window = steady(SHARE);
+            let (mut sent, mut now) = (Vec::new(), 5000);
+            for (wait, group) in moves {
+                now += wait;
+                for leaving in 0..group as usize {
+                    if let Some(opens) = window.opens_at(at(now), leaving).filter(|opens| *opens > at(now)) {
+                        now += u64::try_from(opens.since(at(now)).as_millis()).unwrap();
+                    }
+                }
+                window.note_sent(at(now), group);
+                window.note_answered(at(now), at(now));
+                sent.extend((0..group).map(|_| now));
+            }
+            for (n, first) in sent.iter().enumerate() {
+                let within = sent[n..].iter().take_while(|at| **at < first + 1000).count();
+                prop_assert!(within as u64 <= SHARE, "{within} in the second from {first}");
+            }
+        }
+
         /// Any number of workers, whose shares move as they like but never add up to more than the budget: no second sees
         /// more queries than the budget, however eagerly each sends.
         #[test]

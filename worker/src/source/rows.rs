@@ -158,6 +158,9 @@ impl Rows {
         let Some(header) = &self.header else {
             return Err("it comes before the columns".to_owned());
         };
+        if key.is_empty() {
+            return Err("the key is empty".to_owned());
+        }
         check_length("key", key.len())?;
         let columns = || {
             header

@@ -72,6 +72,14 @@ async fn a_user_who_may_not_dump_is_told_so_before_anything_is_copied() {
     let said = error.explain();
     assert!(said.contains("dump") && said.contains("NOPERM"), "{said}");
     assert!(!error.is_transient() && !said.contains("secret"), "{said}");
+    cli(
+        &from,
+        "ACL SETUSER untold on >secret ~app:* +@all -pexpiretime",
+    );
+    let untold = origin_at(&[url.replace("copier", "untold")]);
+    let error = untold.prepare(&Unlimited, &copying(How::Auto)).await;
+    let said = error.unwrap_err().explain();
+    assert!(said.contains("pexpiretime"), "{said}");
     let loaded = denied
         .copy(&Unlimited, &copying(How::Auto), &names(&["app:key"]))
         .await

@@ -98,6 +98,15 @@ async fn keys_that_are_no_text_keep_their_names_or_are_bad_lines() {
         .await
         .unwrap();
     assert_eq!((found.len(), gathered.bad_lines), (1, 1));
+    redis::cmd("SET")
+        .arg("")
+        .arg("nameless")
+        .exec(&mut connection)
+        .unwrap();
+    let refused = scan(&from_origin, "*", "{key}", OnBadLine::Fail)
+        .await
+        .unwrap_err();
+    assert!(refused.contains("the key is empty"), "{refused}");
     let missing = scan(&from_origin, "old:*", "v2:{id}", OnBadLine::Skip)
         .await
         .unwrap_err();
