@@ -167,7 +167,7 @@ impl Contest {
     }
 
     /// The median of what was seen of one of them.
-    pub(super) fn median(&self, into: Target, who: Contestant, of: impl Fn(&Seen) -> f64) -> f64 {
+    pub(crate) fn median(&self, into: Target, who: Contestant, of: impl Fn(&Seen) -> f64) -> f64 {
         let runs = self.seen.iter().find(|(i, w, _)| (*i, *w) == (into, who));
         median(runs.into_iter().flat_map(|(_, _, runs)| runs).map(of))
     }
