@@ -63,7 +63,7 @@ pub use self::settle::PROVISIONAL_TTL;
 pub use self::ttl::jittered;
 pub use self::url::{CacheUrl, NodeUrl, NotACacheUrl, SentinelsUrl, UrlsDisagree, disagreements};
 
-pub(crate) use self::copy::is_unknown_command;
+pub(crate) use self::copy::{is_of_key, is_unknown_command};
 pub(crate) use self::router::packed_sets;
 
 use self::command::{Command, Keep};

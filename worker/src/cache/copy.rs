@@ -227,6 +227,11 @@ pub(super) fn is_payload_refusal(error: &CommandError) -> bool {
     error.kind == FailureKind::Refused && SIGNS.iter().any(|sign| error.reason.contains(sign))
 }
 
+/// Whether the server's words mean that the user may not have this key, whatever may be done with others.
+pub(crate) fn is_of_key(error: &CommandError) -> bool {
+    error.kind == FailureKind::Denied && !error.reason.contains("command")
+}
+
 /// Whether the server's words mean that it has no such command.
 pub(crate) fn is_unknown_command(error: &CommandError) -> bool {
     error.kind == FailureKind::Refused && error.reason.contains("unknown command")
@@ -275,7 +280,12 @@ impl Cache {
         let pairs = std::iter::from_fn(|| answers.next().zip(answers.next()));
         let copied =
             |(payload, end): (Result<Value, CommandError>, Result<Value, CommandError>)| {
-                let (payload, until) = (payload?, until(&end?, ends)?);
+                let (payload, end) = match (payload, end) {
+                    // What is said of the command tells more than that this key is not allowed.
+                    (Err(error), Err(of_end)) if is_of_key(&error) => return Err(of_end),
+                    (payload, end) => (payload?, end?),
+                };
+                let until = until(&end, ends)?;
                 let payload = match payload {
                     Value::BulkString(bytes) => Bytes::from(bytes),
                     Value::Nil => return Ok(None),

@@ -19,7 +19,7 @@ use super::error::NoAnswer;
 use super::meter::Meter;
 use super::{Answer, Engine as AnyEngine, Loaded, Made, Origin, OriginError};
 use crate::cache::{
-    Cache, CacheConfig, CommandError, Copied, Ends, FailureKind, is_unknown_command,
+    Cache, CacheConfig, CommandError, Copied, Ends, FailureKind, is_of_key, is_unknown_command,
 };
 use crate::catalog::{LoaderSpec, RedisOrigin};
 use crate::metrics::{self, CacheMetrics, Metrics};
@@ -118,11 +118,7 @@ impl Engine {
         let read = self.read(meter, how, &none, u64::MAX).await?;
         match read.into_iter().find_map(Result::err) {
             // That very key need not be allowed.
-            Some(error)
-                if error.kind == FailureKind::Denied && !error.reason.contains("command") =>
-            {
-                Ok(())
-            }
+            Some(error) if is_of_key(&error) => Ok(()),
             Some(error) => Err(self.failed(error)),
             None => Ok(()),
         }

@@ -41,7 +41,7 @@ pub(super) async fn scan(
 #[tokio::test]
 async fn keys_are_found_on_every_master_and_renamed_by_their_parts() {
     let cluster = RedisCluster::start(3).unwrap();
-    for n in 0..2_000 {
+    for n in 0..300 {
         let key = format!("old:{n}:v1");
         cluster
             .cli(cluster.ports()[0], &["-c", "SET", &key, "v"])
@@ -54,7 +54,7 @@ async fn keys_are_found_on_every_master_and_renamed_by_their_parts() {
     let (found, gathered) = scan(&from, "old:{id}:v1", "v2:{id}", OnBadLine::Fail)
         .await
         .unwrap();
-    assert_eq!((found.len(), gathered.rows), (2_000, 2_000));
+    assert_eq!((found.len(), gathered.rows), (300, 300));
     let pair = (b"v2:7".to_vec(), "old:7:v1".to_owned());
     assert!(found.contains(&pair));
     let (found, _) = scan(&from, "old:*:v2", "{key}", OnBadLine::Fail)
