@@ -235,7 +235,7 @@ fn asked(args: &WarmArgs, catalog: &Catalog) -> Asked {
             "keys",
             args.keys.as_ref().map(|path| path.display().to_string()),
         ),
-        ("scan", args.scan.as_ref().map(ToString::to_string)),
+        ("match", args.pattern.as_ref().map(ToString::to_string)),
         ("load", args.load.clone()),
         (
             "copy",
@@ -285,10 +285,10 @@ fn asked(args: &WarmArgs, catalog: &Catalog) -> Asked {
     reason = "the share is from 0 to 0.9"
 )]
 fn spec(args: &WarmArgs) -> anyhow::Result<v1::JobSpec> {
-    let scan = args.scan.as_ref().map(|pattern| v1::ScanSource {
+    let keyspace = args.pattern.as_ref().map(|pattern| v1::KeyspaceSource {
         origin: ORIGIN.into(),
         r#match: pattern.to_string(),
-        count: args.scan_count,
+        count: args.match_count,
     });
     let from = match (&args.rank, &args.keys) {
         (Some(query), _) => v1::key_source::From::Sql(v1::SqlSource {
@@ -302,7 +302,9 @@ fn spec(args: &WarmArgs) -> anyhow::Result<v1::JobSpec> {
                 .to_owned(),
             format: v1::FileFormat::Unspecified.into(),
         }),
-        (None, None) => v1::key_source::From::Scan(scan.context("give --rank, --keys or --scan")?),
+        (None, None) => {
+            v1::key_source::From::Keyspace(keyspace.context("give --rank, --keys or --match")?)
+        }
     };
     let mode = match args.mode {
         ModeArg::Add => v1::WriteMode::Add,

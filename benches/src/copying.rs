@@ -148,7 +148,7 @@ fn stoke(program: &Path, from: &Redis, to: &Redis) -> Command {
     let mut command = Command::new(program);
     command
         .args(["warm", "--origin", &from.url(), "--cache", &to.url()])
-        .args(["--scan", "*", "--workers", "1", "--qps", QPS_UNBOUND])
+        .args(["--match", "*", "--workers", "1", "--qps", QPS_UNBOUND])
         .args(["--batch-keys", BATCH_KEYS, "--output", "json"])
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -539,10 +539,12 @@ pub fn lacks(spec: &stoke_core::job::Spec, member: &Member) -> Vec<Lack> {
                 let what = format!("it does not know the origin {origin}");
                 note(format!("{at}.sql.origin"), what);
             }
-            From::Scan { .. } if !member.sql_in_jobs => note(format!("{at}.scan"), NO_SQL.into()),
-            From::Scan { origin, .. } if !member.origins.contains(origin) => {
+            From::Keyspace { .. } if !member.sql_in_jobs => {
+                note(format!("{at}.keyspace"), NO_SQL.into())
+            }
+            From::Keyspace { origin, .. } if !member.origins.contains(origin) => {
                 let what = format!("it does not know the origin {origin}");
-                note(format!("{at}.scan.origin"), what);
+                note(format!("{at}.keyspace.origin"), what);
             }
             From::File { .. } if !member.files_in_jobs => {
                 let what = "its configuration does not allow files in jobs";
@@ -570,7 +572,7 @@ pub fn not_allowed(
 ) -> Option<&'static str> {
     let stoke_core::job::Work::Batch(batch) = &spec.work;
     let from = |wanted: fn(&From) -> bool| batch.sources.iter().any(|s| wanted(&s.from));
-    let sql = from(|from| matches!(from, From::Sql { .. } | From::Scan { .. }))
+    let sql = from(|from| matches!(from, From::Sql { .. } | From::Keyspace { .. }))
         || batch.loaders.iter().any(|loader| loader.recipe.is_some());
     let files = from(|from| matches!(from, From::File { .. }));
     if sql && !members.values().any(|member| member.sql_in_jobs) {
@@ -586,7 +588,7 @@ pub fn not_allowed(
 #[must_use]
 pub fn source_origin(from: &From, member: &Member) -> Option<OriginName> {
     match from {
-        From::Sql { origin, .. } | From::Scan { origin, .. } => Some(origin.clone()),
+        From::Sql { origin, .. } | From::Keyspace { origin, .. } => Some(origin.clone()),
         From::Named(name) => member.sources.get(name).cloned().flatten(),
         From::File { .. } | From::Upload | From::Plan { .. } => None,
     }

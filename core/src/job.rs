@@ -202,7 +202,7 @@ pub enum From {
         query: String,
     },
     /// The keys of a Redis, by SCAN.
-    Scan {
+    Keyspace {
         /// The origin to read: a Redis.
         origin: OriginName,
         /// Which keys.

@@ -13,7 +13,7 @@ use super::{FitArg, OutputArg, SectionArgs, ValueArgs, rate, share};
 
 /// What the one-liner needs.
 #[derive(Debug, ClapArgs)]
-#[command(group = ArgGroup::new("source").required(true).args(["rank", "keys", "scan"]))]
+#[command(group = ArgGroup::new("source").required(true).args(["rank", "keys", "pattern"]))]
 pub struct WarmArgs {
     /// The database to load from: postgres://…, mysql://… or sqlite:FILE; or another Redis to copy from, written as --cache is.
     /// A password can be left to the variable STOKE_ORIGIN
@@ -31,11 +31,11 @@ pub struct WarmArgs {
     pub keys: Option<PathBuf>,
     /// The keys of the Redis that is copied from, in place of --rank: literal text with {name}s, as old:{id}, which are columns
     /// for --key; or without any a glob, as 'old:*'
-    #[arg(long, value_name = "PATTERN")]
-    pub scan: Option<Pattern>,
+    #[arg(long = "match", value_name = "PATTERN")]
+    pub pattern: Option<Pattern>,
     /// About how many keys one SCAN looks through
-    #[arg(long, value_name = "N", default_value_t = SCAN_COUNT_DEFAULT, requires = "scan", value_parser = clap::value_parser!(u32).range(1..=i64::from(SCAN_COUNT_MAX)))]
-    pub scan_count: u32,
+    #[arg(long, value_name = "N", default_value_t = SCAN_COUNT_DEFAULT, requires = "pattern", value_parser = clap::value_parser!(u32).range(1..=i64::from(SCAN_COUNT_MAX)))]
+    pub match_count: u32,
     /// SQL that loads a batch of keys: `:keys` where they belong (`:key` for one query a key). Not where a Redis is copied from
     #[arg(long, value_name = "SQL")]
     pub load: Option<String>,
@@ -43,7 +43,7 @@ pub struct WarmArgs {
     #[arg(long, value_enum, value_name = "HOW")]
     pub copy: Option<CopyArg>,
     /// The key to copy, by {key} of --keys, as old:{key} [default: {key}]
-    #[arg(long, value_name = "TEMPLATE", conflicts_with = "scan")]
+    #[arg(long, value_name = "TEMPLATE", conflicts_with = "pattern")]
     pub from: Option<Template>,
     /// The cache keys: text with {column}s of the key source, as product:{key} [default where a Redis is copied from: {key}]
     #[arg(long, value_name = "TEMPLATE")]

@@ -115,7 +115,7 @@ fn from(table: &Table<'_>, folder: &Path) -> Option<(From, Option<std::path::Pat
         [_, Some(origin), None, ..] if pattern.is_some() => {
             let scanned = pattern.as_ref().and_then(|pattern| scan(table, pattern));
             let (origin, (pattern, count)) = (origin.name::<OriginName>()?, scanned?);
-            From::Scan(v1::ScanSource {
+            From::Keyspace(v1::KeyspaceSource {
                 origin: origin.to_string(),
                 r#match: pattern.to_string(),
                 count,

@@ -99,7 +99,7 @@ fn check_kind(args: &WarmArgs) -> anyhow::Result<()> {
         ],
     );
     let of_copies = [
-        ("--scan", args.scan.is_some()),
+        ("--match", args.pattern.is_some()),
         ("--copy", args.copy.is_some()),
         ("--from", args.from.is_some()),
     ];

@@ -154,7 +154,7 @@ fn the_keys_of_a_cluster_are_in_another_redis_under_new_names_with_their_ends_wi
     let (urls, to) = (cluster.urls(), cache.url());
     let (origin, qps) = (urls.join(","), QPS.to_string());
     let args = [
-        "--origin", &origin, "--cache", &to, "--scan", "old:{id}", "--key", "v2:{id}", "--qps",
+        "--origin", &origin, "--cache", &to, "--match", "old:{id}", "--key", "v2:{id}", "--qps",
         &qps,
     ];
     let (ran, peak, counted) = watched(&urls, || warm(&args));
@@ -245,7 +245,7 @@ fn a_cache_that_does_not_take_what_dump_gives_gets_its_keys_by_their_types() {
     }
     let (origin, to) = (from.url(), cache.url());
     let args = [
-        "--origin", &origin, "--cache", &to, "--scan", "h:*", "--qps", "20000",
+        "--origin", &origin, "--cache", &to, "--match", "h:*", "--qps", "20000",
     ];
     let ran = warm(&[&args[..], &["--copy", "dump"]].concat());
     assert_eq!(
@@ -336,7 +336,7 @@ fn flags_that_do_not_go_with_a_redis_are_refused_with_what_to_do() {
             "copied as they are",
         ),
         (
-            vec!["--origin", "postgres://h/d", "--scan", "a:*"],
+            vec!["--origin", "postgres://h/d", "--match", "a:*"],
             "only keys of a Redis",
         ),
         (
@@ -344,7 +344,7 @@ fn flags_that_do_not_go_with_a_redis_are_refused_with_what_to_do() {
             "--load: give the SQL",
         ),
         (
-            vec!["--origin", "redis://h", "--scan", "{a}{b}"],
+            vec!["--origin", "redis://h", "--match", "{a}{b}"],
             "between {a} and {b}",
         ),
     ] {

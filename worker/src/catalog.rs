@@ -247,7 +247,7 @@ pub enum SourceFrom {
         query: String,
     },
     /// The keys of a Redis.
-    Scan {
+    Keyspace {
         /// The origin that is asked.
         origin: OriginName,
         /// Which keys.

@@ -314,7 +314,7 @@ fn member(catalog: &Catalog, origins: &Origins, weight: Weight, zone: String) ->
     let batch_keys = |loader: &LoaderSpec| origins.get(&loader.origin)?.batch_keys(loader).ok();
     let origin_of = |from: &crate::catalog::SourceFrom| match from {
         crate::catalog::SourceFrom::Sql { origin, .. }
-        | crate::catalog::SourceFrom::Scan { origin, .. } => Some(origin.clone()),
+        | crate::catalog::SourceFrom::Keyspace { origin, .. } => Some(origin.clone()),
         crate::catalog::SourceFrom::File(_) => None,
     };
     Member {

@@ -288,11 +288,11 @@ fn key_source(source: &stoke_core::job::KeySource, batch: &Batch) -> v1::KeySour
             origin: origin.to_string(),
             query: query.clone(),
         }),
-        From::Scan {
+        From::Keyspace {
             origin,
             pattern,
             count,
-        } => v1::key_source::From::Scan(v1::ScanSource {
+        } => v1::key_source::From::Keyspace(v1::KeyspaceSource {
             origin: origin.to_string(),
             r#match: pattern.to_string(),
             count: *count,

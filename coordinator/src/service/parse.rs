@@ -275,7 +275,7 @@ fn keys_from(faults: &mut Faults, at: &str, from: Option<v1::key_source::From>) 
         None => {
             faults.note(
                 format!("{at}.from"),
-                "set one of named, sql, scan, file, upload and plan",
+                "set one of named, sql, file, upload, plan, scan and keyspace",
             );
             None
         }
@@ -299,8 +299,8 @@ fn keys_from(faults: &mut Faults, at: &str, from: Option<v1::key_source::From>) 
                 query: query?,
             })
         }
-        Some(v1::key_source::From::Scan(scan)) => {
-            self::copy::scan(faults, &format!("{at}.scan"), &scan)
+        Some(v1::key_source::From::Keyspace(scan)) => {
+            self::copy::scan(faults, &format!("{at}.keyspace"), &scan)
         }
         Some(v1::key_source::From::File(file)) => {
             if file.path.is_empty() {

@@ -81,7 +81,7 @@ fn with_copy(change: impl FnOnce(&mut v1::CopyLoader)) -> v1::JobSpec {
 }
 
 fn scan(pattern: &str, count: u32) -> v1::JobSpec {
-    from(From::Scan(v1::ScanSource {
+    from(From::Keyspace(v1::KeyspaceSource {
         origin: "shop".into(),
         r#match: pattern.into(),
         count,
@@ -288,8 +288,11 @@ async fn each_fault_of_a_spec_is_refused_and_its_field_is_named() {
             }),
             "spec.batch.loaders[0].copy.ttl",
         ),
-        (scan("{key}:*", 0), "spec.batch.sources[0].scan.match"),
-        (scan("a*", 1_000_000), "spec.batch.sources[0].scan.count"),
+        (scan("{key}:*", 0), "spec.batch.sources[0].keyspace.match"),
+        (
+            scan("a*", 1_000_000),
+            "spec.batch.sources[0].keyspace.count",
+        ),
     ];
     for (spec, field) in cases {
         let refused = leader.create(spec).await.unwrap_err();

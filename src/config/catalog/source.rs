@@ -81,7 +81,7 @@ fn source_from(table: &Table<'_>, origins: &[&str], catalog: &Catalog) -> Option
                 return None;
             }
             let (pattern, count) = scanned?;
-            Some(SourceFrom::Scan {
+            Some(SourceFrom::Keyspace {
                 origin: name,
                 pattern,
                 count,

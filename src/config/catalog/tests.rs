@@ -569,7 +569,8 @@ fn another_redis_is_an_origin_entered_as_a_cache_is_and_copied_from() {
     let copy = renamed.value.copy.as_ref().unwrap();
     assert_eq!((copy.from.as_str(), copy.how), ("old:{key}", How::Typed));
     assert_eq!(renamed.ttl, Duration::from_secs(3600));
-    let SourceFrom::Scan { pattern, count, .. } = &catalog.sources[&"all".parse().unwrap()].from
+    let SourceFrom::Keyspace { pattern, count, .. } =
+        &catalog.sources[&"all".parse().unwrap()].from
     else {
         panic!("a scan");
     };

@@ -47,7 +47,7 @@ pub(super) enum Readable {
     /// Rows of a query.
     Sql { origin: OriginName, query: String },
     /// The keys of a Redis.
-    Scan {
+    Keyspace {
         origin: OriginName,
         pattern: Pattern,
         count: u32,
@@ -69,13 +69,13 @@ pub(super) fn source(source: &KeySource, catalog: &Catalog) -> Option<(Readable,
             let (origin, query) = (origin.clone(), query.clone());
             (Readable::Sql { origin, query }, of_job)
         }),
-        From::Scan {
+        From::Keyspace {
             origin,
             pattern,
             count,
         } => catalog.allow_sql_in_jobs.then(|| {
             let (origin, pattern, count) = (origin.clone(), pattern.clone(), *count);
-            let readable = Readable::Scan {
+            let readable = Readable::Keyspace {
                 origin,
                 pattern,
                 count,
@@ -97,11 +97,11 @@ pub(super) fn source(source: &KeySource, catalog: &Catalog) -> Option<(Readable,
                     origin: origin.clone(),
                     query: query.clone(),
                 },
-                SourceFrom::Scan {
+                SourceFrom::Keyspace {
                     origin,
                     pattern,
                     count,
-                } => Readable::Scan {
+                } => Readable::Keyspace {
                     origin: origin.clone(),
                     pattern: pattern.clone(),
                     count: *count,

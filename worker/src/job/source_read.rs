@@ -41,7 +41,7 @@ pub(super) async fn read(
         let reason = "this worker does not know this source, or does not allow it in jobs";
         return Failure::lasting(reason).verdict();
     };
-    if let (Readable::Scan { .. }, Some(copy)) = (&readable, &spec.value.copy)
+    if let (Readable::Keyspace { .. }, Some(copy)) = (&readable, &spec.value.copy)
         && !copy.is_of_same_name()
     {
         let reason = format!(
@@ -130,7 +130,7 @@ async fn rows(
             };
             of_origin(doing, &origin, asked).await
         }
-        Readable::Scan {
+        Readable::Keyspace {
             origin,
             pattern,
             count,

@@ -56,11 +56,11 @@ pub(super) fn recipe(faults: &mut Faults, at: &str, copy: &v1::CopyLoader) -> Op
     })
 }
 
-pub(super) fn scan(faults: &mut Faults, at: &str, scan: &v1::ScanSource) -> Option<From> {
+pub(super) fn scan(faults: &mut Faults, at: &str, scan: &v1::KeyspaceSource) -> Option<From> {
     let origin = faults.name(&format!("{at}.origin"), &scan.origin);
     let pattern = faults.keep(&format!("{at}.match"), scan.r#match.parse());
     faults.at_most(&format!("{at}.count"), scan.count, SCAN_COUNT_MAX);
-    Some(From::Scan {
+    Some(From::Keyspace {
         origin: origin?,
         pattern: pattern?,
         count: match scan.count {

@@ -46,7 +46,7 @@ fn name(n: usize, from: &From) -> String {
     match from {
         From::Named(name) => format!("key source {n} ({name})"),
         From::Sql { origin, .. } => format!("key source {n} (a query of {origin})"),
-        From::Scan {
+        From::Keyspace {
             origin, pattern, ..
         } => format!("key source {n} (the keys {pattern} of {origin})"),
         From::File { path, .. } => format!("key source {n} (the file {path})"),
