@@ -22,7 +22,7 @@ pub use jobs::{
 };
 pub use section::{FitArg, SectionArgs};
 pub use value::{CompressArg, ValueArgs};
-pub use warm::{ModeArg, OnBadLineArg, WarmArgs};
+pub use warm::{CopyArg, ModeArg, OnBadLineArg, WarmArgs};
 
 use crate::exit;
 use crate::show::style::ColorArg;

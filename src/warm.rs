@@ -5,22 +5,17 @@ use std::time::Duration;
 
 use anyhow::Context;
 use stoke_coordinator::wire::value_spec;
-use stoke_core::job::CACHES_MAX;
-use stoke_core::names::{CacheName, JobName, Resource};
+use stoke_core::names::{JobName, Resource};
 use stoke_core::scan::Scan;
 use stoke_core::value::Form;
 use stoke_proto::v1;
 use stoke_worker::ReachError;
-use stoke_worker::catalog::{
-    CacheConfig, Catalog, OriginConfig, OriginVigil, SOURCE_TIMEOUT_DEFAULT,
-    STATEMENT_TIMEOUT_DEFAULT, SecretUrl, TlsFiles,
-};
-use stoke_worker::origin::rewrite::{self, Dialect};
+use stoke_worker::catalog::{Catalog, SecretUrl};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tonic::Code;
 
 use crate::Outcome;
-use crate::args::{CompressArg, FitArg, ModeArg, OnBadLineArg, WarmArgs};
+use crate::args::{CompressArg, CopyArg, FitArg, ModeArg, OnBadLineArg, WarmArgs};
 use crate::client::{job_of, refusal};
 use crate::commands::print_job;
 use crate::config::share;
@@ -31,12 +26,18 @@ use crate::show::progress::Progress;
 use crate::show::style::Palette;
 use crate::state::{self, Asked, State};
 
+mod catalog;
+
+use self::catalog::{cache_name, catalog, copies, shown};
+
 /// What the origin and the cache are called in here.
 const ORIGIN: &str = "origin";
 /// What the cache is called in here; further ones have a number behind it.
 const CACHE: &str = "cache";
 /// Queries a second where nothing is said.
 const QPS_DEFAULT: f64 = 100.0;
+/// Commands a second to a Redis that is copied from, where nothing is said.
+const COMMANDS_DEFAULT: f64 = 10_000.0;
 /// How often creating the job is tried while the coordinator and the workers are getting ready.
 const CREATE_ATTEMPTS: usize = 100;
 /// How long between two attempts.
@@ -47,10 +48,14 @@ pub async fn warm(args: &WarmArgs, palette: Palette) -> Outcome {
     let catalog = catalog(args).or_exit(Exit::Usage)?;
     let spec = spec(args).or_exit(Exit::Usage)?;
     let qps = args.qps.unwrap_or_else(|| {
+        let (qps, what) = match catalog.redis_origins.is_empty() {
+            true => (QPS_DEFAULT, "queries"),
+            false => (COMMANDS_DEFAULT, "commands"),
+        };
         say(format!(
-            "at most {QPS_DEFAULT} queries a second (set --qps for another rate)"
+            "at most {qps} {what} a second (set --qps for another rate)"
         ));
-        QPS_DEFAULT
+        qps
     });
     let origin = format!("origin/{ORIGIN}")
         .parse::<Resource>()
@@ -214,8 +219,11 @@ fn asked(args: &WarmArgs, catalog: &Catalog) -> Asked {
     let mut caches = catalog.caches.values().map(shown);
     let cache = caches.next();
     let also: Vec<String> = caches.collect();
-    let origins = catalog.origins.values();
-    let origins: Vec<String> = origins.map(|origin| origin.url.without_secrets()).collect();
+    let databases = catalog.origins.values().map(|origin| &origin.url);
+    let redis = catalog.redis_origins.values();
+    let redis = redis.flat_map(|origin| &origin.redis.urls);
+    let origins = databases.chain(redis);
+    let origins: Vec<String> = origins.map(SecretUrl::without_secrets).collect();
     let seconds = |time: Duration| humantime::format_duration(time).to_string();
     let labels = args
         .labels
@@ -231,19 +239,25 @@ fn asked(args: &WarmArgs, catalog: &Catalog) -> Asked {
             "keys",
             args.keys.as_ref().map(|path| path.display().to_string()),
         ),
+        ("match", args.pattern.as_ref().map(ToString::to_string)),
         ("load", args.load.clone()),
+        (
+            "copy",
+            args.copy.map(|how| format!("{how:?}").to_lowercase()),
+        ),
+        ("from", args.from.as_ref().map(ToString::to_string)),
         ("query", args.query.clone()),
         ("scan-by", args.scan_by.clone()),
         (
             "scan-rows",
             args.scan_by.as_ref().map(|_| args.scan_rows.to_string()),
         ),
-        ("key", Some(args.key.clone())),
+        ("key", args.key.clone()),
         (
             "key-column",
             (!args.key_column.is_empty()).then(|| args.key_column.join(",")),
         ),
-        ("ttl", Some(seconds(args.ttl))),
+        ("ttl", args.ttl.map(seconds)),
         ("ttl-jitter", Some(args.ttl_jitter.to_string())),
         (
             "value",
@@ -277,113 +291,6 @@ fn asked(args: &WarmArgs, catalog: &Catalog) -> Asked {
     Asked::new(given.filter_map(|(flag, value)| Some((flag.to_owned(), value?))))
 }
 
-/// What the workers in this process know: one origin, and the caches.
-fn catalog(args: &WarmArgs) -> anyhow::Result<Catalog> {
-    let url = SecretUrl::new(&args.origin).context("--origin")?;
-    let dialect = match url.scheme() {
-        "postgres" | "postgresql" => Dialect::Postgres,
-        "mysql" | "mariadb" => Dialect::MySql,
-        "sqlite" => Dialect::Sqlite,
-        other => anyhow::bail!(
-            "--origin: {other}: is no database that stoke loads from: use postgres://, mysql:// or sqlite:"
-        ),
-    };
-    // Its faults are found here, with what to do about them, rather than by each worker.
-    match (&args.load, &args.query) {
-        (Some(load), _) => drop(rewrite::rewrite(load, dialect).context("--load")?),
-        (None, Some(query)) => drop(rewrite::whole(query, dialect).context("--query")?),
-        (None, None) => anyhow::bail!("give --load, or --scan-by and --query"),
-    }
-    let name = ORIGIN.parse::<stoke_core::names::OriginName>()?;
-    let origin = OriginConfig {
-        name: name.clone(),
-        url,
-        dialect,
-        statement_timeout: STATEMENT_TIMEOUT_DEFAULT,
-        source_timeout: SOURCE_TIMEOUT_DEFAULT,
-        tls: TlsFiles::default(),
-        vigil: OriginVigil::default(),
-        replicas: None,
-    };
-    Ok(Catalog {
-        origins: BTreeMap::from([(name, origin)]),
-        caches: caches(args)?,
-        allow_sql_in_jobs: true,
-        allow_files_in_jobs: true,
-        ..Catalog::default()
-    })
-}
-
-/// The caches: that of `--cache`, and one for each `--also-cache`.
-fn caches(args: &WarmArgs) -> anyhow::Result<BTreeMap<CacheName, CacheConfig>> {
-    let first = cache(0, &args.cache).context("--cache")?;
-    let mut caches = BTreeMap::from([(first.name.clone(), first)]);
-    anyhow::ensure!(
-        args.also_cache.len() < CACHES_MAX,
-        "--also-cache: there are too many: a job has at most {CACHES_MAX} caches, with that of --cache"
-    );
-    for (n, text) in args.also_cache.iter().enumerate() {
-        let further = cache(n + 1, std::slice::from_ref(text)).context("--also-cache")?;
-        if let Some(same) = caches
-            .values()
-            .find(|other| shown(other) == shown(&further))
-        {
-            anyhow::bail!("--also-cache: {} is named twice", shown(same));
-        }
-        caches.insert(further.name.clone(), further);
-    }
-    anyhow::ensure!(
-        caches.len() == 1 || args.section.nodes.is_empty(),
-        "--nodes: nodes are those of one cache, and several are named: name one cache, or --slots, which are the same in all"
-    );
-    Ok(caches)
-}
-
-/// The nth cache.
-fn cache(n: usize, texts: &[String]) -> anyhow::Result<CacheConfig> {
-    let urls = texts.iter().flat_map(|text| urls_in(text));
-    let urls: Vec<SecretUrl> = urls.map(SecretUrl::new).collect::<Result<_, _>>()?;
-    anyhow::ensure!(!urls.is_empty(), "name the Redis to warm");
-    Ok(CacheConfig {
-        name: cache_name(n).parse()?,
-        urls,
-        password: None,
-        sentinel_login: None,
-        tls: TlsFiles::default(),
-    })
-}
-
-/// What the nth cache is called in here.
-fn cache_name(n: usize) -> String {
-    match n {
-        0 => CACHE.into(),
-        n => format!("{CACHE}-{}", n + 1),
-    }
-}
-
-/// A cache's URLs, without secrets.
-fn shown(cache: &CacheConfig) -> String {
-    let urls: Vec<String> = cache.urls.iter().map(SecretUrl::without_secrets).collect();
-    urls.join(",")
-}
-
-/// The URLs in a text with commas between them. A comma within one, between its hosts, is followed by no scheme.
-fn urls_in(text: &str) -> Vec<&str> {
-    let begins = |(at, _): &(usize, &str)| {
-        let scheme = text[at + 1..].trim_start().split_once("://");
-        scheme
-            .is_some_and(|(scheme, _)| scheme.starts_with("redis") && !scheme.contains([',', '@']))
-    };
-    let mut urls = Vec::new();
-    let mut from = 0;
-    for (at, _) in text.match_indices(',').filter(begins) {
-        urls.push(&text[from..at]);
-        from = at + 1;
-    }
-    urls.push(&text[from..]);
-    urls
-}
-
 /// The job.
 #[expect(
     clippy::cast_possible_truncation,
@@ -391,6 +298,11 @@ fn urls_in(text: &str) -> Vec<&str> {
     reason = "the share is from 0 to 0.9"
 )]
 fn spec(args: &WarmArgs) -> anyhow::Result<v1::JobSpec> {
+    let keyspace = args.pattern.as_ref().map(|pattern| v1::KeyspaceSource {
+        origin: ORIGIN.into(),
+        r#match: pattern.to_string(),
+        count: args.match_count,
+    });
     let from = match (&args.rank, &args.keys) {
         (Some(query), _) => v1::key_source::From::Sql(v1::SqlSource {
             origin: ORIGIN.into(),
@@ -403,7 +315,10 @@ fn spec(args: &WarmArgs) -> anyhow::Result<v1::JobSpec> {
                 .to_owned(),
             format: v1::FileFormat::Unspecified.into(),
         }),
-        (None, None) => v1::key_source::From::Scan(v1::ScanSource {}),
+        (None, None) => match keyspace {
+            Some(keyspace) => v1::key_source::From::Keyspace(keyspace),
+            None => v1::key_source::From::Scan(v1::ScanSource {}),
+        },
     };
     let mode = match args.mode {
         ModeArg::Add => v1::WriteMode::Add,
@@ -419,25 +334,50 @@ fn spec(args: &WarmArgs) -> anyhow::Result<v1::JobSpec> {
         let rows = args.scan_rows;
         Scan { by, rows }.check(&value).context("--scan-by")?;
     }
-    let loader = v1::SqlLoader {
-        origin: ORIGIN.into(),
-        query: args
-            .load
-            .clone()
-            .or_else(|| args.query.clone())
-            .unwrap_or_default(),
-        key_template: args.key.clone(),
-        key_column: String::new(),
-        key_columns: args.key_column.clone(),
-        ttl: Some(prost_types::Duration::try_from(args.ttl).context("--ttl")?),
-        ttl_jitter_permille: (args.ttl_jitter * 1000.0).round() as u32,
-        batch_keys: args.batch_keys.into(),
-        value: value_spec(&value),
-        scan: args.scan_by.clone().map(|by| v1::Scan {
-            by,
-            rows: args.scan_rows,
-        }),
+    let ttl = args.ttl.map(prost_types::Duration::try_from);
+    let ttl = ttl.transpose().context("--ttl")?;
+    let key_template = args.key.clone().unwrap_or_else(|| "{key}".into());
+    let ttl_jitter_permille = (args.ttl_jitter * 1000.0).round() as u32;
+    let mut loader = v1::Loader {
+        name: "load".into(),
+        ..v1::Loader::default()
     };
+    if copies(args) {
+        loader.copy = Some(v1::CopyLoader {
+            origin: ORIGIN.into(),
+            from: args
+                .from
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+            key_template,
+            how: match args.copy {
+                None | Some(CopyArg::Auto) => v1::CopyHow::Auto,
+                Some(CopyArg::Dump) => v1::CopyHow::Dump,
+                Some(CopyArg::Typed) => v1::CopyHow::Typed,
+            }
+            .into(),
+            ttl,
+            ttl_jitter_permille: ttl.map_or(0, |_| ttl_jitter_permille),
+            batch_keys: args.batch_keys.into(),
+        });
+    } else {
+        loader.sql = Some(v1::SqlLoader {
+            origin: ORIGIN.into(),
+            query: (args.load.clone().or_else(|| args.query.clone())).unwrap_or_default(),
+            key_template,
+            key_column: String::new(),
+            key_columns: args.key_column.clone(),
+            ttl,
+            ttl_jitter_permille,
+            batch_keys: args.batch_keys.into(),
+            value: value_spec(&value),
+            scan: args.scan_by.clone().map(|by| v1::Scan {
+                by,
+                rows: args.scan_rows,
+            }),
+        });
+    }
     let batch = v1::BatchWork {
         sources: vec![v1::KeySource {
             loader: "load".into(),
@@ -445,10 +385,7 @@ fn spec(args: &WarmArgs) -> anyhow::Result<v1::JobSpec> {
             merge: v1::Merge::Max.into(),
             on_bad_line: on_bad_line.into(),
         }],
-        loaders: vec![v1::Loader {
-            name: "load".into(),
-            sql: Some(loader),
-        }],
+        loaders: vec![loader],
         cache: CACHE.into(),
         also: (1..=args.also_cache.len()).map(cache_name).collect(),
         mode: mode.into(),
@@ -464,32 +401,4 @@ fn spec(args: &WarmArgs) -> anyhow::Result<v1::JobSpec> {
         work: Some(v1::job_spec::Work::Batch(batch)),
         ..v1::JobSpec::default()
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn commas_divide_urls_but_not_the_hosts_of_one() {
-        let cases: [(&str, &[&str]); 5] = [
-            ("redis://a", &["redis://a"]),
-            ("redis://a,rediss://b/1", &["redis://a", "rediss://b/1"]),
-            (
-                "redis+sentinel://a,b:1/main",
-                &["redis+sentinel://a,b:1/main"],
-            ),
-            (
-                "redis+sentinel://a,b/main,redis+sentinel://c/main",
-                &["redis+sentinel://a,b/main", "redis+sentinel://c/main"],
-            ),
-            (
-                "redis://:pass,word@a, redis://b",
-                &["redis://:pass,word@a", " redis://b"],
-            ),
-        ];
-        for (text, urls) in cases {
-            assert_eq!(urls_in(text), urls);
-        }
-    }
 }

@@ -17,6 +17,8 @@ mod process;
 mod scenes;
 mod textbook;
 
+pub(crate) use self::contest::median;
+pub(crate) use self::process::{Running, Took};
 pub(crate) use self::textbook::{TEXTBOOK, run as textbook};
 
 use std::path::PathBuf;

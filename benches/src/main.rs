@@ -1,15 +1,16 @@
 //! What sharing a budget costs: dividing it among a thousand workers, and renewing their shares in a real etcd. What big
 //! plans cost: ranking, banding and streaming them. How long partitions take to be handed over. And how fast a cache is
-//! loaded, beside what people do today.
+//! loaded, or copied from another Redis, beside what people do today.
 //!
 //! Without names of parts it measures everything, prints the tables and writes them to `benches/RESULTS.md`; with the names of
-//! parts (`dividing`, `renewing`, `planning`, `handing-over`, `loading`) only those, and writes nothing but with `--write`, which
+//! parts (`dividing`, `renewing`, `planning`, `handing-over`, `loading`, `copying`) only those, and writes nothing but with `--write`, which
 //! puts them in the place of theirs. Build it with `--release`.
 #![cfg_attr(
     test,
     allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")
 )]
 
+mod copying;
 mod dividing;
 mod handing_over;
 mod loading;
@@ -25,12 +26,13 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, bail, ensure};
 
-const PARTS: [&str; 5] = [
+const PARTS: [&str; 6] = [
     "dividing",
     "renewing",
     "planning",
     "handing-over",
     "loading",
+    "copying",
 ];
 
 /// How many rows are loaded, and how often.
@@ -44,11 +46,23 @@ struct Asked {
     write: bool,
 }
 
+impl Asked {
+    /// What loads also copies, as many keys as rows.
+    fn copying(&self) -> copying::Options {
+        copying::Options {
+            keys: self.loading.rows,
+            rounds: self.loading.rounds,
+            stoke: self.loading.stoke.clone(),
+        }
+    }
+}
+
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match &arguments[..] {
         [first, rest @ ..] if first == planning::SERVE => return planning::serve(rest),
         [first, rest @ ..] if first == loading::TEXTBOOK => return loading::textbook(rest),
+        [first, rest @ ..] if first == copying::REFERENCE => return copying::reference(rest),
         _ => {}
     }
     let asked = asked(arguments)?;
@@ -63,12 +77,13 @@ fn main() -> Result<()> {
     } else {
         String::new()
     };
-    let parts: [fn(&Asked) -> Result<String>; 5] = [
+    let parts: [fn(&Asked) -> Result<String>; 6] = [
         |_| dividing::run(),
         |_| renewing::run(),
         |_| planning::run(),
         |_| handing_over::run(),
         |asked| loading::run(&asked.loading),
+        |asked| copying::run(&asked.copying()),
     ];
     for (name, run) in PARTS.into_iter().zip(parts) {
         if is_wanted(name) {

@@ -543,10 +543,12 @@ pub fn lacks(spec: &stoke_core::job::Spec, member: &Member) -> Vec<Lack> {
                 let what = format!("it does not know the loader {}", loader.name);
                 note(format!("{at}.name"), what);
             }
-            Some(_) if !member.sql_in_jobs => note(format!("{at}.sql"), NO_SQL.into()),
+            Some(recipe) if !member.sql_in_jobs => {
+                note(format!("{at}.{}", kind_of(recipe)), NO_SQL.into());
+            }
             Some(recipe) if !member.origins.contains(&recipe.origin) => {
                 let what = format!("it does not know the origin {}", recipe.origin);
-                note(format!("{at}.sql.origin"), what);
+                note(format!("{at}.{}.origin", kind_of(recipe)), what);
             }
             Some(recipe) => {
                 let unknown = |origin: &&OriginName| !member.origins.contains(*origin);
@@ -570,6 +572,13 @@ pub fn lacks(spec: &stoke_core::job::Spec, member: &Member) -> Vec<Lack> {
                 let what = format!("it does not know the origin {origin}");
                 note(format!("{at}.sql.origin"), what);
             }
+            From::Keyspace { .. } if !member.sql_in_jobs => {
+                note(format!("{at}.keyspace"), NO_SQL.into())
+            }
+            From::Keyspace { origin, .. } if !member.origins.contains(origin) => {
+                let what = format!("it does not know the origin {origin}");
+                note(format!("{at}.keyspace.origin"), what);
+            }
             From::File { .. } if !member.files_in_jobs => {
                 let what = "its configuration does not allow files in jobs";
                 note(format!("{at}.file"), what.into());
@@ -580,6 +589,14 @@ pub fn lacks(spec: &stoke_core::job::Spec, member: &Member) -> Vec<Lack> {
     lacks
 }
 
+/// The field of a loader that has its recipe.
+fn kind_of(recipe: &stoke_core::job::Recipe) -> &'static str {
+    match recipe.value.copy {
+        Some(_) => "copy",
+        None => "sql",
+    }
+}
+
 /// What this spec brings along that none of these members allows in jobs; `None` where there is no such thing.
 #[must_use]
 pub fn not_allowed(
@@ -588,7 +605,7 @@ pub fn not_allowed(
 ) -> Option<&'static str> {
     let stoke_core::job::Work::Batch(batch) = &spec.work;
     let from = |wanted: fn(&From) -> bool| batch.sources.iter().any(|s| wanted(&s.from));
-    let sql = from(|from| matches!(from, From::Sql { .. }))
+    let sql = from(|from| matches!(from, From::Sql { .. } | From::Keyspace { .. }))
         || batch.loaders.iter().any(|loader| loader.recipe.is_some());
     let files = from(|from| matches!(from, From::File { .. }));
     if sql && !members.values().any(|member| member.sql_in_jobs) {
@@ -604,7 +621,7 @@ pub fn not_allowed(
 #[must_use]
 pub fn source_origin(from: &From, member: &Member) -> Option<OriginName> {
     match from {
-        From::Sql { origin, .. } => Some(origin.clone()),
+        From::Sql { origin, .. } | From::Keyspace { origin, .. } => Some(origin.clone()),
         From::Named(name) => member.sources.get(name).cloned().flatten(),
         // A scan asks what its loader asks.
         From::File { .. } | From::Upload | From::Plan { .. } | From::Scan => None,

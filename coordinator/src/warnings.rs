@@ -193,6 +193,7 @@ pub(crate) fn terms<'a>(
             origin: Some(recipe.origin.clone()),
             version_origin: recipe.origin_of_versions().cloned(),
             batch_keys: Some(recipe.keys_a_query()),
+            copies: recipe.value.copy.is_some(),
             lives_ms: Some(ms(expiry::shortest(recipe.ttl, recipe.ttl_jitter_permille))),
             scan_rows: recipe.scan.as_ref().map(|_| 0),
         },
@@ -202,6 +203,7 @@ pub(crate) fn terms<'a>(
                 .find_map(|member| member.version_origins.get(&loader.name).cloned()),
             batch_keys: (members.clone())
                 .find_map(|member| member.batch_keys.get(&loader.name).copied()),
+            copies: (members.clone()).any(|member| member.copies.contains(&loader.name)),
             // Workers may differ while a configuration is rolled out: any of them may write the first.
             lives_ms: (members.clone())
                 .filter_map(|member| member.lives_ms.get(&loader.name).copied())

@@ -1,5 +1,7 @@
 //! What callers and the coordinator both put into messages.
 
+use stoke_core::copy::{How, TTL_OF_ORIGIN};
+use stoke_core::job::Recipe;
 use stoke_core::value::{Compression, ValueSpec};
 use stoke_proto::v1;
 
@@ -26,5 +28,26 @@ pub fn value_spec(spec: &ValueSpec) -> Option<v1::ValueSpec> {
         expiry_column: spec.expiry_column.clone().unwrap_or_default(),
         version_column: versions.map_or_else(String::new, |versions| versions.column.clone()),
         version_origin: origin.map_or_else(String::new, ToString::to_string),
+    })
+}
+
+/// What a loader copies; `None` where its recipe is another.
+#[must_use]
+pub fn copy_loader(recipe: &Recipe) -> Option<v1::CopyLoader> {
+    let copy = recipe.value.copy.as_ref()?;
+    let how = match copy.how {
+        How::Auto => v1::CopyHow::Auto,
+        How::Dump => v1::CopyHow::Dump,
+        How::Typed => v1::CopyHow::Typed,
+    };
+    let ttl = Some(recipe.ttl).filter(|ttl| *ttl != TTL_OF_ORIGIN);
+    Some(v1::CopyLoader {
+        origin: recipe.origin.to_string(),
+        from: copy.from.to_string(),
+        key_template: recipe.key_template.to_string(),
+        how: how.into(),
+        ttl: ttl.and_then(|ttl| prost_types::Duration::try_from(ttl).ok()),
+        ttl_jitter_permille: recipe.ttl_jitter_permille,
+        batch_keys: recipe.batch_keys.into(),
     })
 }

@@ -15,7 +15,8 @@ const BELIEVED_AFTER: Duration = Duration::from_secs(60);
 /// The shortest time that an entry lives which may lose so many thousandths of its time to live.
 #[must_use]
 pub fn shortest(ttl: Duration, jitter_permille: u32) -> Duration {
-    ttl * (1000 - jitter_permille.min(1000)) / 1000
+    let part = ttl.checked_mul(1000 - jitter_permille.min(1000));
+    part.map_or(Duration::MAX, |part| part / 1000)
 }
 
 /// How far a job has come.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::batch_keys::BatchKeys;
 use crate::names::{CacheName, JobName, LoaderName, OriginName, SourceName};
+use crate::pattern::Pattern;
 use crate::scan::Scan;
 use crate::slot::Slots;
 use crate::value::ValueSpec;
@@ -18,6 +19,10 @@ pub use key_columns::KeyColumns;
 
 /// The highest priority of a job.
 pub const PRIORITY_MAX: u32 = 1000;
+/// How much one SCAN looks through where nobody says: about that many keys.
+pub const SCAN_COUNT_DEFAULT: u32 = 1000;
+/// The most that one SCAN may look through: Redis answers nobody else meanwhile.
+pub const SCAN_COUNT_MAX: u32 = 100_000;
 /// How many ranges of slots a section of a cache may name, and how many nodes.
 pub const SECTION_ITEMS_MAX: usize = 1000;
 /// How many caches a job may write to: what is loaded waits for the slowest of them, and a word of each is held for it.
@@ -212,6 +217,15 @@ pub enum From {
         /// The query.
         query: String,
     },
+    /// The keys of a Redis, by SCAN.
+    Keyspace {
+        /// The origin to read: a Redis.
+        origin: OriginName,
+        /// Which keys.
+        pattern: Pattern,
+        /// How much one SCAN looks through, from 1 to [`SCAN_COUNT_MAX`].
+        count: u32,
+    },
     /// A file on the worker's machine.
     File {
         /// Its path; `-` is the standard input.
@@ -287,7 +301,7 @@ pub struct Loader {
 pub struct Recipe {
     /// The origin to ask.
     pub origin: OriginName,
-    /// The query, with `:keys` or `:key`.
+    /// The query, with `:keys` or `:key`; empty where keys are copied.
     pub query: String,
     /// The cache key's template.
     pub key_template: crate::template::Template,

@@ -10,6 +10,7 @@
 pub mod advice;
 pub mod batch_keys;
 pub mod capacity;
+pub mod copy;
 pub mod expiry;
 pub mod explain;
 pub mod guard;
@@ -18,6 +19,7 @@ pub mod ledger;
 pub mod metric;
 pub mod mutant;
 pub mod names;
+pub mod pattern;
 pub mod plan;
 pub mod progress;
 pub mod records;

@@ -28,6 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::batch_keys::BatchKeys;
+use crate::copy::COMMANDS_A_KEY;
 use crate::job::{Life, Loader, Spec};
 use crate::names::{
     CacheName, GuardName, JobName, LoaderName, OriginName, Resource, SourceName, WorkerName,
@@ -259,6 +260,9 @@ pub struct Member {
     /// How many keys one query of each of them is expected to load.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub batch_keys: BTreeMap<LoaderName, u32>,
+    /// Those that copy the keys of a Redis: each key takes some commands, which are what counts there.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub copies: BTreeSet<LoaderName>,
     /// The origin that is asked again for the versions of its rows, of each loader that has versions.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub version_origins: BTreeMap<LoaderName, OriginName>,
@@ -437,6 +441,9 @@ pub struct LoaderTerms {
     /// Keys in one query.
     #[serde(default)]
     pub batch_keys: Option<u32>,
+    /// Whether it copies the keys of a Redis.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub copies: bool,
     /// How long its entries live at least, in milliseconds.
     #[serde(default)]
     pub lives_ms: Option<u64>,
@@ -453,6 +460,8 @@ impl LoaderTerms {
             Some(rows) => rows.div_ceil(batch_keys.into()).max(entries),
             None => entries.div_ceil(batch_keys.into()),
         };
+        let each = if self.copies { COMMANDS_A_KEY } else { 1 };
+        let queries = queries * u64::from(each);
         let origins = self.origin.iter().chain(&self.version_origin);
         origins.map(move |origin| (origin, queries))
     }

@@ -26,7 +26,7 @@ pub struct Template {
 
 /// A piece of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
+pub(crate) enum Part {
     Literal(String),
     Column(String),
 }
@@ -146,7 +146,7 @@ impl Template {
 }
 
 /// Takes `source` apart; neighbouring literals are one.
-fn parts(source: &str) -> Result<Vec<Part>, NotATemplate> {
+pub(crate) fn parts(source: &str) -> Result<Vec<Part>, NotATemplate> {
     let mut parts = Vec::new();
     let mut literal = String::new();
     let mut rest = source;

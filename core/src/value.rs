@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::copy::CopySpec;
 use crate::names::OriginName;
 use crate::template::{NotATemplate, Template};
 
@@ -33,6 +34,9 @@ pub struct ValueSpec {
     /// How a value that has become stale while it was written is found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub versions: Option<Versions>,
+    /// They are not made of rows: they are copied from another Redis, as they are there. Then there is nothing else to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy: Option<CopySpec>,
 }
 
 /// How a value that has become stale while it was written is found: its row's version is read again, afterwards.
@@ -115,6 +119,16 @@ pub enum ValueFault {
     /// That with the version.
     #[error("the name of the column with the version has from 1 to {COLUMN_BYTES_MAX} bytes")]
     VersionColumn,
+    /// What is copied has all that from its key.
+    #[error(
+        "what is copied from another Redis is as it is there: form, compression, what stands for absent rows, and columns with expiry or version have no place"
+    )]
+    Copied,
+    /// Where a key comes from depends on more than is known then.
+    #[error(
+        "from names {{key}}, and no other column: what else a key source gives serves the cache's key only"
+    )]
+    CopiedFrom,
 }
 
 impl ValueSpec {
@@ -129,6 +143,17 @@ impl ValueSpec {
     /// # Errors
     /// The first that cannot.
     pub fn check(&self) -> Result<(), ValueFault> {
+        if let Some(copy) = &self.copy {
+            let alone = Self {
+                copy: Some(copy.clone()),
+                ..Self::default()
+            };
+            return match copy.from.columns().eq(["key"]) {
+                _ if *self != alone => Err(ValueFault::Copied),
+                true => Ok(()),
+                false => Err(ValueFault::CopiedFrom),
+            };
+        }
         let is_name = |name: &String| (1..=COLUMN_BYTES_MAX).contains(&name.len());
         if !self.expiry_column.as_ref().is_none_or(is_name) {
             return Err(ValueFault::ExpiryColumn);

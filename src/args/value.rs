@@ -59,6 +59,7 @@ impl ValueArgs {
                 column,
                 origin: None,
             }),
+            copy: None,
         };
         spec.check()?;
         Ok(spec)

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args as ClapArgs, ValueEnum};
+use stoke_core::job::{SCAN_COUNT_DEFAULT, SCAN_COUNT_MAX};
+use stoke_core::pattern::Pattern;
+use stoke_core::template::Template;
 
 use stoke_core::batch_keys::BatchKeys;
 
@@ -12,11 +15,11 @@ use super::{FitArg, OutputArg, SectionArgs, ValueArgs, rate, share};
 
 /// What the one-liner needs.
 #[derive(Debug, ClapArgs)]
-#[command(group = ArgGroup::new("source").required(true).args(["rank", "keys", "scan_by"]))]
-#[command(group = ArgGroup::new("statement").required(true).args(["load", "query"]))]
+#[command(group = ArgGroup::new("source").required(true).args(["rank", "keys", "scan_by", "pattern"]))]
 pub struct WarmArgs {
     /// The database to load from: postgres://… (behind a PgBouncer that pools by transactions with ?pooler=transaction),
-    /// mysql://… or sqlite:FILE. A password can be left to the variable STOKE_ORIGIN
+    /// mysql://… or sqlite:FILE; or another Redis to copy from, written as --cache is. A password can be left to the variable
+    /// STOKE_ORIGIN
     #[arg(long, env = "STOKE_ORIGIN", hide_env_values = true, value_name = "URL")]
     pub origin: String,
     /// The Redis to warm: redis://…, one or several nodes (it finds out whether they are a Cluster), or
@@ -39,7 +42,7 @@ pub struct WarmArgs {
     #[arg(long, value_name = "FILE")]
     pub keys: Option<PathBuf>,
     /// SQL that loads a batch of keys: `:keys` where they belong, as in id IN (:keys) or (a, b) IN (:keys) (`:key` for one query
-    /// a key)
+    /// a key). Not where a Redis is copied from
     #[arg(long, value_name = "SQL", conflicts_with = "scan_by")]
     pub load: Option<String>,
     /// Reads all rows of --query, without keys: by this column of theirs, which is unique, never NULL and indexed
@@ -51,16 +54,31 @@ pub struct WarmArgs {
     /// How many rows one query reads of a scan
     #[arg(long, value_name = "N", requires = "scan_by", default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub scan_rows: u32,
-    /// The cache keys: text with {column}s of the key source, as product:{key}; of a scan, of the rows, as product:{id}
+    /// The keys of the Redis that is copied from, in place of --rank: literal text with {name}s, as old:{id}, which are columns
+    /// for --key; or without any a glob, as 'old:*'
+    #[arg(long = "match", value_name = "PATTERN")]
+    pub pattern: Option<Pattern>,
+    /// About how many keys one SCAN looks through
+    #[arg(long, value_name = "N", default_value_t = SCAN_COUNT_DEFAULT, requires = "pattern", value_parser = clap::value_parser!(u32).range(1..=i64::from(SCAN_COUNT_MAX)))]
+    pub match_count: u32,
+    /// How keys of a Redis are copied: with what they have left to live [default: auto]
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub copy: Option<CopyArg>,
+    /// The key to copy, by {key} of --keys, as old:{key} [default: {key}]
+    #[arg(long, value_name = "TEMPLATE", conflicts_with = "pattern")]
+    pub from: Option<Template>,
+    /// The cache keys: text with {column}s of the key source, as product:{key}; of a scan, of the rows, as product:{id} [default
+    /// where a Redis is copied from: {key}]
     #[arg(long, value_name = "TEMPLATE")]
-    pub key: String,
+    pub key: Option<String>,
     /// The column of the rows that says which key each answers; once for each part where keys have several [default:
     /// those left of IN (:keys)]
     #[arg(long, value_name = "COLUMN", conflicts_with = "scan_by")]
     pub key_column: Vec<String>,
-    /// How long entries live, as 5m or 1h: from a second to ten years
+    /// How long entries live, as 5m or 1h: from a second to ten years. Where a Redis is copied from, the longest that they do
+    /// [default there: as long as its keys do]
     #[arg(long, value_name = "TIME", value_parser = ttl)]
-    pub ttl: Duration,
+    pub ttl: Option<Duration>,
     /// Shortens each entry's time by up to this share of it, by a hash of its key (0 to 0.9)
     #[arg(long, value_name = "SHARE", default_value_t = 0.1, value_parser = share)]
     pub ttl_jitter: f64,
@@ -76,7 +94,8 @@ pub struct WarmArgs {
     /// What is done where the cache has no room for all of it, by its maxmemory
     #[arg(long, value_enum, default_value_t = FitArg::Cut, value_name = "WHAT")]
     pub fit: FitArg,
-    /// How many queries a second the database may get at most [default: 100]
+    /// How many queries a second the database may get at most; of a Redis that is copied from, commands [default: 100; of a Redis
+    /// 10000]
     #[arg(long, value_name = "N", value_parser = rate)]
     pub qps: Option<f64>,
     /// How many queries may be unanswered at one time
@@ -107,6 +126,17 @@ pub struct WarmArgs {
     /// What is printed on standard output in the end
     #[arg(long, value_enum, default_value_t = OutputArg::Text)]
     pub output: OutputArg,
+}
+
+/// How keys of a Redis are copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CopyArg {
+    /// By DUMP and RESTORE, or, once the cache does not take that, by the commands of their types
+    Auto,
+    /// By DUMP and RESTORE: every type, where the versions go together
+    Dump,
+    /// By the commands of their types: strings, hashes, lists, sets and sorted sets
+    Typed,
 }
 
 /// What is done with keys that are there already.

@@ -3,6 +3,7 @@
 //! Credentials come in as `${NAME}` of the environment or as files; written plainly they are taken too, and never shown.
 
 mod cache;
+mod copy;
 mod loader;
 mod origin;
 mod source;
@@ -13,9 +14,11 @@ use std::collections::BTreeMap;
 use stoke_core::names::OriginName;
 use stoke_worker::catalog::{Catalog, SecretUrl};
 
+use self::origin::Origin;
 use super::reader::{Item, Table};
 use super::shared::all_or_none;
 
+pub use copy::{copies, copying, scan};
 pub use loader::recipe;
 pub use source::ON_BAD_LINE;
 
@@ -34,11 +37,16 @@ pub(super) fn catalog<'r>(file: &Table<'r>) -> Option<Found<'r>> {
     let sql = file.optional("allow-sql-in-jobs").map(|item| item.flag());
     let files = file.optional("allow-files-in-jobs").map(|item| item.flag());
     file.named("origins", |name, table| {
-        if let Some(origin) = origin::origin(name, table) {
-            if let Some(item) = table.optional("statement-timeout") {
-                found.statement_timeouts.insert(origin.name.clone(), item);
-            }
-            found.catalog.origins.insert(origin.name.clone(), origin);
+        let Some(origin) = origin::origin(name, table) else {
+            return;
+        };
+        let name = origin.name().clone();
+        if let Some(item) = table.optional("statement-timeout") {
+            found.statement_timeouts.insert(name.clone(), item);
+        }
+        match origin {
+            Origin::Database(origin) => drop(found.catalog.origins.insert(name, origin)),
+            Origin::Redis(origin) => drop(found.catalog.redis_origins.insert(name, origin)),
         }
     });
     file.named("caches", |name, table| {
@@ -54,7 +62,7 @@ pub(super) fn catalog<'r>(file: &Table<'r>) -> Option<Found<'r>> {
     });
     let loaders = file.names("loaders");
     file.named("sources", |name, table| {
-        if let Some(source) = source::source(name, table, &origins, &loaders) {
+        if let Some(source) = source::source(name, table, &origins, &loaders, &found.catalog) {
             found.catalog.sources.insert(source.name.clone(), source);
         }
     });

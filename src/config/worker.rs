@@ -105,8 +105,12 @@ fn name(item: &Item<'_>) -> Option<WorkerName> {
 /// Notes which origins' statements may run on when a dead worker's count as ended.
 fn statements_end(found: &Found<'_>, times: &shared::Times<'_>) {
     let (timing, said) = (&times.timing, times.statement_timeout.as_ref());
-    for origin in found.catalog.origins.values() {
-        if origin.statement_timeout <= timing.statement_timeout {
+    let databases = found.catalog.origins.values();
+    let databases = databases.map(|origin| (&origin.name, origin.statement_timeout));
+    let redis = found.catalog.redis_origins.values();
+    let redis = redis.map(|origin| (&origin.name, origin.statement_timeout));
+    for (name, statement_timeout) in databases.chain(redis) {
+        if statement_timeout <= timing.statement_timeout {
             continue;
         }
         let longest = show_duration(timing.statement_timeout);
@@ -118,14 +122,14 @@ fn statements_end(found: &Found<'_>, times: &shared::Times<'_>) {
             "it is longer than {limit}, after which a dead worker's queries count as ended"
         );
         let remedy = "shorten the one, or lengthen the other in all processes";
-        match (found.statement_timeouts.get(&origin.name), said) {
+        match (found.statement_timeouts.get(name), said) {
             (Some(item), _) => item.fault(what, remedy),
             // The default of origins is too long.
             (None, Some(said)) => said.fault(
                 format!(
                     "it is shorter than origins.{}.statement-timeout, {} by default",
-                    origin.name,
-                    show_duration(origin.statement_timeout)
+                    name,
+                    show_duration(statement_timeout)
                 ),
                 remedy,
             ),

@@ -1,16 +1,16 @@
 //! A job's loaders: those of the workers' configuration by name, or recipes of its own.
 
-use stoke_coordinator::wire::value_spec;
+use stoke_coordinator::wire::{copy_loader, value_spec};
 use stoke_core::names::{LoaderName, OriginName};
 use stoke_proto::v1;
 use stoke_worker::origin::rewrite::{Dialect, rewrite, whole};
 
-use crate::config::{Item, Table, recipe};
+use crate::config::{Item, Table, copies, copying, recipe};
 
 /// The longest query, in bytes: a job is kept in the coordination store.
 const QUERY_BYTES_MAX: usize = 16 * 1024;
 /// What makes a loader one with a recipe of its own.
-const RECIPE: [&str; 16] = [
+const RECIPE: [&str; 18] = [
     "origin",
     "query",
     "key",
@@ -27,6 +27,8 @@ const RECIPE: [&str; 16] = [
     "expiry-column",
     "version-column",
     "version-origin",
+    "copy",
+    "from",
 ];
 
 /// `[[loaders]]`.
@@ -37,7 +39,7 @@ pub(super) fn loaders(file: &Table<'_>) -> Option<Vec<v1::Loader>> {
     file.list("loaders", |_, table| {
         let item = table.required("name", "name = \"NAME\"");
         let name = item.and_then(|item| Some((item.name::<LoaderName>()?, item)));
-        let sql = own(table);
+        let own = own(table);
         if let Some((name, item)) = &name
             && let Some((_, first)) = names.iter().find(|(other, _)| other == name)
         {
@@ -47,9 +49,11 @@ pub(super) fn loaders(file: &Table<'_>) -> Option<Vec<v1::Loader>> {
             );
         }
         loaders.push(name.as_ref().and_then(|(name, _)| {
+            let (sql, copy) = own?;
             Some(v1::Loader {
                 name: name.to_string(),
-                sql: sql?,
+                sql,
+                copy,
             })
         }));
         names.extend(name);
@@ -59,10 +63,10 @@ pub(super) fn loaders(file: &Table<'_>) -> Option<Vec<v1::Loader>> {
 }
 
 /// The loader's own recipe, if it has one.
-fn own(table: &Table<'_>) -> Option<Option<v1::SqlLoader>> {
+fn own(table: &Table<'_>) -> Option<(Option<v1::SqlLoader>, Option<v1::CopyLoader>)> {
     let given = RECIPE.map(|key| table.optional(key).is_some());
     if !given.contains(&true) {
-        return Some(None);
+        return Some((None, None));
     }
     let origin: Option<OriginName> = table
         .required(
@@ -71,6 +75,10 @@ fn own(table: &Table<'_>) -> Option<Option<v1::SqlLoader>> {
         )
         .and_then(|item| item.name());
     let scans = table.optional("scan-by").is_some();
+    if copies(table) {
+        let recipe = copying(table);
+        return Some((None, copy_loader(&recipe?.of(origin?))));
+    }
     let query = table
         .required("query", "query = \"SELECT … WHERE id IN (:keys)\"")
         .and_then(|item| {
@@ -83,7 +91,7 @@ fn own(table: &Table<'_>) -> Option<Option<v1::SqlLoader>> {
         [one] => (one.clone(), Vec::new()),
         several => (String::new(), several.to_vec()),
     };
-    Some(Some(v1::SqlLoader {
+    let sql = v1::SqlLoader {
         origin: origin.to_string(),
         query,
         key_template: recipe.key.to_string(),
@@ -97,7 +105,8 @@ fn own(table: &Table<'_>) -> Option<Option<v1::SqlLoader>> {
             by: scan.by,
             rows: scan.rows,
         }),
-    }))
+    };
+    Some((Some(sql), None))
 }
 
 /// A query that fits into a job.

@@ -9,12 +9,12 @@ use stoke_proto::v1::{self, FileFormat, Merge};
 
 use super::Upload;
 use super::recipe::query;
-use crate::config::{Item, ON_BAD_LINE, Table};
+use crate::config::{Item, ON_BAD_LINE, Table, scan};
 
 const MERGE: [(&str, Merge); 2] = [("max", Merge::Max), ("sum", Merge::Sum)];
 const FORMAT: [(&str, FileFormat); 2] = [("csv", FileFormat::Csv), ("ndjson", FileFormat::Ndjson)];
 /// What a source may read, of which one is to be given.
-const ONE_OF: &str = "give one of named, origin and query, file, upload";
+const ONE_OF: &str = "give one of named, origin and query, origin and match, file, upload";
 
 /// `[[sources]]`, and which of them are uploads.
 pub(super) fn sources(
@@ -84,12 +84,16 @@ fn from(table: &Table<'_>, folder: &Path) -> Option<(From, Option<std::path::Pat
     let keys = ["named", "origin", "query", "file", "upload"].map(|key| table.optional(key));
     let format = table.optional("format");
     let [named, origin, sql, path, upload] = &keys;
-    let kinds = [
-        named,
-        if origin.is_some() { origin } else { sql },
-        path,
-        upload,
-    ];
+    let pattern = table.optional("match");
+    if let (Some(item), None) = (table.optional("count"), &pattern) {
+        item.lacks("only what is scanned has a count", "remove it");
+    }
+    if let (Some(pattern), Some(sql)) = (&pattern, sql) {
+        table.contradiction(pattern, sql, ONE_OF);
+        return None;
+    }
+    let of_origin = [origin, sql, &pattern].into_iter().flatten().next();
+    let kinds = [named.as_ref(), of_origin, path.as_ref(), upload.as_ref()];
     let mut given = kinds.into_iter().flatten();
     if let (Some(first), Some(second)) = (given.next(), given.next()) {
         table.contradiction(first, second, ONE_OF);
@@ -112,7 +116,16 @@ fn from(table: &Table<'_>, folder: &Path) -> Option<(From, Option<std::path::Pat
                 query: query?,
             })
         }
-        [_, Some(alone), None, ..] => return lacks(alone, "query"),
+        [_, Some(origin), None, ..] if pattern.is_some() => {
+            let scanned = pattern.as_ref().and_then(|pattern| scan(table, pattern));
+            let (origin, (pattern, count)) = (origin.name::<OriginName>()?, scanned?);
+            From::Keyspace(v1::KeyspaceSource {
+                origin: origin.to_string(),
+                r#match: pattern.to_string(),
+                count,
+            })
+        }
+        [_, Some(alone), None, ..] => return lacks(alone, "query (or, of a Redis, match)"),
         [_, None, Some(alone), ..] => return lacks(alone, "origin"),
         [_, _, _, Some(path), _] => {
             let path = path.filled();
@@ -125,6 +138,9 @@ fn from(table: &Table<'_>, folder: &Path) -> Option<(From, Option<std::path::Pat
             let file = upload.file_beside(folder);
             format?;
             return Some((From::Upload(v1::UploadSource {}), Some(file?)));
+        }
+        [None, None, None, None, None] if pattern.is_some() => {
+            return pattern.as_ref().and_then(|alone| lacks(alone, "origin"));
         }
         [None, None, None, None, None] => {
             table.lacks("nothing says what is read", ONE_OF);

@@ -24,7 +24,7 @@ fn job(fit: v1::Fit) -> v1::JobSpec {
         }],
         loaders: vec![v1::Loader {
             name: "item".into(),
-            sql: None,
+            ..v1::Loader::default()
         }],
         cache: "main".into(),
         fit: fit.into(),

@@ -19,7 +19,7 @@ fn job(loader: &str, dry_run: bool) -> v1::JobSpec {
         }],
         loaders: vec![v1::Loader {
             name: loader.into(),
-            sql: None,
+            ..v1::Loader::default()
         }],
         cache: "main".into(),
         ..v1::BatchWork::default()

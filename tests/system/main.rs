@@ -13,6 +13,7 @@ mod again;
 mod cache_budget;
 mod capacity;
 mod command_line;
+mod copying;
 mod expiry;
 mod fail_over;
 mod fresh;

@@ -26,7 +26,7 @@ fn job() -> v1::JobSpec {
     let batch = v1::BatchWork {
         loaders: vec![v1::Loader {
             name: "whole".into(),
-            sql: None,
+            ..v1::Loader::default()
         }],
         cache: "main".into(),
         allowed_failures: 1000,

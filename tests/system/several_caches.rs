@@ -118,7 +118,7 @@ fn job() -> v1::JobSpec {
         }],
         loaders: vec![v1::Loader {
             name: "item".into(),
-            sql: None,
+            ..v1::Loader::default()
         }],
         cache: "main".into(),
         also: vec!["beside".into()],

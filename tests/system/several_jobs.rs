@@ -128,7 +128,7 @@ fn things() -> v1::JobSpec {
         }],
         loaders: vec![v1::Loader {
             name: "thing".into(),
-            sql: None,
+            ..v1::Loader::default()
         }],
         cache: "beside".into(),
         ..v1::BatchWork::default()

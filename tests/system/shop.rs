@@ -103,7 +103,7 @@ fn job_over(views: &str) -> v1::JobSpec {
         sources: vec![source],
         loaders: vec![v1::Loader {
             name: "item".into(),
-            sql: None,
+            ..v1::Loader::default()
         }],
         cache: "main".into(),
         allowed_failures: 1000,

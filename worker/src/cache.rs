@@ -22,16 +22,16 @@ use stoke_core::mutant::Mutant;
 use stoke_core::slot::Slots;
 
 use crate::metrics::CacheMetrics;
-use crate::permit::{InFlight, Permit, Stopped, Unlimited};
+use crate::permit::{Look, Permit, Stopped, Unlimited};
 use crate::value::Value;
 use crate::vitals::Vitals;
-use async_trait::async_trait;
 
 mod addr;
 mod answer;
 mod attempts;
 mod command;
 mod config;
+mod copy;
 mod diagnosis;
 mod discovery;
 mod error;
@@ -41,17 +41,20 @@ mod login;
 mod measure;
 mod node;
 mod router;
+mod scan;
 mod script;
 pub(crate) mod sentinels;
 mod settle;
 pub(crate) mod slot_map;
 mod topology;
 mod ttl;
+mod typed;
 mod url;
 
 pub use self::addr::NodeAddr;
 pub use self::command::VALUE_BYTES_MAX;
 pub use self::config::{CacheConfig, Place};
+pub use self::copy::{Content, Copied, Ends, Until};
 pub use self::error::{CacheError, CommandError, FailureKind};
 pub use self::hash::{HashFields, HashSize};
 pub use self::info::NodeInfo;
@@ -60,6 +63,7 @@ pub use self::settle::PROVISIONAL_TTL;
 pub use self::ttl::jittered;
 pub use self::url::{CacheUrl, NodeUrl, NotACacheUrl, SentinelsUrl, UrlsDisagree, disagreements};
 
+pub(crate) use self::copy::{is_of_key, is_unknown_command};
 pub(crate) use self::router::packed_sets;
 
 use self::command::{Command, Keep};
@@ -173,7 +177,8 @@ impl Cache {
     /// Connects to the first of the configured URLs that answers, finds out whether it is a cluster, and reads its
     /// slot map. The other nodes are connected to when they are first needed. The user needs the commands `INFO`,
     /// `CLUSTER SLOTS`, `SET`, `PTTL` and `PEXPIRE`; to verify, `TYPE` and `GETRANGE`, too. To write hashes it needs `EVAL`, and
-    /// within `PTTL`, `DEL`, `HSET` and `PEXPIRE`; to settle values by their versions `EVAL`, and within `TYPE`, `GET`, `HLEN` and
+    /// within `PTTL`, `DEL`, `HSET` and `PEXPIRE`; what is copied `RESTORE`, or typed `EVAL` and within the commands of its
+    /// types; to settle values by their versions `EVAL`, and within `TYPE`, `GET`, `HLEN` and
     /// `HGET`, too; to compare them `HLEN`, `HSTRLEN` and `HMGET`.
     ///
     /// Where the URLs name sentinels, connects to the master that the first of them names whose answer holds: the node there
@@ -340,7 +345,15 @@ impl Cache {
             Ok(reply) => answer::written(&reply),
             Err(error) => WriteOutcome::Failed(error),
         };
-        let outcomes: Vec<_> = answers.into_iter().map(outcome).collect();
+        let mut outcomes: Vec<_> = answers.into_iter().map(outcome).collect();
+        for (outcome, item) in outcomes.iter_mut().zip(items) {
+            if let (WriteOutcome::Failed(error), Value::Copied(copied)) = (outcome, &item.value)
+                && matches!(copied.content, Content::Dump(_))
+                && copy::is_payload_refusal(error)
+            {
+                error.kind = FailureKind::Payload;
+            }
+        }
         measure::written(self.router.metrics(), items, &outcomes);
         Ok(outcomes)
     }
@@ -410,21 +423,13 @@ impl Item {
                 ttl,
                 keep,
             },
+            Value::Copied(copied) => Command::Copy {
+                key,
+                copied,
+                ttl_max: ttl,
+                keep,
+            },
         }
-    }
-}
-
-/// A permit that is only looked at.
-struct Look<'a>(&'a dyn Permit);
-
-#[async_trait]
-impl Permit for Look<'_> {
-    async fn enter(&self) -> Result<InFlight, Stopped> {
-        Ok(InFlight(None))
-    }
-
-    async fn pass(&self, _commands: u32) -> Result<(), Stopped> {
-        self.0.pass(0).await
     }
 }
 

@@ -14,6 +14,7 @@ pub use stoke_core::batch_keys::BATCH_KEYS_MAX;
 use stoke_core::batch_keys::BatchKeys;
 use stoke_core::job::{KeyColumns, OnBadLine};
 use stoke_core::names::{CacheName, LoaderName, OriginName, ProbeName, SourceName};
+use stoke_core::pattern::Pattern;
 use stoke_core::scan::Scan;
 use stoke_core::template::Template;
 use stoke_core::value::ValueSpec;
@@ -22,6 +23,7 @@ mod secret;
 
 pub use secret::{NotAUrl, Password, SecretUrl};
 
+use crate::cache::CacheError;
 use crate::origin::rewrite::Dialect;
 
 /// How long a statement may run where an origin does not say.
@@ -60,6 +62,8 @@ pub const TTL_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
 pub struct Catalog {
     /// The databases, by name.
     pub origins: BTreeMap<OriginName, OriginConfig>,
+    /// Other Redis deployments that keys are copied from, by name: none of the databases'.
+    pub redis_origins: BTreeMap<OriginName, RedisOrigin>,
     /// The Redis deployments, by name.
     pub caches: BTreeMap<CacheName, CacheConfig>,
     /// The loaders that jobs may name.
@@ -161,6 +165,38 @@ pub struct CacheConfig {
     pub tls: TlsFiles,
 }
 
+impl CacheConfig {
+    /// How it is entered.
+    ///
+    /// # Errors
+    /// Where the URLs or the files cannot be used.
+    pub(crate) fn entered(&self) -> Result<crate::cache::CacheConfig, CacheError> {
+        let urls: Vec<&str> = self.urls.iter().map(SecretUrl::expose).collect();
+        let password = self.password.as_ref().map(Password::expose);
+        let parsed = crate::cache::CacheConfig::parse(&urls, password)?;
+        let entered = match &self.sentinel_login {
+            Some(login) => {
+                parsed.with_sentinel_login(login.user.as_deref(), login.password.expose())?
+            }
+            None => parsed,
+        };
+        entered.with_tls(&self.tls)
+    }
+}
+
+/// Another Redis that keys are copied from.
+#[derive(Clone, Debug)]
+pub struct RedisOrigin {
+    /// Its name in jobs, budgets and metrics.
+    pub name: OriginName,
+    /// How it is reached.
+    pub redis: CacheConfig,
+    /// How long an answer is waited for.
+    pub statement_timeout: Duration,
+    /// How long all its keys may be looked through, the reader's pauses included.
+    pub source_timeout: Duration,
+}
+
 /// How sentinels are entered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SentinelLogin {
@@ -177,13 +213,13 @@ pub struct LoaderSpec {
     pub name: LoaderName,
     /// The origin that it asks.
     pub origin: OriginName,
-    /// SQL with `:keys` where a batch of keys belongs, or `:key` for one query a key.
+    /// SQL with `:keys` where a batch of keys belongs, or `:key` for one query a key; empty where keys are copied.
     pub query: String,
     /// The cache key.
     pub key: Template,
     /// The columns that say which key a row answers; without them, those left of `IN (:keys)`.
     pub key_column: KeyColumns,
-    /// From [`TTL_MIN`] to [`TTL_MAX`].
+    /// From [`TTL_MIN`] to [`TTL_MAX`]; or, where keys are copied, [`TTL_OF_ORIGIN`](stoke_core::copy::TTL_OF_ORIGIN).
     pub ttl: Duration,
     /// The time to live is shortened by up to this share of it, in thousandths; at most [`TTL_JITTER_PERMILLE_MAX`].
     pub ttl_jitter_permille: u16,
@@ -198,6 +234,12 @@ pub struct LoaderSpec {
 }
 
 impl LoaderSpec {
+    /// Whether it copies the keys of another Redis.
+    #[must_use]
+    pub const fn copies(&self) -> bool {
+        self.value.copy.is_some()
+    }
+
     /// The origin that is asked for the versions of its rows, where it names a column for them.
     #[must_use]
     pub fn origin_of_versions(&self) -> Option<&OriginName> {
@@ -228,6 +270,15 @@ pub enum SourceFrom {
         origin: OriginName,
         /// SQL that gives a column `key`.
         query: String,
+    },
+    /// The keys of a Redis.
+    Keyspace {
+        /// The origin that is asked.
+        origin: OriginName,
+        /// Which keys.
+        pattern: Pattern,
+        /// How much one SCAN looks through, from 1 to [`SCAN_COUNT_MAX`](stoke_core::job::SCAN_COUNT_MAX).
+        count: u32,
     },
     /// A CSV or NDJSON file on the worker's machine; `-` is its standard input.
     File(PathBuf),

@@ -40,6 +40,9 @@ use window::Window;
 /// How long a waiter sleeps at most before it looks at the grant again: time itself may end it.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
+/// Of what a second may see, one part of so many is sent at once at most.
+const AT_ONCE_PART: u64 = 20;
+
 /// What the heart says of a resource.
 #[derive(Clone, Debug, Default)]
 pub struct Allowed {
@@ -288,13 +291,26 @@ impl Gate {
         self.take_in_turn(&turn, &client.who, wanted).await
     }
 
-    /// When the last second has room for another query, where it is full.
-    fn window_opens_at(&self, now: Moment) -> Option<Moment> {
+    /// How many queries may be sent at once: of an origin, a small part of what a second may see, so that no second sees more.
+    fn at_once(&self) -> u32 {
+        if !matches!(self.resource, Resource::Origin(_)) {
+            return u32::MAX;
+        }
+        let allowed = self.allowed.borrow();
+        if allowed.unlimited {
+            return u32::MAX;
+        }
+        let each = allowed.grant.share.rate_milli / 1000 / AT_ONCE_PART;
+        u32::try_from(each).unwrap_or(u32::MAX).max(1)
+    }
+
+    /// When the last second has room for another query beside so many that are about to leave, where it is full.
+    fn window_opens_at(&self, now: Moment, leaving: u32) -> Option<Moment> {
         // Writes go out many at a time; what they are promised is looser.
         if !matches!(self.resource, Resource::Origin(_)) {
             return None;
         }
-        lock(&self.window).opens_at(now)
+        lock(&self.window).opens_at(now, leaving as usize)
     }
 
     /// Takes whenever it is this one's turn, while it may send; `false` where it may not any more. Dropped, it leaves the
@@ -333,7 +349,7 @@ impl Gate {
         }
         let now = self.clock.now();
         let (token, rows) = (taken.tokens < wanted.tokens, wanted.rows - taken.rows);
-        let verdict = match self.window_opens_at(now) {
+        let verdict = match self.window_opens_at(now, taken.tokens) {
             Some(opens) if token && opens > now => Verdict::Wait(opens.since(now)),
             _ => lock(&self.paces).take(now, token, rows),
         };

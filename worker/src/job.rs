@@ -7,6 +7,7 @@
 mod backoff;
 mod batching;
 mod checkpoint;
+mod copied;
 mod entries;
 mod joint;
 mod keeper;
@@ -24,6 +25,7 @@ mod scan_cut;
 mod source_read;
 
 pub use backoff::after;
+pub(crate) use copied::Refusals;
 pub(crate) use entries::merged;
 pub use entries::{Brought, Task};
 pub use joint::Lacking;

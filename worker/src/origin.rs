@@ -1,4 +1,4 @@
-//! Origins: the databases that values are loaded from.
+//! Origins: the databases that values are loaded from, and other Redis deployments that keys are copied from.
 //!
 //! An [`Origin`] runs loaders' queries and key sources' queries, and turns rows into values. It opens connections when it
 //! needs them, keeps a few idle ones, and sends nothing without a token: the order is enter, connection, pass, send.
@@ -33,6 +33,7 @@ mod meter;
 mod mysql;
 mod postgres;
 mod probe;
+mod redis;
 mod replicas;
 pub mod rewrite;
 mod scan;
@@ -48,7 +49,7 @@ pub(crate) use replicas::Standing;
 pub use replicas::say_their_lag;
 pub use scan::{Cut, Page, PageRow};
 
-use crate::catalog::{Catalog, LoaderSpec, OriginConfig};
+use crate::catalog::{Catalog, LoaderSpec, OriginConfig, RedisOrigin};
 use crate::metrics::OriginMetrics;
 use crate::permit::Permit;
 use crate::source::{Gathered, Rules, SourceRow};
@@ -68,6 +69,11 @@ pub enum Answer {
     Absent,
     /// This key or its row cannot be used, and another attempt will not help.
     Failed {
+        /// What is wrong, for people.
+        reason: String,
+    },
+    /// Nothing is known of this key yet, and another attempt may tell.
+    Again {
         /// What is wrong, for people.
         reason: String,
     },
@@ -114,7 +120,7 @@ impl Loaded {
     pub fn bytes(&self) -> u64 {
         let of = |answer: &Answer| match answer {
             Answer::Row(made) => made.value.size_bytes() as u64,
-            Answer::Absent | Answer::Failed { .. } => 0,
+            Answer::Absent | Answer::Failed { .. } | Answer::Again { .. } => 0,
         };
         self.answers.iter().map(of).sum()
     }
@@ -133,12 +139,13 @@ impl Origins {
         let open = |(name, config): (&OriginName, &OriginConfig)| {
             Ok((name.clone(), Arc::new(Origin::open(config)?)))
         };
+        let databases = catalog.origins.iter().map(open);
+        let open = |(name, config): (&OriginName, &RedisOrigin)| {
+            Ok((name.clone(), Arc::new(Origin::open_redis(config)?)))
+        };
+        let redis = catalog.redis_origins.iter().map(open);
         Ok(Self(
-            catalog
-                .origins
-                .iter()
-                .map(open)
-                .collect::<Result<_, OriginError>>()?,
+            databases.chain(redis).collect::<Result<_, OriginError>>()?,
         ))
     }
 
@@ -154,11 +161,12 @@ impl Origins {
     }
 }
 
-/// A database, reached over as many connections as there are calls at one time.
+/// A database, reached over as many connections as there are calls at one time; or another Redis, over one to each node.
 #[derive(Debug)]
 pub struct Origin {
     name: OriginName,
-    dialect: Dialect,
+    /// What a database speaks.
+    dialect: Option<Dialect>,
     counters: Counters,
     /// The database itself; `None` where only replicas are known.
     primary: Option<Engine>,
@@ -195,7 +203,7 @@ impl Origin {
         let name = config.name.clone();
         Ok(Self {
             name,
-            dialect: config.dialect,
+            dialect: Some(config.dialect),
             counters: Counters::default(),
             primary: has_primary.then(|| Engine::new(config)).transpose()?,
             replicas: replicas.transpose()?,
@@ -318,6 +326,9 @@ impl Origin {
         permit: &dyn Permit,
         loader: &LoaderSpec,
     ) -> Result<(), OriginError> {
+        if loader.copies() {
+            return self.prepare_copying(permit, loader).await;
+        }
         let at = self.at(permit).await?;
         if loader.scan.is_some() {
             // Its first row tells all that can be told of it.
@@ -354,11 +365,15 @@ impl Origin {
         at.judged(prepared)
     }
 
-    /// How many keys one query of this loader takes, or rows of one that scans.
+    /// How many keys one query of this loader takes, or rows of one that scans. Where keys are copied, it is one: each takes
+    /// commands of its own.
     ///
     /// # Errors
     /// [`OriginError::Permanent`] where the query cannot be used.
     pub fn batch_keys(&self, loader: &LoaderSpec) -> Result<BatchKeys, OriginError> {
+        if loader.copies() {
+            return Ok(BatchKeys::from(1));
+        }
         if let Some(scan) = &loader.scan {
             return Ok(BatchKeys::from(scan.rows));
         }
@@ -473,7 +488,7 @@ impl Origin {
         rows: u32,
     ) -> Result<Page, OriginError> {
         let scan = scan::scan_of(loader)?;
-        let statement = scan::page(loader, scan, range, rows, self.dialect)?;
+        let statement = scan::page(loader, scan, range, rows, self.dialect()?)?;
         let _place = permit.enter().await?;
         let mut meter = Meter::new(permit, &self.counters, "load");
         let mut taken = scan::Taken::default();
@@ -492,10 +507,11 @@ impl Origin {
         permit: &dyn Permit,
         loader: &LoaderSpec,
     ) -> Result<Cut, OriginError> {
+        let dialect = self.dialect()?;
         let at = self.at(permit).await?;
         let _place = permit.enter().await?;
         let mut meter = Meter::new(permit, &self.counters, "source");
-        let cut = scan::ranges(at.engine, &mut meter, loader, self.dialect).await;
+        let cut = scan::ranges(at.engine, &mut meter, loader, dialect).await;
         meter.ended(&cut);
         at.judged(cut)
     }
@@ -546,7 +562,7 @@ impl Origin {
         }
     }
 
-    /// Runs a query only to see how it is answered; what it gives is thrown away.
+    /// Runs a query only to see how it is answered; what it gives is thrown away. A Redis is sent a PING in its place.
     ///
     /// # Errors
     /// What the database says.
@@ -566,12 +582,19 @@ impl Origin {
     pub fn loader_of_versions(&self, loader: &LoaderSpec) -> Result<LoaderSpec, OriginError> {
         self.at_primary()?;
         let query = self.rewritten(loader)?;
-        Ok(versions::loader(&self.name, loader, &query, self.dialect))
+        let dialect = self.dialect()?;
+        Ok(versions::loader(&self.name, loader, &query, dialect))
+    }
+
+    /// The SQL that it speaks; a Redis speaks none.
+    fn dialect(&self) -> Result<Dialect, OriginError> {
+        self.dialect.ok_or_else(engine::no_sql)
     }
 
     fn rewritten(&self, loader: &LoaderSpec) -> Result<Rewritten, OriginError> {
         let doing = || format!("use the query of loader {:?}", loader.name.as_str());
-        rewrite(&loader.query, self.dialect).map_err(|error| OriginError::permanent(doing(), error))
+        let dialect = self.dialect()?;
+        rewrite(&loader.query, dialect).map_err(|error| OriginError::permanent(doing(), error))
     }
 }
 

@@ -39,9 +39,28 @@ pub trait Permit: Send + Sync {
         self.pass(tokens).await
     }
 
+    /// How many tokens may be taken at once, at least one: what is sent at once falls into one second.
+    fn at_once(&self) -> u32 {
+        u32::MAX
+    }
+
     /// Where so many rows were paid for, so many came: the rest is given back, or owed.
     fn came(&self, paid: u64, rows: u64) {
         let _ = (paid, rows);
+    }
+}
+
+/// A permit that is only looked at.
+pub(crate) struct Look<'a>(pub(crate) &'a dyn Permit);
+
+#[async_trait]
+impl Permit for Look<'_> {
+    async fn enter(&self) -> Result<InFlight, Stopped> {
+        Ok(InFlight(None))
+    }
+
+    async fn pass(&self, _commands: u32) -> Result<(), Stopped> {
+        self.0.pass(0).await
     }
 }
 

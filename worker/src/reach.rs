@@ -57,10 +57,11 @@ fn lines(all: &[Unreached]) -> String {
 pub async fn reach(catalog: &Catalog) -> Result<(), ReachError> {
     let origins = Origins::new(catalog).map_err(StartError::from)?;
     let caches = Caches::new(catalog)?;
-    let at_origins = join_all(catalog.origins.keys().filter_map(|name| {
-        let origin = origins.get(name)?;
-        Some(reach_origin(name, origin))
-    }));
+    let at_origins = join_all(
+        origins
+            .iter()
+            .map(|origin| reach_origin(origin.name(), origin)),
+    );
     let at_caches = join_all(catalog.caches.keys().map(|name| reach_cache(name, &caches)));
     let (of_origins, of_caches) = futures::future::join(at_origins, at_caches).await;
     let of_caches = of_caches.into_iter().flatten();

@@ -67,7 +67,7 @@ impl SourceRow {
     /// The cache key, and the value of the column `key`.
     #[must_use]
     pub fn into_keys(mut self) -> (Vec<u8>, String) {
-        let index = self.columns.iter().position(|name| name == KEY_COLUMN);
+        let index = self.columns.iter().rposition(|name| name == KEY_COLUMN);
         let key = index.and_then(|index| self.values.get_mut(index)?.take());
         (self.cache_key, key.unwrap_or_default())
     }

@@ -1,5 +1,6 @@
 //! Values as they stand in Redis, and how they are compressed.
 
+use crate::cache::Copied;
 use bytes::Bytes;
 use stoke_core::value::{Compression, Negative, ValueSpec};
 
@@ -13,15 +14,18 @@ pub enum Value {
     String(Bytes),
     /// A hash: fields and their values, in the order in which they are written; at least one, each field once.
     Hash(Vec<(Bytes, Bytes)>),
+    /// What another Redis has, with its own end: it lives until then, and no longer than its item says.
+    Copied(Box<Copied>),
 }
 
 impl Value {
-    /// What Redis' `TYPE` says of a loader's values.
+    /// What Redis' `TYPE` says of a loader's values; `None`: whatever their keys have where they are copied from.
     #[must_use]
-    pub fn kind_of(spec: &ValueSpec) -> &'static str {
+    pub fn kind_of(spec: &ValueSpec) -> Option<&'static str> {
         match spec.form {
-            stoke_core::value::Form::Hash => "hash",
-            _ => "string",
+            _ if spec.copy.is_some() => None,
+            stoke_core::value::Form::Hash => Some("hash"),
+            _ => Some("string"),
         }
     }
 
@@ -43,7 +47,7 @@ impl Value {
     pub fn string(&self) -> Option<&Bytes> {
         match self {
             Self::String(bytes) => Some(bytes),
-            Self::Hash(_) => None,
+            Self::Hash(_) | Self::Copied(_) => None,
         }
     }
 
@@ -53,6 +57,7 @@ impl Value {
         match self {
             Self::String(bytes) => bytes.len(),
             Self::Hash(fields) => fields.iter().map(|(f, v)| f.len() + v.len()).sum(),
+            Self::Copied(copied) => copied.content.size_bytes(),
         }
     }
 }
@@ -153,9 +158,9 @@ mod tests {
             };
             (Value::kind_of(&spec), Value::negative(&spec, &negative))
         };
-        assert_eq!(of(Form::Array), ("string", Some("missing=1".into())));
+        assert_eq!(of(Form::Array), (Some("string"), Some("missing=1".into())));
         let hash = Value::Hash(vec![("missing".into(), "1".into())]);
-        assert_eq!(of(Form::Hash), ("hash", Some(hash.clone())));
+        assert_eq!(of(Form::Hash), (Some("hash"), Some(hash.clone())));
         assert_eq!(hash.size_bytes(), 8);
     }
 }

@@ -119,9 +119,8 @@ async fn send_to_origin(shared: &Shared, name: &OriginName, resource: &Resource)
         return;
     };
     let config = shared.catalog.origins.get(name).map(|config| &config.vigil);
-    let Some(OriginVigil { canary, .. }) = config else {
-        return;
-    };
+    // A Redis is sent a PING.
+    let canary = config.map_or("", |config: &OriginVigil| &config.canary);
     let permit = gate.vigil();
     let sent = origin.canary(&permit, canary).await;
     permit.answered();

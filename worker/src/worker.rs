@@ -26,6 +26,7 @@ use crate::catalog::{Catalog, LoaderSpec};
 use crate::gate::Gate;
 use crate::health::Health;
 use crate::heart::{Heart, Unfinished};
+use crate::job::Refusals;
 use crate::link::{Dial, Link};
 use crate::metrics::{self, CacheMetrics, Metrics, OriginMetrics};
 use crate::origin::{OriginError, Origins};
@@ -92,6 +93,8 @@ pub(crate) struct Shared {
     pub(crate) link: Link,
     /// What keeps it from going on, for whoever looks.
     pub(crate) troubles: Troubles,
+    /// Which caches do not take what DUMP gives.
+    pub(crate) refusals: Refusals,
     /// Told whenever the heart should look at the store at once.
     pub(crate) look: Notify,
     pub(crate) metrics: Arc<Metrics>,
@@ -121,23 +124,7 @@ pub(crate) struct Caches(BTreeMap<CacheName, (CacheConfig, tokio::sync::OnceCell
 impl Caches {
     pub(crate) fn new(catalog: &Catalog) -> Result<Self, StartError> {
         let open = |(name, config): (&CacheName, &crate::catalog::CacheConfig)| {
-            let urls: Vec<&str> = config
-                .urls
-                .iter()
-                .map(crate::catalog::SecretUrl::expose)
-                .collect();
-            let password = config
-                .password
-                .as_ref()
-                .map(crate::catalog::Password::expose);
-            let parsed = CacheConfig::parse(&urls, password);
-            let entered = parsed.and_then(|parsed| match &config.sentinel_login {
-                Some(login) => {
-                    parsed.with_sentinel_login(login.user.as_deref(), login.password.expose())
-                }
-                None => Ok(parsed),
-            });
-            let config = entered.and_then(|entered| entered.with_tls(&config.tls));
+            let config = config.entered();
             let config = config.map_err(|source| StartError::Cache {
                 cache: name.clone(),
                 source,
@@ -211,7 +198,8 @@ impl Worker {
         let origins = Origins::new(&catalog)?;
         let member = member(&catalog, &origins, settings.weight, settings.zone);
         let caches = Caches::new(&catalog)?;
-        let resources = catalog.origins.keys().cloned().map(Resource::Origin);
+        let resources = origins.iter().map(|origin| origin.name().clone());
+        let resources = resources.map(Resource::Origin);
         let resources = resources.chain(catalog.caches.keys().cloned().map(Resource::Cache));
         let gates: BTreeMap<Resource, Arc<Gate>> = resources
             .map(|resource| (resource.clone(), Gate::new(resource, Arc::clone(&clock))))
@@ -246,6 +234,7 @@ impl Worker {
             vitals,
             link: Link::new(Arc::clone(&store), dial),
             troubles: Troubles::default(),
+            refusals: Refusals::default(),
             look: Notify::new(),
             metrics,
             health,
@@ -328,13 +317,14 @@ fn member(catalog: &Catalog, origins: &Origins, weight: Weight, zone: String) ->
         Some(keys.expected())
     };
     let origin_of = |from: &crate::catalog::SourceFrom| match from {
-        crate::catalog::SourceFrom::Sql { origin, .. } => Some(origin.clone()),
+        crate::catalog::SourceFrom::Sql { origin, .. }
+        | crate::catalog::SourceFrom::Keyspace { origin, .. } => Some(origin.clone()),
         crate::catalog::SourceFrom::File(_) => None,
     };
     Member {
         weight,
         zone,
-        origins: catalog.origins.keys().cloned().collect(),
+        origins: origins.iter().map(|origin| origin.name().clone()).collect(),
         caches: catalog.caches.keys().cloned().collect(),
         loaders: catalog
             .loaders
@@ -345,6 +335,12 @@ fn member(catalog: &Catalog, origins: &Origins, weight: Weight, zone: String) ->
             .loaders
             .iter()
             .filter_map(|(name, loader)| Some((name.clone(), batch_keys(loader)?)))
+            .collect(),
+        copies: catalog
+            .loaders
+            .iter()
+            .filter(|(_, loader)| loader.copies())
+            .map(|(name, _)| name.clone())
             .collect(),
         version_origins: catalog
             .loaders

@@ -109,7 +109,7 @@ fn job(partitions: u16) -> Result<Job> {
         sources: vec![source],
         loaders: vec![v1::Loader {
             name: "product".into(),
-            sql: None,
+            ..v1::Loader::default()
         }],
         cache: "main".into(),
         ..v1::BatchWork::default()

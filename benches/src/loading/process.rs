@@ -17,16 +17,16 @@ const ENDED_WITHIN: Duration = Duration::from_secs(1800);
 
 /// What some programs took together.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Took {
-    pub(super) time: Duration,
+pub(crate) struct Took {
+    pub(crate) time: Duration,
     /// Time of the processors, user and system.
-    pub(super) cpu: Duration,
+    pub(crate) cpu: Duration,
     /// The sum of their peaks.
-    pub(super) peak_kib: u64,
+    pub(crate) peak_kib: u64,
 }
 
 /// Programs that run together, and end when this is dropped.
-pub(super) struct Running {
+pub(crate) struct Running {
     began: Instant,
     children: Vec<Watched>,
 }
@@ -40,7 +40,7 @@ struct Watched {
 
 impl Running {
     /// Starts them, one after the other: the next may need what `start` got of the one before.
-    pub(super) fn start(commands: impl IntoIterator<Item = Command>) -> Result<Self> {
+    pub(crate) fn start(commands: impl IntoIterator<Item = Command>) -> Result<Self> {
         let mut running = Self {
             began: Instant::now(),
             children: Vec::new(),
@@ -52,7 +52,7 @@ impl Running {
     }
 
     /// Starts one more.
-    pub(super) fn and(&mut self, mut command: Command) -> Result<&mut Child> {
+    pub(crate) fn and(&mut self, mut command: Command) -> Result<&mut Child> {
         let name = command.get_program().to_string_lossy().into_owned();
         let child = command
             .spawn()
@@ -68,7 +68,7 @@ impl Running {
     }
 
     /// Waits until all have ended, which must be well.
-    pub(super) fn wait(mut self) -> Result<Took> {
+    pub(crate) fn wait(mut self) -> Result<Took> {
         while !self.look()? {
             ensure!(
                 self.began.elapsed() < ENDED_WITHIN,

@@ -66,7 +66,7 @@ pub(super) async fn create(store: &dyn Store, address: &str) -> Result<JobName> 
         sources: vec![source],
         loaders: vec![v1::Loader {
             name: "product".into(),
-            sql: None,
+            ..v1::Loader::default()
         }],
         cache: "main".into(),
         ..v1::BatchWork::default()

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use stoke_core::batch_keys::BatchKeys;
+use stoke_core::copy::COMMANDS_A_KEY;
 use stoke_core::job::{Batch, From, KeySource, Loader, Phase, Work};
 use stoke_core::ledger::Claim;
 use stoke_core::names::{OriginName, Resource, WorkerName};
@@ -160,13 +161,19 @@ fn loads_queued(
             true => 1,
             false => u64::from(batch_keys.unwrap_or(BatchKeys::AUTO)).max(1),
         };
+        let copies = match &loader.recipe {
+            Some(recipe) => recipe.value.copy.is_some(),
+            None => member.copies.contains(&loader.name),
+        };
+        let each = if copies { COMMANDS_A_KEY } else { 1 };
         // An older plan does not say.
         let of_plan = plan.entries_by_loader.get(n).copied();
         let of_plan = of_plan.unwrap_or(if n == 0 { plan.entries } else { 0 });
         let part = u128::from(entries) * u128::from(of_plan) / u128::from(plan.entries.max(1));
         let part = u64::try_from(part).unwrap_or(u64::MAX);
         for origin in member.origins_of(loader) {
-            *loads.entry(origin.clone()).or_default() += part.div_ceil(batch_keys);
+            let queries = part.div_ceil(batch_keys) * u64::from(each);
+            *loads.entry(origin.clone()).or_default() += queries;
         }
     }
     loads

@@ -19,7 +19,7 @@ use stoke_proto::v1;
 use crate::Shared;
 use crate::view::JobView;
 use crate::warnings;
-use crate::wire::value_spec;
+use crate::wire::{copy_loader, value_spec};
 
 /// A job.
 pub(super) fn job(job: &JobView, shared: &Shared) -> v1::Job {
@@ -293,6 +293,15 @@ fn key_source(source: &stoke_core::job::KeySource, batch: &Batch) -> v1::KeySour
             origin: origin.to_string(),
             query: query.clone(),
         }),
+        From::Keyspace {
+            origin,
+            pattern,
+            count,
+        } => v1::key_source::From::Keyspace(v1::KeyspaceSource {
+            origin: origin.to_string(),
+            r#match: pattern.to_string(),
+            count: *count,
+        }),
         From::File { path, format } => {
             let format = match format {
                 None => v1::FileFormat::Unspecified,
@@ -342,7 +351,11 @@ fn which(which: Which) -> v1::plan_source::Which {
 }
 
 fn loader(loader: &stoke_core::job::Loader) -> v1::Loader {
-    let sql = loader.recipe.as_ref().map(|recipe| v1::SqlLoader {
+    let (copies, asks) = match &loader.recipe {
+        Some(recipe) if recipe.value.copy.is_some() => (Some(recipe), None),
+        asks => (None, asks.as_ref()),
+    };
+    let sql = asks.map(|recipe| v1::SqlLoader {
         origin: recipe.origin.to_string(),
         query: recipe.query.clone(),
         key_template: recipe.key_template.to_string(),
@@ -366,6 +379,7 @@ fn loader(loader: &stoke_core::job::Loader) -> v1::Loader {
     v1::Loader {
         name: loader.name.to_string(),
         sql,
+        copy: copies.and_then(copy_loader),
     }
 }
 

@@ -1,6 +1,7 @@
 //! From what a caller sends to a checked job spec. Each fault names its field and what to do.
 
 mod caches;
+mod copy;
 mod faults;
 mod filter;
 mod prune;
@@ -280,7 +281,7 @@ fn keys_from(faults: &mut Faults, at: &str, from: Option<v1::key_source::From>) 
         None => {
             faults.note(
                 format!("{at}.from"),
-                "set one of named, sql, file, upload, plan and scan",
+                "set one of named, sql, file, upload, plan, scan and keyspace",
             );
             None
         }
@@ -304,6 +305,9 @@ fn keys_from(faults: &mut Faults, at: &str, from: Option<v1::key_source::From>) 
                 origin: origin?,
                 query: query?,
             })
+        }
+        Some(v1::key_source::From::Keyspace(scan)) => {
+            self::copy::scan(faults, &format!("{at}.keyspace"), &scan)
         }
         Some(v1::key_source::From::File(file)) => {
             if file.path.is_empty() {
@@ -342,9 +346,14 @@ fn which(faults: &mut Faults, at: &str, which: Option<v1::plan_source::Which>) -
 
 fn loader(faults: &mut Faults, at: &str, loader: v1::Loader) -> Option<Loader> {
     let name = faults.name(&format!("{at}.name"), &loader.name);
-    let recipe = match loader.sql {
-        Some(sql) => Some(recipe(faults, &format!("{at}.sql"), sql)?),
-        None => None,
+    let recipe = match (loader.sql, loader.copy) {
+        (Some(_), Some(_)) => {
+            faults.note(format!("{at}.copy"), "cannot stand beside sql: set either");
+            return None;
+        }
+        (Some(sql), None) => Some(recipe(faults, &format!("{at}.sql"), sql)?),
+        (None, Some(copy)) => Some(self::copy::recipe(faults, &format!("{at}.copy"), &copy)?),
+        (None, None) => None,
     };
     Some(Loader {
         name: name?,
@@ -440,6 +449,7 @@ fn value_spec(faults: &mut Faults, at: &str, value: v1::ValueSpec) -> Option<Val
         negative,
         expiry_column: (!value.expiry_column.is_empty()).then_some(value.expiry_column),
         versions,
+        copy: None,
     };
     faults.keep(at, spec.check())?;
     Some(spec)

@@ -28,6 +28,7 @@ fn job(lives_ms: &[Option<u64>], entries: &[u64]) -> JobView {
         origin: Some("shop".parse().unwrap()),
         version_origin: None,
         batch_keys: Some(500),
+        copies: false,
         lives_ms: *lives_ms,
         scan_rows: None,
     };

@@ -409,7 +409,7 @@ async fn entries_keep_their_loaders_by_name() {
     };
     let loader = |name: &str| v1::Loader {
         name: name.into(),
-        sql: None,
+        ..v1::Loader::default()
     };
     let mut asked = spec(vec![from(Which::All(v1::AllEntries {}))]);
     work(&mut asked).loaders = vec![loader("price"), loader("product")];

@@ -442,7 +442,7 @@ pub(crate) fn spec(sources: Vec<From>) -> v1::JobSpec {
     };
     let loader = v1::Loader {
         name: "product".into(),
-        sql: None,
+        ..v1::Loader::default()
     };
     let work = v1::BatchWork {
         sources: sources.into_iter().map(source).collect(),

@@ -69,6 +69,25 @@ fn with_value(
     })
 }
 
+/// A job whose loader copies.
+fn with_copy(change: impl FnOnce(&mut v1::CopyLoader)) -> v1::JobSpec {
+    let mut copy = v1::CopyLoader {
+        origin: "shop".into(),
+        key_template: "v2:{id}".into(),
+        ..v1::CopyLoader::default()
+    };
+    change(&mut copy);
+    with(|work| work.loaders[0].copy = Some(copy))
+}
+
+fn scan(pattern: &str, count: u32) -> v1::JobSpec {
+    from(From::Keyspace(v1::KeyspaceSource {
+        origin: "shop".into(),
+        r#match: pattern.into(),
+        count,
+    }))
+}
+
 fn from(from: From) -> v1::JobSpec {
     with(|work| work.sources[0].from = Some(from))
 }
@@ -277,6 +296,25 @@ async fn each_fault_of_a_spec_is_refused_and_its_field_is_named() {
             "spec.batch.loaders[0].sql.batch_keys",
         ),
         (with_recipe(|sql| sql.key_column = long.repeat(10)), "spec"),
+        (
+            with_copy(|copy| copy.from = "old:{id}".into()),
+            "spec.batch.loaders[0].copy.from",
+        ),
+        (
+            with_copy(|copy| copy.how = 9),
+            "spec.batch.loaders[0].copy.how",
+        ),
+        (
+            with_copy(|copy| {
+                copy.ttl = Some(prost_types::Duration::default());
+            }),
+            "spec.batch.loaders[0].copy.ttl",
+        ),
+        (scan("{key}:*", 0), "spec.batch.sources[0].keyspace.match"),
+        (
+            scan("a*", 1_000_000),
+            "spec.batch.sources[0].keyspace.count",
+        ),
     ];
     for (spec, field) in cases {
         let refused = leader.create(spec).await.unwrap_err();
@@ -480,6 +518,8 @@ async fn sql_and_files_in_jobs_are_denied_where_no_worker_allows_them() {
     for (spec, what) in [
         (with_recipe(|_| ()), "SQL"),
         (sql(), "SQL"),
+        (with_copy(|_| ()), "SQL"),
+        (scan("a*", 0), "SQL"),
         (file(), "files"),
     ] {
         let denied = leader.create(spec).await.unwrap_err();
@@ -493,9 +533,21 @@ async fn sql_and_files_in_jobs_are_denied_where_no_worker_allows_them() {
         ..member()
     };
     cluster.join_as("w2", generous).await;
-    for spec in [with_recipe(|_| ()), sql(), file()] {
+    for spec in [with_recipe(|_| ()), sql(), file(), scan("a*", 0)] {
         leader.create(spec).await.unwrap();
     }
+    let created = leader.create(with_copy(|_| ())).await.unwrap();
+    let v1::job_spec::Work::Batch(batch) = created.spec.unwrap().work.unwrap() else {
+        panic!("a batch");
+    };
+    // It is told as it was asked for, with what was left open.
+    let copy = batch.loaders[0].copy.clone().unwrap();
+    assert_eq!(batch.loaders[0].sql, None);
+    assert_eq!(
+        (copy.from.as_str(), copy.ttl, copy.batch_keys),
+        ("{key}", None, 500)
+    );
+    assert_eq!(copy.how(), v1::CopyHow::Auto);
     let elsewhere = with_recipe(|sql| {
         sql.value.as_mut().unwrap().version_origin = "elsewhere".into();
     });

@@ -29,7 +29,7 @@ async fn a_plan_of_several_bands_is_exported_by_rank_by_any_coordinator() {
     let work = super::cluster::work(&mut asked);
     work.loaders.push(v1::Loader {
         name: "price".into(),
-        sql: None,
+        ..v1::Loader::default()
     });
     work.sources[0].loader = "product".into();
     let mut knows_both = super::cluster::member();
@@ -72,7 +72,7 @@ async fn uploaded_entries_that_name_no_loader_are_their_sources() {
     let work = super::cluster::work(&mut asked);
     work.loaders.push(v1::Loader {
         name: "price".into(),
-        sql: None,
+        ..v1::Loader::default()
     });
     work.sources[0].loader = "price".into();
     let mut knows_both = super::cluster::member();

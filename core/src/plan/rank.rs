@@ -287,13 +287,16 @@ impl<S: Spill> Ranked<S> {
     }
 }
 
+/// What is ranked at once, or else the sources, as they were.
+type Attempt<S> = ControlFlow<Ranked<S>, Vec<SourceRows<S>>>;
+
 impl<S: Spill> Ranked<S> {
     /// Ranks the rows of a lone source that are all in memory, where each has a key of its own, without merging or copying any;
     /// else the sources come back as they are.
     fn of_distinct(
         entries_max: u64,
         sources: Vec<SourceRows<S>>,
-    ) -> Result<ControlFlow<Self, Vec<SourceRows<S>>>, RankError<S::Error>> {
+    ) -> Result<Attempt<S>, RankError<S::Error>> {
         let mut source = match <[SourceRows<S>; 1]>::try_from(sources) {
             Ok([source]) => source,
             Err(sources) => return Ok(ControlFlow::Continue(sources)),

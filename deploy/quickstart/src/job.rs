@@ -92,7 +92,7 @@ fn spec(count: usize) -> JobSpec {
         loaders: vec![Loader {
             name: LOADER.to_owned(),
             // None: the one of that name in the workers' configuration.
-            sql: None,
+            ..Loader::default()
         }],
         cache: CACHE.to_owned(),
         mode: WriteMode::Add.into(),

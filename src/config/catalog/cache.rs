@@ -15,6 +15,31 @@ pub(super) fn cache(entry: &Entry<'_>, table: &Table<'_>) -> Option<CacheConfig>
     let name: Option<CacheName> = entry.parsed(table);
     let urls = table.required("urls", "urls = [\"redis://…:6379\"]");
     let urls = urls.and_then(|urls| urls.filled_list("name at least one node"));
+    let redis = redis(table, urls.and_then(with_secrets))?;
+    Some(CacheConfig {
+        name: name?,
+        ..redis
+    })
+}
+
+/// What every Redis is called until it has its name.
+pub(super) const UNNAMED: &str = "redis";
+
+/// The texts of URLs, each with its place.
+pub(super) fn with_secrets(items: Vec<Item<'_>>) -> Option<Vec<(Item<'_>, String)>> {
+    let texts: Vec<_> = items
+        .into_iter()
+        .map(|item| (item.secret(), item))
+        .collect();
+    let given = texts.into_iter().map(|(text, item)| Some((item, text?)));
+    given.collect()
+}
+
+/// How a Redis at these URLs is entered, whatever it is for.
+pub(super) fn redis(
+    table: &Table<'_>,
+    urls: Option<Vec<(Item<'_>, String)>>,
+) -> Option<CacheConfig> {
     let logs_in = table.optional("password").is_some() || table.optional("password-file").is_some();
     let password = password(table);
     let urls = urls.and_then(|items| cache_urls(&items, logs_in));
@@ -28,7 +53,7 @@ pub(super) fn cache(entry: &Entry<'_>, table: &Table<'_>) -> Option<CacheConfig>
     let sentinel_login = sentinel_login(table, unused);
     let (ca, identity) = tls?;
     Some(CacheConfig {
-        name: name?,
+        name: UNNAMED.parse().ok()?,
         urls: urls?.into_iter().map(|(url, _)| url).collect(),
         password: password?.map(Password::new),
         sentinel_login: sentinel_login?,
@@ -64,13 +89,18 @@ fn sentinel_login(table: &Table<'_>, unused: bool) -> Option<Option<SentinelLogi
 }
 
 /// Each URL, as a text and read; none where one of them is wrong, or they do not go together.
-fn cache_urls(items: &[Item<'_>], logs_in: bool) -> Option<Vec<(SecretUrl, CacheUrl)>> {
-    let urls: Vec<_> = items.iter().map(|item| cache_url(item, logs_in)).collect();
+fn cache_urls(items: &[(Item<'_>, String)], logs_in: bool) -> Option<Vec<(SecretUrl, CacheUrl)>> {
+    let urls: Vec<_> = items
+        .iter()
+        .map(|(item, text)| cache_url(item, text, logs_in))
+        .collect();
     let urls = urls.into_iter().collect::<Option<Vec<_>>>()?;
     let read: Vec<CacheUrl> = urls.iter().map(|(_, url)| url.clone()).collect();
     let disagree = disagreements(&read);
     for (index, disagree) in &disagree {
-        items[*index].fault(disagree.to_string(), remedy(*disagree));
+        items[*index]
+            .0
+            .fault(disagree.to_string(), remedy(*disagree));
     }
     disagree.is_empty().then_some(urls)
 }
@@ -88,14 +118,14 @@ const fn remedy(disagree: UrlsDisagree) -> &'static str {
     }
 }
 
-fn cache_url(item: &Item<'_>, logs_in: bool) -> Option<(SecretUrl, CacheUrl)> {
+fn cache_url(item: &Item<'_>, text: &str, logs_in: bool) -> Option<(SecretUrl, CacheUrl)> {
     let begin =
         "begin the URL with redis:// or rediss://, or redis+sentinel:// or rediss+sentinel://";
-    let url = url(item, &item.secret()?, begin)?;
+    let url = url(item, text, begin)?;
     match CacheUrl::parse(url.expose(), logs_in.then_some(ELSEWHERE)) {
         Ok(read) => Some((url, read)),
         Err(NotACacheUrl::Scheme) => {
-            item.fault(format!("no cache is reached {}", by(&url)), begin);
+            item.fault(format!("no Redis is reached {}", by(&url)), begin);
             None
         }
         Err(error) => {

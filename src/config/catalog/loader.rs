@@ -1,4 +1,4 @@
-//! `[loaders.NAME]`: a query, and how its rows become cache entries.
+//! `[loaders.NAME]`: a query, and how its rows become cache entries; or, of a Redis, what is copied.
 
 use std::time::Duration;
 
@@ -29,7 +29,6 @@ pub(super) fn loader(
     catalog: &Catalog,
 ) -> Option<LoaderSpec> {
     let name: Option<LoaderName> = entry.parsed(table);
-    let recipe = recipe(table, Some(origins));
     let origin: Option<OriginName> = table
         .required("origin", "origin = \"NAME\", an origin of this file")
         .and_then(|item| item.name_of("origin", origins, "[origins.NAME]"));
@@ -37,7 +36,32 @@ pub(super) fn loader(
         Some(item) => item.integer(1..=VALUE_BYTES_MAX),
         None => Some(VALUE_BYTES_DEFAULT),
     };
+    let is_of = |name: &OriginName| catalog.redis_origins.contains_key(name);
+    let is_known = |name: &OriginName| is_of(name) || catalog.origins.contains_key(name);
+    let copies = match &origin {
+        Some(name) if is_known(name) => is_of(name),
+        // What it is cannot be told: by what it says.
+        _ => super::copy::copies(table),
+    };
+    if copies {
+        let recipe = super::copy::copying(table)?;
+        return Some(LoaderSpec {
+            name: name?,
+            origin: origin?,
+            query: String::new(),
+            key: recipe.key,
+            key_column: KeyColumns::default(),
+            ttl: recipe.ttl,
+            ttl_jitter_permille: recipe.ttl_jitter_permille,
+            batch_keys: recipe.batch_keys,
+            max_value_bytes: max_value_bytes?,
+            value: recipe.value,
+            scan: None,
+        });
+    }
+    super::copy::refuse_copying(table);
     let scans = table.optional("scan-by").is_some();
+    let recipe = recipe(table, Some(origins));
     let query = table.required("query", "query = \"SELECT … WHERE id IN (:keys)\"");
     let dialect = origin.as_ref().and_then(|name| catalog.origins.get(name));
     let query = match (query, dialect) {
@@ -84,6 +108,23 @@ pub struct Recipe {
     pub value: ValueSpec,
     /// Where it needs no keys: how it reads all rows.
     pub scan: Option<Scan>,
+}
+
+impl Recipe {
+    /// As a job has it that copies from this origin.
+    pub fn of(self, origin: OriginName) -> stoke_core::job::Recipe {
+        stoke_core::job::Recipe {
+            origin,
+            query: String::new(),
+            key_template: self.key,
+            key_column: KeyColumns::default(),
+            ttl: self.ttl,
+            ttl_jitter_permille: self.ttl_jitter_permille.into(),
+            batch_keys: self.batch_keys,
+            value: self.value,
+            scan: None,
+        }
+    }
 }
 
 /// Reads `key`, `key-column`, `ttl`, `ttl-jitter`, `batch-keys`, `scan-by`, `scan-rows`, and how values are made; of the
@@ -169,7 +210,7 @@ fn scan(table: &Table<'_>, value: Option<&ValueSpec>) -> Option<Option<Scan>> {
     clippy::cast_sign_loss,
     reason = "checked: 0 to 900"
 )]
-fn jitter(item: &Item<'_>) -> Option<u16> {
+pub(super) fn jitter(item: &Item<'_>) -> Option<u16> {
     let share = item.number(0.0..=f64::from(TTL_JITTER_PERMILLE_MAX) / 1000.0)?;
     Some((share * 1000.0).round() as u16)
 }

@@ -1,4 +1,4 @@
-//! `[origins.NAME]`: a database.
+//! `[origins.NAME]`: a database, or another Redis.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,12 +7,13 @@ use stoke_core::names::{OriginName, ProbeName};
 use stoke_worker::catalog::{
     CANARY_DEFAULT, OriginConfig, OriginVigil, PROBE_INTERVAL_DEFAULT, PROBE_INTERVAL_MAX,
     PROBE_INTERVAL_MIN, ProbeConfig, REPLICA_LAG_INTERVAL_DEFAULT, REPLICA_LAG_MAX_DEFAULT,
-    REPLICA_LAG_MAX_MAX, ReplicasConfig, SOURCE_TIMEOUT_DEFAULT, STATEMENT_TIMEOUT_DEFAULT,
-    SecretUrl, TlsFiles,
+    REPLICA_LAG_MAX_MAX, RedisOrigin, ReplicasConfig, SOURCE_TIMEOUT_DEFAULT,
+    STATEMENT_TIMEOUT_DEFAULT, SecretUrl, TlsFiles,
 };
 use stoke_worker::origin::rewrite::Dialect;
-use stoke_worker::origin::{Origin, say_their_lag};
+use stoke_worker::origin::say_their_lag;
 
+use super::cache::with_secrets;
 use super::{by, url};
 use crate::config::reader::{Entry, Item, Table};
 use crate::config::shared::{TIMEOUT_MAX, TIMEOUT_MIN, tls};
@@ -20,13 +21,112 @@ use crate::config::shared::{TIMEOUT_MAX, TIMEOUT_MIN, tls};
 /// The shortest lag that can be asked for: they are compared in seconds where there are several.
 const REPLICA_LAG_MAX_MIN: Duration = Duration::from_millis(100);
 
-pub(super) fn origin(entry: &Entry<'_>, table: &Table<'_>) -> Option<OriginConfig> {
+/// What values are loaded from.
+pub(super) enum Origin {
+    Database(OriginConfig),
+    Redis(RedisOrigin),
+}
+
+impl Origin {
+    pub(super) const fn name(&self) -> &OriginName {
+        match self {
+            Self::Database(origin) => &origin.name,
+            Self::Redis(origin) => &origin.name,
+        }
+    }
+}
+
+pub(super) fn origin(entry: &Entry<'_>, table: &Table<'_>) -> Option<Origin> {
+    match where_it_is(table) {
+        Some(Place::Redis(urls)) => redis(entry, table, urls).map(Origin::Redis),
+        Some(Place::Database(item, text)) => {
+            database(entry, table, Some((item, text))).map(Origin::Database)
+        }
+        None => database(entry, table, None).map(Origin::Database),
+    }
+}
+
+/// Where an origin is, as far as its URLs' beginnings tell what it is.
+enum Place<'r> {
+    Redis(Vec<(Item<'r>, String)>),
+    Database(Item<'r>, String),
+}
+
+fn where_it_is<'r>(table: &Table<'r>) -> Option<Place<'r>> {
+    let given = ["url", "url-file", "urls"].map(|key| table.optional(key));
+    let mut all = given.iter().flatten();
+    if let (Some(first), Some(second)) = (all.next(), all.next()) {
+        table.contradiction(first, second, "keep one of them");
+        return None;
+    }
+    let (item, text) = match given {
+        [Some(url), ..] => {
+            let text = url.secret()?;
+            (url, text)
+        }
+        [_, Some(file), _] => {
+            let text = file.file()?.trim_end_matches(['\r', '\n']).to_owned();
+            (file, text)
+        }
+        [_, _, Some(urls)] => {
+            let items = urls.filled_list("name at least one node of a Redis")?;
+            return Some(Place::Redis(with_secrets(items)?));
+        }
+        // They may be all that is known.
+        [None, None, None] if table.optional("replicas").is_some() => return None,
+        [None, None, None] => {
+            table.lacks("no url is given", "add url, url-file, or, of a Redis, urls");
+            return None;
+        }
+    };
+    let scheme = text.split_once("://").map_or("", |(scheme, _)| scheme);
+    Some(if scheme.starts_with("redis") {
+        Place::Redis(vec![(item, text)])
+    } else {
+        Place::Database(item, text)
+    })
+}
+
+fn redis(
+    entry: &Entry<'_>,
+    table: &Table<'_>,
+    urls: Vec<(Item<'_>, String)>,
+) -> Option<RedisOrigin> {
+    let name: Option<OriginName> = entry.parsed(table);
+    let redis = super::cache::redis(table, Some(urls));
+    let statement_timeout = timeout(table, "statement-timeout", STATEMENT_TIMEOUT_DEFAULT);
+    let source_timeout = timeout(table, "source-timeout", SOURCE_TIMEOUT_DEFAULT);
+    let mut is_fine = true;
+    if let Some(item) = table.optional("canary") {
+        item.lacks("a Redis is sent a PING to see how it is", "remove it");
+        is_fine = false;
+    }
+    table.named("probes", |entry, table| {
+        let why = "probes are queries in SQL, which a Redis does not know: guards can watch its latency and errors, or Prometheus";
+        entry.fault(table, why, "remove it");
+        let _known = ["query", "interval"].map(|key| table.optional(key));
+        is_fine = false;
+    });
+    let origin = RedisOrigin {
+        name: name?,
+        redis: redis?,
+        statement_timeout: statement_timeout?,
+        source_timeout: source_timeout?,
+    };
+    is_fine.then_some(origin)
+}
+
+fn database(
+    entry: &Entry<'_>,
+    table: &Table<'_>,
+    given: Option<(Item<'_>, String)>,
+) -> Option<OriginConfig> {
     let name = entry.parsed(table);
     let replicas = replicas(table);
-    let url = match &replicas {
-        // They may be all that is known.
-        Some(_) if table.optional("url").is_none() && table.optional("url-file").is_none() => None,
-        _ => Some(origin_url(table)),
+    let url = match (given, &replicas) {
+        (Some((item, text)), _) => Some(read_url(&item, &text)),
+        (None, Some(_)) => None,
+        (None, None) => Some(None),
     };
     let in_file = matches!(&url, Some(Some((_, Dialect::Sqlite))));
     let tls = tls(
@@ -156,30 +256,8 @@ fn probe(entry: &Entry<'_>, table: &Table<'_>) -> Option<(ProbeName, ProbeConfig
     Some((name?, ProbeConfig { query, interval }))
 }
 
-fn origin_url(table: &Table<'_>) -> Option<(SecretUrl, Dialect)> {
-    let (item, text) = match (table.optional("url"), table.optional("url-file")) {
-        (Some(url), None) => {
-            let text = url.secret()?;
-            (url, text)
-        }
-        (None, Some(file)) => {
-            let text = file.file()?;
-            (file, text)
-        }
-        (Some(url), Some(file)) => {
-            table.contradiction(&url, &file, "keep one of them");
-            return None;
-        }
-        (None, None) => {
-            table.lacks("no url is given", "add url or url-file");
-            return None;
-        }
-    };
-    read_url(&item, &text)
-}
-
 fn read_url(item: &Item<'_>, text: &str) -> Option<(SecretUrl, Dialect)> {
-    let begin = "begin the URL with postgres://, mysql:// or sqlite:";
+    let begin = "begin the URL with postgres://, mysql:// or sqlite:, or of a Redis with redis://";
     let url = url(item, text, begin)?;
     let dialect = match url.scheme() {
         "postgres" | "postgresql" => Dialect::Postgres,
@@ -207,7 +285,7 @@ fn usable(item: &Item<'_>, url: &SecretUrl, dialect: Dialect) -> Option<()> {
         vigil: OriginVigil::default(),
         replicas: None,
     };
-    let opened = Origin::open(&alone);
+    let opened = stoke_worker::origin::Origin::open(&alone);
     let refused = |_| {
         let remedy = match dialect {
             Dialect::Postgres => {

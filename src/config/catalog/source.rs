@@ -1,20 +1,26 @@
-//! `[sources.NAME]`: a query of an origin, or a file.
+//! `[sources.NAME]`: a query of an origin, the keys of a Redis, or a file.
 
 use stoke_core::job::OnBadLine;
-use stoke_worker::catalog::{SourceConfig, SourceFrom};
+use stoke_core::names::OriginName;
+use stoke_worker::catalog::{Catalog, SourceConfig, SourceFrom};
 
-use crate::config::reader::{Entry, Table};
+use super::copy::scan;
+use crate::config::reader::{Entry, Item, Table};
 use crate::config::shared::all_or_none;
 
 /// What is done with lines that are no entries, as files say it.
 pub const ON_BAD_LINE: [(&str, OnBadLine); 2] =
     [("fail", OnBadLine::Fail), ("skip", OnBadLine::Skip)];
 
+/// What a source may read, of which one is to be given.
+const ONE_OF: &str = "give origin and query, origin and match, or file";
+
 pub(super) fn source(
     entry: &Entry<'_>,
     table: &Table<'_>,
     origins: &[&str],
     loaders: &[&str],
+    catalog: &Catalog,
 ) -> Option<SourceConfig> {
     let name = entry.parsed(table);
     let loader = table.optional("loader");
@@ -23,7 +29,7 @@ pub(super) fn source(
         Some(item) => item.one_of(&ON_BAD_LINE),
         None => Some(OnBadLine::default()),
     };
-    let from = source_from(table, origins);
+    let from = source_from(table, origins, catalog);
     Some(SourceConfig {
         name: name?,
         from: from?,
@@ -32,35 +38,68 @@ pub(super) fn source(
     })
 }
 
-fn source_from(table: &Table<'_>, origins: &[&str]) -> Option<SourceFrom> {
-    let keys = ["origin", "query", "file"].map(|key| table.optional(key));
-    match keys {
-        [Some(origin), Some(query), None] => {
-            let origin = origin.name_of("origin", origins, "[origins.NAME]");
-            let query = query.filled();
+fn source_from(table: &Table<'_>, origins: &[&str], catalog: &Catalog) -> Option<SourceFrom> {
+    let keys = ["origin", "query", "match", "file"].map(|key| table.optional(key));
+    let [origin, query, pattern, file] = &keys;
+    if let (Some(origin), Some(file)) = (origin, file) {
+        table.contradiction(origin, file, ONE_OF);
+        return None;
+    }
+    let kinds = [query, pattern, file];
+    let mut given = kinds.into_iter().flatten();
+    if let (Some(first), Some(second)) = (given.next(), given.next()) {
+        table.contradiction(first, second, ONE_OF);
+        return None;
+    }
+    if let (Some(item), None) = (table.optional("count"), pattern) {
+        item.lacks("only what is scanned has a count", "remove it");
+    }
+    let named = |item: &Item<'_>| item.name_of::<OriginName>("origin", origins, "[origins.NAME]");
+    match (origin, query, pattern, file) {
+        (_, _, _, Some(file)) => Some(SourceFrom::File(file.path()?)),
+        (Some(origin), Some(query), ..) => {
+            let (name, query) = (named(origin), query.filled());
+            let name = name?;
+            if catalog.redis_origins.contains_key(&name) {
+                origin.fault(
+                    "it is a Redis, which knows no SQL",
+                    "give match in place of query",
+                );
+                return None;
+            }
             Some(SourceFrom::Sql {
-                origin: origin?,
+                origin: name,
                 query: query?.to_owned(),
             })
         }
-        [None, None, Some(file)] => Some(SourceFrom::File(file.path()?)),
-        [Some(sql), _, Some(file)] | [None, Some(sql), Some(file)] => {
-            table.contradiction(&sql, &file, "give origin and query, or file");
+        (Some(origin), _, Some(pattern), _) => {
+            let (name, scanned) = (named(origin), scan(table, pattern));
+            let name = name?;
+            if catalog.origins.contains_key(&name) {
+                let what = "it is a database, and only the keys of a Redis are looked through";
+                origin.fault(what, "give query in place of match");
+                return None;
+            }
+            let (pattern, count) = scanned?;
+            Some(SourceFrom::Keyspace {
+                origin: name,
+                pattern,
+                count,
+            })
+        }
+        (Some(alone), None, None, None) => {
+            alone.lacks(
+                "it stands without query or match",
+                "add query, or of a Redis match",
+            );
             None
         }
-        [Some(alone), None, None] => {
-            alone.lacks("it stands without query", "add query");
-            None
-        }
-        [None, Some(alone), None] => {
+        (None, Some(alone), ..) | (None, None, Some(alone), None) => {
             alone.lacks("it stands without origin", "add origin");
             None
         }
-        [None, None, None] => {
-            table.lacks(
-                "nothing says what is read",
-                "give origin and query, or file",
-            );
+        (None, None, None, None) => {
+            table.lacks("nothing says what is read", ONE_OF);
             None
         }
     }

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use stoke_core::copy::{How, TTL_OF_ORIGIN};
 use stoke_core::job::{KeyColumns, OnBadLine};
 use stoke_core::value::{Compression, Form, Negative, ValueSpec, Versions};
 use stoke_worker::catalog::{
@@ -147,6 +148,7 @@ fn a_right_catalog_is_read_with_its_defaults() {
             column: "at".into(),
             origin: Some("shop".parse().unwrap()),
         }),
+        copy: None,
     };
     assert_eq!(users.value, made);
     let list = &catalog.sources[&"list".parse().unwrap()];
@@ -265,12 +267,12 @@ query = "SELECT 1"
     let expected = [
         r#"line 3, column 7: origins.shop.url: the environment variable "UNSET" is not set; set the variable for this process"#,
         r#"line 4, column 21: origins.shop.statement-timeout: "soon" is no duration; write a number with its unit, as "500ms", "5s", "5m" or "1h30m""#,
-        "line 6, column 7: origins.other.url: no database is reached by oracle:; begin the URL with postgres://, mysql:// or sqlite:",
+        "line 6, column 7: origins.other.url: no database is reached by oracle:; begin the URL with postgres://, mysql:// or sqlite:, or of a Redis with redis://",
         r#"line 7, column 10: origins."b ad": its name is none; use 1 to 63 letters, digits, '-', '_' and '.', beginning with a letter or digit"#,
         r#"line 8, column 12: origins."b ad".url-file: the file cannot be read: entity not found; name a file that this process can read"#,
-        "line 9, column 10: origins.none: no url is given; add url or url-file",
+        "line 9, column 10: origins.none: no url is given; add url, url-file, or, of a Redis, urls",
         "line 12, column 11: origins.fine.ca-file: it is not used: an SQLite file is reached without TLS; change the address, or remove it",
-        "line 14, column 9: caches.main.urls[0]: no cache is reached by http:; begin the URL with redis:// or rediss://, or redis+sentinel:// or rediss+sentinel://",
+        "line 14, column 9: caches.main.urls[0]: no Redis is reached by http:; begin the URL with redis:// or rediss://, or redis+sentinel:// or rediss+sentinel://",
         "line 14, column 43: caches.main.urls[2]: it has an @ after the host: write the password's special characters as %XX; write it as redis://USER:PASSWORD@HOST:PORT, or without USER:PASSWORD@",
         "line 14, column 66: caches.main.urls[3]: it has a user but no password: a password alone is written redis://:PASSWORD@HOST; write it as redis://USER:PASSWORD@HOST:PORT, or without USER:PASSWORD@",
         "line 15, column 13: caches.main.cert-file: it stands without key-file; add key-file, or remove it",
@@ -283,8 +285,8 @@ query = "SELECT 1"
         "line 25, column 19: loaders.products.max-value-bytes: it is out of range; choose from 1 to 536870912",
         "line 26, column 10: loaders.users.ttl: it is missing; add ttl = \"1h\", how long entries live",
         "line 28, column 9: loaders.users.query: the query has no placeholder: write IN (:keys) where a batch of keys belongs, or :key for one query a key; write IN (:keys) for a batch of keys, or :key for one query a key",
-        "line 30, column 1: loaders.users.tll: there is no such setting; did you mean ttl? There are absent-ttl, absent-value, batch-keys, compress, expiry-column, key, key-column, max-value-bytes, origin, query, scan-by, scan-rows, ttl, ttl-jitter, value, version-column, version-origin",
-        "line 34, column 8: sources.both.file: it cannot stand beside sources.both.origin (line 32); give origin and query, or file",
+        "line 30, column 1: loaders.users.tll: there is no such setting; did you mean ttl? There are absent-ttl, absent-value, batch-keys, compress, copy, expiry-column, from, key, key-column, max-value-bytes, origin, query, scan-by, scan-rows, ttl, ttl-jitter, value, version-column, version-origin",
+        "line 34, column 8: sources.both.file: it cannot stand beside sources.both.origin (line 32); give origin and query, origin and match, or file",
         r#"line 37, column 10: sources.unknown.loader: there is no loader "user"; did you mean users?"#,
         r#"line 38, column 15: sources.unknown.on-bad-line: "ignore" is not possible; choose "fail" or "skip""#,
         "line 40, column 9: sources.half.query: it stands without origin; add origin",
@@ -631,4 +633,127 @@ fn a_loader_that_scans_needs_no_keys_and_what_it_cannot_have_is_refused() {
     let keys = loader("query = \"SELECT 1 WHERE id IN (:keys)\"\nscan-by = \"id\"");
     let faults = keys.unwrap_err().to_string();
     assert!(faults.contains("a scan has none"), "{faults}");
+}
+
+#[test]
+fn another_redis_is_an_origin_entered_as_a_cache_is_and_copied_from() {
+    let catalog = check(
+        r#"
+        [origins.old]
+        urls = ["redis://a:6379", "redis://b:6379"]
+        password = "${PASSWORD}"
+        statement-timeout = "2s"
+        [origins.sessions]
+        url = "redis+sentinel://s1,s2/main"
+        sentinel-password = "${PASSWORD}"
+        [loaders.kept]
+        origin = "old"
+        [loaders.renamed]
+        origin = "old"
+        from = "old:{key}"
+        key = "v2:{key}"
+        copy = "typed"
+        ttl = "1h"
+        [sources.all]
+        origin = "old"
+        match = "old:{id}"
+        loader = "kept"
+        "#,
+    )
+    .unwrap();
+    let old = &catalog.redis_origins[&"old".parse().unwrap()];
+    assert_eq!(old.redis.urls.len(), 2);
+    assert_eq!(old.statement_timeout, Duration::from_secs(2));
+    let sessions = &catalog.redis_origins[&"sessions".parse().unwrap()];
+    assert!(sessions.redis.sentinel_login.is_some());
+    let loader = |name: &str| &catalog.loaders[&name.parse().unwrap()];
+    let kept = loader("kept");
+    assert!(kept.value.copy.as_ref().unwrap().is_of_same_name());
+    assert_eq!((kept.key.as_str(), kept.ttl), ("{key}", TTL_OF_ORIGIN));
+    let renamed = loader("renamed");
+    let copy = renamed.value.copy.as_ref().unwrap();
+    assert_eq!((copy.from.as_str(), copy.how), ("old:{key}", How::Typed));
+    assert_eq!(renamed.ttl, Duration::from_secs(3600));
+    let SourceFrom::Keyspace { pattern, count, .. } =
+        &catalog.sources[&"all".parse().unwrap()].from
+    else {
+        panic!("a scan");
+    };
+    assert_eq!((pattern.as_str(), *count), ("old:{id}", 1000));
+}
+
+#[test]
+fn what_makes_no_sense_of_a_redis_is_refused_with_a_reason() {
+    for (settings, says) in [
+        (
+            "[origins.old]\nurl = \"redis://a\"\ncanary = \"SELECT 1\"",
+            "sent a PING",
+        ),
+        (
+            "[origins.old]\nurl = \"redis://a\"\n[origins.old.probes.lag]\nquery = \"SELECT 1\"",
+            "a Redis does not know",
+        ),
+        (
+            "[origins.old]\nurl = \"redis://a\"\nurls = [\"redis://b\"]",
+            "cannot stand beside",
+        ),
+        (
+            "[origins.old]\nurl = \"redis://a\"\nca-file = \"/ca.pem\"",
+            "no URL begins with rediss",
+        ),
+        (
+            "[loaders.c]\norigin = \"old\"\nquery = \"SELECT 1\"",
+            "not asked for by SQL",
+        ),
+        (
+            "[loaders.c]\norigin = \"old\"\ncompress = \"zstd\"",
+            "reads it as it is",
+        ),
+        (
+            "[loaders.c]\norigin = \"old\"\nversion-column = \"v\"",
+            "no rows",
+        ),
+        (
+            "[loaders.c]\norigin = \"old\"\nfrom = \"old:{id}\"",
+            "no other column",
+        ),
+        (
+            "[loaders.c]\norigin = \"old\"\nttl-jitter = 0.1",
+            "stands without ttl",
+        ),
+        (
+            "[loaders.c]\norigin = \"old\"\ncopy = \"move\"",
+            "\"auto\" or \"dump\" or \"typed\"",
+        ),
+        (
+            "[loaders.c]\norigin = \"shop\"\nquery = \"SELECT 1 WHERE a IN (:keys)\"\nkey = \"{key}\"\nttl = \"1h\"\ncopy = \"dump\"",
+            "this origin is a database",
+        ),
+        (
+            "[sources.s]\norigin = \"old\"\nquery = \"SELECT 1\"",
+            "knows no SQL",
+        ),
+        (
+            "[sources.s]\norigin = \"shop\"\nmatch = \"a*\"",
+            "it is a database",
+        ),
+        (
+            "[sources.s]\norigin = \"old\"\nmatch = \"{key}:*\"",
+            "whole key",
+        ),
+        (
+            "[sources.s]\nfile = \"keys.csv\"\ncount = 5",
+            "only what is scanned",
+        ),
+        ("[sources.s]\nmatch = \"a*\"", "stands without origin"),
+    ] {
+        let old = if settings.contains("[origins.old]") {
+            ""
+        } else {
+            "[origins.old]\nurl = \"redis://a\"\n"
+        };
+        let text = format!("{old}[origins.shop]\nurl = \"sqlite:shop.db\"\n{settings}\n");
+        let faults = check(&text).unwrap_err().to_string();
+        assert!(faults.contains(says), "{text}\n{faults}");
+    }
 }

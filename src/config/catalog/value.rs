@@ -30,6 +30,7 @@ pub(super) fn value(table: &Table<'_>, origins: Option<&[&str]>) -> Option<Value
         negative: negative?,
         expiry_column: expiry_column?,
         versions: versions?,
+        copy: None,
     };
     let Err(fault) = spec.check() else {
         return Some(spec);
@@ -39,6 +40,8 @@ pub(super) fn value(table: &Table<'_>, origins: Option<&[&str]>) -> Option<Value
         ValueFault::NoField | ValueFault::NegativeTooLong => "absent-value",
         ValueFault::ExpiryColumn => "expiry-column",
         ValueFault::VersionColumn => "version-column",
+        // Of those that copy, which are read elsewhere.
+        ValueFault::Copied | ValueFault::CopiedFrom => "copy",
     };
     if let Some(item) = table.optional(guilty) {
         item.fault(fault.to_string(), "change it, or value");

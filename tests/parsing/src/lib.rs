@@ -11,6 +11,7 @@
 mod cluster_slots;
 mod jobs;
 mod key_file;
+mod pattern;
 mod plan_segments;
 mod sentinel_master;
 mod store_log;
@@ -20,6 +21,7 @@ mod template;
 pub use cluster_slots::cluster_slots;
 pub use jobs::job_file;
 pub use key_file::key_file;
+pub use pattern::pattern;
 pub use plan_segments::plan_segments;
 pub use sentinel_master::sentinel_master;
 pub use store_log::store_log;
@@ -30,10 +32,11 @@ pub use template::template;
 pub type Holds = fn(&[u8]);
 
 /// All of them, by the names of their corpora.
-pub const ALL: [(&str, Holds); 8] = [
+pub const ALL: [(&str, Holds); 9] = [
     ("cluster_slots", cluster_slots),
     ("job_file", job_file),
     ("key_file", key_file),
+    ("pattern", pattern),
     ("plan_segments", plan_segments),
     ("sentinel_master", sentinel_master),
     ("store_log", store_log),

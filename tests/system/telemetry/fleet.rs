@@ -265,7 +265,7 @@ pub fn job() -> v1::JobSpec {
         }],
         loaders: vec![v1::Loader {
             name: "item".into(),
-            sql: None,
+            ..v1::Loader::default()
         }],
         cache: "main".into(),
         allowed_failures: 1000,

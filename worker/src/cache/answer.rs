@@ -59,6 +59,8 @@ pub(crate) fn classify(value: Value, asked: &NodeAddr) -> Answer {
             Answer::Later(because(FailureKind::Unavailable))
         }
         "READONLY" => Answer::Demoted(because(FailureKind::Unavailable)),
+        // RESTORE's way to say that something is there, which SET NX says so.
+        "BUSYKEY" => Answer::Reply(Value::Nil),
         "OOM" => Answer::Failed(because(FailureKind::Memory)),
         "NOAUTH" | "WRONGPASS" | "NOPERM" => Answer::Failed(because(FailureKind::Denied)),
         // A script has deleted a key of a slot that is moving, and must write it at the slot's next owner.
@@ -147,11 +149,11 @@ pub(crate) fn bytes(reply: Value) -> Result<Bytes, CommandError> {
     }
 }
 
-/// The reply to HLEN and HSTRLEN: how many.
+/// The reply to HLEN, HSTRLEN and their like: how many.
 pub(crate) fn count(reply: &Value) -> Result<u64, CommandError> {
     match reply {
         Value::Int(count @ 0..) => Ok(count.unsigned_abs()),
-        _ => Err(strange(reply, "HLEN or HSTRLEN")),
+        _ => Err(strange(reply, "a command that counts")),
     }
 }
 
@@ -169,7 +171,7 @@ pub(crate) fn values(reply: Value) -> Result<Vec<Option<Bytes>>, CommandError> {
 }
 
 /// For a reply that no Redis gives. It may be data, so it is not shown.
-fn strange(_reply: &Value, command: &str) -> CommandError {
+pub(super) fn strange(_reply: &Value, command: &str) -> CommandError {
     let reason = format!("the reply to {command} is not one that Redis gives");
     CommandError::new(FailureKind::Refused, reason)
 }

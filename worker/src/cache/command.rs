@@ -6,8 +6,10 @@ use bytes::Bytes;
 use redis::Cmd;
 use stoke_core::slot::Slot;
 
+use super::copy::{Copied, Ends};
 use super::error::{CommandError, FailureKind};
 use super::script;
+use super::typed::{Kind, PIECE};
 use crate::value::Value;
 
 /// The largest key or value: Redis' own limit (`proto-max-bulk-len`, 512 MB by default). A larger one would break the
@@ -73,6 +75,28 @@ pub(crate) enum Command<'a> {
     },
     /// Give a present key a new TTL.
     Expire { key: &'a [u8], ttl: Duration },
+    /// What does the key have, as one text? About so long.
+    Dump {
+        key: &'a [u8],
+        expected_bytes: usize,
+    },
+    /// When is the key gone?
+    End { key: &'a [u8], ends: Ends },
+    /// How much is there of it?
+    Size { key: &'a [u8], kind: Kind },
+    /// What is the next piece of it?
+    Piece {
+        key: &'a [u8],
+        kind: Kind,
+        from: u64,
+    },
+    /// Write what was copied, for no longer than this.
+    Copy {
+        key: &'a [u8],
+        copied: &'a Copied,
+        ttl_max: Duration,
+        keep: Keep,
+    },
 }
 
 impl<'a> Command<'a> {
@@ -87,7 +111,12 @@ impl<'a> Command<'a> {
             | Self::CountFields { key }
             | Self::MeasureField { key, .. }
             | Self::ReadFields { key, .. }
-            | Self::Expire { key, .. } => key,
+            | Self::Expire { key, .. }
+            | Self::Dump { key, .. }
+            | Self::End { key, .. }
+            | Self::Size { key, .. }
+            | Self::Piece { key, .. }
+            | Self::Copy { key, .. } => key,
         }
     }
 
@@ -97,7 +126,12 @@ impl<'a> Command<'a> {
             Self::Probe { .. }
             | Self::Type { .. }
             | Self::CountFields { .. }
+            | Self::End { .. }
+            | Self::Size { .. }
+            | Self::Piece { .. }
             | Self::Expire { .. } => 0,
+            Self::Dump { expected_bytes, .. } => *expected_bytes,
+            Self::Copy { copied, .. } => copied.wire_bytes(),
             Self::MeasureField { field, .. } => field.len(),
             // What these bring back takes as long as what they would bring there.
             Self::Peek { last, .. } => *last,
@@ -105,6 +139,7 @@ impl<'a> Command<'a> {
             Self::Settle { value, .. } => match value {
                 Value::String(value) => value.len(),
                 Value::Hash(fields) => of_fields(fields),
+                Value::Copied(copied) => copied.wire_bytes(),
             },
         }
     }
@@ -128,6 +163,8 @@ impl<'a> Command<'a> {
         };
         let value_bytes = match self {
             Self::SetHash { fields, .. } => longest(fields),
+            Self::Copy { copied, .. } => copied.longest_bytes(),
+            Self::Dump { .. } => 0,
             Self::Settle {
                 value: Value::Hash(fields),
                 ..
@@ -193,7 +230,45 @@ impl<'a> Command<'a> {
                 cmd.arg("PEXPIRE").arg(key).arg(whole_ms(ttl));
                 cmd
             }
+            Self::Dump { key, .. } => of_key("DUMP", key),
+            Self::End { key, ends } => match ends {
+                Ends::Moments => of_key("PEXPIRETIME", key),
+                Ends::Left => of_key("PTTL", key),
+            },
+            Self::Size { key, kind } => of_key(kind.size_command(), key),
+            Self::Piece { key, kind, from } => piece(key, kind, from),
+            Self::Copy {
+                key,
+                copied,
+                ttl_max,
+                keep,
+            } => copied.encode(key, ttl_max, keep, self.size_bytes()),
         }
+    }
+}
+
+fn of_key(name: &str, key: &[u8]) -> Cmd {
+    let mut cmd = Cmd::with_capacity(2, key.len() + OVERHEAD_BYTES);
+    cmd.arg(name).arg(key);
+    cmd
+}
+
+fn piece(key: &[u8], kind: Kind, from: u64) -> Cmd {
+    let scan = |name| {
+        let mut cmd = of_key(name, key);
+        cmd.arg(from).arg("COUNT").arg(PIECE);
+        cmd
+    };
+    match kind {
+        Kind::String => of_key("GET", key),
+        Kind::List => {
+            let mut cmd = of_key("LRANGE", key);
+            cmd.arg(from).arg(from + PIECE - 1);
+            cmd
+        }
+        Kind::Hash => scan("HSCAN"),
+        Kind::Set => scan("SSCAN"),
+        Kind::SortedSet => scan("ZSCAN"),
     }
 }
 
@@ -214,7 +289,7 @@ fn too_large(what: &str, length_bytes: usize) -> Option<CommandError> {
 }
 
 /// In milliseconds, at least one: Redis refuses zero in SET, and deletes the key in PEXPIRE.
-fn whole_ms(ttl: Duration) -> u64 {
+pub(super) fn whole_ms(ttl: Duration) -> u64 {
     u64::try_from(ttl.as_millis().clamp(1, TTL_MS_MAX)).unwrap_or(u64::MAX)
 }
 

@@ -160,6 +160,8 @@ pub enum FailureKind {
     Denied,
     /// The key has a value of another kind (`WRONGTYPE`).
     WrongType,
+    /// It does not take what another server's DUMP gave, of whatever key.
+    Payload,
     /// Refused for another reason that sending again does not mend (`MISCONF`, and whatever else is an error).
     Refused,
     /// Too large for Redis; never sent.

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use super::command::Command;
-use super::{Cache, CommandError, Look, answer};
-use crate::permit::{Permit, Stopped};
+use super::{Cache, CommandError, answer};
+use crate::permit::{Look, Permit, Stopped};
 
 /// Some fields of a hash.
 #[derive(Clone, Copy, Debug)]

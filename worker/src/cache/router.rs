@@ -100,7 +100,7 @@ impl Router {
         self.topology.look(&self.nodes).await;
         let map = self.topology.map();
         let asking = map.nodes().iter().map(|addr| async move {
-            let answer = ask(permit, &self.nodes.get(addr), command).await?;
+            let answer = ask(permit, &self.nodes.get(addr), redis::cmd(command)).await?;
             Ok((addr.clone(), answer))
         });
         let asking: Vec<_> = asking.collect();
@@ -113,6 +113,19 @@ impl Router {
             self.topology.refresh(&self.nodes, &map).await;
         }
         Ok(answers)
+    }
+
+    /// Sends one node a command, once and not again; `permit` is passed for it.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub(crate) async fn ask_one(
+        &self,
+        permit: &dyn Permit,
+        node: &NodeAddr,
+        command: redis::Cmd,
+    ) -> Result<Result<Value, CommandError>, Stopped> {
+        ask(permit, &self.nodes.get(node), command).await
     }
 
     /// Sends all commands, those of a node in their order, and gives the reply to each or why there is none. `permit`
@@ -196,14 +209,14 @@ impl Router {
 async fn ask(
     permit: &dyn Permit,
     node: &Node,
-    command: &'static str,
+    command: redis::Cmd,
 ) -> Result<Result<Value, CommandError>, Stopped> {
     let connection = match node.connection().await {
         Ok(connection) => connection,
         Err(error) => return Ok(Err(error)),
     };
     let mut pipeline = redis::pipe();
-    pipeline.cmd(command);
+    pipeline.add_command(command);
     permit.pass(1).await?;
     let answers = node.send(connection, &pipeline, 0).await;
     Ok(answers.map(|mut answers| answers.remove(0)))
@@ -277,7 +290,10 @@ async fn send_all(
 ) -> Result<Answers, Stopped> {
     let mut answers = Answers::with_capacity(attempts.len());
     let mut lost: Option<CommandError> = None;
-    for flush in flushes(attempts, |attempt| commands[attempt.index].size_bytes()) {
+    let most = usize::try_from(permit.at_once()).unwrap_or(usize::MAX);
+    for flush in flushes(attempts, most, |attempt| {
+        commands[attempt.index].size_bytes()
+    }) {
         let answered = match &lost {
             None => send_one(permit, &node, commands, &flush).await?,
             Some(error) => Err(error.clone()),
@@ -362,16 +378,15 @@ async fn send_one(
     Ok(Ok(answers))
 }
 
-/// Cuts what goes to a node into flushes, in order.
-fn flushes<T>(items: Vec<T>, size_bytes: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+/// Cuts what goes to a node into flushes of at most so many, in order.
+fn flushes<T>(items: Vec<T>, most: usize, size_bytes: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+    let most = most.clamp(1, FLUSH_COMMANDS_MAX);
     let mut flushes = Vec::new();
     let mut flush = Vec::new();
     let mut bytes = 0;
     for item in items {
         let size = size_bytes(&item);
-        if flush.len() == FLUSH_COMMANDS_MAX
-            || (!flush.is_empty() && bytes + size > FLUSH_BYTES_MAX)
-        {
+        if flush.len() == most || (!flush.is_empty() && bytes + size > FLUSH_BYTES_MAX) {
             flushes.push(std::mem::take(&mut flush));
             bytes = 0;
         }
@@ -393,7 +408,7 @@ mod tests {
     #[test]
     fn a_command_above_the_limit_goes_alone() {
         let sizes = vec![10, FLUSH_BYTES_MAX + 1, 10, 10];
-        let cut = flushes(sizes, |&size| size);
+        let cut = flushes(sizes, usize::MAX, |&size| size);
         assert_eq!(cut, [vec![10], vec![FLUSH_BYTES_MAX + 1], vec![10, 10]]);
     }
 
@@ -401,10 +416,11 @@ mod tests {
         #[test]
         fn flushes_keep_all_in_order_and_within_the_limits(
             sizes in proptest::collection::vec(1_usize..20_000, 0..2000),
+            most in 0_usize..1000,
         ) {
-            let cut = flushes(sizes.clone(), |&size| size);
+            let cut = flushes(sizes.clone(), most, |&size| size);
             for flush in &cut {
-                prop_assert!((1..=FLUSH_COMMANDS_MAX).contains(&flush.len()));
+                prop_assert!((1..=FLUSH_COMMANDS_MAX.min(most.max(1))).contains(&flush.len()));
                 prop_assert!(flush.iter().sum::<usize>() <= FLUSH_BYTES_MAX);
             }
             prop_assert_eq!(cut.concat(), sizes);

@@ -37,6 +37,21 @@ if not bad() then r = redis.pcall('PEXPIRE', key, ARGV[2]) end \
 if bad() then redis.pcall('DEL', key) return r end \
 return redis.status_reply('OK')";
 
+/// Behind [`LEAVE`]: writes what the command ARGV[4] makes of the arguments behind it, by parts, and lets ARGV[2] of ARGV[3]
+/// milliseconds end it; `-`: nothing does.
+const WRITE: &str = "\
+local function bad() return type(r) == 'table' and r.err end \
+if left ~= -2 then \
+r = redis.pcall('DEL', key) \
+if bad() then return r end \
+end \
+for i = 5, #ARGV, 4000 do \
+if not bad() then r = redis.pcall(ARGV[4], key, unpack(ARGV, i, math.min(i + 3999, #ARGV))) end \
+end \
+if ARGV[2] ~= '-' and not bad() then r = redis.pcall(ARGV[2], key, ARGV[3]) end \
+if bad() then redis.pcall('DEL', key) return r end \
+return redis.status_reply('OK')";
+
 /// Whether the key is the string ARGV[2].
 const IS_STRING: &str = "\
 local key = KEYS[1] \
@@ -57,6 +72,7 @@ return redis.pcall('PEXPIRE', key, ARGV[1])";
 
 static SET_STRING: LazyLock<String> = LazyLock::new(|| [LEAVE, SET].concat());
 static SET_FIELDS: LazyLock<String> = LazyLock::new(|| [LEAVE, SET_HASH].concat());
+static WRITE_TYPED: LazyLock<String> = LazyLock::new(|| [LEAVE, WRITE].concat());
 static SETTLE_STRING: LazyLock<String> = LazyLock::new(|| [IS_STRING, SETTLE].concat());
 static SETTLE_HASH: LazyLock<String> = LazyLock::new(|| [IS_HASH, SETTLE].concat());
 
@@ -89,14 +105,33 @@ pub(super) fn set_hash(
 ) -> Cmd {
     let mut cmd = Cmd::with_capacity(6 + 2 * fields.len(), size_bytes);
     cmd.arg("EVAL").arg(&*SET_FIELDS).arg(1).arg(key);
+    add_floor(&mut cmd, keep);
+    cmd.arg(ttl_ms);
+    add_fields(&mut cmd, fields);
+    cmd
+}
+
+/// Begins what writes by this command, whose arguments behind the key are to be added: in place of whatever the key has, all or
+/// nothing. `expiry`: the command that gives it an end, and its argument.
+pub(super) fn begin_write(
+    cmd: &mut Cmd,
+    key: &[u8],
+    keep: Keep,
+    expiry: Option<(&str, u64)>,
+    command: &str,
+) {
+    cmd.arg("EVAL").arg(&*WRITE_TYPED).arg(1).arg(key);
+    add_floor(cmd, keep);
+    let (expire, ms) = expiry.unwrap_or(("-", 0));
+    cmd.arg(expire).arg(ms).arg(command);
+}
+
+fn add_floor(cmd: &mut Cmd, keep: Keep) {
     match keep {
         Keep::Nothing => cmd.arg(-1),
         Keep::All => cmd.arg(0),
         Keep::Longer(floor) => cmd.arg(longer_than(floor)),
     };
-    cmd.arg(ttl_ms);
-    add_fields(&mut cmd, fields);
-    cmd
 }
 
 /// Where the key still has this value, gives it a new TTL, or deletes it.
@@ -104,6 +139,7 @@ pub(super) fn settle(key: &[u8], value: &Value, ttl_ms: Option<u64>, size_bytes:
     let script = match value {
         Value::String(_) => &SETTLE_STRING,
         Value::Hash(_) => &SETTLE_HASH,
+        Value::Copied(_) => unreachable!("what is copied has no version"),
     };
     let mut cmd = Cmd::with_capacity(8, size_bytes);
     cmd.arg("EVAL").arg(&**script).arg(1).arg(key);
@@ -116,6 +152,7 @@ pub(super) fn settle(key: &[u8], value: &Value, ttl_ms: Option<u64>, size_bytes:
             cmd.arg(&value[..]);
         }
         Value::Hash(fields) => add_fields(&mut cmd, fields),
+        Value::Copied(_) => {}
     }
     cmd
 }

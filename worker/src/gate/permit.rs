@@ -207,6 +207,10 @@ impl Permit for ClientPermit {
         passed
     }
 
+    fn at_once(&self) -> u32 {
+        self.gate.at_once()
+    }
+
     fn came(&self, paid: u64, rows: u64) {
         self.gate.settle_rows(paid, rows);
     }
@@ -231,7 +235,7 @@ impl ClientPermit {
         }
         if tokens > 0 {
             let now = self.gate.clock.now();
-            lock(&self.gate.window).note_sent(now);
+            lock(&self.gate.window).note_sent(now, tokens);
             *lock(&self.unanswered) = Some(now);
         }
         let tokens = u64::from(tokens);

@@ -52,6 +52,30 @@ async fn times(permit: &ClientPermit, count: usize) -> Vec<f64> {
 }
 
 #[tokio::test(start_paused = true)]
+async fn b2_no_second_sees_more_queries_than_the_granted_rate_where_several_leave_at_once() {
+    for (rate, at_once) in [(5, 1), (100, 5), (700, 35)] {
+        let (gate, clock) = gate();
+        gate.allow(grant(rate, clock.now() + Duration::from_secs(1000)));
+        let permit = gate.permit(job(), CancellationToken::new());
+        assert_eq!(permit.at_once(), at_once);
+        let (start, mut times) = (Instant::now(), Vec::new());
+        for _ in 0..6 * rate / u64::from(at_once) {
+            permit.pass(at_once).await.unwrap();
+            times.extend((0..at_once).map(|_| start.elapsed()));
+        }
+        for (n, first) in times.iter().enumerate() {
+            let until = *first + Duration::from_secs(1);
+            let within = times[n..].iter().take_while(|time| **time < until);
+            let within = within.count() as u64;
+            assert!(within <= rate, "{within} of {rate} from {first:?}");
+        }
+    }
+    let cache = Gate::new("cache/main".parse().unwrap(), Arc::new(TokioClock::new()));
+    let permit = cache.permit(job(), CancellationToken::new());
+    assert_eq!(permit.at_once(), u32::MAX, "writes go out as they did");
+}
+
+#[tokio::test(start_paused = true)]
 async fn b2_no_second_sees_more_queries_than_the_granted_rate_and_nearly_all_are_used() {
     for rate in [1, 3, 10, 49, 100, 700, 2000] {
         let (gate, clock) = gate();

@@ -72,8 +72,8 @@ impl Window {
         }
     }
 
-    /// When another query may leave at the earliest, where that is not at once.
-    pub(super) fn opens_at(&self, now: Moment) -> Option<Moment> {
+    /// When another query may leave at the earliest, where that is not at once; so many more are about to.
+    pub(super) fn opens_at(&self, now: Moment, leaving: usize) -> Option<Moment> {
         let (_, present) = self.shares.back()?;
         if *present < 1000 {
             return None;
@@ -99,25 +99,30 @@ impl Window {
         if rate > QUERIES_MAX {
             return None;
         }
-        let before = self.sent.get(self.sent.len().checked_sub(rate)?)?;
+        let nth = (self.sent.len() + leaving).checked_sub(rate)?;
+        // Where the share has sunk below what is about to leave, a second without any comes before that.
+        let last = self.sent.len().checked_sub(1)?;
+        let before = self.sent.get(nth.min(last))?;
         let late = before
             .late
             .unwrap_or_else(|| self.late(now.since(before.at)));
         Some(before.at + late + SECOND)
     }
 
-    /// Notes that a query leaves.
-    pub(super) fn note_sent(&mut self, now: Moment) {
-        if self.sent.len() >= QUERIES_MAX {
-            self.sent.pop_front();
+    /// Notes that so many queries leave.
+    pub(super) fn note_sent(&mut self, now: Moment, queries: u32) {
+        for _ in 0..(queries as usize).min(QUERIES_MAX) {
+            if self.sent.len() >= QUERIES_MAX {
+                self.sent.pop_front();
+            }
+            self.sent.push_back(Sent {
+                at: now,
+                late: None,
+            });
         }
-        self.sent.push_back(Sent {
-            at: now,
-            late: None,
-        });
     }
 
-    /// Notes that the query that left then was answered.
+    /// Notes that the query, or all of them, that left then was answered.
     pub(super) fn note_answered(&mut self, sent: Moment, now: Moment) {
         let took = now.since(sent);
         let late = self.late(took);
@@ -125,7 +130,12 @@ impl Window {
             Some(usual) if took > usual => usual + (took - usual) / SMOOTHING,
             _ => took,
         });
-        if let Some(query) = self.sent.iter_mut().rev().find(|query| query.at == sent) {
+        let since = self
+            .sent
+            .iter_mut()
+            .rev()
+            .take_while(|query| query.at >= sent);
+        for query in since.filter(|query| query.at == sent) {
             query.late = Some(late);
         }
     }
@@ -156,7 +166,7 @@ mod tests {
     /// Queries that left at these times and took so long, in milliseconds.
     fn send(window: &mut Window, queries: &[(u64, u64)]) {
         for (sent, took) in queries {
-            window.note_sent(at(*sent));
+            window.note_sent(at(*sent), 1);
             window.note_answered(at(*sent), at(sent + took));
         }
     }
@@ -165,25 +175,25 @@ mod tests {
     fn a_query_that_was_answered_as_usual_counts_when_it_left() {
         let mut window = steady(3);
         send(&mut window, &[(5000, 300), (5350, 300), (5700, 300)]);
-        assert_eq!(window.opens_at(at(5900)), Some(at(6000)));
+        assert_eq!(window.opens_at(at(5900), 0), Some(at(6000)));
         let mut wider = steady(4);
         send(&mut wider, &[(5000, 300), (5350, 300), (5700, 300)]);
-        assert_eq!(wider.opens_at(at(5900)), None);
+        assert_eq!(wider.opens_at(at(5900), 0), None);
     }
 
     #[test]
     fn a_query_that_was_answered_late_counts_from_when_it_can_have_arrived() {
         let mut window = steady(2);
         send(&mut window, &[(5000, 5), (5350, 85), (5700, 5)]);
-        assert_eq!(window.opens_at(at(6200)), Some(at(6430)));
+        assert_eq!(window.opens_at(at(6200), 0), Some(at(6430)));
     }
 
     #[test]
     fn a_query_that_is_not_answered_yet_may_still_be_on_its_way() {
         let mut window = steady(1);
         send(&mut window, &[(5000, 5)]);
-        window.note_sent(at(5350));
-        assert_eq!(window.opens_at(at(6300)), Some(at(6550)));
+        window.note_sent(at(5350), 1);
+        assert_eq!(window.opens_at(at(6300), 0), Some(at(6550)));
     }
 
     #[test]
@@ -191,21 +201,46 @@ mod tests {
         let mut window = steady(2);
         send(&mut window, &[(5000, 5), (5400, 5)]);
         window.note_share(at(5500), 5000);
-        assert_eq!(window.opens_at(at(5600)), Some(at(6000)), "still 2");
-        assert_eq!(window.opens_at(at(6500)), None, "5 by now");
+        assert_eq!(window.opens_at(at(5600), 0), Some(at(6000)), "still 2");
+        assert_eq!(window.opens_at(at(6500), 0), None, "5 by now");
         window.note_share(at(6600), 1000);
-        assert_eq!(window.opens_at(at(6600)), Some(at(6400)), "1 at once");
+        assert_eq!(window.opens_at(at(6600), 0), Some(at(6400)), "1 at once");
     }
 
     #[test]
     fn whoever_had_nothing_waits_a_second() {
         let mut window = Window::new(at(0));
         window.note_share(at(7000), 5000);
-        assert_eq!(window.opens_at(at(7100)), Some(at(8000)));
-        assert_eq!(window.opens_at(at(8000)), None);
+        assert_eq!(window.opens_at(at(7100), 0), Some(at(8000)));
+        assert_eq!(window.opens_at(at(8000), 0), None);
     }
 
     proptest! {
+        /// However many leave at once, up to the share.
+        #[test]
+        fn no_second_sees_more_than_the_share_though_several_leave_at_once(
+            moves in prop::collection::vec((0u64..400, 1u32..=10), 1..60),
+        ) {
+            const SHARE: u64 = 10;
+            let mut window = steady(SHARE);
+            let (mut sent, mut now) = (Vec::new(), 5000);
+            for (wait, group) in moves {
+                now += wait;
+                for leaving in 0..group as usize {
+                    if let Some(opens) = window.opens_at(at(now), leaving).filter(|opens| *opens > at(now)) {
+                        now += u64::try_from(opens.since(at(now)).as_millis()).unwrap();
+                    }
+                }
+                window.note_sent(at(now), group);
+                window.note_answered(at(now), at(now));
+                sent.extend((0..group).map(|_| now));
+            }
+            for (n, first) in sent.iter().enumerate() {
+                let within = sent[n..].iter().take_while(|at| **at < first + 1000).count();
+                prop_assert!(within as u64 <= SHARE, "{within} in the second from {first}");
+            }
+        }
+
         /// Any number of workers, whose shares move as they like but never add up to more than the budget: no second sees
         /// more queries than the budget, however eagerly each sends.
         #[test]
@@ -220,8 +255,8 @@ mod tests {
             for (wait, worker, wanted) in moves {
                 for millis in now..now + wait {
                     for (window, share) in windows.iter_mut().zip(shares) {
-                        while share > 0 && window.opens_at(at(millis)).is_none_or(|opens| opens <= at(millis)) {
-                            window.note_sent(at(millis));
+                        while share > 0 && window.opens_at(at(millis), 0).is_none_or(|opens| opens <= at(millis)) {
+                            window.note_sent(at(millis), 1);
                             window.note_answered(at(millis), at(millis));
                             sent.push(millis);
                         }

@@ -5,6 +5,7 @@
 //! loaded once, and written where it is lacking. A go ends when the slowest of them has answered, so none gets ahead of the
 //! others by more than what is under way.
 
+mod copies;
 mod held;
 mod refresh;
 mod scan;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use stoke_core::batch_keys::BatchKeys;
+use stoke_core::copy::TTL_OF_ORIGIN;
 use stoke_core::job::Mode;
 use stoke_core::names::{CacheName, JobName, OriginName, Resource};
 use stoke_core::progress::{Effort, Outcome, RangeRows};
@@ -25,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, debug_span};
 
 use super::batching::Load;
+use super::copied;
 use super::entries::Task;
 use crate::cache::{CommandError, Presence, jittered};
 use crate::catalog::LoaderSpec;
@@ -214,10 +217,10 @@ impl Goer {
         };
         let permit = gate.permit(self.job.clone(), self.stop.clone());
         let permit = permit.with_priority(self.priority).impatient();
-        let keys: Vec<&str> = tasks.iter().map(|task| &*task.argument).collect();
         drop(coming);
+        let loader = self.as_it_is_copied(loader);
         let rows = origin.batch_keys(&loader).map_or(1, BatchKeys::most);
-        let rows = u64::from(rows).min(keys.len() as u64);
+        let rows = u64::from(rows).min(tasks.len() as u64);
         let waiting = Instant::now();
         match self.leave.run_until_cancelled(permit.ready(rows)).await {
             Some(Ok(())) => {}
@@ -230,14 +233,14 @@ impl Goer {
         let waited = waiting.elapsed() > NO_WAIT;
         let sent = Instant::now();
         let query = debug_span!(target: trace::TARGET, "query", origin = %loader.origin, otel.kind = "client");
-        let loading = origin.load(&permit, &loader, &keys);
+        let loading = copied::load(origin, &permit, &loader, &tasks);
         let loaded = loading.instrument(query).await;
         permit.answered();
         gave.effort.origin_queries = permit.taken();
         // What setting a connection up took says nothing of queries.
         if permit.taken() <= 1 {
             let load = Load {
-                keys: keys.len(),
+                keys: tasks.len(),
                 took: sent.elapsed(),
                 bytes: loaded.as_ref().map_or(0, Loaded::bytes),
                 waited,
@@ -256,6 +259,16 @@ impl Goer {
             Err(error) => self.not_loaded(&loader.origin, &error, tasks, &mut gave),
         }
         gave
+    }
+
+    /// The loader as this job copies: typed, where values are compared, or a cache takes nothing else.
+    fn as_it_is_copied(&self, loader: Arc<LoaderSpec>) -> Arc<LoaderSpec> {
+        if loader.copies() && self.mode == Mode::VerifyValues {
+            return Arc::new(copied::typed(&loader));
+        }
+        let mut caches = self.caches.iter();
+        let heeded = caches.find_map(|cache| self.shared.refusals.heeded(&loader, cache));
+        heeded.map_or(loader, Arc::new)
     }
 
     /// What becomes of tasks of which an origin told nothing.
@@ -310,6 +323,9 @@ impl Goer {
 }
 
 fn ttl(loader: &LoaderSpec, key: &[u8]) -> Duration {
+    if loader.ttl == TTL_OF_ORIGIN {
+        return loader.ttl;
+    }
     jittered(loader.ttl, loader.ttl_jitter_permille, key)
 }
 

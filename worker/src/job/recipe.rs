@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use stoke_core::job::{Batch, From, KeySource, Loader, OnBadLine};
 use stoke_core::names::OriginName;
+use stoke_core::pattern::Pattern;
 
 use crate::catalog::{Catalog, LoaderSpec, SourceFrom, VALUE_BYTES_DEFAULT};
 use crate::source::file::Format;
@@ -46,6 +47,12 @@ pub(super) fn loader(loader: &Loader, catalog: &Catalog) -> Option<LoaderSpec> {
 pub(super) enum Readable {
     /// Rows of a query.
     Sql { origin: OriginName, query: String },
+    /// The keys of a Redis.
+    Keyspace {
+        origin: OriginName,
+        pattern: Pattern,
+        count: u32,
+    },
     /// A file.
     File {
         path: std::path::PathBuf,
@@ -64,6 +71,19 @@ pub(super) fn source(source: &KeySource, catalog: &Catalog) -> Option<(Readable,
             let (origin, query) = (origin.clone(), query.clone());
             (Readable::Sql { origin, query }, of_job)
         }),
+        From::Keyspace {
+            origin,
+            pattern,
+            count,
+        } => catalog.allow_sql_in_jobs.then(|| {
+            let (origin, pattern, count) = (origin.clone(), pattern.clone(), *count);
+            let readable = Readable::Keyspace {
+                origin,
+                pattern,
+                count,
+            };
+            (readable, of_job)
+        }),
         From::File { path, format } => catalog.allow_files_in_jobs.then(|| {
             let format = format.map(|format| match format {
                 stoke_core::job::FileFormat::Csv => Format::Csv,
@@ -78,6 +98,15 @@ pub(super) fn source(source: &KeySource, catalog: &Catalog) -> Option<(Readable,
                 SourceFrom::Sql { origin, query } => Readable::Sql {
                     origin: origin.clone(),
                     query: query.clone(),
+                },
+                SourceFrom::Keyspace {
+                    origin,
+                    pattern,
+                    count,
+                } => Readable::Keyspace {
+                    origin: origin.clone(),
+                    pattern: pattern.clone(),
+                    count: *count,
                 },
                 SourceFrom::File(path) => Readable::File {
                     path: path.clone(),

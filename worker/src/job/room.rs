@@ -150,6 +150,8 @@ pub(super) fn memory_bytes(key: &[u8], value: &Value) -> u64 {
                 .map(|(field, value)| (field.len(), value.len()));
             capacity::hash_bytes(key.len(), sizes)
         }
+        // As DUMP gives it, it takes about what it takes there.
+        Value::Copied(copied) => capacity::string_bytes(key.len(), copied.content.size_bytes()),
     }
 }
 

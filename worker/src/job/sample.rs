@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use super::entries::{self, Brought, Task};
 use super::planning::{Doing, Failure};
-use super::{recipe, room};
+use super::{copied, recipe, room};
 use crate::catalog::LoaderSpec;
 use crate::gate::Gate;
 use crate::origin::{Answer, Origin};
@@ -133,15 +133,14 @@ async fn try_loader(
         .batch_keys(spec)
         .map_err(|error| Failure::from(&error))?
         .expected();
-    let most = if batch_keys == 1 {
+    let most = if batch_keys == 1 && !spec.copies() {
         SAMPLE_QUERIES_MAX
     } else {
-        SAMPLE_ENTRIES_MAX.min(batch_keys)
+        SAMPLE_ENTRIES_MAX.min(batch_keys.max(spec.batch_keys.expected()))
     };
     let tried = evenly(tasks, usize::try_from(most).unwrap_or(usize::MAX));
-    let keys: Vec<String> = tried.iter().map(|task| task.argument.clone()).collect();
     let permit = doing.permit(gate);
-    let loaded = origin.load(&permit, spec, &keys).await;
+    let loaded = copied::load(origin, &permit, spec, &tried).await;
     permit.answered();
     verdict.origin_queries += permit.taken();
     let loaded = loaded.map_err(|error| Failure::from(&error))?;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use stoke_core::explain::explain;
 use stoke_core::job::{self, Work};
-use stoke_core::names::Resource;
+use stoke_core::names::{OriginName, Resource};
 use stoke_proto::v1::send_source_request::Part;
 use stoke_proto::v1::{EntryBatch, SendSourceRequest, SourceVerdict};
 use tokio::sync::mpsc;
@@ -11,6 +11,8 @@ use tokio::sync::mpsc;
 use super::planning::{Doing, Failure, PARTS_MAX};
 use super::recipe::{self, Readable};
 use super::scan_cut;
+use crate::gate::ClientPermit;
+use crate::origin::{Origin, OriginError};
 use crate::source::{Gathered, Rules, SourceRow};
 
 /// Why reading ends before its time.
@@ -43,6 +45,16 @@ pub(super) async fn read(
         let reason = "this worker does not know this source, or does not allow it in jobs";
         return Failure::lasting(reason).verdict();
     };
+    if let (Readable::Keyspace { .. }, Some(copy)) = (&readable, &spec.value.copy)
+        && !copy.is_of_same_name()
+    {
+        let reason = format!(
+            "loader {} copies from {}, but a scan gives whole keys: leave from out",
+            spec.name,
+            copy.from.as_str()
+        );
+        return Failure::lasting(reason).verdict();
+    }
     // An origin that is not known here fails the loader when it is prepared.
     let origin = doing.shared.origins.get(&spec.origin);
     let key_parts = match origin.map(|origin| origin.key_parts(&spec)).transpose() {
@@ -122,31 +134,22 @@ async fn rows(
     rules: &Rules,
     sink: mpsc::Sender<Vec<SourceRow>>,
 ) -> Ending {
-    let shared = &doing.shared;
     match readable {
         Readable::Sql { origin, query } => {
-            let resource = Resource::Origin(origin.clone());
-            let (Some(origin), Some(gate)) =
-                (shared.origins.get(&origin), shared.gates.get(&resource))
-            else {
-                return Failure::lasting(format!("this worker does not know the {resource}"))
-                    .into();
+            let asked = async |origin: &Origin, permit: &ClientPermit| {
+                origin.rank(permit, &query, rules, sink).await
             };
-            let permit = doing.permit(gate);
-            let read = origin.rank(&permit, &query, rules, sink).await;
-            let queries = permit.taken();
-            match read {
-                Ok(gathered) => Ending {
-                    failure: None,
-                    queries,
-                    origin_rows: gathered.rows + gathered.bad_lines,
-                    gathered,
-                },
-                Err(error) => Ending {
-                    queries,
-                    ..Failure::from(&error).into()
-                },
-            }
+            of_origin(doing, &origin, asked).await
+        }
+        Readable::Keyspace {
+            origin,
+            pattern,
+            count,
+        } => {
+            let asked = async |origin: &Origin, permit: &ClientPermit| {
+                origin.scan(permit, &pattern, count, rules, sink).await
+            };
+            of_origin(doing, &origin, asked).await
         }
         Readable::File { path, format } => {
             match crate::source::file::read(&path, format, rules, sink).await {
@@ -157,6 +160,33 @@ async fn rows(
                 Err(error) => Failure::lasting(explain(&error)).into(),
             }
         }
+    }
+}
+
+/// Reads rows of an origin, through its gate.
+async fn of_origin(
+    doing: &Doing,
+    name: &OriginName,
+    ask: impl AsyncFnOnce(&Origin, &ClientPermit) -> Result<Gathered, OriginError>,
+) -> Ending {
+    let (shared, resource) = (&doing.shared, Resource::Origin(name.clone()));
+    let (Some(origin), Some(gate)) = (shared.origins.get(name), shared.gates.get(&resource)) else {
+        return Failure::lasting(format!("this worker does not know the {resource}")).into();
+    };
+    let permit = doing.permit(gate);
+    let read = ask(origin, &permit).await;
+    let queries = permit.taken();
+    match read {
+        Ok(gathered) => Ending {
+            failure: None,
+            queries,
+            origin_rows: gathered.rows + gathered.bad_lines,
+            gathered,
+        },
+        Err(error) => Ending {
+            queries,
+            ..Failure::from(&error).into()
+        },
     }
 }
 

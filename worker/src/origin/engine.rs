@@ -10,7 +10,7 @@ use super::probe::ProbeFault;
 use super::rewrite::{Dialect, Rewritten};
 use super::scan::{Statement, Taken};
 use super::sheet::Sheet;
-use super::{mysql, postgres, sqlite};
+use super::{mysql, postgres, redis, sqlite};
 use crate::catalog::{LoaderSpec, OriginConfig};
 use crate::source::{Gathered, Rules, SourceRow};
 
@@ -20,17 +20,25 @@ pub(super) enum Engine {
     Postgres(Box<postgres::Engine>),
     MySql(Box<mysql::Engine>),
     Sqlite(sqlite::Engine),
+    /// Another Redis, whose keys are copied: it knows no SQL.
+    Redis(Box<redis::Engine>),
 }
 
-/// Calls the same method of whatever database it is.
+/// Calls the same method of whatever database it is; of a Redis, what it does in place of that.
 macro_rules! each {
-    ($engine:expr, $it:ident => $call:expr) => {
+    ($engine:expr, $it:ident => $call:expr, $redis:pat => $other:expr) => {
         match $engine {
             Engine::Postgres($it) => $call,
             Engine::MySql($it) => $call,
             Engine::Sqlite($it) => $call,
+            Engine::Redis($redis) => $other,
         }
     };
+}
+
+/// A Redis is asked by SQL.
+pub(super) fn no_sql() -> OriginError {
+    OriginError::permanent("ask a Redis by SQL", redis::NotThisKind::Sql)
 }
 
 impl Engine {
@@ -48,6 +56,7 @@ impl Engine {
             Self::Postgres(engine) => engine.address().to_owned(),
             Self::MySql(engine) => engine.address().to_owned(),
             Self::Sqlite(_) => "a file".to_owned(),
+            Self::Redis(_) => "a Redis".to_owned(),
         }
     }
 
@@ -55,17 +64,17 @@ impl Engine {
         match self {
             Self::Postgres(engine) => engine.is_setting_up(),
             Self::MySql(engine) => engine.is_setting_up(),
-            // A file is open at once.
-            Self::Sqlite(_) => false,
+            // A file is open at once, and a Redis has one connection for all.
+            Self::Sqlite(_) | Self::Redis(_) => false,
         }
     }
 
     pub(super) fn set_idle_max(&self, max: usize) {
-        each!(self, engine => engine.set_idle_max(max));
+        each!(self, engine => engine.set_idle_max(max), _ => {});
     }
 
     pub(super) async fn reach(&self, meter: &mut Meter<'_>) -> Result<(), OriginError> {
-        each!(self, engine => engine.reach(meter).await)
+        each!(self, engine => engine.reach(meter).await, engine => engine.reach(meter).await)
     }
 
     pub(super) async fn prepare(
@@ -74,7 +83,7 @@ impl Engine {
         loader: &LoaderSpec,
         query: &Rewritten,
     ) -> Result<(), OriginError> {
-        each!(self, engine => engine.prepare(meter, loader, query).await)
+        each!(self, engine => engine.prepare(meter, loader, query).await, _ => Err(no_sql()))
     }
 
     pub(super) async fn load<'k>(
@@ -84,7 +93,7 @@ impl Engine {
         query: &Rewritten,
         keys: &[&'k str],
     ) -> Result<Sheet<'k>, OriginError> {
-        each!(self, engine => engine.load(meter, loader, query, keys).await)
+        each!(self, engine => engine.load(meter, loader, query, keys).await, _ => Err(no_sql()))
     }
 
     /// Runs a statement of a scan, and takes its rows.
@@ -94,7 +103,7 @@ impl Engine {
         statement: &Statement<'_>,
         taken: &mut Taken,
     ) -> Result<(), OriginError> {
-        each!(self, engine => engine.scan(meter, statement, taken).await)
+        each!(self, engine => engine.scan(meter, statement, taken).await, _ => Err(no_sql()))
     }
 
     pub(super) async fn rank(
@@ -104,7 +113,7 @@ impl Engine {
         rules: &Rules,
         sink: mpsc::Sender<Vec<SourceRow>>,
     ) -> Result<Gathered, OriginError> {
-        each!(self, engine => engine.rank(meter, query, rules, sink).await)
+        each!(self, engine => engine.rank(meter, query, rules, sink).await, _ => Err(no_sql()))
     }
 
     pub(super) async fn probe(
@@ -113,7 +122,7 @@ impl Engine {
         query: &str,
         time: Duration,
     ) -> Result<f64, ProbeFault> {
-        each!(self, engine => engine.probe(meter, query, time).await)
+        each!(self, engine => engine.probe(meter, query, time).await, _ => Err(no_sql().into()))
     }
 
     pub(super) async fn canary(
@@ -121,6 +130,6 @@ impl Engine {
         meter: &mut Meter<'_>,
         query: &str,
     ) -> Result<(), OriginError> {
-        each!(self, engine => engine.canary(meter, query).await)
+        each!(self, engine => engine.canary(meter, query).await, engine => engine.canary(meter).await)
     }
 }

@@ -1,12 +1,14 @@
 //! Counting what is sent, where the tokens for it are taken.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
+
+use async_trait::async_trait;
 
 use super::{OriginError, ProbeFault};
 use crate::metrics::OriginMetrics;
-use crate::permit::{Permit, Stopped};
+use crate::permit::{InFlight, Permit, Stopped};
 use crate::vitals::{OnItsWay, Vitals};
 
 /// What an origin has been asked since the worker started. Only ever grows.
@@ -24,7 +26,7 @@ pub(super) struct Counters {
 pub(super) struct Meter<'a> {
     permit: &'a dyn Permit,
     counters: &'a Counters,
-    queries: u64,
+    queries: AtomicU64,
     rows: u64,
     purpose: &'static str,
     /// How the call ended; one that was dropped did not.
@@ -51,7 +53,7 @@ impl<'a> Meter<'a> {
         Self {
             permit,
             counters,
-            queries: 0,
+            queries: AtomicU64::new(0),
             rows: 0,
             purpose,
             result: "dropped",
@@ -154,9 +156,26 @@ impl<'a> Meter<'a> {
         self.permit.pass_expecting(1, rows).await?;
         self.expected = rows;
         self.sent = Some(Instant::now());
-        self.queries += 1;
-        self.counters.queries.fetch_add(1, Relaxed);
+        self.count_queries(1);
         Ok(())
+    }
+
+    fn count_queries(&self, queries: u64) {
+        self.queries.fetch_add(queries, Relaxed);
+        self.counters.queries.fetch_add(queries, Relaxed);
+    }
+
+    /// The permit, for what is sent to several nodes side by side: what passes is counted here.
+    pub(super) fn sharing(&self) -> Sharing<'_> {
+        Sharing {
+            meter: self,
+            sent: Mutex::new(None),
+        }
+    }
+
+    /// What tells how the origin is, where somebody asks.
+    pub(super) fn vitals(&self) -> Option<&Arc<Vitals>> {
+        self.counters.vitals.get()
     }
 
     /// A connection is there. How long that took says little of queries.
@@ -192,11 +211,56 @@ impl<'a> Meter<'a> {
     }
 
     pub(super) fn queries(&self) -> u64 {
-        self.queries
+        self.queries.load(Relaxed)
     }
 
     pub(super) fn rows(&self) -> u64 {
         self.rows
+    }
+}
+
+/// A call's permit where commands go to several nodes side by side.
+pub(super) struct Sharing<'m> {
+    meter: &'m Meter<'m>,
+    /// Since when the last of them are on their way.
+    sent: Mutex<Option<Instant>>,
+}
+
+impl Sharing<'_> {
+    fn note_answered(&self) {
+        let sent = self
+            .sent
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let (Some(sent), Some(metrics)) = (sent, self.meter.counters.metrics.get()) {
+            metrics.queried(self.meter.purpose, sent.elapsed());
+        }
+    }
+}
+
+#[async_trait]
+impl Permit for Sharing<'_> {
+    async fn enter(&self) -> Result<InFlight, Stopped> {
+        Ok(InFlight(None))
+    }
+
+    async fn pass(&self, commands: u32) -> Result<(), Stopped> {
+        self.note_answered();
+        self.meter.permit.pass(commands).await?;
+        self.meter.count_queries(commands.into());
+        *self.sent.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        Ok(())
+    }
+
+    fn at_once(&self) -> u32 {
+        self.meter.permit.at_once()
+    }
+}
+
+impl Drop for Sharing<'_> {
+    fn drop(&mut self) {
+        self.note_answered();
     }
 }
 
@@ -210,7 +274,7 @@ impl Drop for Meter<'_> {
         self.on_its_way = None;
         self.note_answered();
         if let Some(metrics) = self.counters.metrics.get() {
-            metrics.called(self.result, self.queries, self.rows);
+            metrics.called(self.result, self.queries(), self.rows);
             if self.result == "outage" {
                 metrics.outage();
             }

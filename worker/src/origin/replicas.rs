@@ -341,8 +341,8 @@ async fn read(
     let lag = match engine {
         Engine::Postgres(engine) => engine.lag(&mut meter, LAG_TIME_MAX).await,
         Engine::MySql(engine) => engine.lag(&mut meter, LAG_TIME_MAX).await,
-        // It has none.
-        Engine::Sqlite(_) => Ok(None),
+        // They have none.
+        Engine::Sqlite(_) | Engine::Redis(_) => Ok(None),
     };
     meter.ended(&lag);
     Ok(match lag {

@@ -198,6 +198,67 @@ impl Rows {
         self.take(at, values, Some(content))
     }
 
+    /// A key that was found, with the parts that are the columns behind `key`. One that is no text has none, and is told by its
+    /// cache key alone.
+    ///
+    /// # Errors
+    /// As [`Rows::row`].
+    pub(crate) fn key(
+        &mut self,
+        at: Whereabouts,
+        key: &[u8],
+        parts: &[&[u8]],
+    ) -> Result<Option<Vec<SourceRow>>, SourceFault> {
+        match self.entry_of_key(key, parts) {
+            Ok(row) => Ok(self.push(row)),
+            Err(what) => {
+                self.leave_out(BadLine::showing(at, what, key))?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn entry_of_key(&self, key: &[u8], parts: &[&[u8]]) -> Result<SourceRow, String> {
+        let Some(header) = &self.header else {
+            return Err("it comes before the columns".to_owned());
+        };
+        if key.is_empty() {
+            return Err("the key is empty".to_owned());
+        }
+        check_length("key", key.len())?;
+        let columns = || {
+            header
+                .columns
+                .iter()
+                .zip([key].into_iter().chain(parts.iter().copied()))
+        };
+        let cache_key = match &self.rules.template {
+            None => Vec::new(),
+            Some((_, template)) => {
+                let of = |name: &str| {
+                    columns()
+                        .find(|(column, _)| *column == name)
+                        .map(|(_, part)| part)
+                };
+                template.fill(of).map_err(|missing| missing.to_string())?
+            }
+        };
+        check_length("cache key", cache_key.len())?;
+        let text = |part: &[u8]| std::str::from_utf8(part).ok().map(str::to_owned);
+        let values: Vec<Option<String>> = columns().map(|(_, part)| text(part)).collect();
+        if values.first().is_some_and(Option::is_none) && cache_key != key {
+            return Err(
+                "the key is not UTF-8: such keys are copied under their own names only".to_owned(),
+            );
+        }
+        Ok(SourceRow {
+            columns: Arc::clone(&header.columns),
+            values,
+            priority: Priority::ONE,
+            cache_key,
+        })
+    }
+
     /// A line with columns of its own. Most have those of the line before, which then are shared.
     ///
     /// # Errors

@@ -69,7 +69,7 @@ async fn a_hash_is_written_whole_with_its_ttl() {
             key: &item.key,
             fields,
         },
-        Value::String(_) => panic!("a string"),
+        other => panic!("no hash: {other:?}"),
     });
     let wanted: Vec<_> = wanted.collect();
     let read = cache.read_hashes_as(&Unlimited, &wanted).await.unwrap();

@@ -273,7 +273,7 @@ async fn the_versions_of_rows_are_read_again_by_a_query_that_gives_nothing_else(
         let version = |answer: &Answer| match answer {
             Answer::Row(made) => made.version.clone(),
             Answer::Absent => None,
-            Answer::Failed { reason } => panic!("{reason}"),
+            Answer::Failed { reason } | Answer::Again { reason } => panic!("{reason}"),
         };
         answers.iter().map(version).collect()
     };

@@ -18,10 +18,12 @@ use crate::value::Value;
 impl Goer {
     /// Whether a new time to live is longer than what an entry has left. One that the application keeps for longer, or
     /// for ever, is left as it is.
-    /// Neither is lengthened what its row may give an end before that.
+    /// Neither is lengthened what its row may give an end before that, nor what has its end from another Redis.
     pub(super) fn would_lengthen(&self, task: &Task, left: Duration) -> bool {
         self.loader(task).is_some_and(|loader| {
-            loader.value.expiry_column.is_none() && left < ttl(loader, &task.key)
+            !loader.copies()
+                && loader.value.expiry_column.is_none()
+                && left < ttl(loader, &task.key)
         })
     }
 

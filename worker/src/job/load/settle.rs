@@ -147,7 +147,7 @@ fn is_fresh(write: &Write, answer: Answer) -> Result<(), String> {
     let version = match answer {
         Answer::Row(made) => made.version,
         Answer::Absent => None,
-        Answer::Failed { reason } => return Err(reason),
+        Answer::Failed { reason } | Answer::Again { reason } => return Err(reason),
     };
     if version == write.version {
         Ok(())

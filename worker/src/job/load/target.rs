@@ -26,6 +26,12 @@ pub(super) struct Target {
     pub(super) cache: Arc<Cache>,
 }
 
+impl Target {
+    pub(super) const fn name(&self) -> &CacheName {
+        &self.name
+    }
+}
+
 /// What one cache says of some entries, in their order; `None`: it lacks that one.
 pub(super) type Column = Vec<Option<Verdict>>;
 

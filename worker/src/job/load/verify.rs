@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use stoke_core::copy::TTL_OF_ORIGIN;
 use stoke_core::job::Mode;
 use stoke_core::progress::Outcome;
 
@@ -21,7 +22,7 @@ use crate::permit::Stopped;
 use crate::value::Value;
 
 /// The difference that is met most.
-const MISSING: &str = "it is not in the cache, though the origin has it";
+pub(super) const MISSING: &str = "it is not in the cache, though the origin has it";
 
 /// How an entry is in the cache, beside its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +40,7 @@ impl Goer {
         let standings = target.cache.look_as(&permit, &keys).await?;
         let found = |(task, standing): (&Task, Result<Standing, CommandError>)| {
             let loader = self.loader(task);
-            let kind = loader.map_or("", |loader| Value::kind_of(&loader.value));
+            let kind = loader.map_or(Some(""), |loader| Value::kind_of(&loader.value));
             let ttl_max = loader.map_or(Duration::ZERO, |loader| ttl_max(loader));
             match standing.map(|standing| judge(&standing, kind, ttl_max)) {
                 Ok(Look::AsItShouldBe) if self.mode == Mode::Verify => {
@@ -76,6 +77,9 @@ impl Goer {
             let columns = (0..self.caches.len()).map(found).collect();
             return self.join(tasks, columns, gave);
         }
+        if loader.copies() {
+            return self.compare_copies(loader, tasks, answers, gave).await;
+        }
         let Some(targets) = self.connected().await else {
             return;
         };
@@ -87,7 +91,7 @@ impl Goer {
             let (value, compression) = match answer {
                 Answer::Row(made) => (Some(&made.value), loader.value.compression),
                 Answer::Absent => (negative.as_ref(), None),
-                Answer::Failed { .. } => (None, None),
+                Answer::Failed { .. } | Answer::Again { .. } => (None, None),
             };
             Wanted {
                 key: &task.key,
@@ -119,20 +123,21 @@ fn ttl_max(loader: &LoaderSpec) -> Duration {
     negative.map_or(loader.ttl, |negative| negative.ttl.max(loader.ttl))
 }
 
-/// Judges an entry by all but its value, where its loader writes values of this kind and gives them this time to live at most.
-fn judge(standing: &Standing, kind: &str, ttl_max: Duration) -> Look {
-    match standing {
-        Standing::Missing => Look::Missing,
-        Standing::Present { kind: other, .. } if other != kind => {
+/// Judges an entry by all but its value, where its loader writes values of this kind (`None`: of any) and gives them this time to
+/// live at most.
+fn judge(standing: &Standing, kind: Option<&str>, ttl_max: Duration) -> Look {
+    match (standing, kind) {
+        (Standing::Missing, _) => Look::Missing,
+        (Standing::Present { kind: other, .. }, Some(kind)) if other != kind => {
             Look::Differs(format!("it is of type {other}, where {kind} is written"))
         }
-        Standing::Present { ttl: None, .. } => Look::Differs(format!(
-            "it has no time to live, where the loader gives {ttl_max:?}"
-        )),
-        Standing::Present { ttl: Some(ttl), .. } if *ttl > ttl_max => Look::Differs(format!(
+        (Standing::Present { ttl: None, .. }, _) if ttl_max < TTL_OF_ORIGIN => Look::Differs(
+            format!("it has no time to live, where the loader gives {ttl_max:?}"),
+        ),
+        (Standing::Present { ttl: Some(ttl), .. }, _) if *ttl > ttl_max => Look::Differs(format!(
             "it lives for another {ttl:?}, where the loader gives {ttl_max:?} at most"
         )),
-        Standing::Present { .. } => Look::AsItShouldBe,
+        (Standing::Present { .. }, _) => Look::AsItShouldBe,
     }
 }
 
@@ -155,6 +160,7 @@ fn weigh(answer: &Answer, held: Held) -> Verdict {
         (Answer::Absent, Held::Other(_)) => {
             Verdict::Failed("it is in the cache, but not in the origin now".into())
         }
+        (Answer::Again { reason }, _) => Verdict::Again(reason.clone()),
         (Answer::Failed { reason }, Held::Nothing) => {
             Verdict::Failed(format!("{MISSING}, in a row that cannot be used: {reason}"))
         }
@@ -193,10 +199,13 @@ mod tests {
             ttl,
         };
         let second = Duration::from_secs(1);
-        assert_eq!(judge(&Standing::Missing, "string", HOUR), Look::Missing);
+        assert_eq!(
+            judge(&Standing::Missing, Some("string"), HOUR),
+            Look::Missing
+        );
         for ttl in [Duration::ZERO, second, HOUR] {
             assert_eq!(
-                judge(&present("string", Some(ttl)), "string", HOUR),
+                judge(&present("string", Some(ttl)), Some("string"), HOUR),
                 Look::AsItShouldBe
             );
         }
@@ -206,7 +215,7 @@ mod tests {
             (present("string", None), "no time to live"),
             (present("string", Some(HOUR + second)), "another 3601s"),
         ] {
-            let Look::Differs(how) = judge(&standing, "string", HOUR) else {
+            let Look::Differs(how) = judge(&standing, Some("string"), HOUR) else {
                 panic!("{standing:?}");
             };
             assert!(how.contains(says), "{how}");
@@ -219,9 +228,9 @@ mod tests {
             kind: kind.into(),
             ttl: Some(HOUR),
         };
-        let look = judge(&present("hash"), "hash", HOUR);
+        let look = judge(&present("hash"), Some("hash"), HOUR);
         assert_eq!(look, Look::AsItShouldBe);
-        let look = judge(&present("string"), "hash", HOUR);
+        let look = judge(&present("string"), Some("hash"), HOUR);
         assert!(matches!(look, Look::Differs(how) if how.contains("where hash is written")));
     }
 

@@ -42,7 +42,7 @@ impl Goer {
             return;
         };
         let mut columns = Vec::with_capacity(targets.len());
-        for of_cache in outcomes {
+        for (target, of_cache) in targets.iter().zip(outcomes) {
             let mut column = Column::with_capacity(writes.len());
             for ((write, item), outcome) in writes.iter().zip(&items).zip(of_cache) {
                 column.push(match outcome {
@@ -53,12 +53,17 @@ impl Goer {
                         Some(Verdict::Done(write.written))
                     }
                     WriteOutcome::Kept => Some(Verdict::Done(Outcome::Present)),
+                    WriteOutcome::Failed(error)
+                        if self.is_to_be_typed(loader, target.name(), &error) =>
+                    {
+                        None
+                    }
                     WriteOutcome::Failed(error) => Some(verdict_of(&error)),
                 });
             }
             columns.push(column);
         }
-        if columns.iter().flatten().any(Option::is_none) {
+        if for_now && columns.iter().flatten().any(Option::is_none) {
             self.settle(loader, &targets, (writes, items), columns, gave)
                 .await;
         } else {
@@ -164,6 +169,10 @@ fn to_write(
             }
             (Answer::Failed { reason }, _) => {
                 gave.verdicts.push((task, Verdict::Failed(reason)));
+                continue;
+            }
+            (Answer::Again { reason }, _) => {
+                gave.verdicts.push((task, Verdict::Again(reason)));
                 continue;
             }
         };

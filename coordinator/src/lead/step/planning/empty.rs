@@ -46,6 +46,9 @@ fn name(n: usize, from: &From) -> String {
     match from {
         From::Named(name) => format!("key source {n} ({name})"),
         From::Sql { origin, .. } => format!("key source {n} (a query of {origin})"),
+        From::Keyspace {
+            origin, pattern, ..
+        } => format!("key source {n} (the keys {pattern} of {origin})"),
         From::File { path, .. } => format!("key source {n} (the file {path})"),
         From::Upload => format!("key source {n} (an upload)"),
         From::Plan { job, .. } => format!("key source {n} (the plan of job {job})"),

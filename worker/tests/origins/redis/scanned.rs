@@ -1,0 +1,115 @@
+//! Which keys there are.
+
+use stoke_core::job::OnBadLine;
+use stoke_core::template::Template;
+use stoke_worker::source::{Gathered, Rules, SourceRow};
+use tokio::sync::mpsc;
+
+use super::*;
+
+/// What a scan gives: cache keys with the whole keys, in order, each once.
+pub(super) async fn scan(
+    origin: &Origin,
+    pattern: &str,
+    template: &str,
+    on_bad_line: OnBadLine,
+) -> Result<(Vec<(Vec<u8>, String)>, Gathered), String> {
+    let rules = Rules {
+        on_bad_line,
+        key_parts: Vec::new(),
+        template: Some(("copy".parse().unwrap(), Template::parse(template).unwrap())),
+    };
+    let (sink, mut chunks) = mpsc::channel::<Vec<SourceRow>>(4);
+    let taking = async move {
+        let mut rows = Vec::new();
+        while let Some(chunk) = chunks.recv().await {
+            rows.extend(
+                chunk
+                    .iter()
+                    .map(|row| (row.cache_key.clone(), row.key().to_owned())),
+            );
+        }
+        rows.sort();
+        rows.dedup();
+        rows
+    };
+    let pattern = pattern.parse().unwrap();
+    let scanning = origin.scan(&Unlimited, &pattern, 100, &rules, sink);
+    let (scanned, rows) = tokio::join!(scanning, taking);
+    Ok((rows, scanned.map_err(|error| error.explain())?))
+}
+
+#[tokio::test]
+async fn keys_are_found_on_every_master_and_renamed_by_their_parts() {
+    let cluster = RedisCluster::start(3).unwrap();
+    for n in 0..300 {
+        let key = format!("old:{n}:v1");
+        cluster
+            .cli(cluster.ports()[0], &["-c", "SET", &key, "v"])
+            .unwrap();
+    }
+    cluster
+        .cli(cluster.ports()[0], &["-c", "SET", "old:x:v2", "v"])
+        .unwrap();
+    let from = origin_at(&cluster.urls()[..1]);
+    let (found, gathered) = scan(&from, "old:{id}:v1", "v2:{id}", OnBadLine::Fail)
+        .await
+        .unwrap();
+    assert_eq!((found.len(), gathered.rows), (300, 300));
+    let pair = (b"v2:7".to_vec(), "old:7:v1".to_owned());
+    assert!(found.contains(&pair));
+    let (found, _) = scan(&from, "old:*:v2", "{key}", OnBadLine::Fail)
+        .await
+        .unwrap();
+    assert_eq!(found, [(b"old:x:v2".to_vec(), "old:x:v2".to_owned())]);
+}
+
+#[tokio::test]
+async fn keys_that_are_no_text_keep_their_names_or_are_bad_lines() {
+    let from = Redis::start().unwrap();
+    cli(&from, "SET old:text v");
+    let mut connection = redis::Client::open(from.url())
+        .unwrap()
+        .get_connection()
+        .unwrap();
+    let binary = b"old:\xff\x00".to_vec();
+    redis::cmd("SET")
+        .arg(&binary)
+        .arg("bytes")
+        .exec(&mut connection)
+        .unwrap();
+    let from_origin = origin(&from);
+    let (found, _) = scan(&from_origin, "old:*", "{key}", OnBadLine::Fail)
+        .await
+        .unwrap();
+    // Its cache key says which it is.
+    assert_eq!(found[1], (binary.clone(), String::new()));
+    let copied = from_origin
+        .copy(&Unlimited, &copying(How::Dump), &[binary.into()])
+        .await;
+    assert!(matches!(copied.unwrap().answers[0], Answer::Row(_)));
+    let refused = scan(&from_origin, "old:{id}", "v2:{id}", OnBadLine::Fail)
+        .await
+        .unwrap_err();
+    assert!(
+        refused.contains("not UTF-8") && refused.contains("own names"),
+        "{refused}"
+    );
+    let (found, gathered) = scan(&from_origin, "old:{id}", "v2:{id}", OnBadLine::Skip)
+        .await
+        .unwrap();
+    assert_eq!((found.len(), gathered.bad_lines), (1, 1));
+    redis::cmd("SET")
+        .arg("")
+        .arg("nameless")
+        .exec(&mut connection)
+        .unwrap();
+    let refused = scan(&from_origin, "*", "{key}", OnBadLine::Fail)
+        .await
+        .unwrap_err();
+    assert!(refused.contains("the key is empty"), "{refused}");
+    let missing = scan(&from_origin, "old:*", "v2:{id}", OnBadLine::Skip)
+        .await
+        .unwrap_err();
+    assert!(missing.contains("names the column \"id\""), "{missing}");
+}
