@@ -315,6 +315,13 @@ async fn each_fault_of_a_spec_is_refused_and_its_field_is_named() {
             scan("a*", 1_000_000),
             "spec.batch.sources[0].keyspace.count",
         ),
+        (
+            with_recipe(|sql| {
+                sql.key_column = "id".into();
+                sql.key_columns = vec!["tenant_id".into(), "id".into()];
+            }),
+            "spec.batch.loaders[0].sql.key_columns",
+        ),
     ];
     for (spec, field) in cases {
         let refused = leader.create(spec).await.unwrap_err();
