@@ -384,11 +384,14 @@ impl Origin {
     }
 
     /// The columns that a key source gives the parts of this loader's keys in: those that its query compares, or, where they are
-    /// no plain columns, those of its rows. None where a key is one value.
+    /// no plain columns, those of its rows. None where a key is one value, or no query asks for it.
     ///
     /// # Errors
     /// [`OriginError::Permanent`] where the query cannot be used.
     pub fn key_parts(&self, loader: &LoaderSpec) -> Result<Vec<String>, OriginError> {
+        if loader.copies() || loader.scan.is_some() {
+            return Ok(Vec::new());
+        }
         let query = self.rewritten(loader)?;
         Ok(match query.parts {
             1 => Vec::new(),

@@ -6,11 +6,11 @@ use crate::table::Table;
 
 /// One line for each aim.
 pub(super) fn table(contest: &Contest, budget: &Budget, orders: &Orders, memory: &Memory) -> Table {
-    use Contestant::{Embedded, PsqlPipe, Textbook, Workers};
+    use Contestant::{Embedded, PsqlPipe, Scan, Textbook, Workers};
     let of = |who, of: fn(&Seen) -> f64| contest.median(Target::Standalone, who, of);
     let ratio = |who, to| of(who, Seen::pace) / of(to, Seen::pace);
-    let origin = 100.0 * of(Embedded, Seen::origin_micros) / of(PsqlPipe, Seen::origin_micros);
-    let aims: [(&str, f64, Bound, usize); 12] = [
+    let origin = |who| 100.0 * of(who, Seen::origin_micros) / of(PsqlPipe, Seen::origin_micros);
+    let aims: [(&str, f64, Bound, usize); 15] = [
         (
             "keys/s in one process, × psql and redis-cli --pipe",
             ratio(Embedded, PsqlPipe),
@@ -42,6 +42,24 @@ pub(super) fn table(contest: &Contest, budget: &Budget, orders: &Orders, memory:
             2,
         ),
         (
+            "keys/s of a scan, × psql and redis-cli --pipe",
+            ratio(Scan, PsqlPipe),
+            AtLeast(2.0),
+            2,
+        ),
+        (
+            "CPU of a scan, µs a key",
+            of(Scan, Seen::loader_micros),
+            AtMost(3.0),
+            2,
+        ),
+        (
+            "CPU of the origin for a scan, % of what the pipe makes it burn",
+            origin(Scan),
+            AtMost(60.0),
+            0,
+        ),
+        (
             "queries per 1,000 keys",
             of(Embedded, Seen::queries_a_thousand),
             AtMost(2.0),
@@ -49,7 +67,7 @@ pub(super) fn table(contest: &Contest, budget: &Budget, orders: &Orders, memory:
         ),
         (
             "CPU of the origin, % of what the pipe makes it burn",
-            origin,
+            origin(Embedded),
             AtMost(60.0),
             0,
         ),

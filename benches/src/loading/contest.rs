@@ -27,9 +27,11 @@ pub(super) enum Contestant {
     PsqlPipe,
     Embedded,
     Workers,
+    /// The whole table, without a list of keys: in the order of the primary key.
+    Scan,
 }
 
-use Contestant::{CopyAlone, Embedded, PipedFile, PsqlPipe, Textbook, Workers};
+use Contestant::{CopyAlone, Embedded, PipedFile, PsqlPipe, Scan, Textbook, Workers};
 
 /// What of the stage they load into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,16 +41,18 @@ pub(super) enum Target {
 }
 
 /// Who runs in a round, in this order. (Into a cluster `redis-cli --pipe` is wrong: it follows no redirections.)
-const LINE_UP: [(Target, Contestant); 9] = [
+const LINE_UP: [(Target, Contestant); 11] = [
     (Target::Standalone, CopyAlone),
     (Target::Standalone, PipedFile),
     (Target::Standalone, Textbook),
     (Target::Standalone, PsqlPipe),
     (Target::Standalone, Embedded),
     (Target::Standalone, Workers),
+    (Target::Standalone, Scan),
     (Target::Cluster, Textbook),
     (Target::Cluster, Embedded),
     (Target::Cluster, Workers),
+    (Target::Cluster, Scan),
 ];
 
 impl Contestant {
@@ -60,11 +64,17 @@ impl Contestant {
             PsqlPipe => "psql, redis-cli --pipe",
             Embedded => "Stoke, in one process (stoke warm)",
             Workers => "Stoke, three workers",
+            Scan => "Stoke, in one process, a scan (--scan-by)",
         }
     }
 
     const fn writes(self) -> bool {
         !matches!(self, CopyAlone)
+    }
+
+    /// Whether it goes by rank.
+    const fn ranks(self) -> bool {
+        !matches!(self, CopyAlone | Scan)
     }
 
     const fn reads(self) -> bool {
@@ -209,6 +219,9 @@ impl Stage {
             }),
             Embedded => self.warm(into, Asked::as_fast_as_it_can(keys)),
             Workers => self.deploy(into, keys),
+            Scan => self.watch(into, keys, true, || {
+                Ok((embedded::scan(&self.stoke, origin, cache)?, None))
+            }),
         }
     }
 
@@ -333,7 +346,7 @@ impl Contest {
                     format!("{:.2}", median(Seen::queries_a_thousand)),
                 ),
                 format!("{:.0}", median(Seen::peak_mib)),
-                only(who.writes(), format!("{:.4}", median(|seen| seen.order))),
+                only(who.ranks(), format!("{:.4}", median(|seen| seen.order))),
             ]);
         }
         table
@@ -362,6 +375,8 @@ impl Contest {
                {QPS_UNBOUND} a second at most, which bind nobody; in one process with one worker, and {WORKERS} workers as processes of \
                their own with a coordinator and etcd. Its queries are all that PostgreSQL executed, those of the ranking and of \
                setting up included.\n\
+             - The scan reads the whole table in pages of 5,000 rows in the order of its primary key, and needs neither ranking nor list of \
+               keys; so its entries come in no order of demand. The others go by rank.\n\
              - Loader is what reads and writes: with three workers the three of them (their CPU together, the memory of the largest). \
                The coordinator beside them takes {cpu:.2} µs of CPU a key, and {peak:.0} MiB. In one process it is all one.\n\
              - Order: the area under coverage (by views, which follow Zipf's law) over time, of the first write to the last, as a \

@@ -35,24 +35,42 @@ impl Asked {
     }
 }
 
+/// Has it scan the whole table.
+pub(super) fn scan(stoke: &Path, origin: &Origin, cache: &Cache) -> Result<Took> {
+    let mut command = warm(stoke, origin, cache);
+    command
+        .args(["--query", "SELECT * FROM products", "--scan-by", "id"])
+        .args(["--key", "product:{id}", "--workers", "1"])
+        .args(["--qps", &format!("{}/s", super::QPS_UNBOUND)])
+        .args(["--in-flight", &super::IN_FLIGHT.to_string()]);
+    Running::start([command])?.wait()
+}
+
 /// Runs it to its end.
 pub(super) fn run(stoke: &Path, origin: &Origin, cache: &Cache, asked: Asked) -> Result<Took> {
+    let mut command = warm(stoke, origin, cache);
+    command
+        .args(["--rank", &ranking(asked.keys)])
+        .args(["--load", LOAD])
+        .args(["--key", "product:{key}"])
+        .args(["--workers", &asked.workers.to_string()])
+        .args(["--qps", &format!("{}/s", asked.qps)])
+        .args(["--in-flight", &asked.in_flight.to_string()])
+        .args(["--batch-keys", &asked.batch_keys.to_string()]);
+    Running::start([command])?.wait()
+}
+
+/// What is said in either case.
+fn warm(stoke: &Path, origin: &Origin, cache: &Cache) -> Command {
     let mut command = Command::new(stoke);
     command
         .arg("warm")
         .args(["--origin", &origin.url()])
         .args(["--cache", &cache.urls().join(",")])
-        .args(["--rank", &ranking(asked.keys)])
-        .args(["--load", LOAD])
-        .args(["--key", "product:{key}"])
         .args(["--ttl", "1day", "--ttl-jitter", "0"])
-        .args(["--workers", &asked.workers.to_string()])
-        .args(["--qps", &format!("{}/s", asked.qps)])
-        .args(["--in-flight", &asked.in_flight.to_string()])
-        .args(["--batch-keys", &asked.batch_keys.to_string()])
         .args(["--output", "json"])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
-    Running::start([command])?.wait()
+    command
 }
