@@ -42,15 +42,17 @@ async fn every_key_gets_what_was_seeded_for_it_and_no_second_sees_more_queries_t
     assert!(peak <= QPS, "{peak} statements in one second");
     // What Stoke says it sent is never less than what arrived.
     assert!(progress.effort.unwrap().origin_queries >= statements.len() as u64);
-    // Present keys cost the origin nothing: full batches of the rest, and what setting up takes.
-    let least = (shop::PLANNED - expected.present).div_ceil(500);
+    // Present keys cost the origin nothing: full batches of the rest, and what setting up takes. So few queries are allowed that
+    // batches may grow.
+    let missing = shop::PLANNED - expected.present;
+    let (fewest, usual) = (missing.div_ceil(4000), missing.div_ceil(500));
     let loads = statements
         .iter()
         .filter(|statement| statement.text.contains("items"))
         .count() as u64;
     assert!(
-        (least..=least + 6).contains(&loads),
-        "{loads} loads, {least} would do"
+        (fewest..=usual + 6).contains(&loads),
+        "{loads} loads, {usual} would do"
     );
 }
 
