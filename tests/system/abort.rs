@@ -1,25 +1,15 @@
 //! Abort and pause: what is told to stop, stops.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use stoke_harness::Line;
 use stoke_proto::v1::budget_service_client::BudgetServiceClient;
 use stoke_proto::v1::{self, JobState};
 
-use crate::scene::{Scene, assert_w1, done, is_over, watch_until};
+use crate::scene::{Scene, assert_w1, done, is_over, now_ms, watch_until};
 use crate::shop;
 
 const QPS: u32 = 10;
-
-fn now_ms() -> u64 {
-    u64::try_from(
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap()
-            .as_millis(),
-    )
-    .unwrap()
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b4_an_abort_in_mid_run_stops_queries_within_a_second_and_every_entry_is_accounted_for() {

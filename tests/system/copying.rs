@@ -5,40 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use stoke_harness::{Program, Redis, RedisCluster};
+use stoke_harness::{Redis, RedisCluster};
 use stoke_proto::v1;
 
 use crate::command_line::stoke;
 use crate::scene::{Scene, assert_w1, is_over, watch_until};
 use crate::shop;
+use crate::warm_command::warm;
 
-const PATIENCE: Duration = Duration::from_secs(120);
 /// Keys of the old format.
 const KEYS: usize = 3_000;
 /// Commands a second.
 const QPS: u64 = 1_000;
-
-struct Ran {
-    code: i32,
-    report: serde_json::Value,
-    errors: String,
-}
-
-fn warm(args: &[&str]) -> Ran {
-    let launch = Program::new(env!("CARGO_BIN_EXE_stoke")).unwrap();
-    let program = launch
-        .args(["warm", "--output", "json"])
-        .args(args)
-        .start()
-        .unwrap();
-    let status = program.wait(PATIENCE).unwrap();
-    let stdout = program.stdout().unwrap();
-    Ran {
-        code: status.code().unwrap(),
-        report: serde_json::from_str(&stdout).unwrap_or_default(),
-        errors: program.log().unwrap(),
-    }
-}
 
 fn connection(url: &str) -> redis::Connection {
     redis::Client::open(url).unwrap().get_connection().unwrap()
@@ -157,7 +135,7 @@ fn the_keys_of_a_cluster_are_in_another_redis_under_new_names_with_their_ends_wi
         "--origin", &origin, "--cache", &to, "--match", "old:{id}", "--key", "v2:{id}", "--qps",
         &qps,
     ];
-    let (ran, peak, counted) = watched(&urls, || warm(&args));
+    let (ran, peak, counted) = watched(&urls, || warm(&args, ""));
     assert_eq!(ran.code, 0, "{}", ran.errors);
     let outcomes = &ran.report["outcomes"];
     let (warmed, present) = (KEYS as u64 - 1, 1);
@@ -184,7 +162,7 @@ fn the_keys_of_a_cluster_are_in_another_redis_under_new_names_with_their_ends_wi
     assert_eq!(cache.cli(&["GET", "v2:7"]).unwrap(), "the application's");
     assert_eq!(there.len(), KEYS + 2, "nothing is taken away");
 
-    let again = warm(&args);
+    let again = warm(&args, "");
     assert_eq!(
         again.report["outcomes"]["present"], KEYS as u64,
         "{}",
@@ -201,22 +179,25 @@ fn within_one_cluster_keys_get_their_new_names_and_a_list_says_which() {
     let list = folder.path().join("keys.csv");
     let ids: Vec<String> = (0..100).map(|n| n.to_string()).collect();
     std::fs::write(&list, format!("key\n{}\nnone\n", ids.join("\n"))).unwrap();
-    let ran = warm(&[
-        "--origin",
-        &urls[0],
-        "--cache",
-        &urls[1],
-        "--keys",
-        list.to_str().unwrap(),
-        "--from",
-        "old:{key}",
-        "--key",
-        "v2:{key}",
-        "--copy",
-        "typed",
-        "--qps",
-        "20000",
-    ]);
+    let ran = warm(
+        &[
+            "--origin",
+            &urls[0],
+            "--cache",
+            &urls[1],
+            "--keys",
+            list.to_str().unwrap(),
+            "--from",
+            "old:{key}",
+            "--key",
+            "v2:{key}",
+            "--copy",
+            "typed",
+            "--qps",
+            "20000",
+        ],
+        "",
+    );
     assert_eq!(ran.code, 0, "{}", ran.errors);
     let outcomes = &ran.report["outcomes"];
     assert_eq!(
@@ -247,14 +228,14 @@ fn a_cache_that_does_not_take_what_dump_gives_gets_its_keys_by_their_types() {
     let args = [
         "--origin", &origin, "--cache", &to, "--match", "h:*", "--qps", "20000",
     ];
-    let ran = warm(&[&args[..], &["--copy", "dump"]].concat());
+    let ran = warm(&[&args[..], &["--copy", "dump"]].concat(), "");
     assert_eq!(
         (ran.code, &ran.report["outcomes"]["failed"]),
         (1, &50.into()),
         "{}",
         ran.errors
     );
-    let ran = warm(&args);
+    let ran = warm(&args, "");
     assert_eq!(
         (ran.code, &ran.report["outcomes"]["warmed"]),
         (0, &50.into()),
@@ -348,7 +329,7 @@ fn flags_that_do_not_go_with_a_redis_are_refused_with_what_to_do() {
             "between {a} and {b}",
         ),
     ] {
-        let ran = warm(&[&args[..], &["--cache", "redis://h"]].concat());
+        let ran = warm(&[&args[..], &["--cache", "redis://h"]].concat(), "");
         assert_eq!(ran.code, 2, "{args:?}: {}", ran.errors);
         assert!(ran.errors.contains(says), "{args:?}: {}", ran.errors);
     }

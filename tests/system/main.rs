@@ -38,3 +38,4 @@ mod shop;
 mod telemetry;
 mod unreachable;
 mod values;
+mod warm_command;

@@ -1,50 +1,22 @@
 //! `stoke warm`: one process, no etcd, no configuration.
 
-use std::time::Duration;
+use stoke_harness::{Postgres, Redis, RedisCluster};
 
-use stoke_harness::{Postgres, Program, Redis, RedisCluster};
-
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::warm_command::warm;
 
 const SHOP: &str = "CREATE TABLE products (id bigint PRIMARY KEY, name text);
     INSERT INTO products SELECT id, 'product ' || id FROM generate_series(1, 2000) AS id;
     CREATE TABLE product_views (product_id bigint, views bigint);
     INSERT INTO product_views SELECT id, 100000 / id FROM generate_series(1, 2000) AS id;";
 
-const LOAD: [&str; 8] = [
+const LOAD: [&str; 6] = [
     "--load",
     "SELECT * FROM products WHERE id IN (:keys)",
     "--key",
     "product:{key}",
     "--ttl",
     "5m",
-    "--output",
-    "json",
 ];
-
-struct Ran {
-    code: i32,
-    report: serde_json::Value,
-    errors: String,
-}
-
-fn warm(args: &[&str], stdin: &str) -> Ran {
-    let launch = Program::new(env!("CARGO_BIN_EXE_stoke")).unwrap();
-    let program = launch
-        .arg("warm")
-        .args(args)
-        .stdin(stdin)
-        .unwrap()
-        .start()
-        .unwrap();
-    let status = program.wait(PATIENCE).unwrap();
-    let stdout = program.stdout().unwrap();
-    Ran {
-        code: status.code().unwrap(),
-        report: serde_json::from_str(&stdout).unwrap_or_default(),
-        errors: program.log().unwrap(),
-    }
-}
 
 #[test]
 fn the_most_viewed_are_warmed_into_a_cluster_and_a_second_run_finds_them_present() {
@@ -87,6 +59,77 @@ fn the_most_viewed_are_warmed_into_a_cluster_and_a_second_run_finds_them_present
         "{}",
         second.errors
     );
+}
+
+#[test]
+fn a_cold_cache_is_not_asked_after_each_key_and_what_it_has_stays_and_is_counted() {
+    let postgres = Postgres::start().unwrap();
+    let fill = "CREATE TABLE products (id bigint PRIMARY KEY, name text);
+        INSERT INTO products SELECT id, 'product ' || id FROM generate_series(1, 40000) AS id";
+    postgres.psql("postgres", fill).unwrap();
+    let cache = Redis::start().unwrap();
+    let (origin, url) = (postgres.url("postgres"), cache.url());
+    let ours = (1..=40).map(|n| format!("product:{}", n * 1000));
+    for key in ours.clone() {
+        cache.cli(&["SET", &key, "the application's"]).unwrap();
+    }
+    let mut args = vec!["--origin", &origin, "--cache", &url, "--qps", "50"];
+    args.extend(["--workers", "1"]);
+    args.extend(["--rank", "SELECT id AS key FROM products"]);
+    args.extend(LOAD);
+
+    let ran = warm(&args, "");
+    assert_eq!(ran.code, 0, "{}", ran.errors);
+    let outcomes = &ran.report["outcomes"];
+    assert_eq!(
+        (
+            &outcomes["warmed"],
+            &outcomes["present"],
+            &ran.report["planned"]
+        ),
+        (&39_960.into(), &40.into(), &40_000.into()),
+        "{}",
+        ran.report
+    );
+    for key in ours {
+        assert_eq!(
+            cache.cli(&["GET", &key]).unwrap().trim(),
+            "the application's"
+        );
+    }
+    assert_eq!(cache.cli(&["DBSIZE"]).unwrap().trim(), "40000");
+    let asked = calls(&cache, "pttl");
+    assert!(
+        (8_000..20_000).contains(&asked),
+        "{asked} of 40,000 were asked after"
+    );
+
+    // A cache that has them all is asked after each, and no row is loaded again.
+    let before = postgres.statements("stoke").unwrap().len();
+    let again = warm(&args, "");
+    assert_eq!(
+        again.report["outcomes"]["present"], 40_000,
+        "{}",
+        again.errors
+    );
+    // And once at the beginning, whether it may.
+    assert_eq!(calls(&cache, "pttl") - asked, 40_001);
+    let statements = postgres.statements("stoke").unwrap();
+    let loads = statements[before..]
+        .iter()
+        .filter(|s| s.text.contains("id IN"));
+    assert_eq!(loads.count(), 0);
+}
+
+/// How often a command was sent.
+fn calls(cache: &Redis, command: &str) -> u64 {
+    let stats = cache.cli(&["INFO", "commandstats"]).unwrap();
+    let of_command = format!("cmdstat_{command}:calls=");
+    let line = stats
+        .lines()
+        .find_map(|line| line.strip_prefix(&of_command));
+    line.and_then(|line| line.split(',').next()?.parse().ok())
+        .unwrap_or_default()
 }
 
 #[test]
@@ -189,8 +232,6 @@ fn keys_of_several_parts_come_in_columns_or_as_arrays_and_one_that_lacks_a_part_
         "version",
         "--ttl",
         "5m",
-        "--output",
-        "json",
     ];
     let with = |more: &[&'static str], stdin| {
         let args: Vec<&str> = common.iter().chain(more).copied().collect();

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use stoke_harness::{MariaDb, Postgres, Program, Redis};
+use stoke_harness::{MariaDb, Postgres, Redis, Statement, wait_for};
 use stoke_proto::v1::{self, JobState};
 
-use crate::scene::{Scene, assert_w1, done, is_over, watch_until};
+use crate::scene::{PATIENCE, Scene, assert_w1, done, is_over, now_ms, watch_until};
 use crate::shop;
+use crate::warm_command::{self, Ran};
 
-const PATIENCE: Duration = Duration::from_secs(60);
 /// A loader of the workers' configuration that scans the shop's items, a few hundred in a query.
 const WHOLE: &str = r#"
     [loaders.whole]
@@ -52,6 +52,18 @@ async fn failures(scene: &Scene, job: &str) -> Vec<v1::FailedEntry> {
         all.extend(message.failures);
     }
     all
+}
+
+/// The pages that were asked for, in the order of the log: when, and for how many rows each.
+fn pages_of(statements: &[Statement]) -> Vec<(u64, u64)> {
+    let pages = statements
+        .iter()
+        .filter(|s| s.text.contains("stoke_rows.*"));
+    let limit = |text: &str| {
+        let limit = text.rsplit("LIMIT ").next().unwrap();
+        limit.trim().parse::<u64>().unwrap()
+    };
+    pages.map(|s| (s.at_ms, limit(&s.text))).collect()
 }
 
 /// Checks that the rows that have no form are listed, once each, by their cache keys.
@@ -128,17 +140,18 @@ async fn an_abort_in_the_middle_of_a_range_stops_and_counts_it_as_one_cancelled_
     shop::fill(&scene);
     let created = scene.create(job()).await;
     let mut jobs = scene.jobs().await;
-    watch_until(&mut jobs, &created.name, |job| {
-        job.state() == JobState::Running
+    wait_for("a dozen pages", PATIENCE, || {
+        let statements = scene.postgres.statements("stoke")?;
+        anyhow::ensure!(pages_of(&statements).len() > 12, "{statements:?}");
+        Ok(())
     })
-    .await;
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    .unwrap();
     let request = v1::AbortJobRequest {
         name: created.name.clone(),
         reason: "enough".into(),
     };
     jobs.abort_job(request).await.unwrap();
-    let aborted = Duration::from_secs(1);
+    let told = now_ms();
     let job = watch_until(&mut jobs, &created.name, is_over).await;
     assert_eq!(job.state(), JobState::Aborted);
     assert_w1(&job);
@@ -152,22 +165,15 @@ async fn an_abort_in_the_middle_of_a_range_stops_and_counts_it_as_one_cancelled_
     assert!(o.cancelled > 5, "{progress:?}");
     let warmed = scene.cache.key_count().unwrap() - shop::count(shop::is_present);
     assert!(warmed > 0 && warmed >= o.warmed, "{warmed} {o:?}");
-    tokio::time::sleep(aborted).await;
-    let before = scene.postgres.statements("stoke").unwrap().len();
-    tokio::time::sleep(2 * aborted).await;
-    assert_eq!(scene.postgres.statements("stoke").unwrap().len(), before);
+    // Long enough that a worker that went on would have been seen.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let statements = scene.postgres.statements("stoke").unwrap();
+    let late = statements.iter().filter(|s| s.at_ms > told + 1000).count();
+    assert_eq!(late, 0, "statements more than a second after the abort");
 
     // The budget of rows, as the database's log has it: until any moment, no more is asked for than was gained by then, and a page
     // of each worker. (Pages are paid for before they have a connection: so they may be bunched.)
-    let statements = scene.postgres.statements("stoke").unwrap();
-    let pages = statements
-        .iter()
-        .filter(|s| s.text.contains("stoke_rows.*"));
-    let limit = |text: &str| {
-        let limit = text.rsplit("LIMIT ").next().unwrap();
-        limit.trim().parse::<u64>().unwrap()
-    };
-    let pages: Vec<(u64, u64)> = pages.map(|s| (s.at_ms, limit(&s.text))).collect();
+    let pages = pages_of(&statements);
     assert!(pages.len() > 10, "{pages:?}");
     let largest = pages.iter().map(|(_, rows)| *rows).max().unwrap();
     assert!(largest <= 601, "{pages:?}");
@@ -303,24 +309,10 @@ async fn scans_can_be_verified_retried_exported_and_forecast() {
     }
 }
 
-struct Ran {
-    code: i32,
-    report: serde_json::Value,
-    errors: String,
-}
-
+/// Warms products by a scan that these arguments describe.
 fn warm(args: &[&str]) -> Ran {
-    let launch = Program::new(env!("CARGO_BIN_EXE_stoke")).unwrap();
-    let launch = launch.arg("warm").args(args);
-    let launch = launch.args(["--key", "product:{id}", "--ttl", "5m", "--output", "json"]);
-    let program = launch.start().unwrap();
-    let status = program.wait(PATIENCE).unwrap();
-    let stdout = program.stdout().unwrap();
-    Ran {
-        code: status.code().unwrap(),
-        report: serde_json::from_str(&stdout).unwrap_or_default(),
-        errors: program.log().unwrap(),
-    }
+    let products = ["--key", "product:{id}", "--ttl", "5m"];
+    warm_command::warm(&[args, &products].concat(), "")
 }
 
 #[test]
@@ -371,10 +363,7 @@ fn one_line_warms_a_table_of_200_000_rows_in_tens_of_queries() {
         first.errors
     );
     let statements = postgres.statements("stoke").unwrap();
-    let pages = statements
-        .iter()
-        .filter(|s| s.text.contains("stoke_rows.*"));
-    let pages = pages.count();
+    let pages = pages_of(&statements).len();
     assert!(pages <= 70, "{pages} pages");
     assert!(statements.len() <= 110, "{} statements", statements.len());
 

@@ -1,7 +1,7 @@
 //! The scene: etcd, PostgreSQL and a Redis Cluster of three nodes; coordinators and workers as separate processes.
 
 use std::sync::{Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use stoke_harness::{
     Etcd, Forwarder, Postgres, Program, RedisCluster, ServerDir, free_port, wait_for,
@@ -399,4 +399,15 @@ pub fn assert_w1(job: &v1::Job) {
         (sum, 0),
         "{progress:?}"
     );
+}
+
+/// What time it is, as logs of PostgreSQL have it: in milliseconds since 1970.
+pub fn now_ms() -> u64 {
+    u64::try_from(
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_millis(),
+    )
+    .unwrap()
 }

@@ -14,6 +14,17 @@ use crate::shop::Nodes;
 /// What three workers may have under way, with a chunk of entries each that is just taken.
 const UNDER_WAY_MAX: u64 = 3 * (20_000 + 2_000);
 
+/// A loader that scans what the other asks for by key.
+const WHOLE: &str = r#"
+    [loaders.whole]
+    origin = "shop"
+    query = "SELECT * FROM items"
+    scan-by = "id"
+    scan-rows = 500
+    key = "item:{id}"
+    ttl = "1h"
+"#;
+
 /// Two caches, and a table of so many rows.
 struct Regions {
     scene: Scene,
@@ -26,9 +37,9 @@ impl Regions {
     fn start(rows: u64, writes: Option<u32>) -> Self {
         let redis = Redis::start().unwrap();
         let budget = |writes| format!("[budgets.\"cache/beside\"]\nqps = {writes}");
-        let cache = format!("[caches.beside]\nurls = [{:?}]", redis.url());
+        let workers = format!("[caches.beside]\nurls = [{:?}]\n{WHOLE}", redis.url());
         let budget = writes.map_or(String::new(), budget);
-        let scene = Scene::start_configured(500, &budget, &cache);
+        let scene = Scene::start_configured(500, &budget, &workers);
         let sql = format!(
             "CREATE TABLE stock (id bigint PRIMARY KEY, name text);
              INSERT INTO stock SELECT id, 'item ' || id FROM generate_series(1, {rows}) AS id;
@@ -227,6 +238,30 @@ async fn each_row_is_loaded_once_for_two_caches_and_each_gets_what_it_lacks() {
         differ["item:1"].starts_with("cache \"main\": it has no time to live"),
         "{differ:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scan_reads_each_row_once_for_two_caches() {
+    let regions = Regions::start(5_000, None);
+    regions.application_writes(1..101, 51..151);
+    let scan = with(|batch| {
+        batch.sources.clear();
+        batch.loaders[0].name = "whole".into();
+    });
+    let job = regions.run(scan).await;
+    assert_eq!(job.state(), JobState::Succeeded, "{}", job.reason);
+    assert_eq!((outcomes(&job).warmed, outcomes(&job).present), (4_950, 50));
+    let (main, beside) = (regions.in_main(), regions.in_beside());
+    assert_eq!((main.len(), beside.len()), (5_000, 5_000));
+    for id in 1..=5_000 {
+        let applications = ((1..101).contains(&id), (51..151).contains(&id));
+        let is_applications = |value: &str| value == "the application's";
+        let found = (is_applications(&main[&id]), is_applications(&beside[&id]));
+        assert_eq!(found, applications, "{id}");
+        if applications == (false, false) {
+            assert_eq!(main[&id], beside[&id], "{id} was read once for both");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

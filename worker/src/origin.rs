@@ -14,14 +14,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use bytes::Bytes;
 use stoke_core::batch_keys::BatchKeys;
 use stoke_core::names::OriginName;
 use stoke_core::scan::Range;
 use tokio::sync::mpsc;
 
+mod answer;
 pub(crate) mod composite;
 mod decimal;
 mod encode;
@@ -29,6 +29,7 @@ mod engine;
 mod error;
 mod expiry;
 mod idle;
+mod key_columns;
 mod meter;
 mod mysql;
 mod postgres;
@@ -42,7 +43,9 @@ mod sheet;
 mod sqlite;
 mod versions;
 
+pub use answer::{Answer, Loaded, Made};
 pub use error::{Cause, OriginError};
+pub(crate) use key_columns::DuplicateColumn;
 pub(crate) use postgres::Objects;
 pub use probe::ProbeFault;
 pub(crate) use replicas::Standing;
@@ -53,78 +56,12 @@ use crate::catalog::{Catalog, LoaderSpec, OriginConfig, RedisOrigin};
 use crate::metrics::OriginMetrics;
 use crate::permit::Permit;
 use crate::source::{Gathered, Rules, SourceRow};
-use crate::value::Value;
 use crate::vitals::Vitals;
 use engine::Engine;
+use key_columns::{key_columns, names_of_keys, refuse_duplicates};
 use meter::{Counters, Meter};
 use replicas::Replicas;
 use rewrite::{Dialect, Rewritten, rewrite};
-
-/// What became of one key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// What was made of its row, or rows.
-    Row(Made),
-    /// There is no row for this key.
-    Absent,
-    /// This key or its row cannot be used, and another attempt will not help.
-    Failed {
-        /// What is wrong, for people.
-        reason: String,
-    },
-    /// Nothing is known of this key yet, and another attempt may tell.
-    Again {
-        /// What is wrong, for people.
-        reason: String,
-    },
-}
-
-/// What was made of a key's rows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Made {
-    /// The value, in the form that the loader asks for.
-    pub value: Value,
-    /// When it must be gone, where the loader names a column for that.
-    pub expires_at: Option<SystemTime>,
-    /// The rows' versions, where the loader names a column for them: the same for the same rows, in whatever order they come.
-    pub version: Option<Bytes>,
-}
-
-impl From<Value> for Made {
-    fn from(value: Value) -> Self {
-        Self {
-            value,
-            expires_at: None,
-            version: None,
-        }
-    }
-}
-
-/// What a load gave.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Loaded {
-    /// One for each key, in the order of the keys.
-    pub answers: Vec<Answer>,
-    /// Rows received.
-    pub rows: u64,
-    /// Tokens taken: at least as many as statements sent, connection set-up included.
-    pub queries: u64,
-    /// Rows for keys that were not asked for. They are left out. Where there are any, a key without a row has failed,
-    /// rather than being absent: its row may be among them, under a key that is written in another way.
-    pub unasked: u64,
-}
-
-impl Loaded {
-    /// The bytes of all values.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        let of = |answer: &Answer| match answer {
-            Answer::Row(made) => made.value.size_bytes() as u64,
-            Answer::Absent | Answer::Failed { .. } | Answer::Again { .. } => 0,
-        };
-        self.answers.iter().map(of).sum()
-    }
-}
 
 /// The origins of a catalog, by name.
 #[derive(Clone, Debug, Default)]
@@ -607,72 +544,3 @@ impl Origin {
     "only its replicas are known: give it the url of its primary, or let version-origin name an origin that is one"
 )]
 struct NoPrimary;
-
-/// The columns that answer keys, one for each part: the loader's, or those the query compares; none where one key is asked
-/// at a time and the loader names no column, so that whatever row comes is the answer.
-fn key_columns(
-    loader: &LoaderSpec,
-    query: &Rewritten,
-    columns: &[String],
-    dialect: Dialect,
-) -> Result<Vec<usize>, KeyColumnError> {
-    if columns.is_empty() {
-        return Err(KeyColumnError::NoColumns);
-    }
-    let wanted = names_of_keys(loader, query);
-    match (wanted.len(), query.placeholder) {
-        (0, rewrite::Placeholder::Key) => return Ok(Vec::new()),
-        (0, rewrite::Placeholder::Keys) => return Err(KeyColumnError::Unnamed),
-        (named, _) if named != query.parts => {
-            let parts = query.parts;
-            return Err(KeyColumnError::Parts { named, parts });
-        }
-        _ => {}
-    }
-    let position = |wanted: &String| {
-        encode::position(columns, wanted, dialect).ok_or_else(|| KeyColumnError::Missing {
-            wanted: wanted.clone(),
-            found: columns.join(", "),
-        })
-    };
-    wanted.iter().map(position).collect()
-}
-
-/// The names of the columns that answer keys: the loader's, or those that the query compares.
-fn names_of_keys<'n>(loader: &'n LoaderSpec, query: &'n Rewritten) -> &'n [String] {
-    match loader.key_column.names() {
-        [] => &query.key_columns,
-        named => named,
-    }
-}
-
-/// Nothing says which key a row answers.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-enum KeyColumnError {
-    #[error("the query gives no columns: write a SELECT that gives what the value is made of")]
-    NoColumns,
-    #[error("nothing says which key a row answers: set key-column to the column that has the key")]
-    Unnamed,
-    #[error(
-        "the rows have no column {wanted:?} to say which key they answer, but {found}: select it, or set key-column"
-    )]
-    Missing { wanted: String, found: String },
-    #[error(
-        "key-column names {named} columns, but keys have {parts} parts: name the column of each, in the order of those left of IN"
-    )]
-    Parts { named: usize, parts: usize },
-}
-
-/// Two columns of one name would be one member of a JSON object.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the query has two columns {0:?}: give them different names with AS")]
-pub(crate) struct DuplicateColumn(String);
-
-fn refuse_duplicates(columns: &[String]) -> Result<(), DuplicateColumn> {
-    for (i, column) in columns.iter().enumerate() {
-        if columns[..i].contains(column) {
-            return Err(DuplicateColumn(column.clone()));
-        }
-    }
-    Ok(())
-}

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use stoke_core::batch_keys::BatchKeys;
 
-/// Queries that take longer are too slow: a fiftieth of what sessions let a statement take where nobody says otherwise.
+/// Queries that take longer are too slow: a twentieth of what sessions let a statement take where nobody says otherwise.
 const SLOW: Duration = Duration::from_millis(250);
 /// A single query that takes so long makes batches smaller at once.
 const FAR_TOO_SLOW: Duration = Duration::from_secs(1);

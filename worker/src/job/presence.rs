@@ -1,9 +1,8 @@
 //! Whether it pays to ask the cache which entries it has before they are loaded.
 //!
 //! Pure. A key that is found there costs its origin nothing. But where nearly none is found, asking after all of them takes the
-//! cache and the worker more than the few rows that it spares the origin (a seventh of a load, in the side-by-side bench);
-//! then only samples are asked after, so that it shows when that changes. What is written is safe either way: an add writes
-//! nothing over a value that is there, and says that it was.
+//! cache and the worker more than the few rows that it spares the origin; then only samples are asked after, so that it shows
+//! when that changes. What is written is safe either way: an add writes nothing over a value that is there, and says that it was.
 
 /// How many entries must have been asked after before anything is concluded; of more, the older count less and less.
 const WINDOW: u32 = 8_192;

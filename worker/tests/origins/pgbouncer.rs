@@ -1,6 +1,7 @@
 //! Through a PgBouncer that pools by transactions: each load is right whatever server's connection it gets, and nothing of it is
 //! left for the next.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -8,6 +9,7 @@ use stoke_harness::{PgBouncer, Postgres};
 use stoke_worker::origin::{Answer, Origin};
 use stoke_worker::permit::Unlimited;
 
+use crate::scans::{key, read_range, scanning};
 use crate::sources::rank;
 use crate::{Tokens, keys, loader, postgres_origin, row};
 
@@ -91,6 +93,62 @@ async fn loads_side_by_side_are_right_on_connections_that_they_share() {
     // All of them: the source's as well, which had no tokens to count.
     let sent = scene.postgres.statements("stoke").unwrap().len() as u64;
     assert!(sent <= origin.queries(), "{sent} > {}", origin.queries());
+    let sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'stoke'";
+    let sessions = scene.postgres.psql("postgres", sessions).unwrap();
+    assert!(sessions.parse::<u32>().unwrap() <= 2, "{sessions}");
+    let left = "SELECT count(*) FROM pg_prepared_statements";
+    for _ in 0..4 {
+        let left = origin.probe(&Unlimited, left, LONG).await.unwrap();
+        assert_eq!(left, 0.0, "nothing that it prepared is left");
+    }
+}
+
+#[tokio::test]
+async fn scans_are_whole_on_connections_that_they_share_with_loads() {
+    let scene = Scene::new(&[]);
+    let origin = scene.pooled(LONG);
+    let tokens = Tokens::default();
+    let by_id = loader("SELECT id FROM t WHERE id IN (:keys)");
+    let scans = [
+        (scanning("SELECT id, mood, at FROM t", "id", 7), "item:100"),
+        (
+            scanning("SELECT id, mood, at FROM t WHERE mood = 'ok'", "id", 30),
+            "item:1",
+        ),
+        (scanning("SELECT id, tenant_id FROM u", "id", 9), "item:42"),
+    ];
+    for (scan, _) in &scans {
+        origin.prepare(&tokens, scan).await.unwrap();
+    }
+    for _ in 0..3 {
+        let read = scans.iter().map(|(scan, some)| {
+            let (origin, tokens) = (&origin, &tokens);
+            async move {
+                let cut = origin.ranges(tokens, scan).await.unwrap();
+                let mut rows = Vec::new();
+                for range in &cut.ranges {
+                    let range = read_range(origin, tokens, scan, range, || {}).await;
+                    rows.extend(range.unwrap());
+                }
+                let keys: BTreeSet<_> = rows.iter().map(key).collect();
+                assert_eq!((rows.len(), keys.len()), (100, 100), "each once: {scan:?}");
+                assert!(keys.contains(*some), "{keys:?}");
+                assert!(rows.iter().all(|row| row.made.is_ok()), "{rows:?}");
+            }
+        });
+        let loads = (1..=12).map(|id: u32| {
+            let (origin, tokens, by_id) = (&origin, &tokens, &by_id);
+            async move {
+                let loaded = origin.load(tokens, by_id, &[id.to_string()]).await;
+                let answers = loaded.unwrap().answers;
+                assert_eq!(answers, [row(&format!("{{\"id\":{id}}}"))]);
+            }
+        });
+        tokio::join!(join_all(read), join_all(loads));
+    }
+    let sent = scene.postgres.statements("stoke").unwrap().len() as u64;
+    assert!(sent <= tokens.taken(), "{sent} > {}", tokens.taken());
+    assert_eq!(tokens.taken(), origin.queries());
     let sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'stoke'";
     let sessions = scene.postgres.psql("postgres", sessions).unwrap();
     assert!(sessions.parse::<u32>().unwrap() <= 2, "{sessions}");

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use stoke_core::value::Versions;
-use stoke_harness::{MariaDb, Postgres, wait_for};
+use stoke_harness::{MariaDb, Postgres, Statement, wait_for};
 use stoke_worker::catalog::{OriginConfig, OriginVigil, ReplicasConfig, SecretUrl, TlsFiles};
 use stoke_worker::origin::rewrite::Dialect;
 use stoke_worker::origin::{Answer, Origin, OriginError};
 use stoke_worker::permit::Unlimited;
 
+use crate::scans::{read_all, scanning};
 use crate::{Tokens, keys, loader, row};
 
 const LONG: Duration = Duration::from_secs(30);
@@ -168,6 +169,8 @@ async fn the_replica_that_lags_least_is_asked_and_none_that_lags_too_much() {
     lags(a);
     let loaded = load_until(&origin, 3, found(3)).await;
     assert!(found(3)(&loaded), "the other one has it: {loaded:?}");
+    let (scanned, _) = read_all(&origin, &scanning("SELECT id, name FROM t", "id", 10)).await;
+    assert!(scanned.contains_key("item:3"), "{scanned:?}");
 
     // Now the other way round.
     resume(a);
@@ -185,9 +188,18 @@ async fn the_replica_that_lags_least_is_asked_and_none_that_lags_too_much() {
         "an old transaction",
         "SELECT clock_timestamp() - pg_last_xact_replay_timestamp() > interval '1.5 s' AND pg_last_wal_receive_lsn() <= pg_last_wal_replay_lsn()",
     );
-    tokio::time::sleep(Duration::from_millis(150)).await;
-    let loaded = load(&origin, 4).await;
-    assert!(found(4)(&loaded), "{loaded:?}");
+    let asked = || {
+        let statements = a.statements("stoke").unwrap();
+        let of_lag = |statement: &&Statement| statement.text.contains("pg_is_in_recovery");
+        statements.iter().filter(of_lag).count()
+    };
+    let (before, begun) = (asked(), std::time::Instant::now());
+    // What the first said is known when it is asked for the second time.
+    while asked() < before + 2 {
+        let loaded = load(&origin, 4).await;
+        assert!(found(4)(&loaded), "{loaded:?}");
+        assert!(begun.elapsed() < PATIENCE, "it is not asked any more");
+    }
 
     // Both lag: nothing is asked, of the primary only where that was asked for.
     pause(a);

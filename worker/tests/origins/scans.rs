@@ -15,7 +15,7 @@ use crate::{Database, Tokens};
 const LONG: Duration = Duration::from_secs(30);
 
 /// A loader that scans this query by its column `by`, and makes keys of it.
-fn scanning(query: &str, by: &str, rows: u32) -> LoaderSpec {
+pub(crate) fn scanning(query: &str, by: &str, rows: u32) -> LoaderSpec {
     LoaderSpec {
         key: format!("item:{{{by}}}").parse().unwrap(),
         scan: Some(Scan {
@@ -27,7 +27,7 @@ fn scanning(query: &str, by: &str, rows: u32) -> LoaderSpec {
 }
 
 /// All rows of a range, page by page; `between` is called after each page.
-async fn read_range(
+pub(crate) async fn read_range(
     origin: &Origin,
     permit: &dyn Permit,
     loader: &LoaderSpec,
@@ -48,12 +48,16 @@ async fn read_range(
     }
 }
 
-fn key(row: &PageRow) -> String {
+/// The cache key of a row.
+pub(crate) fn key(row: &PageRow) -> String {
     String::from_utf8(row.key.as_ref().unwrap().to_vec()).unwrap()
 }
 
 /// How often each key comes when all ranges are read; and how many ranges there are.
-async fn read_all(origin: &Origin, loader: &LoaderSpec) -> (BTreeMap<String, u32>, usize) {
+pub(crate) async fn read_all(
+    origin: &Origin,
+    loader: &LoaderSpec,
+) -> (BTreeMap<String, u32>, usize) {
     let cut = origin.ranges(&Unlimited, loader).await.unwrap();
     let mut keys = BTreeMap::new();
     for range in &cut.ranges {
