@@ -11,11 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 pub use self::line::Line;
 use self::line::{Connection, Direction};
-use crate::ports::free_port;
+use crate::ports::listen_on_free_port;
 
 /// How long to let go by between two looks whether a server that was away is back.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -52,8 +52,7 @@ impl Forwarder {
     /// No port can be listened on.
     pub fn to(server: u16) -> Result<Self> {
         // Below the ports of outgoing connections: none of those takes it while nobody listens there.
-        let port = free_port()?;
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).context("listening")?;
+        let (port, listener) = listen_on_free_port()?;
         let roads = Arc::new(Roads::default());
         roads.rules().port = port;
         let shared = Arc::clone(&roads);

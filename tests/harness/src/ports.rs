@@ -29,12 +29,28 @@ const STARTS_MAX: u32 = 5;
 /// # Errors
 /// All ports that are handed out, 12000 to 21999, are in use.
 pub fn free_port() -> Result<u16> {
-    next_port(is_free)
+    first_port(|port| listen(port).map(|_| port))
 }
 
 /// As [`free_port`], for a Redis node: the port of its cluster bus is free too.
 pub(crate) fn free_port_with_bus() -> Result<u16> {
-    next_port(|port| is_free(port) && is_free(port + BUS_OFFSET))
+    first_port(|port| listen(port).and(listen(port + BUS_OFFSET)).map(|_| port))
+}
+
+/// A free port's number and its listener, which nobody can take between the look and the use: a child that another
+/// thread begins holds every open socket for a moment, that of the look too.
+pub(crate) fn listen_on_free_port() -> Result<(u16, TcpListener)> {
+    first_port(|port| Some((port, listen(port)?)))
+}
+
+/// As [`free_port_with_bus`], with the bus' port listened on.
+#[cfg(test)]
+pub(crate) fn free_port_with_taken_bus() -> Result<(u16, TcpListener)> {
+    first_port(|port| {
+        listen(port)
+            .and(listen(port + BUS_OFFSET))
+            .map(|bus| (port, bus))
+    })
 }
 
 /// A server could not bind its port.
@@ -63,23 +79,23 @@ pub(crate) fn on_free_ports<T>(start: impl Fn() -> Result<T>) -> Result<T> {
     start()
 }
 
-fn next_port(suits: impl Fn(u16) -> bool) -> Result<u16> {
+/// What `take` makes of the first port that it can use.
+fn first_port<T>(take: impl Fn(u16) -> Option<T>) -> Result<T> {
     static NEXT: OnceLock<AtomicU32> = OnceLock::new();
     let next = NEXT.get_or_init(|| {
         AtomicU32::new(RandomState::new().build_hasher().finish() as u32 % u32::from(COUNT))
     });
     for _ in 0..COUNT {
         let step = next.fetch_add(1, Ordering::Relaxed) % u32::from(COUNT);
-        let port = BASE + step as u16;
-        if suits(port) {
-            return Ok(port);
+        if let Some(taken) = take(BASE + step as u16) {
+            return Ok(taken);
         }
     }
     bail!("no port of {BASE} to {} is free", BASE + COUNT - 1)
 }
 
-fn is_free(port: u16) -> bool {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+fn listen(port: u16) -> Option<TcpListener> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()
 }
 
 #[cfg(test)]
@@ -91,7 +107,7 @@ mod tests {
     #[test]
     fn a_port_that_somebody_listens_on_is_not_free() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        assert!(!is_free(listener.local_addr().unwrap().port()));
+        assert!(listen(listener.local_addr().unwrap().port()).is_none());
     }
 
     #[test]

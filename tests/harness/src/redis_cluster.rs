@@ -261,16 +261,13 @@ fn expect_ok(node: &Node, args: &[&str]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
-
-    use crate::ports::PortTaken;
+    use crate::ports::{PortTaken, free_port_with_taken_bus};
 
     use super::*;
 
     #[test]
     fn a_taken_bus_port_is_recognised() {
-        let port = free_port_with_bus().unwrap();
-        let _taken = TcpListener::bind(("127.0.0.1", port + 10_000)).unwrap();
+        let (port, _taken) = free_port_with_taken_bus().unwrap();
         let node = Node::start(port, OPTIONS).unwrap();
         let error = node.wait_until_ready().unwrap_err();
         assert!(error.is::<PortTaken>(), "{error:#}");
