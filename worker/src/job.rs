@@ -126,7 +126,7 @@ impl JobRun {
                 before.join().await;
             }
             let working = async {
-                let mut goes = run::Goes::new();
+                let mut goes = run::Goes::default();
                 loop {
                     let (shared, job) = (Arc::clone(&shared), job.clone());
                     let (seen, stopped) = (seen.clone(), stopped.clone());

@@ -4,9 +4,9 @@
 //! no grant it stands. So one limiter keeps its level over every change of rate, and never refills by being renewed.
 //!
 //! A share of n queries a second means at most n in *any* second, as the database counts them. A bucket that holds b
-//! tokens and gains r a second lets at most r + b out in a second, so what it may hold beyond one token, to make up for
-//! timers that fire late, is taken off the rate; and some of the rate stays unused, for on its way from the gate to the
-//! database's own clock one query is delayed more than another.
+//! tokens and gains r a second lets at most r + b out in a second. So some of the rate stays unused: for what the bucket
+//! may hold beyond one token, to make up for whoever is woken late, and because on its way from the gate to the database's
+//! own clock one query is delayed more than another.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -21,11 +21,12 @@ use governor::{Quota, RateLimiter};
 use stoke_core::ledger::Share;
 use stoke_core::units::Moment;
 
-/// What stays unused of a rate, in percent: a query may reach the database so much of a second late and still count
-/// with its own second.
+/// What stays unused of a rate, in percent: a query may reach the database so much of a second late, less
+/// [`SLACK_MILLIS`], and still count with its own second.
 const HEADROOM_PERCENT: u64 = 4;
-/// How late a timer may fire without anything being lost, in thousandths of a second: tokio's has a grain of one.
-pub(super) const TIMER_SLACK_MILLIS: u64 = 2;
+/// How late somebody who waits for a token may be woken without anything being lost, in thousandths of a second. A timer has a
+/// grain of one; a processor that others want, too, is theirs for a few.
+const SLACK_MILLIS: u64 = 10;
 /// A token in governor's cells: what is saved for a late timer is a fraction of a token, at five queries a second a hundredth.
 const TOKEN_CELLS: u32 = 1000;
 /// A cell in virtual time; a token is a virtual second.
@@ -88,7 +89,7 @@ impl Shape {
     fn of(share: Share) -> Self {
         // Saturating: a share comes out of the store, where an older version put whatever it was told.
         let usable_micro = share.rate_milli.saturating_mul(1000) / 100 * (100 - HEADROOM_PERCENT);
-        let slack_micro = usable_micro / 1000 * TIMER_SLACK_MILLIS;
+        let slack_micro = usable_micro / 1000 * SLACK_MILLIS;
         // Less than half a token is no query more than a burst of one.
         let burst_micro = share.burst.saturating_sub(1).saturating_mul(1_000_000);
         let slack_micro = slack_micro.min(burst_micro.saturating_add(500_000));
@@ -96,7 +97,7 @@ impl Shape {
         let slack_cells = u32::try_from(slack_cells).unwrap_or(u32::MAX);
         Self {
             cells: slack_cells.saturating_add(TOKEN_CELLS),
-            sustained_micro: usable_micro - slack_micro.min(usable_micro),
+            sustained_micro: usable_micro,
         }
     }
 }
@@ -258,6 +259,37 @@ mod tests {
         );
     }
 
+    /// However late each is taken, and whatever was saved before.
+    #[test]
+    fn no_second_sees_more_than_the_share_whoever_is_late() {
+        for rate in [1, 2, 7, 25, 60, 200, 999] {
+            let micros = |micros: u64| Moment::from_nanos(micros * 1000);
+            let mut pace = Pace::new(micros(0));
+            let of_rate = Share {
+                burst: rate,
+                ..share(rate * 1000)
+            };
+            pace.set(micros(0), of_rate, Moment::from_nanos(u64::MAX));
+            let (mut now, mut taken) = (0, Vec::new());
+            for n in 0..rate * 20 {
+                // From punctual to far too late.
+                now += [0, 3, 12_000, 700, 0, 0, 2_500_000 / rate][n as usize % 7];
+                while let Verdict::Wait(time) = pace.take(micros(now)) {
+                    now += u64::try_from(time.as_nanos().div_ceil(1000)).unwrap();
+                }
+                taken.push(now);
+            }
+            for (n, first) in taken.iter().enumerate() {
+                let within = taken[n..].iter().take_while(|at| **at < first + 1_000_000);
+                let within = within.count() as u64;
+                assert!(
+                    within <= rate,
+                    "{within} of {rate} in the second from {first}"
+                );
+            }
+        }
+    }
+
     #[test]
     fn the_least_share_lets_queries_out() {
         let mut pace = Pace::new(Moment::from_nanos(0));
@@ -269,10 +301,9 @@ mod tests {
 
     /// At five queries a second, what is saved for late timers was once rounded to nothing.
     #[test]
-    fn timers_that_fire_two_milliseconds_late_leave_95_percent_of_a_rate_to_use_however_low_it_is()
-    {
-        const LATE: Duration = Duration::from_millis(2);
-        for rate in [1, 3, 5, 10, 50] {
+    fn being_woken_ten_milliseconds_late_leaves_95_percent_of_a_rate_to_use_however_low_it_is() {
+        const LATE: Duration = Duration::from_millis(SLACK_MILLIS);
+        for rate in [1, 3, 5, 10, 50, 200] {
             let share = Share {
                 rate_milli: rate * 1000,
                 burst: rate,

@@ -5,15 +5,14 @@
 //! ([`PROBES_MAX`]), goes that load ([`LOADS_MAX`], and the grant's queries in flight), entries to retry (the tracker's).
 
 mod entrances;
+mod goes;
 mod writing;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
-use futures::future::{BoxFuture, select_all};
-use futures::stream::FuturesUnordered;
+use futures::future::select_all;
 use stoke_core::batch_keys::BatchKeys;
 use stoke_core::job::{Mode, Work};
 use stoke_core::names::JobName;
@@ -38,6 +37,8 @@ use crate::catalog::LoaderSpec;
 use crate::gate::Waiting;
 use crate::trouble::{Cause, Troubled};
 use crate::worker::Shared;
+pub(super) use goes::Goes;
+
 use entrances::{Entrances, entrances};
 
 /// How many entries may be taken and not settled: what a crash repeats, and what memory holds.
@@ -67,11 +68,6 @@ const TROUBLES: [Cause; 4] = [
     Cause::Retries,
     Cause::Checkpoint,
 ];
-
-/// A go in flight, and what kind it is.
-type Go = BoxFuture<'static, (Kind, Gave)>;
-/// Some of them.
-pub(super) type Goes = FuturesUnordered<Go>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -178,7 +174,7 @@ impl Run {
             given,
             part,
             presence: Presence::default(),
-            goes: Goes::new(),
+            goes: Goes::default(),
             goes_before,
             probes: 0,
             loads: 0,
@@ -192,7 +188,7 @@ impl Run {
     pub(super) async fn work(mut self) -> (Ended, Goes) {
         let ended = self.work_on().await;
         self.unsent.cancel();
-        self.goes_before.extend(self.goes);
+        self.goes_before.join(self.goes);
         (ended, self.goes_before)
     }
 
@@ -319,8 +315,8 @@ impl Run {
         self.probes += 1;
         self.part.begin(&tasks);
         let (span, goer) = (goer.probe_span(&tasks), goer.clone());
-        let going = async move { (Kind::Probe, goer.probe(tasks).await) };
-        self.goes.push(Box::pin(going.instrument(span)));
+        let going = async move { goer.probe(tasks).await };
+        self.goes.begin(Kind::Probe, going.instrument(span));
     }
 
     /// Starts a load of the next batch that is ready, where one may begin at its origin.
@@ -351,13 +347,13 @@ impl Run {
         if let Some(task) = range {
             let (at, ends) = ((task.partition, task.rank), goer.leave.child_token());
             self.scans.insert(at, ends.clone());
-            let going =
-                async move { (Kind::Scan(at.0, at.1), goer.scan(task, ends, coming).await) };
-            self.goes.push(Box::pin(going.instrument(span)));
+            let going = async move { goer.scan(task, ends, coming).await };
+            self.goes
+                .begin(Kind::Scan(at.0, at.1), going.instrument(span));
             return;
         }
-        let going = async move { (Kind::Load, goer.load(batch, coming).await) };
-        self.goes.push(Box::pin(going.instrument(span)));
+        let going = async move { goer.load(batch, coming).await };
+        self.goes.begin(Kind::Load, going.instrument(span));
     }
 
     fn settle(&mut self, kind: Kind, gave: Gave) {

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use futures::StreamExt;
 use stoke_core::explain::explain;
 use stoke_core::progress::Followed;
 use tokio::time::Instant;
