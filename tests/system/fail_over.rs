@@ -29,7 +29,7 @@ fn assert_exact(scene: &Scene, job: &v1::Job) {
 async fn a_killed_leader_is_replaced_and_the_job_ends_with_exact_counts() {
     let scene = Scene::start(2, QPS);
     shop::fill(&scene);
-    let job = scene.create(shop::job()).await;
+    let job = scene.create(shop::lasting_job()).await;
     let first = scene.leader();
     watch_until(&mut connect(&first).await, &job.name, |job| {
         done(job) > 5_000
@@ -51,7 +51,7 @@ async fn a_killed_leader_is_replaced_and_the_job_ends_with_exact_counts() {
 async fn a_killed_workers_partitions_go_to_the_others_and_the_job_ends_with_exact_counts() {
     let scene = Scene::start(1, QPS);
     shop::fill(&scene);
-    let job = scene.create(shop::job()).await;
+    let job = scene.create(shop::lasting_job()).await;
     let mut jobs = scene.jobs().await;
     watch_until(&mut jobs, &job.name, |job| done(job) > 5_000).await;
     scene.workers[1].kill9().unwrap();

@@ -62,7 +62,7 @@ async fn a_worker_that_joins_in_mid_run_takes_its_share_over_and_no_entry_is_don
     let mut scene = Scene::start(1, QPS);
     shop::fill(&scene);
     let before = sets(&scene);
-    let job = scene.create(shop::job()).await;
+    let job = scene.create(shop::lasting_job()).await;
     let mut jobs = scene.jobs().await;
     watch_until(&mut jobs, &job.name, |job| done(job) > 5_000).await;
     scene.add_worker(4);
@@ -99,7 +99,7 @@ async fn a_drained_worker_hands_over_all_it_has_and_no_entry_is_done_twice() {
     let scene = Scene::start(1, QPS);
     shop::fill(&scene);
     let before = sets(&scene);
-    let job = scene.create(shop::job()).await;
+    let job = scene.create(shop::lasting_job()).await;
     let mut jobs = scene.jobs().await;
     watch_until(&mut jobs, &job.name, |job| done(job) > 5_000).await;
     let drained = scene.incarnation("w2");
@@ -164,7 +164,7 @@ fn code(worker: &Program) -> Option<i32> {
 async fn a_worker_that_cannot_hand_over_says_so_and_one_that_is_told_twice_leaves_at_once() {
     let scene = Scene::start(1, QPS);
     shop::fill(&scene);
-    let job = scene.create(shop::job()).await;
+    let job = scene.create(shop::lasting_job()).await;
     let mut jobs = scene.jobs().await;
     watch_until(&mut jobs, &job.name, |job| done(job) > 5_000).await;
     scene.etcd.stop().unwrap();
@@ -231,7 +231,7 @@ async fn what_a_worker_has_in_hand_that_comes_back_beside_its_successor_of_the_s
         .watch(Keys::Prefix(String::new()), Revision(1))
         .await
         .unwrap();
-    let job = scene.create(shop::job()).await;
+    let job = scene.create(shop::lasting_job()).await;
     let mut jobs = scene.jobs().await;
     watch_until(&mut jobs, &job.name, |job| done(job) > 5_000).await;
     let old = scene.incarnation("w1");

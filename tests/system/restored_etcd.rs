@@ -14,7 +14,7 @@ const STANDSTILL_MS: u64 = 3_000;
 async fn all_stop_say_why_and_go_on_within_the_budget(token: &str, why: &str) {
     let scene = Scene::start_on(Etcd::start().unwrap(), QPS);
     shop::fill(&scene);
-    let job = scene.create(shop::job()).await;
+    let job = scene.create(shop::lasting_job()).await;
     let mut jobs = scene.jobs().await;
     watch_until(&mut jobs, &job.name, |job| done(job) > 1_000).await;
     let dir = ServerDir::new("backup").unwrap();

@@ -82,6 +82,25 @@ pub fn job() -> v1::JobSpec {
     job_over("views")
 }
 
+/// The same in a hundred loads, however few of them are granted: it lasts, so that something can happen in the middle of it.
+pub fn lasting_job() -> v1::JobSpec {
+    let mut spec = job();
+    if let Some(v1::job_spec::Work::Batch(batch)) = &mut spec.work {
+        batch.loaders[0].sql = Some(v1::SqlLoader {
+            origin: "shop".into(),
+            query: "SELECT * FROM items WHERE id IN (:keys)".into(),
+            key_template: "item:{key}".into(),
+            ttl: Some(prost_types::Duration {
+                seconds: TTL_MS / 1000,
+                nanos: 0,
+            }),
+            batch_keys: 500,
+            ..v1::SqlLoader::default()
+        });
+    }
+    spec
+}
+
 /// The same, but for those that cannot be encoded.
 pub fn job_without_poison() -> v1::JobSpec {
     job_over("views WHERE item_id % 500 <> 11")
