@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use crate::cache::sentinels::master_addr;
 use crate::cache::slot_map::SlotMap;
 use crate::cache::{NodeAddr, WriteMode, packed_sets};
-use crate::job::merged;
+use crate::job::Entries;
 use crate::origin::Objects;
 use crate::source::file::{FileError, Format, read_from};
 use crate::source::{Gathered, Rules, SourceRow};
@@ -87,8 +87,8 @@ pub type BandEntry = (Rank, PartitionId, Vec<u8>, String);
 /// A band's segments as a worker reads them from a stream. `None`: they cannot be read.
 #[must_use]
 pub fn segments(segments: Vec<Segment>) -> Option<Vec<BandEntry>> {
-    let chunks = merged(segments, BandId(0)).ok()?;
-    let tasks = chunks.into_iter().flatten();
+    let chunks = Entries::of(segments, BandId(0)).ok()?;
+    let tasks = chunks.flatten();
     let entry =
         |task: crate::job::Task| (task.rank, task.partition, task.key.to_vec(), task.argument);
     Some(tasks.map(entry).collect())

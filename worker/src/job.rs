@@ -26,7 +26,7 @@ mod source_read;
 
 pub use backoff::after;
 pub(crate) use copied::Refusals;
-pub(crate) use entries::merged;
+pub(crate) use entries::Entries;
 pub use entries::{Brought, Task};
 pub use joint::Lacking;
 pub use keeper::{Keeper, Known, Superseded, Writing};

@@ -78,7 +78,7 @@ pub(super) fn table(contest: &Contest, budget: &Budget, orders: &Orders, memory:
             0,
         ),
         (
-            "memory of it, × that with a tenth of the keys",
+            "memory of it, × that with half of the keys",
             memory.growth(),
             AtMost(1.1),
             2,

@@ -16,8 +16,9 @@ use crate::table::Table;
 const QPS: u32 = 200;
 /// The fleets whose order is looked at.
 const FLEETS: [u32; 3] = [1, 3, 8];
-/// By so much fewer keys the memory of more is compared with.
-const FEWER: u64 = 10;
+/// Of the keys, one in so many: a part of a band, several bands, and all. From some bands on a worker has all under way that it
+/// ever has at one time, so it is the last two that tell whether its memory grows with the keys.
+const PARTS: [u64; 3] = [10, 2, 1];
 
 /// Loading under a budget of queries.
 pub(super) struct Budget {
@@ -153,35 +154,35 @@ impl fmt::Display for Orders {
     }
 }
 
-/// The memory of three workers' largest, with few keys and with many.
-pub(super) struct Memory {
-    few: Seen,
-    many: Seen,
-}
+/// The memory of three workers' largest, with ever more keys.
+pub(super) struct Memory([Seen; PARTS.len()]);
 
 pub(super) fn memory(stage: &Stage) -> Result<Memory> {
-    Ok(Memory {
-        few: stage.deploy(Target::Cluster, stage.origin.rows.div_ceil(FEWER))?,
-        many: stage.deploy(Target::Cluster, stage.origin.rows)?,
-    })
+    let [tenth, half, all] = PARTS.map(|part| {
+        let keys = stage.origin.rows.div_ceil(part);
+        stage.deploy(Target::Cluster, keys)
+    });
+    Ok(Memory([tenth?, half?, all?]))
 }
 
 impl Memory {
-    /// Of the largest worker, with many keys, as a multiple of that with few.
+    /// Of the largest worker, with all keys, as a multiple of that with half of them.
     pub(super) fn growth(&self) -> f64 {
-        self.many.peak_mib() / self.few.peak_mib()
+        let [_, half, all] = &self.0;
+        all.peak_mib() / half.peak_mib()
     }
 
-    /// Of the largest worker, with many keys, in MiB.
+    /// Of the largest worker, with all keys, in MiB.
     pub(super) fn peak_mib(&self) -> f64 {
-        self.many.peak_mib()
+        let [.., all] = &self.0;
+        all.peak_mib()
     }
 }
 
 impl fmt::Display for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table = Table::new(&["keys", "the largest worker, MiB", "the coordinator, MiB"]);
-        for seen in [&self.few, &self.many] {
+        for seen in &self.0 {
             let coordinator = seen
                 .coordinator
                 .map_or(f64::NAN, |(_, kib)| kib as f64 / 1024.0);
@@ -193,7 +194,8 @@ impl fmt::Display for Memory {
         }
         writeln!(
             f,
-            "### Memory\n\nThe most that processes of a cluster with three workers had (VmHWM) during a job.\n\n{table}"
+            "### Memory\n\nThe most that processes of a cluster with three workers had (VmHWM) during a job. A plan is cut into \
+             bands of 131,072 keys: with a tenth of the keys no worker has as much under way as it may.\n\n{table}"
         )
     }
 }

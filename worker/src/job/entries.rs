@@ -131,7 +131,7 @@ async fn bring_from(
         shared.troubles.clear(job, Cause::Entries);
         segments.extend(message.segments);
         if message.band_complete {
-            for tasks in merged(std::mem::take(&mut segments), BandId(message.band))? {
+            for tasks in Entries::of(std::mem::take(&mut segments), BandId(message.band))? {
                 sink.send(Brought::Entries(tasks))
                     .await
                     .map_err(|_| BrokenStream::NotTaken)?;
@@ -145,26 +145,98 @@ async fn bring_from(
     Ok(())
 }
 
-/// A band's segments as one list by rank, in chunks.
-pub(crate) fn merged(segments: Vec<Segment>, band: BandId) -> Result<Vec<Vec<Task>>, BrokenStream> {
-    let mut tasks = Vec::new();
-    for segment in segments {
-        unpack(&segment, band, &mut tasks)?;
-    }
-    tasks.sort_unstable_by_key(|task| task.rank);
-    let mut chunks = Vec::with_capacity(tasks.len() / ENTRIES_PER_CHUNK + 1);
-    let mut tasks = tasks.into_iter().peekable();
-    while tasks.peek().is_some() {
-        chunks.push(tasks.by_ref().take(ENTRIES_PER_CHUNK).collect());
-    }
-    Ok(chunks)
+/// The entries of a band, by rank, in chunks. They stay in the columns that they came in until their chunk goes on: a band of
+/// them is what a worker holds most of.
+#[derive(Debug)]
+pub(crate) struct Entries {
+    band: BandId,
+    segments: Vec<Columns>,
+    /// Rank, segment, and place in it.
+    order: std::vec::IntoIter<(u64, u32, u32)>,
 }
 
-fn unpack(segment: &Segment, band: BandId, tasks: &mut Vec<Task>) -> Result<(), BrokenStream> {
-    let partition =
-        u16::try_from(segment.partition).map_err(|_| BrokenStream::Segment("no such partition"))?;
-    let body = match segment.encoding() {
-        Encoding::Plain => segment.body.clone(),
+/// A segment's entries.
+#[derive(Debug)]
+struct Columns {
+    partition: PartitionId,
+    batch: EntryBatch,
+}
+
+impl Entries {
+    /// Those of a band's segments.
+    pub(crate) fn of(segments: Vec<Segment>, band: BandId) -> Result<Self, BrokenStream> {
+        let segments = segments.into_iter().map(Columns::of);
+        let segments: Vec<Columns> = segments.collect::<Result<_, _>>()?;
+        let mut order = Vec::with_capacity(segments.iter().map(|s| s.batch.ranks.len()).sum());
+        for (n, segment) in (0..).zip(&segments) {
+            let ranks = segment.batch.ranks.iter();
+            order.extend((0..).zip(ranks).map(|(place, rank)| (*rank, n, place)));
+        }
+        order.sort_unstable();
+        Ok(Self {
+            band,
+            segments,
+            order: order.into_iter(),
+        })
+    }
+
+    /// Takes an entry out of its segment.
+    fn take(&mut self, (rank, segment, place): (u64, u32, u32)) -> Task {
+        let index = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+        let (segment, n) = (&mut self.segments[index(segment)], index(place));
+        let batch = &mut segment.batch;
+        let priority = batch.priorities.get(n).copied();
+        Task {
+            partition: segment.partition,
+            band: self.band,
+            rank: Rank(rank),
+            key: std::mem::take(&mut batch.keys[n]),
+            loader: batch.loaders.get(n).copied().unwrap_or(0),
+            argument: std::mem::take(&mut batch.arguments[n]),
+            priority: priority.map_or(Priority::ONE, Priority::from_milli),
+            attempts: 0,
+            lacking: Lacking::EVERYWHERE,
+        }
+    }
+}
+
+impl Iterator for Entries {
+    type Item = Vec<Task>;
+
+    fn next(&mut self) -> Option<Vec<Task>> {
+        let order: Vec<_> = self.order.by_ref().take(ENTRIES_PER_CHUNK).collect();
+        let chunk: Vec<Task> = order.into_iter().map(|at| self.take(at)).collect();
+        (!chunk.is_empty()).then_some(chunk)
+    }
+}
+
+impl Columns {
+    /// A segment's, all of one length or left out.
+    fn of(segment: Segment) -> Result<Self, BrokenStream> {
+        let partition = u16::try_from(segment.partition)
+            .map_err(|_| BrokenStream::Segment("no such partition"))?;
+        let batch = EntryBatch::decode(unpacked(segment)?)
+            .map_err(|_| BrokenStream::Segment("it is damaged"))?;
+        let count = batch.keys.len();
+        let fits = |column: usize| column == count || column == 0;
+        if batch.ranks.len() != count
+            || batch.arguments.len() != count
+            || !fits(batch.priorities.len())
+            || !fits(batch.loaders.len())
+        {
+            return Err(BrokenStream::Segment("its columns differ in length"));
+        }
+        Ok(Self {
+            partition: PartitionId(partition),
+            batch,
+        })
+    }
+}
+
+/// A segment's body, unpacked.
+fn unpacked(segment: Segment) -> Result<Bytes, BrokenStream> {
+    match segment.encoding() {
+        Encoding::Plain => Ok(segment.body),
         Encoding::Zstd => {
             use std::io::Read;
             let mut plain = Vec::new();
@@ -172,47 +244,12 @@ fn unpack(segment: &Segment, band: BandId, tasks: &mut Vec<Task>) -> Result<(), 
             let unpacked =
                 decoder.and_then(|decoder| decoder.take(SEGMENT_BYTES_MAX).read_to_end(&mut plain));
             unpacked.map_err(|_| BrokenStream::Segment("it does not unpack"))?;
-            Bytes::from(plain)
+            Ok(Bytes::from(plain))
         }
-        Encoding::Unspecified => {
-            return Err(BrokenStream::Segment(
-                "its encoding is unknown: upgrade this worker",
-            ));
-        }
-    };
-    let batch = EntryBatch::decode(body).map_err(|_| BrokenStream::Segment("it is damaged"))?;
-    let count = batch.keys.len();
-    let fits = |column: usize| column == count || column == 0;
-    if batch.ranks.len() != count
-        || batch.arguments.len() != count
-        || !fits(batch.priorities.len())
-        || !fits(batch.loaders.len())
-    {
-        return Err(BrokenStream::Segment("its columns differ in length"));
+        Encoding::Unspecified => Err(BrokenStream::Segment(
+            "its encoding is unknown: upgrade this worker",
+        )),
     }
-    let rows = batch
-        .ranks
-        .into_iter()
-        .zip(batch.keys)
-        .zip(batch.arguments)
-        .enumerate();
-    tasks.extend(rows.map(|(n, ((rank, key), argument))| {
-        Task {
-            partition: PartitionId(partition),
-            band,
-            rank: Rank(rank),
-            key,
-            loader: batch.loaders.get(n).copied().unwrap_or(0),
-            argument,
-            priority: batch
-                .priorities
-                .get(n)
-                .map_or(Priority::ONE, |milli| Priority::from_milli(*milli)),
-            attempts: 0,
-            lacking: Lacking::EVERYWHERE,
-        }
-    }));
-    Ok(())
 }
 
 #[cfg(test)]
@@ -241,26 +278,36 @@ mod tests {
 
     #[test]
     fn the_partitions_of_a_band_are_merged_by_rank() {
-        let chunks = merged(
-            vec![segment(1, &[0, 3, 9]), segment(2, &[1, 2, 7])],
-            BandId(0),
-        )
-        .unwrap();
-        let seen: Vec<(u64, u16)> = chunks
-            .concat()
-            .iter()
-            .map(|t| (t.rank.0, t.partition.0))
-            .collect();
-        assert_eq!(seen, [(0, 1), (1, 2), (2, 2), (3, 1), (7, 2), (9, 1)]);
+        let segments = vec![segment(1, &[0, 3, 9]), segment(2, &[1, 2, 7])];
+        let chunks = Entries::of(segments, BandId(0)).unwrap();
+        let tasks: Vec<Task> = chunks.flatten().collect();
+        let seen = |task: &Task| (task.rank.0, task.partition.0);
+        assert_eq!(
+            tasks.iter().map(seen).collect::<Vec<_>>(),
+            [(0, 1), (1, 2), (2, 2), (3, 1), (7, 2), (9, 1)]
+        );
+        for task in tasks {
+            assert_eq!(task.key, format!("k{}", task.rank.0));
+            assert_eq!(task.argument, task.rank.0.to_string());
+        }
+    }
+
+    #[test]
+    fn a_band_goes_on_in_chunks() {
+        let ranks: Vec<u64> = (0..=2 * ENTRIES_PER_CHUNK as u64).collect();
+        let chunks = Entries::of(vec![segment(1, &ranks)], BandId(0)).unwrap();
+        let sizes: Vec<usize> = chunks.map(|chunk| chunk.len()).collect();
+        assert_eq!(sizes, [ENTRIES_PER_CHUNK, ENTRIES_PER_CHUNK, 1]);
+        assert_eq!(Entries::of(Vec::new(), BandId(0)).unwrap().count(), 0);
     }
 
     #[test]
     fn damaged_segments_are_errors() {
         let mut damaged = segment(1, &[1]);
         damaged.body = Bytes::from_static(b"nonsense");
-        assert!(merged(vec![damaged], BandId(0)).is_err());
+        assert!(Entries::of(vec![damaged], BandId(0)).is_err());
         let mut unknown = segment(1, &[1]);
         unknown.encoding = 7;
-        assert!(merged(vec![unknown], BandId(0)).is_err());
+        assert!(Entries::of(vec![unknown], BandId(0)).is_err());
     }
 }
