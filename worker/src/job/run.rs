@@ -1,8 +1,9 @@
 //! The loop of one run: takes entries from the stream, keeps goes in flight, and writes checkpoints.
 //!
 //! One task owns everything here; goes are tasks of their own (`run/goes.rs`), and give back what they were given. What is decided
-//! about entries and partitions is its [`Part`]'s to say. How checkpoints are written is in `run/writing.rs`. Bounds: entries taken and not settled ([`OPEN_MAX`]), goes that ask the cache
-//! ([`PROBES_MAX`]), goes that load ([`LOADS_MAX`], and the grant's queries in flight), entries to retry (the tracker's).
+//! about entries and partitions is its [`Part`]'s to say. How checkpoints are written is in `run/writing.rs`. Bounds: entries taken
+//! and not settled ([`OPEN_MAX`]), goes that ask the cache ([`PROBES_MAX`]), goes that load ([`LOADS_MAX`], and the grant's queries
+//! in flight), entries to retry (the tracker's).
 
 mod entrances;
 mod goes;
