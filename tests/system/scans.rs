@@ -10,17 +10,6 @@ use crate::scene::{PATIENCE, Scene, assert_w1, done, is_over, now_ms, watch_unti
 use crate::shop;
 use crate::warm_command::{self, Ran};
 
-/// A loader of the workers' configuration that scans the shop's items, a few hundred in a query.
-const WHOLE: &str = r#"
-    [loaders.whole]
-    origin = "shop"
-    query = "SELECT * FROM items"
-    scan-by = "id"
-    scan-rows = 500
-    key = "item:{id}"
-    ttl = "1h"
-"#;
-
 /// A job that warms all items, and names no key source.
 fn job() -> v1::JobSpec {
     let batch = v1::BatchWork {
@@ -79,7 +68,7 @@ async fn assert_poison_is_listed(scene: &Scene, job: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn w1_a_worker_killed_in_the_middle_of_a_scan_costs_no_row_and_counts_none_twice() {
-    let scene = Scene::start_configured(12, "", WHOLE);
+    let scene = Scene::start_configured(12, "", shop::WHOLE);
     shop::fill(&scene);
     let created = scene.create(job()).await;
     let mut jobs = scene.jobs().await;
@@ -134,7 +123,7 @@ async fn w1_a_worker_killed_in_the_middle_of_a_scan_costs_no_row_and_counts_none
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_abort_in_the_middle_of_a_range_stops_and_counts_it_as_one_cancelled_entry() {
-    let workers = WHOLE.replace("scan-rows = 500", "scan-rows = 5000");
+    let workers = shop::WHOLE.replace("scan-rows = 500", "scan-rows = 5000");
     // A share of 200 rows a second each: so pages are small, and a range takes many of them.
     let scene = Scene::start_configured(20, "rows = 600", &workers);
     shop::fill(&scene);
@@ -190,7 +179,7 @@ async fn an_abort_in_the_middle_of_a_range_stops_and_counts_it_as_one_cancelled_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn scans_can_be_verified_retried_exported_and_forecast() {
-    let scene = Scene::start_configured(50, "", WHOLE);
+    let scene = Scene::start_configured(50, "", shop::WHOLE);
     shop::fill(&scene);
     let mut jobs = scene.jobs().await;
     let dry = v1::JobSpec {

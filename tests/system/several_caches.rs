@@ -9,21 +9,10 @@ use stoke_harness::Redis;
 use stoke_proto::v1::{self, JobState};
 
 use crate::scene::{Scene, assert_w1, done, is_over, watch_until};
-use crate::shop::Nodes;
+use crate::shop::{self, Nodes};
 
 /// What three workers may have under way, with a chunk of entries each that is just taken.
 const UNDER_WAY_MAX: u64 = 3 * (20_000 + 2_000);
-
-/// A loader that scans what the other asks for by key.
-const WHOLE: &str = r#"
-    [loaders.whole]
-    origin = "shop"
-    query = "SELECT * FROM items"
-    scan-by = "id"
-    scan-rows = 500
-    key = "item:{id}"
-    ttl = "1h"
-"#;
 
 /// Two caches, and a table of so many rows.
 struct Regions {
@@ -37,7 +26,11 @@ impl Regions {
     fn start(rows: u64, writes: Option<u32>) -> Self {
         let redis = Redis::start().unwrap();
         let budget = |writes| format!("[budgets.\"cache/beside\"]\nqps = {writes}");
-        let workers = format!("[caches.beside]\nurls = [{:?}]\n{WHOLE}", redis.url());
+        let workers = format!(
+            "[caches.beside]\nurls = [{:?}]\n{}",
+            redis.url(),
+            shop::WHOLE
+        );
         let budget = writes.map_or(String::new(), budget);
         let scene = Scene::start_configured(500, &budget, &workers);
         let sql = format!(

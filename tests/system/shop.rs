@@ -14,6 +14,17 @@ pub const PLANNED: u64 = 50_000;
 /// Entries live for at most so long, in milliseconds.
 pub const TTL_MS: i64 = 3_600_000;
 
+/// A loader of the workers' configuration that scans the shop's items, a few hundred in a query.
+pub const WHOLE: &str = r#"
+    [loaders.whole]
+    origin = "shop"
+    query = "SELECT * FROM items"
+    scan-by = "id"
+    scan-rows = 500
+    key = "item:{id}"
+    ttl = "1h"
+"#;
+
 /// In the cache before, with a value of the application's.
 pub fn is_present(id: u64) -> bool {
     id % 50 == 7

@@ -29,12 +29,12 @@ const STARTS_MAX: u32 = 5;
 /// # Errors
 /// All ports that are handed out, 12000 to 21999, are in use.
 pub fn free_port() -> Result<u16> {
-    first_port(|port| listen(port).map(|_| port))
+    listen_on_free_port().map(|(port, _)| port)
 }
 
 /// As [`free_port`], for a Redis node: the port of its cluster bus is free too.
 pub(crate) fn free_port_with_bus() -> Result<u16> {
-    first_port(|port| listen(port).and(listen(port + BUS_OFFSET)).map(|_| port))
+    free_port_with_taken_bus().map(|(port, _)| port)
 }
 
 /// A free port's number and its listener, which nobody can take between the look and the use: a child that another
@@ -44,7 +44,6 @@ pub(crate) fn listen_on_free_port() -> Result<(u16, TcpListener)> {
 }
 
 /// As [`free_port_with_bus`], with the bus' port listened on.
-#[cfg(test)]
 pub(crate) fn free_port_with_taken_bus() -> Result<(u16, TcpListener)> {
     first_port(|port| {
         listen(port)

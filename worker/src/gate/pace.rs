@@ -27,7 +27,7 @@ const HEADROOM_PERCENT: u64 = 4;
 /// How late somebody who waits for a token may be woken without anything being lost, in thousandths of a second. A timer has a
 /// grain of one; a processor that others want, too, is theirs for a few.
 const SLACK_MILLIS: u64 = 10;
-/// A token in governor's cells: what is saved for a late timer is a fraction of a token, at five queries a second a hundredth.
+/// A token in governor's cells: what is saved for a late timer is a fraction of a token, at five queries a second a twentieth.
 const TOKEN_CELLS: u32 = 1000;
 /// A cell in virtual time; a token is a virtual second.
 const CELL: Duration = Duration::from_millis(1);

@@ -44,3 +44,53 @@ impl Goes {
         self.0.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_go_that_keeps_its_thread_keeps_no_other_from_going_on() {
+        let (told, waits) = mpsc::channel();
+        let mut goes = Goes::default();
+        goes.begin(Kind::Load, async move {
+            waits.recv_timeout(PATIENCE).unwrap();
+            Gave::default()
+        });
+        goes.begin(Kind::Probe, async move {
+            told.send(()).unwrap();
+            Gave::default()
+        });
+        let mut ended = Vec::new();
+        while let Some((kind, _)) = goes.next().await {
+            ended.push(kind);
+        }
+        assert_eq!(ended.len(), 2, "{ended:?}");
+    }
+
+    #[tokio::test]
+    async fn what_is_dropped_ends() {
+        let (alive, ended) = tokio::sync::oneshot::channel::<()>();
+        let goes = Goes::default();
+        goes.begin(Kind::Load, async move {
+            let _alive = alive;
+            std::future::pending().await
+        });
+        drop(goes);
+        let ended = tokio::time::timeout(PATIENCE, ended).await;
+        assert!(ended.unwrap().is_err(), "nobody told it anything");
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "a mistake of ours")]
+    async fn a_panic_is_not_lost() {
+        let mut goes = Goes::default();
+        goes.begin(Kind::Load, async { panic!("a mistake of ours") });
+        goes.next().await;
+    }
+}
