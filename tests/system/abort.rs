@@ -15,7 +15,7 @@ const QPS: u32 = 10;
 async fn b4_an_abort_in_mid_run_stops_queries_within_a_second_and_every_entry_is_accounted_for() {
     let scene = Scene::start(1, QPS);
     shop::fill(&scene);
-    let job = scene.create(shop::job()).await;
+    let job = scene.create(shop::lasting_job()).await;
     let mut jobs = scene.jobs().await;
     watch_until(&mut jobs, &job.name, |job| done(job) > 5_000).await;
 
@@ -60,7 +60,7 @@ async fn a_paused_job_sends_nothing_and_holds_no_other_up_until_its_hold_is_remo
  {
     let scene = Scene::start(1, 40);
     shop::fill(&scene);
-    let job = scene.create(shop::job()).await;
+    let job = scene.create(shop::lasting_job()).await;
     let mut jobs = scene.jobs().await;
     watch_until(&mut jobs, &job.name, |job| done(job) > 3_000).await;
 
@@ -113,7 +113,7 @@ async fn a_job_that_is_paused_while_it_is_planned_asks_nothing_until_it_is_resum
     // So slow that it is not planned before it is paused.
     let scene = Scene::start(1, 2);
     shop::fill(&scene);
-    let name = scene.create(shop::job()).await.name;
+    let name = scene.create(shop::lasting_job()).await.name;
     let mut jobs = scene.jobs().await;
     watch_until(&mut jobs, &name, |job| job.state() == JobState::Planning).await;
     let pause = v1::PauseJobRequest {
@@ -155,7 +155,7 @@ async fn b4_an_abort_names_the_dead_and_the_stopped_that_it_waits_for_and_until_
  {
     let scene = Scene::start(1, QPS);
     shop::fill(&scene);
-    let job = scene.create(shop::job()).await;
+    let job = scene.create(shop::lasting_job()).await;
     let mut jobs = scene.jobs().await;
     watch_until(&mut jobs, &job.name, |job| done(job) > 5_000).await;
     let (dead, stopped) = (scene.incarnation("w1"), scene.incarnation("w2"));
@@ -198,7 +198,7 @@ async fn b4_an_abort_waits_for_who_is_cut_off_from_etcd_names_it_and_it_queries_
  {
     let scene = Scene::start_on_a_road(QPS);
     shop::fill(&scene);
-    let job = scene.create(shop::job()).await;
+    let job = scene.create(shop::lasting_job()).await;
     let mut jobs = scene.jobs().await;
     watch_until(&mut jobs, &job.name, |job| done(job) > 5_000).await;
     let cut = scene.incarnation("w1");

@@ -53,7 +53,7 @@ async fn with_passwords_all_goes_on_while_tokens_run_out_and_after_a_restart_of_
     etcd.lock().unwrap();
     let scene = Scene::start_guarded(etcd, &login("stoke", PASSWORD), 2, 4);
     shop::fill(&scene);
-    let job = scene.create(shop::job()).await;
+    let job = scene.create(shop::lasting_job()).await;
     let mut jobs = scene.jobs().await;
     watch_until(&mut jobs, &job.name, |job| done(job) > 1_000).await;
     let since = there_since(&scene);

@@ -57,7 +57,7 @@ async fn a_pruned_job_leaves_nothing_and_an_unfinished_one_ends_as_if_nothing_ha
         Scene::start_configured(QPS, "[retention]\njobs = \"forever\"\norphans = \"1s\"", "");
     let folder = scene.plans.path().to_owned();
     shop::fill(&scene);
-    let unfinished = scene.create(shop::job()).await.name;
+    let unfinished = scene.create(shop::lasting_job()).await.name;
     let mut jobs = scene.jobs().await;
     watch_until(&mut jobs, &unfinished, |job| done(job) > 5_000).await;
     let pause = v1::PauseJobRequest {

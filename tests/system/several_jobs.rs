@@ -11,7 +11,7 @@ const QPS: u32 = 5;
 
 /// The shop's job over some of its items, which none of the others has.
 fn part(first: u64, last: u64, priority: u32) -> v1::JobSpec {
-    let mut spec = shop::job();
+    let mut spec = shop::lasting_job();
     spec.priority = priority;
     let Some(v1::job_spec::Work::Batch(batch)) = &mut spec.work else {
         panic!("a batch");

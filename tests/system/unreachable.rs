@@ -196,7 +196,7 @@ async fn a_cache_that_stops_in_mid_run_is_shown_as_a_trouble_until_it_is_back_an
  {
     let scene = Scene::start(1, 20);
     shop::fill(&scene);
-    let job = scene.create(shop::job()).await;
+    let job = scene.create(shop::lasting_job()).await;
     let mut jobs = scene.jobs().await;
     watch_until(&mut jobs, &job.name, |job| done(job) > 5_000).await;
     let stopped = scene.cache.ports()[1];
@@ -229,7 +229,7 @@ async fn a_full_etcd_stops_everything_and_once_it_is_freed_the_job_goes_on_and_e
         4,
     );
     shop::fill(&scene);
-    let job = scene.create(shop::job()).await;
+    let job = scene.create(shop::lasting_job()).await;
     let mut jobs = scene.jobs().await;
     watch_until(&mut jobs, &job.name, |job| done(job) > 1_000).await;
     let filler = "x".repeat(100 * 1024);
