@@ -247,7 +247,7 @@ fn asked(args: &WarmArgs, catalog: &Catalog) -> Asked {
         ),
         ("from", args.from.as_ref().map(ToString::to_string)),
         ("query", args.query.clone()),
-        ("scan-by", args.scan_by.clone()),
+        ("scan-by", args.scan_by.as_ref().map(ToString::to_string)),
         (
             "scan-rows",
             args.scan_by.as_ref().map(|_| args.scan_rows.to_string()),
@@ -372,8 +372,8 @@ fn spec(args: &WarmArgs) -> anyhow::Result<v1::JobSpec> {
             ttl_jitter_permille,
             batch_keys: args.batch_keys.into(),
             value: value_spec(&value),
-            scan: args.scan_by.clone().map(|by| v1::Scan {
-                by,
+            scan: args.scan_by.as_ref().map(|by| v1::Scan {
+                by: by.to_string(),
                 rows: args.scan_rows,
             }),
         });

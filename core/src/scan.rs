@@ -1,12 +1,16 @@
-//! Scans: a table read in ranges of the column that orders it, without a list of keys.
+//! Scans: a table read in ranges of the columns that order it, without a list of keys.
 //!
 //! A plan has an entry for each range. Its rows are counted when it has been read to its end: then they take the place of the
 //! range, which until then counts as one (see [`RangeRows`](crate::progress::RangeRows)). The first range is open below and
 //! the last above, so that rows which are added outside what was there when the job was planned are read, too.
 
+mod order;
+
 use serde::{Deserialize, Serialize};
 
-use crate::value::{COLUMN_BYTES_MAX, ValueSpec};
+pub use order::{COLUMNS_MAX, Order, OrderFault};
+
+use crate::value::ValueSpec;
 
 /// Rows in one query where nobody says.
 pub const ROWS_DEFAULT: u32 = 5000;
@@ -22,8 +26,8 @@ pub const RANGES_MAX: u64 = 65_536;
 /// How a loader scans.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scan {
-    /// The column of the query that orders its rows: unique, never NULL, and indexed.
-    pub by: String,
+    /// The columns of the query that order its rows: together unique, never NULL, and indexed.
+    pub by: Order,
     /// Rows in one query, from 1 to [`ROWS_MAX`].
     pub rows: u32,
 }
@@ -46,9 +50,6 @@ pub enum ScanFault {
         "a scan has no keys by which versions could be read again: leave the version's column out, or load by keys"
     )]
     Versions,
-    /// The column that orders has no name, or a text for one.
-    #[error("the name of the column that a scan goes by has from 1 to {COLUMN_BYTES_MAX} bytes")]
-    By,
     /// Too few or too many rows a query.
     #[error("a scan reads from 1 to {ROWS_MAX} rows in one query")]
     Rows,
@@ -60,9 +61,6 @@ impl Scan {
     /// # Errors
     /// The first thing that cannot.
     pub fn check(&self, value: &ValueSpec) -> Result<(), ScanFault> {
-        if !(1..=COLUMN_BYTES_MAX).contains(&self.by.len()) {
-            return Err(ScanFault::By);
-        }
         if !(1..=ROWS_MAX).contains(&self.rows) {
             return Err(ScanFault::Rows);
         }
@@ -96,10 +94,11 @@ impl Scan {
     }
 }
 
-/// A range of a scan: the rows behind one place and up to another, in the order of its column.
+/// A range of a scan: the rows behind one place and up to another, in the order of its columns. A place is a value of the column
+/// in text form; of several columns, a JSON array of such texts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Range {
-    /// Behind this value, in text form; `None`: from the first row on.
+    /// Behind this place; `None`: from the first row on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
     /// Up to this one, it included; `None`: to the last row.
@@ -143,7 +142,7 @@ mod tests {
 
     fn scan(rows: u32) -> Scan {
         Scan {
-            by: "id".into(),
+            by: Order::ascending("id"),
             rows,
         }
     }
@@ -165,11 +164,6 @@ mod tests {
         assert_eq!(scan(5000).check(&value), Ok(()));
         assert_eq!(scan(0).check(&value), Err(ScanFault::Rows));
         assert_eq!(scan(ROWS_MAX + 1).check(&value), Err(ScanFault::Rows));
-        let nameless = Scan {
-            by: String::new(),
-            rows: 1,
-        };
-        assert_eq!(nameless.check(&value), Err(ScanFault::By));
         let array = ValueSpec {
             form: Form::Array,
             ..ValueSpec::default()

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{ArgGroup, Args as ClapArgs, ValueEnum};
 use stoke_core::job::{SCAN_COUNT_DEFAULT, SCAN_COUNT_MAX};
 use stoke_core::pattern::Pattern;
+use stoke_core::scan::Order;
 use stoke_core::template::Template;
 
 use stoke_core::batch_keys::BatchKeys;
@@ -45,9 +46,10 @@ pub struct WarmArgs {
     /// a key). Not where a Redis is copied from
     #[arg(long, value_name = "SQL", conflicts_with = "scan_by")]
     pub load: Option<String>,
-    /// Reads all rows of --query, without keys: by this column of theirs, which is unique, never NULL and indexed
-    #[arg(long, value_name = "COLUMN", requires = "query")]
-    pub scan_by: Option<String>,
+    /// Reads all rows of --query, without keys: in the order of these columns of theirs, as id or 'views DESC, id DESC', which
+    /// are unique together, never NULL, and indexed in this order
+    #[arg(long, value_name = "COLUMNS", requires = "query")]
+    pub scan_by: Option<Order>,
     /// SQL whose rows are warmed, all of them: a SELECT without :keys
     #[arg(long, value_name = "SQL", requires = "scan_by")]
     pub query: Option<String>,

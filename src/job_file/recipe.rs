@@ -102,7 +102,7 @@ fn own(table: &Table<'_>) -> Option<(Option<v1::SqlLoader>, Option<v1::CopyLoade
         batch_keys: recipe.batch_keys.into(),
         value: value_spec(&recipe.value),
         scan: recipe.scan.map(|scan| v1::Scan {
-            by: scan.by,
+            by: scan.by.to_string(),
             rows: scan.rows,
         }),
     };

@@ -372,7 +372,7 @@ fn loader(loader: &stoke_core::job::Loader) -> v1::Loader {
         batch_keys: recipe.batch_keys.into(),
         value: value_spec(&recipe.value),
         scan: recipe.scan.as_ref().map(|scan| v1::Scan {
-            by: scan.by.clone(),
+            by: scan.by.to_string(),
             rows: scan.rows,
         }),
     });

@@ -402,7 +402,7 @@ fn recipe(faults: &mut Faults, at: &str, sql: v1::SqlLoader) -> Option<Recipe> {
 /// How a recipe scans, with values of this kind.
 fn scan(faults: &mut Faults, at: &str, scan: v1::Scan, value: &Option<ValueSpec>) -> Option<Scan> {
     let scan = Scan {
-        by: scan.by,
+        by: faults.keep(&format!("{at}.by"), scan.by.parse())?,
         rows: if scan.rows == 0 {
             ROWS_DEFAULT
         } else {

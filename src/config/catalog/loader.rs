@@ -5,7 +5,9 @@ use std::time::Duration;
 use stoke_core::batch_keys::{BATCH_KEYS_MAX, BatchKeys};
 use stoke_core::job::KeyColumns;
 use stoke_core::names::{LoaderName, OriginName};
-use stoke_core::scan::{ROWS_DEFAULT as SCAN_ROWS_DEFAULT, ROWS_MAX as SCAN_ROWS_MAX, Scan};
+use stoke_core::scan::{
+    OrderFault, ROWS_DEFAULT as SCAN_ROWS_DEFAULT, ROWS_MAX as SCAN_ROWS_MAX, Scan,
+};
 use stoke_core::template::Template;
 use stoke_core::value::ValueSpec;
 use stoke_worker::catalog::{
@@ -176,7 +178,7 @@ fn scan(table: &Table<'_>, value: Option<&ValueSpec>) -> Option<Option<Scan>> {
         if let Some(rows) = rows {
             rows.lacks(
                 "it stands without scan-by",
-                "add scan-by = \"COLUMN\", the unique column that orders the rows",
+                "add scan-by = \"COLUMN\", the unique column that orders the rows, or \"COLUMN DESC, COLUMN DESC\"",
             );
             return None;
         }
@@ -192,8 +194,11 @@ fn scan(table: &Table<'_>, value: Option<&ValueSpec>) -> Option<Option<Scan>> {
         Some(item) => item.small(1..=SCAN_ROWS_MAX),
         None => Some(SCAN_ROWS_DEFAULT),
     };
+    let order = by.filled()?.parse();
+    let order = order
+        .map_err(|fault: OrderFault| by.fault(fault.to_string(), "name them as ORDER BY does"));
     let scan = Scan {
-        by: by.filled()?.to_owned(),
+        by: order.ok()?,
         rows: rows?,
     };
     match scan.check(value?) {

@@ -606,16 +606,20 @@ fn a_loader_that_scans_needs_no_keys_and_what_it_cannot_have_is_refused() {
         check(&text).map(|catalog| catalog.loaders.into_values().next().unwrap().scan)
     };
     let all = "query = \"SELECT * FROM t;\"\n";
-    let scan = |rows| stoke_core::scan::Scan {
-        by: "id".into(),
+    let by = |by: &str, rows| stoke_core::scan::Scan {
+        by: by.parse().unwrap(),
         rows,
     };
+    let scan = |rows| by("id", rows);
     let read = loader(&format!("{all}scan-by = \"id\"")).unwrap();
     assert_eq!(read, Some(scan(5000)));
     let read = loader(&format!("{all}scan-by = \"id\"\nscan-rows = 100000")).unwrap();
     assert_eq!(read, Some(scan(100_000)));
+    let read = loader(&format!("{all}scan-by = \"views desc, id DESC\"")).unwrap();
+    assert_eq!(read, Some(by("views DESC, id DESC", 5000)));
     for (settings, says) in [
         ("scan-rows = 5", "it stands without scan-by"),
+        ("scan-by = \"views DESC, id\"", "write views DESC, id DESC"),
         ("scan-by = \"id\"\nscan-rows = 0", "choose from 1 to 100000"),
         ("scan-by = \"id\"\nbatch-keys = 5", "a scan takes no keys"),
         (

@@ -1,26 +1,31 @@
-//! Reading all rows of a query, a page at a time, in the order of one column; and cutting it into ranges before.
+//! Reading all rows of a query, a page at a time, in the order of some columns; and cutting it into ranges before.
 //!
-//! The query stands as it is in a subquery, whose rows are compared and ordered by the loader's column: the databases take that
+//! The query stands as it is in a subquery, whose rows are compared and ordered by the loader's columns: the databases take that
 //! for a condition on the table itself, so that one index serves both, and what the query leaves out stays out.
 //!
-//! A *place* is a value of that column in a text form from which the database's own type can be made again; how, each database's
-//! module says. Places are never compared here: which is behind which, only the database knows.
+//! A *place* is a value of each of those columns in a text form from which the database's own type can be made again; how, each
+//! database's module says. Places are never compared here: which is behind which, only the database knows.
 //!
-//! A page asks for one row more than it gives: it tells whether there are more, and whether the column is unique there. Rows of
-//! one value on both sides of a page's end would be skipped, so a column that is not unique fails its range.
+//! A page asks for one row more than it gives: it tells whether there are more, and whether places are unique there. Rows of
+//! one place on both sides of a page's end would be skipped, so columns that are not unique fail their range.
 
 mod cut;
+mod place;
 mod reader;
 mod sql;
 
 use bytes::Bytes;
-use stoke_core::scan::{Range, Scan};
+use stoke_core::scan::{Order, Range, Scan};
 
 pub(super) use cut::ranges;
 pub(super) use reader::{Places, Reader, Taken};
-pub(super) use sql::{Bounds, Statement};
+pub(super) use sql::Statement;
+
+use place::Bounds;
+use sql::Rows;
 
 use super::rewrite::Dialect;
+use super::sheet::Reason;
 use super::{Made, OriginError};
 use crate::catalog::LoaderSpec;
 
@@ -65,15 +70,32 @@ pub struct Cut {
 #[error("the loader takes keys, and scans nothing")]
 pub(super) struct NoScan;
 
-/// The column that orders a scan is not unique.
+/// The columns that order a scan are not unique.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "two rows have the same {by:?} ({at}), and rows would be skipped where a page ends between them: scan by a unique column, \
-     and let the query give one row for each of its values"
+    "two rows have the same {} ({at}), and rows would be skipped where a page ends between them: scan by a unique column, or by \
+     columns that are unique together (those of the primary key may stand behind others), and let the query give one row for each \
+     of their values",
+    named(by)
 )]
 struct NotUnique {
-    by: String,
+    by: Order,
     at: String,
+}
+
+/// A range is none of this order.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a range of the scan is not in the order {by}, as if the loader had been another when it was planned: {reason}"
+)]
+struct NotAPlace {
+    by: Order,
+    reason: Reason,
+}
+
+fn named(by: &Order) -> String {
+    let names = by.columns().iter().map(|name| format!("{name:?}"));
+    names.collect::<Vec<_>>().join(", ")
 }
 
 /// How a loader scans.
@@ -93,15 +115,21 @@ pub(super) fn page<'a>(
 ) -> Result<Statement<'a>, OriginError> {
     let doing = format!("read rows of loader {:?}", loader.name.as_str());
     let query = sql::whole(loader, dialect)?;
-    let bounds = Bounds {
-        after: range.after.as_deref(),
-        until: range.until.as_deref(),
-    };
+    let bounds = Bounds::of(range, &scan.by).map_err(|reason| {
+        let by = scan.by.clone();
+        OriginError::permanent(doing.as_str(), NotAPlace { by, reason })
+    })?;
     let limit = u64::from(rows) + 1;
+    let all = Rows {
+        query: &query,
+        by: &scan.by,
+        dialect,
+    };
+    let (sql, bounds) = all.page(&bounds, limit);
     Ok(Statement {
         doing,
-        sql: sql::page(&query, &scan.by, bounds, limit, dialect),
-        bounds: bounds.places(),
+        sql,
+        bounds,
         rows: limit,
         reads: reader::Reads::Rows(loader, &scan.by),
     })

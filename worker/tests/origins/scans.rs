@@ -19,7 +19,19 @@ pub(crate) fn scanning(query: &str, by: &str, rows: u32) -> LoaderSpec {
     LoaderSpec {
         key: format!("item:{{{by}}}").parse().unwrap(),
         scan: Some(Scan {
-            by: by.into(),
+            by: by.parse().unwrap(),
+            rows,
+        }),
+        ..crate::loader(query)
+    }
+}
+
+/// The same, by several columns or downwards, with keys of `id`.
+fn ordered(query: &str, by: &str, rows: u32) -> LoaderSpec {
+    LoaderSpec {
+        key: "item:{id}".parse().unwrap(),
+        scan: Some(Scan {
+            by: by.parse().unwrap(),
             rows,
         }),
         ..crate::loader(query)
@@ -236,6 +248,181 @@ async fn all_rows_of_a_table_in_sqlite_are_read_once_whatever_orders_them() {
     );
 }
 
+/// The ids of all rows, in the order in which the scan's ranges have them; and how many ranges there are.
+async fn ids_in_order(origin: &Origin, loader: &LoaderSpec) -> (Vec<u64>, usize) {
+    let cut = origin.ranges(&Unlimited, loader).await.unwrap();
+    let mut ids = Vec::new();
+    for range in &cut.ranges {
+        let rows = read_range(origin, &Unlimited, loader, range, || {}).await;
+        let id = |row: &PageRow| key(row).trim_start_matches("item:").parse::<u64>().unwrap();
+        ids.extend(rows.unwrap().iter().map(id));
+    }
+    (ids, cut.ranges.len())
+}
+
+/// How often the item of this id was viewed: of most, as of most things, never.
+fn views_sql(id: &str, division: &str) -> String {
+    format!("CASE WHEN {id} % 97 = 0 THEN {id} ELSE {id} % 4 {division} 3 END")
+}
+
+fn views(id: u64) -> u64 {
+    if id.is_multiple_of(97) {
+        id
+    } else {
+        id % 4 / 3
+    }
+}
+
+/// Checks that scans give the 10,000 items that have views once each, in their orders, though pages end where many have equally many.
+async fn assert_most_viewed_come_first(origin: &Origin, ranges_min: usize) {
+    type ByKey = fn(&u64) -> (u64, u64, u64);
+    let rising: ByKey = |id| (0, views(*id), *id);
+    let by_id: ByKey = |id| (0, 0, *id);
+    let by_kind: ByKey = |id| (id % 3, views(*id), *id);
+    let with_views = "SELECT * FROM items WHERE views IS NOT NULL";
+    for (query, by, key_of, descending) in [
+        ("SELECT * FROM items", "views DESC, id DESC", rising, true),
+        ("SELECT * FROM items", "views, id", rising, false),
+        (with_views, "id DESC", by_id, true),
+        ("SELECT * FROM items", "kind, views, id", by_kind, false),
+    ] {
+        let mut expected: Vec<u64> = (1..=10_000).collect();
+        expected.sort_by_key(key_of);
+        if descending {
+            expected.reverse();
+        }
+        let (ids, ranges) = ids_in_order(origin, &ordered(query, by, 300)).await;
+        assert_eq!(ids.len(), expected.len(), "{by}");
+        let differs = ids
+            .iter()
+            .zip(&expected)
+            .position(|(id, other)| id != other);
+        assert_eq!(differs, None, "{by}");
+        assert!(ranges >= ranges_min, "{by}: {ranges}");
+    }
+}
+
+#[tokio::test]
+async fn the_most_viewed_come_first_in_postgresql_and_each_page_is_a_piece_of_the_index() {
+    let database = Database::new();
+    let views = views_sql("id", "/");
+    database.sql(&format!(
+        "CREATE TABLE items (id bigint PRIMARY KEY, views int, kind text COLLATE \"C\");
+         INSERT INTO items SELECT id, {views}, 'k' || id % 3 FROM generate_series(1, 10000) id;
+         INSERT INTO items VALUES (20000, NULL, 'k0');
+         CREATE INDEX by_views ON items (views, id); ANALYZE",
+    ));
+    let origin = database.origin();
+    assert_most_viewed_come_first(&origin, 30).await;
+    let sent = database.server.statements("stoke").unwrap();
+    let mut pages = sent.iter().map(|statement| statement.text.as_str());
+    let page = pages.find(|text| text.contains("LIMIT 301") && text.contains("$4"));
+    let page = page.unwrap();
+    let plan = database.sql(&format!(
+        "PREPARE page AS {page}; SET plan_cache_mode = force_generic_plan; EXPLAIN EXECUTE page(1, 9000, 0, 100)"
+    ));
+    let condition =
+        "Index Cond: ((ROW(views, id) < ROW($1, $2)) AND (ROW(views, id) >= ROW($3, $4))";
+    assert!(
+        plan.contains("Index Scan Backward using by_views") && plan.contains(condition),
+        "{plan}"
+    );
+    assert!(!plan.contains("Sort"), "{plan}");
+}
+
+#[tokio::test]
+async fn the_most_viewed_come_first_in_mariadb_and_each_page_is_a_piece_of_the_index() {
+    let views = views_sql("seq", "DIV");
+    let shop = Shop::with(&format!(
+        "CREATE TABLE items (id BIGINT PRIMARY KEY, views INT, kind VARCHAR(9) CHARSET utf8mb4, KEY by_views (views));
+         INSERT INTO items SELECT seq, {views}, CONCAT('k', seq % 3) FROM seq_1_to_10000;
+         INSERT INTO items VALUES (20000, NULL, 'k0');
+         ANALYZE TABLE items",
+    ));
+    assert_most_viewed_come_first(&shop.origin(), 20).await;
+    // As many rows are touched as are read, in the middle of those with equally many views.
+    let touched = shop.sql(
+        "FLUSH STATUS; SELECT COUNT(*) FROM (SELECT stoke_rows.* FROM (SELECT * FROM items\n) AS stoke_rows WHERE \
+         (stoke_rows.`views` < 0 OR (stoke_rows.`views` = 0 AND stoke_rows.`id` < 5000)) AND stoke_rows.`id` IS NOT NULL \
+         ORDER BY stoke_rows.`views` DESC, stoke_rows.`id` DESC LIMIT 301) AS page; \
+         SHOW SESSION STATUS LIKE 'Handler_read_prev'",
+    );
+    assert!(touched.contains("Handler_read_prev\t300"), "{touched}");
+}
+
+#[tokio::test]
+async fn the_most_viewed_come_first_in_sqlite_and_each_page_is_a_piece_of_the_index() {
+    let views = views_sql("id", "/");
+    let file = File::new(format!(
+        "CREATE TABLE items (id INTEGER, views INTEGER, kind TEXT);
+         WITH RECURSIVE n (id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n WHERE id < 10000)
+           INSERT INTO items SELECT id, {views}, 'k' || (id % 3) FROM n;
+         INSERT INTO items VALUES (20000, NULL, 'k0');
+         CREATE UNIQUE INDEX by_views ON items (views, id);",
+    ))
+    .await;
+    assert_most_viewed_come_first(&file.origin(LONG), 30).await;
+    let plan = file
+        .explained(
+            "SELECT stoke_rows.* FROM (SELECT * FROM items) AS stoke_rows WHERE (stoke_rows.\"views\", stoke_rows.\"id\") < (1, 2) \
+             AND (stoke_rows.\"views\", stoke_rows.\"id\") >= (0, 7) AND stoke_rows.\"id\" IS NOT NULL \
+             ORDER BY stoke_rows.\"views\" DESC, stoke_rows.\"id\" DESC LIMIT 301",
+        )
+        .await;
+    assert!(
+        plan.contains("USING INDEX by_views ((views,id)>(?,?) AND (views,id)<(?,?))"),
+        "{plan}"
+    );
+    assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+}
+
+/// Checks that all of 3,000 rows of `seen` come once, from the last number on, whichever of these columns orders them.
+async fn assert_last_come_first(origin: &Origin, columns: &[&str]) {
+    let expected: Vec<u64> = (1..=3000).rev().collect();
+    for column in columns {
+        let by = format!("{column} DESC, id DESC");
+        let (ids, ranges) = ids_in_order(origin, &ordered("SELECT * FROM seen", &by, 100)).await;
+        assert!(
+            ids == expected && ranges > 10,
+            "{by}: {} in {ranges}",
+            ids.len()
+        );
+    }
+}
+
+#[tokio::test]
+async fn times_and_fractions_order_scans() {
+    let database = Database::new();
+    // Three have the same each. The times have microseconds, the numbers more digits than a text has that is not exact.
+    database.sql(
+        "SET TIME ZONE 'UTC';
+         CREATE TABLE seen (id bigint, at timestamptz, local timestamp, day date, single real, exact double precision);
+         INSERT INTO seen SELECT i, '1999-12-31 23:59:59.999'::timestamptz + (i / 3) * interval '1.000001 s',
+           '1999-12-31 23:59:59.999'::timestamp + (i / 3) * interval '11 days 0.1 s', '1999-12-01'::date + i / 3,
+           (i / 3) / 7::real - 100, (i / 3) / 7::float8 - 100 FROM generate_series(1, 3000) i;
+         CREATE INDEX ON seen (at, id); ANALYZE",
+    );
+    let columns = ["at", "local", "day", "single", "exact"];
+    assert_last_come_first(&database.origin(), &columns).await;
+    let shop = Shop::with(
+        "SET time_zone = '+00:00';
+         CREATE TABLE seen (id BIGINT, at TIMESTAMP(6), local DATETIME(3), day DATE, single FLOAT, exact DOUBLE, price DECIMAL(12,4));
+         INSERT INTO seen SELECT seq, '1999-12-31 23:59:59.999' + INTERVAL (seq DIV 3 * 1000001) MICROSECOND,
+           '1999-12-31 23:59:59.999' + INTERVAL (seq DIV 3 * 1001) SECOND, '1999-12-01' + INTERVAL (seq DIV 3) DAY,
+           (seq DIV 3) / 7e0 - 100, (seq DIV 3) / 7e0 - 100, (seq DIV 3) / 7 - 100 FROM seq_1_to_3000;
+         ANALYZE TABLE seen",
+    );
+    let columns = ["at", "local", "day", "single", "exact", "price"];
+    assert_last_come_first(&shop.origin(), &columns).await;
+    let file = File::new(
+        "CREATE TABLE seen (id INTEGER, at TEXT, exact REAL);
+         WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
+           INSERT INTO seen SELECT i, strftime('%FT%T', '1999-12-31', '+' || (i / 3) || ' minutes'), (i / 3) / 7.0 - 100 FROM n;",
+    )
+    .await;
+    assert_last_come_first(&file.origin(LONG), &["at", "exact"]).await;
+}
+
 #[tokio::test]
 async fn rows_that_are_there_all_the_time_are_read_though_others_come_and_go() {
     let database = Database::new();
@@ -360,8 +547,8 @@ async fn mariadb_and_sqlite_answer_a_page_by_the_index_too() {
 async fn what_cannot_be_scanned_is_refused_with_what_to_do() {
     let database = Database::new();
     database.sql(
-        "CREATE TABLE t (id int PRIMARY KEY, kind text, at timestamptz, mail text);
-         INSERT INTO t SELECT i, 'same', now(), NULL FROM generate_series(1, 10) i",
+        "CREATE TABLE t (id int PRIMARY KEY, kind text, took interval, mail text);
+         INSERT INTO t SELECT i, 'same', '1 s', NULL FROM generate_series(1, 10) i",
     );
     let origin = database.origin();
     let refused = async |loader: &LoaderSpec| {
@@ -386,12 +573,35 @@ async fn what_cannot_be_scanned_is_refused_with_what_to_do() {
             "id",
             "more than one statement",
         ),
-        ("SELECT id, at FROM t", "at", "not supported"),
+        (
+            "SELECT id, took FROM t",
+            "took",
+            "scans by columns of the type INTERVAL are not supported",
+        ),
+        (
+            "SELECT id, kind FROM t",
+            "kind DESC, nothing DESC",
+            "column stoke_rows.nothing does not exist",
+        ),
+        (
+            "SELECT id / 5 AS id, kind FROM t",
+            "kind, id",
+            "two rows have the same \"kind\", \"id\" (\"[\"same\",\"0\"]\")",
+        ),
     ] {
-        let loader = scanning(query, by, 4);
+        let loader = ordered(query, by, 4);
         let error = refused(&loader).await;
         assert!(error.contains(says), "{query}: {error}");
     }
+    // As where a loader's order has changed since its job was planned.
+    let by_two = ordered("SELECT id, kind FROM t", "kind, id", 4);
+    let planned = Range {
+        after: Some("7".into()),
+        until: None,
+    };
+    let error = read_range(&origin, &Unlimited, &by_two, &planned, || {}).await;
+    let error = error.unwrap_err().explain();
+    assert!(error.contains("not in the order kind, id"), "{error}");
     let other_key = LoaderSpec {
         key: "item:{sku}".parse().unwrap(),
         ..scanning("SELECT id, mail FROM t", "id", 4)

@@ -18,20 +18,21 @@ pub(crate) struct File {
 }
 
 impl File {
-    pub(crate) async fn new(sql: &'static str) -> Self {
+    pub(crate) async fn new(sql: impl Into<String>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = Self { folder };
         file.run(sql).await;
         file
     }
 
-    pub(crate) async fn run(&self, sql: &'static str) {
+    pub(crate) async fn run(&self, sql: impl Into<String>) {
         let options = sqlx::sqlite::SqliteConnectOptions::new();
         let options = options
             .filename(self.folder.path().join("shop.db"))
             .create_if_missing(true);
         let mut connection = options.connect().await.unwrap();
-        connection.execute(sqlx::raw_sql(sql)).await.unwrap();
+        let sql = sqlx::raw_sql(sqlx::AssertSqlSafe(sql.into()));
+        connection.execute(sql).await.unwrap();
     }
 
     /// How the database would answer a query with one parameter.

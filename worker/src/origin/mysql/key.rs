@@ -14,7 +14,7 @@ use sqlx::{Arguments as _, Type, TypeInfo as _};
 
 use super::columns::{Column, Columns};
 use super::kind::{Integer, Kind};
-use super::time::is_date;
+use super::time::{ZONE, is_date, is_datetime};
 use super::value::hex;
 use crate::origin::decimal::{canonical_decimal, plain_integer};
 use crate::origin::scan::Places;
@@ -36,7 +36,15 @@ pub(super) struct Parameter(KeyKind);
 )]
 pub(super) struct Unsupported(String);
 
-/// The types that keys may have.
+/// The type of a column that orders a scan has no places.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "scans by columns of the type {0} are not supported: scan by another column, or let the query give a text or a number of it that \
+     is indexed"
+)]
+pub(super) struct NoOrder(String);
+
+/// The types that keys may have; and those that only places of scans have, whose text is the one that values have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum KeyKind {
     Integer {
@@ -50,6 +58,12 @@ enum KeyKind {
     /// Bytes, written `\x…`; a text that is not written so is its own bytes.
     Bytes,
     Date,
+    /// Of a place: `DATETIME`, and `TIMESTAMP` in the session's zone, which is UTC.
+    Datetime,
+    /// Of a place. A number is compared as `DOUBLE`: sent is what the column's own number is as that.
+    Float,
+    /// Of a place.
+    Double,
 }
 
 impl Parameter {
@@ -61,7 +75,19 @@ impl Parameter {
         }
     }
 
-    pub(super) fn of(column: &Column) -> Result<Self, Unsupported> {
+    /// Of what is compared with a column, to say where a scan goes on.
+    pub(super) fn of_column(column: &Column) -> Result<Self, NoOrder> {
+        Self::of(column).or_else(|Unsupported(ty)| {
+            Ok(Self(match column.kind {
+                Kind::Datetime | Kind::Timestamp => KeyKind::Datetime,
+                Kind::Float => KeyKind::Float,
+                Kind::Double => KeyKind::Double,
+                _ => return Err(NoOrder(ty)),
+            }))
+        })
+    }
+
+    fn of(column: &Column) -> Result<Self, Unsupported> {
         let integer = |kind: Integer| KeyKind::Integer {
             min: kind.min(),
             max: kind.max(),
@@ -106,15 +132,6 @@ impl Parameter {
         }
     }
 
-    /// The arguments of a query with one parameter for each of some keys, given by their canonical texts.
-    pub(super) fn each(&self, keys: &[&str]) -> Result<MySqlArguments, BoxDynError> {
-        let mut arguments = MySqlArguments::default();
-        for key in keys {
-            self.0.add(key, &mut arguments)?;
-        }
-        Ok(arguments)
-    }
-
     /// A key's canonical text.
     pub(super) fn canonical<'t>(&self, text: &'t str) -> Result<Cow<'t, str>, Reason> {
         if self.0.is_canonical(text) {
@@ -145,6 +162,8 @@ impl KeyKind {
             Self::Decimal(_) => "a decimal number".to_owned(),
             Self::Text | Self::Char | Self::Bytes => "a text".to_owned(),
             Self::Date => "a date (YYYY-MM-DD)".to_owned(),
+            Self::Datetime => "a time".to_owned(),
+            Self::Float | Self::Double => "a finite number".to_owned(),
         }
     }
 
@@ -173,6 +192,12 @@ impl KeyKind {
                 None => hexadecimal(text.as_bytes()),
             }),
             Self::Date => is_date(text).then(|| text.to_owned()),
+            Self::Datetime => is_datetime(text).then(|| text.to_owned()),
+            Self::Float | Self::Double => {
+                let number = text.parse().ok();
+                let number = number.filter(|number: &f64| number.is_finite());
+                number.map(|_| text.to_owned())
+            }
         }
     }
 
@@ -188,6 +213,12 @@ impl KeyKind {
             }),
             Self::Text | Self::Char | Self::Date => arguments.add(canonical),
             Self::Bytes => arguments.add(bytes_of(canonical).unwrap_or_default()),
+            Self::Datetime => {
+                let local = canonical.strip_suffix(ZONE).unwrap_or(canonical);
+                arguments.add(local.replace('T', " "))
+            }
+            Self::Float => arguments.add(f64::from(canonical.parse::<f32>()?)),
+            Self::Double => arguments.add(canonical.parse::<f64>()?),
         }
     }
 }

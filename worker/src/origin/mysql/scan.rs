@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures::TryStreamExt as _;
 use sqlx::AssertSqlSafe;
+use sqlx::error::BoxDynError;
 use sqlx::mysql::{MySqlArguments, MySqlDatabaseError};
 
 use super::columns::{Columns, ReadRow};
@@ -35,15 +36,12 @@ impl Engine {
                 QueryError::Count { found, written },
             ));
         }
-        // The column's type says how places are sent, whatever rows say of it.
-        let parameter = parameter(statement, &plan.columns)?;
-        if let Some(parameter) = &parameter {
+        // The columns' types say how places are sent, whatever rows say of them.
+        let parameters = parameters(statement, &plan.columns)?;
+        if let [parameter] = parameters.as_slice() {
             taken.places = parameter.places();
         }
-        let arguments = match &parameter {
-            Some(parameter) => parameter.each(&statement.bounds),
-            None => Ok(MySqlArguments::default()),
-        };
+        let arguments = arguments(statement, &parameters);
         let arguments = arguments.map_err(|error| OriginError::permanent(doing, error))?;
         let known = session.prepared.contains(statement.sql.as_str());
         let statements = if known { 1 } else { 2 };
@@ -52,7 +50,14 @@ impl Engine {
             return Err(stopped.into());
         }
         let limit = self.statement_timeout + GRACE;
-        let receiving = receive(meter, &mut session, statement, parameter, arguments, taken);
+        let receiving = receive(
+            meter,
+            &mut session,
+            statement,
+            &parameters,
+            arguments,
+            taken,
+        );
         match tokio::time::timeout(limit, receiving).await {
             Ok(Ok(())) => {}
             Ok(Err(Interrupted::Row(error))) => return Err(error),
@@ -107,22 +112,34 @@ fn reader(statement: &Statement<'_>, columns: &Columns) -> Result<Reader, Origin
     reader.map_err(|error| OriginError::permanent(statement.doing.as_str(), error))
 }
 
-/// What places are compared with.
-fn parameter(
+/// What the parts of places are compared with.
+fn parameters(statement: &Statement<'_>, columns: &Columns) -> Result<Vec<Parameter>, OriginError> {
+    let reader = reader(statement, columns)?;
+    let parameters = reader
+        .places()
+        .map(|column| Parameter::of_column(columns.get(column)))
+        .collect::<Result<_, _>>();
+    parameters.map_err(|error| OriginError::permanent(statement.doing.as_str(), error))
+}
+
+fn arguments(
     statement: &Statement<'_>,
-    columns: &Columns,
-) -> Result<Option<Parameter>, OriginError> {
-    let place = reader(statement, columns)?.place();
-    let parameter = place.map(|column| Parameter::of(columns.get(column)));
-    let parameter = parameter.transpose();
-    parameter.map_err(|error| OriginError::permanent(statement.doing.as_str(), error))
+    parameters: &[Parameter],
+) -> Result<MySqlArguments, BoxDynError> {
+    let mut arguments = MySqlArguments::default();
+    for bound in &statement.bounds {
+        if let Some(parameter) = parameters.get(bound.part) {
+            parameter.add(&bound.text, &mut arguments)?;
+        }
+    }
+    Ok(arguments)
 }
 
 async fn receive(
     meter: &mut Meter<'_>,
     session: &mut Session,
     statement: &Statement<'_>,
-    parameter: Option<Parameter>,
+    parameters: &[Parameter],
     arguments: MySqlArguments,
     taken: &mut Taken,
 ) -> Result<(), Interrupted> {
@@ -145,9 +162,9 @@ async fn receive(
                 none.insert((columns, reader))
             }
         };
-        let place = |row: &ReadRow<'_>, column| -> Result<String, Reason> {
+        let place = |row: &ReadRow<'_>, part: usize, column| -> Result<String, Reason> {
             let text = row.text_of(column)?.unwrap_or_default();
-            match &parameter {
+            match parameters.get(part) {
                 Some(parameter) => parameter.canonical(&text).map(Cow::into_owned),
                 None => Ok(text),
             }

@@ -5,6 +5,9 @@ use std::io::Write;
 
 use super::value::Fault;
 
+/// Behind a `TIMESTAMP`: sessions have the time zone UTC.
+pub(super) const ZONE: &str = "+00:00";
+
 /// Year, month and day, of which each may be zero.
 pub(super) fn date(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
     let (year, month, day) = match sent(bytes)? {
@@ -96,6 +99,23 @@ pub(super) fn is_date(text: &str) -> bool {
     hyphens && (1..=days).contains(&day)
 }
 
+/// Whether a text is a date that is a day and a time, as [`datetime`] writes them.
+pub(super) fn is_datetime(text: &str) -> bool {
+    let text = text.strip_suffix(ZONE).unwrap_or(text);
+    let Some((date, time)) = text.split_once('T') else {
+        return false;
+    };
+    let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
+    let is_number = |digits: &str, length: std::ops::RangeInclusive<usize>| {
+        length.contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit())
+    };
+    let parts = time.split(':').filter(|part| is_number(part, 2..=2));
+    is_date(date)
+        && time.len() == "00:00:00".len()
+        && parts.count() == 3
+        && is_number(fraction, 1..=6)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,6 +126,25 @@ mod tests {
         let mut out = Vec::new();
         write(bytes, &mut out)?;
         Ok(String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn a_time_is_what_is_written_as_one() {
+        for text in ["2024-02-29T10:00:00", "2024-02-29T10:00:00.123456+00:00"] {
+            assert!(is_datetime(text), "{text}");
+        }
+        for text in [
+            "0000-00-00T00:00:00",
+            "2024-02-30T10:00:00",
+            "2024-02-29T10:00",
+            "2024-02-29T10:00:00.",
+            "2024-02-29T10:00:00.1234567",
+            "2024-02-29T10:00:00+02:00",
+            "2024-02-29T1:000:00",
+            "' OR 1",
+        ] {
+            assert!(!is_datetime(text), "{text}");
+        }
     }
 
     #[test]

@@ -79,7 +79,7 @@ pub(super) fn text(kind: Kind, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Fa
         }
         Kind::Date => time::date(bytes, out)?,
         Kind::Datetime => time::datetime(bytes, "", out)?,
-        Kind::Timestamp => time::datetime(bytes, "+00:00", out)?,
+        Kind::Timestamp => time::datetime(bytes, time::ZONE, out)?,
         Kind::Time => time::time(bytes, out)?,
     }
     Ok(())

@@ -40,6 +40,10 @@ pub(super) enum ParameterError {
         "keys of the type {0} are not supported: cast the column, as in my_column::text IN (:keys)"
     )]
     Unsupported(String),
+    #[error(
+        "scans by columns of the type {0} are not supported: scan by another column, or let the query give a text or a number of it that is indexed"
+    )]
+    NoOrder(String),
 }
 
 impl Parameter {
@@ -63,13 +67,13 @@ impl Parameter {
         })
     }
 
-    /// Of what is compared with a column of this type.
+    /// Of what is compared with a column of this type, to say where a scan goes on.
     pub(super) fn of_column(ty: &PgTypeInfo) -> Result<Self, ParameterError> {
-        let key = KeyKind::of(ty);
+        let key = KeyKind::of_place(ty);
         Ok(Self {
             ty: ty.clone(),
             element_oid: None,
-            key: key.ok_or_else(|| ParameterError::Unsupported(ty.name().to_owned()))?,
+            key: key.ok_or_else(|| ParameterError::NoOrder(ty.name().to_owned()))?,
         })
     }
 
@@ -80,20 +84,6 @@ impl Parameter {
             KeyKind::Uuid => Places::Uuids,
             _ => Places::Others,
         }
-    }
-
-    /// The arguments of a query with one parameter for each of some keys, given by their canonical texts.
-    pub(super) fn each(&self, keys: &[&str]) -> Result<PgArguments, BoxDynError> {
-        let mut arguments = PgArguments::default();
-        for key in keys {
-            let mut bytes = Vec::new();
-            self.key.encode(key, &mut bytes);
-            arguments.add(Argument {
-                bytes,
-                ty: self.ty.clone(),
-            })?;
-        }
-        Ok(arguments)
     }
 
     /// A key's canonical text.
@@ -166,7 +156,7 @@ impl Encode<'_, Postgres> for Argument {
     }
 }
 
-/// The types that keys may have.
+/// The types that keys may have; and those that only places of scans have, whose text is the one that values have.
 #[derive(Clone, Debug)]
 enum KeyKind {
     Bool,
@@ -183,9 +173,27 @@ enum KeyKind {
     Enum(std::sync::Arc<[String]>),
     Uuid,
     Date,
+    /// Of a place: with this zone behind.
+    Timestamp(&'static str),
+    /// Of a place.
+    Float4,
+    /// Of a place.
+    Float8,
 }
 
 impl KeyKind {
+    /// That of places of this type.
+    fn of_place(ty: &PgTypeInfo) -> Option<Self> {
+        let as_key = Self::of(ty);
+        as_key.or_else(|| match Kind::of(ty)? {
+            Kind::Timestamp => Some(Self::Timestamp("")),
+            Kind::Timestamptz => Some(Self::Timestamp("+00:00")),
+            Kind::Float4 => Some(Self::Float4),
+            Kind::Float8 => Some(Self::Float8),
+            _ => None,
+        })
+    }
+
     fn of(ty: &PgTypeInfo) -> Option<Self> {
         match ty.kind() {
             PgTypeKind::Domain(base) => return Self::of(base),
@@ -220,6 +228,8 @@ impl KeyKind {
             Self::Enum(_) => "one of the enum's labels",
             Self::Uuid => "a UUID",
             Self::Date => "a date (YYYY-MM-DD)",
+            Self::Timestamp(_) => "a time of our era",
+            Self::Float4 | Self::Float8 => "a finite number",
         }
     }
 
@@ -262,6 +272,12 @@ impl KeyKind {
                 .then(|| text.to_owned()),
             Self::Uuid => canonical_uuid(text),
             Self::Date => time::parse_date(text).map(|_| text.to_owned()),
+            Self::Timestamp(zone) => time::parse_timestamp(text, zone).map(|_| text.to_owned()),
+            Self::Float4 | Self::Float8 => {
+                let number = text.parse().ok();
+                let number = number.filter(|number: &f64| number.is_finite());
+                number.map(|_| text.to_owned())
+            }
         }
     }
 
@@ -291,6 +307,16 @@ impl KeyKind {
                     .unwrap_or_default()
                     .to_be_bytes(),
             ),
+            Self::Timestamp(zone) => {
+                let micros = time::parse_timestamp(canonical, zone);
+                out.extend_from_slice(&micros.unwrap_or_default().to_be_bytes());
+            }
+            Self::Float4 => {
+                out.extend_from_slice(&canonical.parse::<f32>().unwrap_or_default().to_be_bytes())
+            }
+            Self::Float8 => {
+                out.extend_from_slice(&canonical.parse::<f64>().unwrap_or_default().to_be_bytes())
+            }
         }
     }
 }

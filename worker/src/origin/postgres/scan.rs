@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures::TryStreamExt as _;
 use sqlx::AssertSqlSafe;
+use sqlx::error::BoxDynError;
 use sqlx::postgres::{PgArguments, PgRow};
 
 use super::key::{Parameter, ParameterError};
@@ -36,7 +37,7 @@ impl Engine {
         let (mut session, plan) = self.planned(meter, statement).await?;
         let permanent = |error| OriginError::permanent(statement.doing.as_str(), error);
         let mut reading = Reading::new(statement, &plan)?;
-        if let Some(parameter) = &reading.parameter {
+        if let [parameter] = reading.parameters.as_slice() {
             taken.places = parameter.places();
         }
         if plan.parameters.len() != statement.bounds.len() {
@@ -45,10 +46,7 @@ impl Engine {
                 parts: statement.bounds.len(),
             }));
         }
-        let arguments = match &reading.parameter {
-            Some(parameter) => parameter.each(&statement.bounds),
-            None => Ok(PgArguments::default()),
-        };
+        let arguments = reading.arguments();
         let arguments =
             arguments.map_err(|error| OriginError::permanent(statement.doing.as_str(), error))?;
         let known = session.prepared.contains(&plan.sql);
@@ -148,8 +146,8 @@ struct Reading<'a> {
     statement: &'a Statement<'a>,
     plan: &'a Plan,
     reader: Reader,
-    /// What places are compared with.
-    parameter: Option<Parameter>,
+    /// What the parts of places are compared with.
+    parameters: Vec<Parameter>,
 }
 
 impl<'a> Reading<'a> {
@@ -157,16 +155,26 @@ impl<'a> Reading<'a> {
         let doing = statement.doing.as_str();
         let reader = Reader::new(statement.reads, &plan.names(), Dialect::Postgres);
         let reader = reader.map_err(|error| OriginError::permanent(doing, error))?;
-        let parameter = reader
-            .place()
+        let parameters = reader
+            .places()
             .map(|column| Parameter::of_column(plan.type_of(column)))
-            .transpose();
+            .collect::<Result<_, _>>();
         Ok(Self {
             statement,
             plan,
-            parameter: parameter.map_err(|error| OriginError::permanent(doing, error))?,
+            parameters: parameters.map_err(|error| OriginError::permanent(doing, error))?,
             reader,
         })
+    }
+
+    fn arguments(&self) -> Result<PgArguments, BoxDynError> {
+        let mut arguments = PgArguments::default();
+        for bound in &self.statement.bounds {
+            if let Some(parameter) = self.parameters.get(bound.part) {
+                parameter.add([&*bound.text].into_iter(), &mut arguments)?;
+            }
+        }
+        Ok(arguments)
     }
 
     async fn receive(
@@ -187,9 +195,9 @@ impl<'a> Reading<'a> {
             if std::mem::take(&mut first) && !self.plan.fits(&row) {
                 return Err(Interrupted::ColumnsChanged);
             }
-            let place = |row: &ReadRow<'_, PgRow>, column| -> Result<String, Reason> {
+            let place = |row: &ReadRow<'_, PgRow>, part: usize, column| -> Result<String, Reason> {
                 let text = row.text_of(column)?.unwrap_or_default();
-                match &self.parameter {
+                match self.parameters.get(part) {
                     Some(parameter) => parameter.canonical(&text).map(Cow::into_owned),
                     None => Ok(text),
                 }

@@ -145,6 +145,31 @@ pub(super) fn parse_date(text: &str) -> Option<i32> {
         .flatten()
 }
 
+/// The binary form of what [`timestamp`] writes with this zone; `None` where it would not write that. Years are those of our era.
+pub(super) fn parse_timestamp(text: &str, zone: &str) -> Option<i64> {
+    let (date, time) = text.strip_suffix(zone)?.split_once('T')?;
+    let number = |digits: &str| -> Option<i64> {
+        let fine = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+        fine.then(|| digits.parse().ok()).flatten()
+    };
+    let (time, fraction) = match time.split_once('.') {
+        Some((time, fraction)) => (time, number(&format!("{fraction:0<6}"))?),
+        None => (time, 0),
+    };
+    let mut seconds = 0;
+    if time.len() != "00:00:00".len() {
+        return None;
+    }
+    for part in time.split(':') {
+        seconds = number(part).filter(|part| *part < 60)? + seconds * 60;
+    }
+    let days = i64::from(parse_date(date)?);
+    let micros = days * MICROS_PER_DAY + seconds * MICROS_PER_SECOND + fraction;
+    let mut written = Vec::new();
+    timestamp(micros, zone, &mut written).ok()?;
+    (written == text.as_bytes()).then_some(micros)
+}
+
 fn day_text(year: i64, month: i64, day: i64, out: &mut Vec<u8>) {
     let shown = if year > 0 { year } else { 1 - year };
     padded(shown, 4, out);
@@ -228,6 +253,47 @@ mod tests {
             date(days, &mut out).unwrap();
             prop_assert_eq!(parse_date(&String::from_utf8(out).unwrap()), Some(days));
         }
+    }
+
+    proptest! {
+        #[test]
+        fn a_timestamp_survives_its_text(
+            micros in -730_119 * MICROS_PER_DAY..i64::MAX / 2,
+            with_zone: bool,
+        ) {
+            let zone = if with_zone { "+00:00" } else { "" };
+            let mut out = Vec::new();
+            timestamp(micros, zone, &mut out).unwrap();
+            prop_assert_eq!(parse_timestamp(&String::from_utf8(out).unwrap(), zone), Some(micros));
+        }
+
+        #[test]
+        fn no_text_is_read_as_what_it_is_not(text in "[0-9:T.Z+-]{0,32}") {
+            prop_assert_eq!(parse_timestamp(&text, "+00:00").filter(|_| text.len() < 25), None);
+        }
+    }
+
+    #[test]
+    fn what_is_written_another_way_is_no_timestamp() {
+        for text in [
+            "2024-02-29T24:00:00",
+            "2024-02-29T10:60:00",
+            "2024-02-29T10:00",
+            "2024-02-29T1:00:00",
+            "2024-02-29T10:00:00.0",
+            "2024-02-29T10:00:00.1234567",
+            "2024-02-29T10:00:00+00:00",
+            "2024-02-29 10:00:00",
+            "2024-02-30T10:00:00",
+            "999999999999999-01-01T99999999999999999999:0:0",
+            "infinity",
+        ] {
+            assert_eq!(parse_timestamp(text, ""), None, "{text}");
+        }
+        assert_eq!(
+            parse_timestamp("2000-01-01T00:00:01.5", ""),
+            Some(1_500_000)
+        );
     }
 
     #[test]

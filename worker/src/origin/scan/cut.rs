@@ -1,14 +1,15 @@
 //! Cutting a scan into ranges, by few statements that an index answers.
 //!
-//! Of whole numbers and UUIDs, the two ends are asked for, and what lies between is cut evenly: ranges have as many rows as there
-//! are, some none. Of all else, nobody can say here what lies between two values: so the database is asked for every so manieth
-//! one, which reads the index once. In both cases the database says first how many rows it expects.
+//! Of one column of whole numbers or UUIDs, the two ends are asked for, and what lies between is cut evenly: ranges have as many
+//! rows as there are, some none. Of all else, nobody can say here what lies between two places: so the database is asked for every
+//! so manieth one, which reads the index once. In both cases the database says first how many rows it expects.
 
 use stoke_core::scan::{Range, Scan, even_cuts};
 
+use super::place::{Bound, Bounds};
 use super::reader::{Places, Reads};
-use super::sql::{self, End, Statement};
-use super::{Cut, Taken, scan_of};
+use super::sql::{self, End, Rows, Statement};
+use super::{Cut, NotAPlace, Taken, scan_of};
 use crate::catalog::LoaderSpec;
 use crate::origin::meter::Meter;
 use crate::origin::rewrite::Dialect;
@@ -52,6 +53,14 @@ struct Cutter<'a> {
 }
 
 impl Cutter<'_> {
+    fn rows(&self) -> Rows<'_> {
+        Rows {
+            query: &self.query,
+            by: &self.scan.by,
+            dialect: self.dialect,
+        }
+    }
+
     /// Where it is cut, and how many rows there are, as far as that is known.
     async fn places(
         &self,
@@ -88,10 +97,16 @@ impl Cutter<'_> {
         let mut step = rows.div_ceil(ranges).max(least.into());
         let mut places: Vec<String> = Vec::new();
         loop {
-            let last = places.last().map(String::as_str);
-            let sql = sql::step(&self.query, &self.scan.by, last, step, self.dialect);
-            let bounds = last.into_iter().collect();
-            let taken = self.ask(meter, sql, bounds, Reads::Place(&self.scan.by));
+            let behind = Range {
+                after: places.last().cloned(),
+                until: None,
+            };
+            let bounds = Bounds::of(&behind, &self.scan.by).map_err(|reason| {
+                let by = self.scan.by.clone();
+                OriginError::permanent(self.doing(), NotAPlace { by, reason })
+            })?;
+            let asked = self.rows().step(&bounds, step);
+            let taken = self.ask(meter, asked, Reads::Place(&self.scan.by));
             match taken.await?.rows.pop() {
                 Some(row) => places.push(row.at),
                 None => return Ok(places),
@@ -107,16 +122,16 @@ impl Cutter<'_> {
         meter: &mut Meter<'_>,
         end: End,
     ) -> Result<Option<(String, Places)>, OriginError> {
-        let sql = sql::end(&self.query, &self.scan.by, end, self.dialect);
-        let taken = self.ask(meter, sql, Vec::new(), Reads::Place(&self.scan.by));
+        let asked = (self.rows().end(end), Vec::new());
+        let taken = self.ask(meter, asked, Reads::Place(&self.scan.by));
         let mut taken = taken.await?;
         Ok(taken.rows.pop().map(|row| (row.at, taken.places)))
     }
 
     /// How many rows the database expects. That it cannot say so is no reason not to scan.
     async fn estimate(&self, meter: &mut Meter<'_>) -> Result<Option<u64>, OriginError> {
-        let sql = sql::estimate(&self.query, self.dialect);
-        match self.ask(meter, sql, Vec::new(), Reads::Text).await {
+        let asked = (self.rows().estimate(), Vec::new());
+        match self.ask(meter, asked, Reads::Text).await {
             Ok(mut taken) => {
                 let text = taken.rows.pop().map(|row| row.at);
                 Ok(text.and_then(|text| estimated(&text, self.dialect)))
@@ -133,13 +148,11 @@ impl Cutter<'_> {
     async fn ask(
         &self,
         meter: &mut Meter<'_>,
-        sql: String,
-        bounds: Vec<&str>,
+        (sql, bounds): (String, Vec<Bound<'_>>),
         reads: Reads<'_>,
     ) -> Result<Taken, OriginError> {
-        let name = self.loader.name.as_str();
         let statement = Statement {
-            doing: format!("cut the rows of loader {name:?} into ranges"),
+            doing: self.doing(),
             sql,
             bounds,
             rows: 1,
@@ -148,6 +161,11 @@ impl Cutter<'_> {
         let mut taken = Taken::default();
         self.engine.scan(meter, &statement, &mut taken).await?;
         Ok(taken)
+    }
+
+    fn doing(&self) -> String {
+        let name = self.loader.name.as_str();
+        format!("cut the rows of loader {name:?} into ranges")
     }
 }
 
@@ -166,7 +184,11 @@ fn even(
         Places::Others => None,
     };
     let (first, last) = (number(first)?, number(last)?);
-    let span = last.checked_sub(first).filter(|span| *span >= 0)?;
+    let (least, most) = match scan.by.is_descending() {
+        false => (first, last),
+        true => (last, first),
+    };
+    let span = most.checked_sub(least).filter(|span| *span >= 0)?;
     let at_most = match kind {
         Places::Integers => u64::try_from(span).ok().and_then(|n| n.checked_add(1)),
         Places::Uuids | Places::Others => None,
@@ -180,12 +202,16 @@ fn even(
         (None, Some(most)) => (scan.ranges_of(most).min(RANGES_UNKNOWN), None),
         (None, None) => (RANGES_UNKNOWN, None),
     };
-    let cuts = even_cuts(first, last, ranges);
+    let cuts = even_cuts(least, most, ranges);
     let text = |cut: i128| match kind {
         Places::Uuids => uuid_of_upper_half(cut),
         Places::Integers | Places::Others => cut.to_string(),
     };
-    Some((cuts.map(text).collect(), rows))
+    let mut places: Vec<String> = cuts.map(text).collect();
+    if scan.by.is_descending() {
+        places.reverse();
+    }
+    Some((places, rows))
 }
 
 /// The first eight bytes of a UUID, as a number.
@@ -252,16 +278,16 @@ fn joined(json: &serde_json::Value, rows: &mut Option<f64>) {
 mod tests {
     use super::*;
 
-    fn scan() -> Scan {
+    fn scan(by: &str) -> Scan {
         Scan {
-            by: "id".into(),
+            by: by.parse().unwrap(),
             rows: 5000,
         }
     }
 
     #[test]
     fn numbers_are_cut_by_the_rows_expected_and_no_more_than_there_are_numbers() {
-        let even = |first, last, rows| even(Places::Integers, first, last, rows, &scan());
+        let even = |first, last, rows| even(Places::Integers, first, last, rows, &scan("id"));
         let (places, rows) = even("1", "200000", Some(210_000)).unwrap();
         assert_eq!((places.len(), rows), (44, Some(200_000)));
         let (places, rows) = even("-5", "1000000000000", Some(9000)).unwrap();
@@ -274,12 +300,25 @@ mod tests {
     }
 
     #[test]
+    fn from_the_greatest_on_the_same_cuts_come_the_other_way_round() {
+        let cut = |first, last, by| even(Places::Integers, first, last, Some(13_500), &scan(by));
+        let (rising, _) = cut("1", "13500", "id").unwrap();
+        let (falling, rows) = cut("13500", "1", "id DESC").unwrap();
+        assert_eq!(
+            (rising.as_slice(), rows),
+            (&["4500".into(), "9000".into()][..], Some(13_500))
+        );
+        assert_eq!(falling, ["9000", "4500"]);
+        assert_eq!(cut("1", "13500", "id DESC"), None);
+    }
+
+    #[test]
     fn uuids_are_cut_by_their_first_bytes() {
         let (first, last) = (
             "00000000-0000-0000-0000-000000000000",
             "ffffffff-ffff-ffff-ffff-ffffffffffff",
         );
-        let cut = even(Places::Uuids, first, last, Some(9001), &scan());
+        let cut = even(Places::Uuids, first, last, Some(9001), &scan("id"));
         let (places, rows) = cut.unwrap();
         assert_eq!(rows, Some(9001));
         assert_eq!(

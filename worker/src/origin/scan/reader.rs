@@ -2,10 +2,12 @@
 
 use bytes::Bytes;
 use stoke_core::plan::KEY_BYTES_MAX;
+use stoke_core::scan::Order;
 use stoke_core::template::Template;
 
 use super::{PAGE_BYTES_MAX, PageRow};
 use crate::catalog::LoaderSpec;
+use crate::origin::composite;
 use crate::origin::encode::{Encoder, NoSuchColumn, Row, position};
 use crate::origin::rewrite::Dialect;
 use crate::origin::sheet::Reason;
@@ -19,18 +21,18 @@ const ROW_BYTES: usize = 200;
 pub(in crate::origin) enum Reads<'a> {
     /// The text of the first column, which is no place.
     Text,
-    /// The place, in this column.
-    Place(&'a str),
-    /// All that this loader makes of them, and the place in this column.
-    Rows(&'a LoaderSpec, &'a str),
+    /// The place, in these columns.
+    Place(&'a Order),
+    /// All that this loader makes of them, and the place in these columns.
+    Rows(&'a LoaderSpec, &'a Order),
 }
 
-/// What kind of places a column has.
+/// What kind of places an order has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::origin) enum Places {
-    /// Whole numbers, written in decimal.
+    /// Whole numbers of one column, written in decimal.
     Integers,
-    /// Written as UUIDs, and in the order of their bytes.
+    /// Of one column, written as UUIDs, and in the order of their bytes.
     Uuids,
     /// Whatever they are, nobody can say here what lies between two of them.
     #[default]
@@ -80,8 +82,8 @@ pub(in crate::origin) enum ReadError {
 /// Reads rows with certain columns.
 #[derive(Debug)]
 pub(in crate::origin) struct Reader {
-    /// The column with the place, and its name.
-    place: Option<(usize, String)>,
+    /// The columns with the place, and their names; none where no place is read.
+    places: Vec<(usize, String)>,
     made: Option<(Key, Encoder)>,
     buffer: Vec<u8>,
 }
@@ -103,17 +105,19 @@ impl Reader {
             return Err(ReadError::NoColumns);
         }
         refuse_duplicates(columns)?;
-        let place = match reads {
-            Reads::Text => None,
-            Reads::Place(by) | Reads::Rows(_, by) => {
-                let found = position(columns, by, dialect);
-                let found = found.ok_or_else(|| ReadError::NoPlace {
-                    by: by.to_owned(),
-                    found: columns.to_vec(),
-                })?;
-                Some((found, by.to_owned()))
-            }
+        let by = match reads {
+            Reads::Text => &[],
+            Reads::Place(by) | Reads::Rows(_, by) => by.columns(),
         };
+        let place = |name: &String| {
+            let found = position(columns, name, dialect);
+            let found = found.ok_or_else(|| ReadError::NoPlace {
+                by: name.clone(),
+                found: columns.to_vec(),
+            })?;
+            Ok::<_, ReadError>((found, name.clone()))
+        };
+        let places = by.iter().map(place).collect::<Result<_, _>>()?;
         let made = match reads {
             Reads::Rows(loader, _) => Some((
                 Key::new(&loader.key, columns, dialect)?,
@@ -122,37 +126,43 @@ impl Reader {
             Reads::Text | Reads::Place(_) => None,
         };
         Ok(Self {
-            place,
+            places,
             made,
             buffer: Vec::new(),
         })
     }
 
-    /// The column with the place.
-    pub(in crate::origin) fn place(&self) -> Option<usize> {
-        self.place.as_ref().map(|(column, _)| *column)
+    /// The columns with the place, in the order's order.
+    pub(in crate::origin) fn places(&self) -> impl Iterator<Item = usize> {
+        self.places.iter().map(|(column, _)| *column)
     }
 
-    /// Takes a row, whose place is made of the column's value so.
+    /// Takes a row. `place` makes the text of a part of its place: of this number, in this column.
     pub(in crate::origin) fn read<R: Row>(
         &mut self,
         row: &R,
-        place: impl Fn(&R, usize) -> Result<String, Reason>,
+        place: impl Fn(&R, usize, usize) -> Result<String, Reason>,
         taken: &mut Taken,
     ) -> Result<(), ReadError> {
-        let at = match &self.place {
-            Some((column, by)) => {
-                let of_row = match row.is_null(*column) {
-                    Ok(true) => Err("it is NULL".to_owned()),
-                    Ok(false) => place(row, *column),
-                    Err(reason) => Err(reason),
-                };
-                of_row.map_err(|reason| ReadError::Place {
-                    by: by.clone(),
-                    reason,
-                })?
+        let part_of = |part: usize| {
+            let (column, by) = &self.places[part];
+            let of_row = match row.is_null(*column) {
+                Ok(true) => Err("it is NULL".to_owned()),
+                Ok(false) => place(row, part, *column),
+                Err(reason) => Err(reason),
+            };
+            of_row.map_err(|reason| ReadError::Place {
+                by: by.clone(),
+                reason,
+            })
+        };
+        let at = match self.places.len() {
+            0 => row.text_of(0).ok().flatten().unwrap_or_default(),
+            1 => part_of(0)?,
+            several => {
+                let parts = (0..several).map(part_of).collect::<Result<Vec<_>, _>>()?;
+                composite::argument(parts.iter().map(String::as_str))
             }
-            None => row.text_of(0).ok().flatten().unwrap_or_default(),
         };
         let (key, made) = match &self.made {
             Some((key, encoder)) => (key.of(row), encoder.encode(row, &mut self.buffer)),

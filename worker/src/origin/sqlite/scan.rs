@@ -34,9 +34,9 @@ impl Engine {
         let reader = Reader::new(statement.reads, &columns, Dialect::Sqlite);
         let reader = reader.map_err(|error| OriginError::permanent(doing, error))?;
         let mut arguments = SqliteArguments::default();
-        for place in &statement.bounds {
-            add(place, &mut arguments)
-                .ok_or_else(|| OriginError::permanent(doing, NoPlace((*place).to_owned())))?;
+        for bound in &statement.bounds {
+            add(&bound.text, &mut arguments)
+                .ok_or_else(|| OriginError::permanent(doing, NoPlace((*bound.text).to_owned())))?;
         }
         meter.pass_expecting(1, statement.rows).await?;
         session.begin(self.statement_timeout);
@@ -82,7 +82,7 @@ async fn receive(
     Ok(())
 }
 
-fn place(row: &ReadRow<'_>, column: usize) -> Result<String, Reason> {
+fn place(row: &ReadRow<'_>, _part: usize, column: usize) -> Result<String, Reason> {
     if let Scalar::Bytes(_) = row.scalar(column)? {
         return Err("it is a blob: select hex(…) of it, and scan by that".into());
     }
@@ -98,7 +98,8 @@ fn add(place: &str, arguments: &mut SqliteArguments) -> Option<()> {
         serde_json::Value::String(text) => arguments.add(text),
         serde_json::Value::Number(number) => match number.as_i64() {
             Some(integer) => arguments.add(integer),
-            None => arguments.add(number.as_f64()?),
+            // What JSON's own reader makes of it may be another number, in its last digit.
+            None => arguments.add(place.parse::<f64>().ok()?),
         },
         _ => return None,
     };
