@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use stoke_harness::{MariaDb, Postgres, Redis, Statement, wait_for};
+use stoke_harness::{MariaDb, Postgres, Program, Redis, Statement, wait_for};
 use stoke_proto::v1::{self, JobState};
 
 use crate::scene::{PATIENCE, Scene, assert_w1, done, is_over, now_ms, watch_until};
@@ -361,6 +361,69 @@ fn one_line_warms_a_table_of_200_000_rows_in_tens_of_queries() {
         second.report["outcomes"]["present"], 200_000,
         "{}",
         second.errors
+    );
+}
+
+#[test]
+fn one_line_warms_the_most_viewed_first_without_a_list_of_them() {
+    const ROWS: u64 = 60_000;
+    const PAGE: u64 = 1000;
+    let postgres = Postgres::start().unwrap();
+    // In another order than that of its rows; and most, as of most things, were viewed as rarely as many others.
+    let rank = "(id * 7919) % 60001";
+    let fill = format!(
+        "CREATE TABLE products (id bigint PRIMARY KEY, views int, name text);
+         INSERT INTO products SELECT id, 60000 / ({rank}), 'product ' || id FROM generate_series(1, {ROWS}) AS id;
+         CREATE INDEX by_views ON products (views, id); ANALYZE"
+    );
+    postgres.psql("postgres", &fill).unwrap();
+    let cache = Redis::start().unwrap();
+    let (origin, url, page) = (postgres.url("postgres"), cache.url(), PAGE.to_string());
+    let run = Program::new(env!("CARGO_BIN_EXE_stoke")).unwrap().args([
+        "warm",
+        "--origin",
+        &origin,
+        "--cache",
+        &url,
+        "--qps",
+        "6",
+        "--key",
+        "product:{id}",
+        "--ttl",
+        "5m",
+        "--query",
+        "SELECT * FROM products",
+        "--scan-by",
+        "views DESC, id DESC",
+        "--scan-rows",
+        &page,
+    ]);
+    let run = run.start().unwrap();
+    wait_for("a third to be warm", PATIENCE, || {
+        let warm = cache.cli(&["DBSIZE"])?.trim().parse::<u64>()?;
+        anyhow::ensure!(warm > ROWS / 3, "{warm} are");
+        Ok(())
+    })
+    .unwrap();
+    run.terminate().unwrap();
+    let code = run.wait(PATIENCE).unwrap().code();
+    let warm = cache.cli(&["KEYS", "*"]).unwrap();
+    let warm: BTreeSet<&str> = warm.lines().collect();
+    let count = warm.len() as u64;
+    assert!((ROWS / 3..ROWS).contains(&count), "{code:?}: {count}");
+    let most_viewed = "SELECT 'product:' || id FROM products ORDER BY views DESC, id DESC";
+    let most_viewed = postgres.psql("postgres", most_viewed).unwrap();
+    // All but what was under way.
+    let sure = usize::try_from(count - 8 * PAGE).unwrap();
+    let mut lacking = most_viewed
+        .lines()
+        .take(sure)
+        .filter(|key| !warm.contains(key));
+    assert_eq!(lacking.next(), None, "of {count}");
+    let sent = postgres.statements("stoke").unwrap();
+    assert!(
+        sent.iter()
+            .all(|statement| !statement.text.contains("= ANY"))
     );
 }
 
