@@ -27,11 +27,13 @@ pub(super) enum Contestant {
     PsqlPipe,
     Embedded,
     Workers,
-    /// The whole table, without a list of keys: in the order of the primary key.
+    /// The whole table, without a list of keys: by the index on the rank.
+    RankScan,
+    /// The same, in the order of the primary key.
     Scan,
 }
 
-use Contestant::{CopyAlone, Embedded, PipedFile, PsqlPipe, Scan, Textbook, Workers};
+use Contestant::{CopyAlone, Embedded, PipedFile, PsqlPipe, RankScan, Scan, Textbook, Workers};
 
 /// What of the stage they load into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,17 +43,19 @@ pub(super) enum Target {
 }
 
 /// Who runs in a round, in this order. (Into a cluster `redis-cli --pipe` is wrong: it follows no redirections.)
-const LINE_UP: [(Target, Contestant); 11] = [
+const LINE_UP: [(Target, Contestant); 13] = [
     (Target::Standalone, CopyAlone),
     (Target::Standalone, PipedFile),
     (Target::Standalone, Textbook),
     (Target::Standalone, PsqlPipe),
     (Target::Standalone, Embedded),
     (Target::Standalone, Workers),
+    (Target::Standalone, RankScan),
     (Target::Standalone, Scan),
     (Target::Cluster, Textbook),
     (Target::Cluster, Embedded),
     (Target::Cluster, Workers),
+    (Target::Cluster, RankScan),
     (Target::Cluster, Scan),
 ];
 
@@ -64,7 +68,8 @@ impl Contestant {
             PsqlPipe => "psql, redis-cli --pipe",
             Embedded => "Stoke, in one process (stoke warm)",
             Workers => "Stoke, three workers",
-            Scan => "Stoke, in one process, a scan (--scan-by)",
+            RankScan => "Stoke, in one process, a scan by rank",
+            Scan => "Stoke, in one process, a scan by id",
         }
     }
 
@@ -219,8 +224,12 @@ impl Stage {
             }),
             Embedded => self.warm(into, Asked::as_fast_as_it_can(keys)),
             Workers => self.deploy(into, keys),
+            RankScan => self.watch(into, keys, true, || {
+                let by_rank = "views DESC, id DESC";
+                Ok((embedded::scan(&self.stoke, origin, cache, by_rank)?, None))
+            }),
             Scan => self.watch(into, keys, true, || {
-                Ok((embedded::scan(&self.stoke, origin, cache)?, None))
+                Ok((embedded::scan(&self.stoke, origin, cache, "id")?, None))
             }),
         }
     }

@@ -35,11 +35,11 @@ impl Asked {
     }
 }
 
-/// Has it scan the whole table.
-pub(super) fn scan(stoke: &Path, origin: &Origin, cache: &Cache) -> Result<Took> {
+/// Has it scan the whole table by these columns.
+pub(super) fn scan(stoke: &Path, origin: &Origin, cache: &Cache, by: &str) -> Result<Took> {
     let mut command = warm(stoke, origin, cache);
     command
-        .args(["--query", "SELECT * FROM products", "--scan-by", "id"])
+        .args(["--query", "SELECT * FROM products", "--scan-by", by])
         .args(["--key", "product:{id}", "--workers", "1"])
         .args(["--qps", &format!("{}/s", super::QPS_UNBOUND)])
         .args(["--in-flight", &super::IN_FLIGHT.to_string()]);

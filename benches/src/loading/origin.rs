@@ -196,7 +196,7 @@ LATERAL (SELECT
 ) AS words
 ORDER BY 1;
 ALTER TABLE products ADD PRIMARY KEY (id);
-CREATE INDEX ON products (views DESC);
+CREATE INDEX ON products (views, id);
 VACUUM (ANALYZE, FREEZE) products;
 "
     )
