@@ -47,6 +47,7 @@ impl Embedded {
         workers: u32,
         (store, plans): (MemoryStore, PlanStore),
     ) -> anyhow::Result<Self> {
+        let alone = workers == 1 && !store.outlives_the_process();
         let store: Arc<dyn Store> = Arc::new(store);
         let clock: Arc<dyn Clock> = Arc::new(BootClock);
         let (doorstep, callers) = mpsc::channel(16);
@@ -80,6 +81,7 @@ impl Embedded {
                 zone: String::new(),
                 member_ttl: TTL,
                 timing: Timing::default(),
+                alone,
                 catalog: catalog.clone(),
                 meter: stoke_worker::metrics::none(),
             };

@@ -106,6 +106,12 @@ impl MemoryStore {
         Ok((Self { shared }, opened))
     }
 
+    /// Whether another process may go on with it, or has begun it.
+    #[must_use]
+    pub fn outlives_the_process(&self) -> bool {
+        self.shared.journal.is_some()
+    }
+
     /// Waits until the journal cannot be written, after which the store answers nothing any more; for ever, where there is
     /// none.
     pub async fn failed(&self) -> Arc<JournalError> {

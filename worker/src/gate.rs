@@ -86,11 +86,22 @@ impl Gate {
     /// A gate that lets nothing out yet.
     #[must_use]
     pub fn new(resource: Resource, clock: Arc<dyn Clock>) -> Arc<Self> {
+        let window = Window::new(clock.now());
+        Self::with(window, resource, clock)
+    }
+
+    /// The same, of the only worker that has a share of the resource, or had: what it is granted first it may send at once.
+    #[must_use]
+    pub fn alone(resource: Resource, clock: Arc<dyn Clock>) -> Arc<Self> {
+        Self::with(Window::alone(), resource, clock)
+    }
+
+    fn with(window: Window, resource: Resource, clock: Arc<dyn Clock>) -> Arc<Self> {
         let paces = std::sync::Mutex::new(Paces::new(clock.now()));
         let (allowed, _) = watch::channel(Allowed::default());
         let places = Arc::new(Semaphore::new(0));
         let places_given = std::sync::Mutex::new(Places::default());
-        let window = std::sync::Mutex::new(Window::new(clock.now()));
+        let window = std::sync::Mutex::new(window);
         Arc::new(Self {
             resource,
             clock,

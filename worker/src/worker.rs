@@ -46,6 +46,8 @@ pub struct Settings {
     pub member_ttl: Duration,
     /// The protocol's times: the coordinators' must be the same.
     pub timing: Timing,
+    /// Nobody else has a share of a budget, or had before it began: a store that began with it, and no other worker.
+    pub alone: bool,
     /// What it can read, load from and write to.
     pub catalog: Catalog,
     /// What its metrics are made with: [`metrics::none`] where nobody asks for them.
@@ -202,7 +204,14 @@ impl Worker {
         let resources = resources.map(Resource::Origin);
         let resources = resources.chain(catalog.caches.keys().cloned().map(Resource::Cache));
         let gates: BTreeMap<Resource, Arc<Gate>> = resources
-            .map(|resource| (resource.clone(), Gate::new(resource, Arc::clone(&clock))))
+            .map(|resource| {
+                let clock = Arc::clone(&clock);
+                let gate = match settings.alone {
+                    true => Gate::alone(resource.clone(), clock),
+                    false => Gate::new(resource.clone(), clock),
+                };
+                (resource, gate)
+            })
             .collect();
         gates.keys().for_each(|r| metrics.begin_resource(r));
         let vitals: BTreeMap<Resource, Arc<Vitals>> = gates

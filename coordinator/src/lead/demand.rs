@@ -5,8 +5,11 @@
 //! further ahead than that leaves its share to those behind, so that the fleet moves down the plan together. One band more
 //! than the horizon, since shares that moved at every band's end would cost more than they gain.
 
+mod lingering;
+
 use std::collections::BTreeMap;
 
+pub(super) use lingering::Lingering;
 use stoke_core::batch_keys::BatchKeys;
 use stoke_core::copy::COMMANDS_A_KEY;
 use stoke_core::job::{Batch, From, KeySource, Loader, Phase, Work};

@@ -10,7 +10,8 @@
 //! was answered, less the time that queries take anyway. Where nothing is late and no share moves, pacing is slower than
 //! all this, and nothing waits.
 //!
-//! Pure: time is an argument. Shares of less than one query a second are pacing's alone.
+//! Pure: time is an argument. Shares of less than one query a second are pacing's alone, and so are those of more than
+//! [`QUERIES_MAX`]: of so many, what a share that has just been moved adds to a second is within the pace's headroom.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use stoke_core::units::Moment;
 
 /// Later than this nothing is counted: a query that takes long need not have arrived late.
 const LATE_MAX: Duration = Duration::from_millis(200);
-/// Beyond so many queries a second one more is no matter, and the headroom of the pace is enough.
+/// With a share of more queries a second than this one more is no matter, and the headroom of the pace is enough.
 const QUERIES_MAX: usize = 1000;
 /// How much a slower answer moves what queries take anyway; a faster one moves it at once.
 const SMOOTHING: u32 = 16;
@@ -44,12 +45,20 @@ pub(super) struct Window {
 const SECOND: Duration = Duration::from_secs(1);
 
 impl Window {
-    /// Before there is a share.
+    /// Before there is a share. Others may have one.
     pub(super) fn new(now: Moment) -> Self {
+        Self {
+            shares: VecDeque::from([(now, 0)]),
+            ..Self::alone()
+        }
+    }
+
+    /// Before there is a share, where nobody else has one, or had: the first counts at once.
+    pub(super) fn alone() -> Self {
         Self {
             sent: VecDeque::new(),
             usual: None,
-            shares: VecDeque::from([(now, 0)]),
+            shares: VecDeque::new(),
         }
     }
 
@@ -75,7 +84,8 @@ impl Window {
     /// When another query may leave at the earliest, where that is not at once; so many more are about to.
     pub(super) fn opens_at(&self, now: Moment, leaving: usize) -> Option<Moment> {
         let (_, present) = self.shares.back()?;
-        if *present < 1000 {
+        let present = usize::try_from(present / 1000).unwrap_or(usize::MAX);
+        if !(1..=QUERIES_MAX).contains(&present) {
             return None;
         }
         let ends = self
@@ -95,9 +105,6 @@ impl Window {
         let rate = usize::try_from(rate_milli / 1000).unwrap_or(usize::MAX);
         if rate == 0 {
             return end.map(|end| end + SECOND);
-        }
-        if rate > QUERIES_MAX {
-            return None;
         }
         let nth = (self.sent.len() + leaving).checked_sub(rate)?;
         // Where the share has sunk below what is about to leave, a second without any comes before that.
@@ -213,6 +220,21 @@ mod tests {
         window.note_share(at(7000), 5000);
         assert_eq!(window.opens_at(at(7100), 0), Some(at(8000)));
         assert_eq!(window.opens_at(at(8000), 0), None);
+    }
+
+    #[test]
+    fn whoever_is_alone_or_may_send_thousands_does_not_wait() {
+        let mut alone = Window::alone();
+        assert_eq!(alone.opens_at(at(6000), 0), None);
+        alone.note_share(at(7000), 2000);
+        assert_eq!(alone.opens_at(at(7000), 0), None);
+        send(&mut alone, &[(7000, 5), (7010, 5)]);
+        assert_eq!(alone.opens_at(at(7020), 0), Some(at(8000)), "2 in a second");
+        let mut fast = Window::new(at(0));
+        fast.note_share(at(7000), 1_001_000);
+        assert_eq!(fast.opens_at(at(7000), 0), None);
+        fast.note_share(at(7100), 1_000_000);
+        assert_eq!(fast.opens_at(at(7100), 0), Some(at(8000)), "it had nothing");
     }
 
     proptest! {
