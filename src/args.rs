@@ -3,6 +3,7 @@
 mod budget;
 mod cluster;
 mod jobs;
+mod log;
 mod section;
 mod value;
 mod values;
@@ -20,6 +21,7 @@ pub use jobs::{
     PauseArgs, PlanArgs, PlanCommand, PruneArgs, ResumeArgs, RetryArgs, SubmitArgs, VerifyArgs,
     VerifyFormat,
 };
+pub use log::{LogArgs, LogLinesArg};
 pub use section::{FitArg, SectionArgs};
 pub use value::{CompressArg, ValueArgs};
 pub use warm::{CopyArg, ModeArg, OnBadLineArg, WarmArgs};

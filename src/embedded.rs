@@ -17,6 +17,7 @@ use stoke_store::clock::{BootClock, Clock};
 use stoke_store::memory::MemoryStore;
 use stoke_worker::Worker;
 use stoke_worker::catalog::Catalog;
+use stoke_worker::gate::Untouched;
 use stoke_worker::link::{Dial, connect_channel};
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
@@ -47,7 +48,7 @@ impl Embedded {
         workers: u32,
         (store, plans): (MemoryStore, PlanStore),
     ) -> anyhow::Result<Self> {
-        let alone = workers == 1 && !store.outlives_the_process();
+        let untouched = (!store.outlives_the_process()).then(Untouched::default);
         let store: Arc<dyn Store> = Arc::new(store);
         let clock: Arc<dyn Clock> = Arc::new(BootClock);
         let (doorstep, callers) = mpsc::channel(16);
@@ -81,7 +82,7 @@ impl Embedded {
                 zone: String::new(),
                 member_ttl: TTL,
                 timing: Timing::default(),
-                alone,
+                untouched: untouched.clone(),
                 catalog: catalog.clone(),
                 meter: stoke_worker::metrics::none(),
             };

@@ -27,6 +27,7 @@ use crate::show::style::Palette;
 use crate::state::{self, Asked, State};
 
 mod catalog;
+mod log;
 
 use self::catalog::{cache_name, catalog, copies, shown};
 
@@ -282,12 +283,13 @@ fn asked(args: &WarmArgs, catalog: &Catalog) -> Asked {
         ("allowed-failures", Some(args.allowed_failures.to_string())),
         (
             "on-bad-line",
-            Some(format!("{:?}", args.on_bad_line).to_lowercase()),
+            args.on_bad_line
+                .map(|what| format!("{what:?}").to_lowercase()),
         ),
         ("label", (!labels.is_empty()).then(|| labels.join(","))),
         ("dry-run", args.dry_run.then(|| "true".to_owned())),
     ];
-    let given = flags.into_iter();
+    let given = flags.into_iter().chain(log::given(&args.log));
     Asked::new(given.filter_map(|(flag, value)| Some((flag.to_owned(), value?))))
 }
 
@@ -315,9 +317,10 @@ fn spec(args: &WarmArgs) -> anyhow::Result<v1::JobSpec> {
                 .to_owned(),
             format: v1::FileFormat::Unspecified.into(),
         }),
-        (None, None) => match keyspace {
-            Some(keyspace) => v1::key_source::From::Keyspace(keyspace),
-            None => v1::key_source::From::Scan(v1::ScanSource {}),
+        (None, None) => match (keyspace, log::source(&args.log)) {
+            (Some(keyspace), _) => v1::key_source::From::Keyspace(keyspace),
+            (None, Some(log)) => v1::key_source::From::Log(log),
+            (None, None) => v1::key_source::From::Scan(v1::ScanSource {}),
         },
     };
     let mode = match args.mode {
@@ -326,8 +329,9 @@ fn spec(args: &WarmArgs) -> anyhow::Result<v1::JobSpec> {
         ModeArg::Overwrite => v1::WriteMode::Overwrite,
     };
     let on_bad_line = match args.on_bad_line {
-        OnBadLineArg::Fail => v1::OnBadLine::Fail,
-        OnBadLineArg::Skip => v1::OnBadLine::Skip,
+        None => v1::OnBadLine::Unspecified,
+        Some(OnBadLineArg::Fail) => v1::OnBadLine::Fail,
+        Some(OnBadLineArg::Skip) => v1::OnBadLine::Skip,
     };
     let value = args.value.spec()?;
     if let Some(by) = args.scan_by.clone() {
@@ -382,7 +386,7 @@ fn spec(args: &WarmArgs) -> anyhow::Result<v1::JobSpec> {
         sources: vec![v1::KeySource {
             loader: "load".into(),
             from: Some(from),
-            merge: v1::Merge::Max.into(),
+            merge: v1::Merge::Unspecified.into(),
             on_bad_line: on_bad_line.into(),
         }],
         loaders: vec![loader],

@@ -523,6 +523,7 @@ pub fn cache_field(n: usize) -> String {
 #[must_use]
 pub fn lacks(spec: &stoke_core::job::Spec, member: &Member) -> Vec<Lack> {
     const NO_SQL: &str = "its configuration does not allow SQL in jobs";
+    const NO_FILES: &str = "its configuration does not allow files in jobs";
     let stoke_core::job::Work::Batch(batch) = &spec.work;
     let mut lacks = Vec::new();
     let mut note = |field: String, what: String| lacks.push(Lack { field, what });
@@ -580,9 +581,9 @@ pub fn lacks(spec: &stoke_core::job::Spec, member: &Member) -> Vec<Lack> {
                 note(format!("{at}.keyspace.origin"), what);
             }
             From::File { .. } if !member.files_in_jobs => {
-                let what = "its configuration does not allow files in jobs";
-                note(format!("{at}.file"), what.into());
+                note(format!("{at}.file"), NO_FILES.into())
             }
+            From::Log(_) if !member.files_in_jobs => note(format!("{at}.log"), NO_FILES.into()),
             _ => {}
         }
     }
@@ -607,7 +608,7 @@ pub fn not_allowed(
     let from = |wanted: fn(&From) -> bool| batch.sources.iter().any(|s| wanted(&s.from));
     let sql = from(|from| matches!(from, From::Sql { .. } | From::Keyspace { .. }))
         || batch.loaders.iter().any(|loader| loader.recipe.is_some());
-    let files = from(|from| matches!(from, From::File { .. }));
+    let files = from(|from| matches!(from, From::File { .. } | From::Log(_)));
     if sql && !members.values().any(|member| member.sql_in_jobs) {
         Some("SQL")
     } else if files && !members.values().any(|member| member.files_in_jobs) {
@@ -624,6 +625,6 @@ pub fn source_origin(from: &From, member: &Member) -> Option<OriginName> {
         From::Sql { origin, .. } | From::Keyspace { origin, .. } => Some(origin.clone()),
         From::Named(name) => member.sources.get(name).cloned().flatten(),
         // A scan asks what its loader asks.
-        From::File { .. } | From::Upload | From::Plan { .. } | From::Scan => None,
+        From::File { .. } | From::Log(_) | From::Upload | From::Plan { .. } | From::Scan => None,
     }
 }

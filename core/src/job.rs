@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::access_log::AccessLog;
 use crate::batch_keys::BatchKeys;
 use crate::names::{CacheName, JobName, LoaderName, OriginName, SourceName};
 use crate::pattern::Pattern;
@@ -233,6 +234,8 @@ pub enum From {
         /// Its format; by name or content where there is none.
         format: Option<FileFormat>,
     },
+    /// An access log on the worker's machine. Its rows are counts, of which a key may have several: they add up.
+    Log(Box<AccessLog>),
     /// Entries that the caller uploads.
     Upload,
     /// Entries of another job's plan; each keeps its loader, by name.

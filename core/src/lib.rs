@@ -7,8 +7,10 @@
     allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")
 )]
 
+pub mod access_log;
 pub mod advice;
 pub mod batch_keys;
+pub mod calendar;
 pub mod capacity;
 pub mod copy;
 pub mod expiry;
@@ -28,4 +30,5 @@ pub mod scan;
 pub mod slot;
 pub mod template;
 pub mod units;
+pub mod url_pattern;
 pub mod value;

@@ -61,25 +61,11 @@ impl Pattern {
             return Err(NotATemplate::TooLong { length }.into());
         }
         let parts = parts(source)?;
-        let mut names: Vec<String> = Vec::new();
-        let mut last: Option<&str> = None;
-        for part in &parts {
-            let Part::Column(name) = part else {
-                last = None;
-                continue;
-            };
-            if RESERVED.contains(&name.as_str()) {
-                return Err(NotAPattern::Reserved(name.clone()));
-            }
-            if names.contains(name) {
-                return Err(NotAPattern::Twice(name.clone()));
-            }
-            if let Some(last) = last {
-                return Err(NotAPattern::Adjacent(last.to_owned(), name.clone()));
-            }
-            names.push(name.clone());
-            last = Some(name);
+        if let Some(name) = column_of(&parts, |name| RESERVED.contains(&name)) {
+            return Err(NotAPattern::Reserved(name.to_owned()));
         }
+        let mut names = Vec::new();
+        add_names(&parts, &mut names)?;
         Ok(Self {
             source: source.to_owned(),
             parts,
@@ -125,33 +111,72 @@ impl Pattern {
     #[must_use]
     pub fn captures<'k>(&self, key: &'k [u8]) -> Option<Vec<&'k [u8]>> {
         let mut found = Vec::with_capacity(self.names.len());
-        if self.names.is_empty() {
-            return Some(found);
+        let matches = self.names.is_empty() || captures(&self.parts, key, &mut found);
+        matches.then_some(found)
+    }
+}
+
+/// The first column whose name is such a one.
+pub(crate) fn column_of(parts: &[Part], is: impl Fn(&str) -> bool) -> Option<&str> {
+    parts.iter().find_map(|part| match part {
+        Part::Column(name) if is(name) => Some(name.as_str()),
+        Part::Column(_) | Part::Literal(_) => None,
+    })
+}
+
+/// Adds the names of the columns to those before.
+///
+/// # Errors
+/// Where one is among them already, or where nothing stands between two.
+pub(crate) fn add_names(parts: &[Part], names: &mut Vec<String>) -> Result<(), NotAPattern> {
+    let mut last: Option<&str> = None;
+    for part in parts {
+        let Part::Column(name) = part else {
+            last = None;
+            continue;
+        };
+        if names.contains(name) {
+            return Err(NotAPattern::Twice(name.clone()));
         }
-        let mut rest = key;
-        let mut open = false;
-        let last = self.parts.len() - 1;
-        for (n, part) in self.parts.iter().enumerate() {
-            match part {
-                Part::Column(_) if n == last => {
-                    found.push(Some(rest).filter(|rest| !rest.is_empty())?);
-                    return Some(found);
+        if let Some(last) = last {
+            return Err(NotAPattern::Adjacent(last.to_owned(), name.clone()));
+        }
+        names.push(name.clone());
+        last = Some(name);
+    }
+    Ok(())
+}
+
+/// Whether all of a text is these parts; what stands in the places of columns is added to `found`: one byte or more, as few as
+/// there can be. Where it is not, some may be added.
+pub(crate) fn captures<'k>(parts: &[Part], text: &'k [u8], found: &mut Vec<&'k [u8]>) -> bool {
+    let mut rest = text;
+    let mut open = false;
+    for (n, part) in parts.iter().enumerate() {
+        let is_last = n + 1 == parts.len();
+        match part {
+            Part::Column(_) if is_last => {
+                found.push(rest);
+                return !rest.is_empty();
+            }
+            Part::Column(_) => open = true,
+            Part::Literal(text) => {
+                let text = text.as_bytes();
+                if std::mem::take(&mut open) {
+                    let Some(at) = place(rest, text, is_last) else {
+                        return false;
+                    };
+                    found.push(&rest[..at]);
+                    rest = &rest[at..];
                 }
-                Part::Column(_) => open = true,
-                Part::Literal(text) => {
-                    let text = text.as_bytes();
-                    if open {
-                        let at = place(rest, text, n == last)?;
-                        found.push(&rest[..at]);
-                        rest = &rest[at..];
-                        open = false;
-                    }
-                    rest = rest.strip_prefix(text)?;
+                match rest.strip_prefix(text) {
+                    Some(behind) => rest = behind,
+                    None => return false,
                 }
             }
         }
-        rest.is_empty().then_some(found)
     }
+    rest.is_empty()
 }
 
 /// Where this text begins, behind one byte at least: the first place, or the one at the end.

@@ -401,6 +401,23 @@ pub struct SourceReport {
     /// Of a scan, whose entries are ranges: about how many rows they have; 0 where that is not known.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rows_estimated: u64,
+    /// Of an access log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<LogReport>,
+}
+
+/// What there was in an access log.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogReport {
+    /// Lines, but for empty ones.
+    pub lines: u64,
+    /// Accesses that do not count by their method, status or time.
+    pub filtered: u64,
+    /// Accesses whose URL is of no pattern.
+    pub unmatched: u64,
+    /// The first such URL, as it may be shown; empty where there is none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub unmatched_example: String,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]

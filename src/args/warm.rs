@@ -12,11 +12,11 @@ use stoke_core::template::Template;
 use stoke_core::batch_keys::BatchKeys;
 
 use super::values::{label, ttl};
-use super::{FitArg, OutputArg, SectionArgs, ValueArgs, rate, share};
+use super::{FitArg, LogArgs, OutputArg, SectionArgs, ValueArgs, rate, share};
 
 /// What the one-liner needs.
 #[derive(Debug, ClapArgs)]
-#[command(group = ArgGroup::new("source").required(true).args(["rank", "keys", "scan_by", "pattern"]))]
+#[command(group = ArgGroup::new("source").required(true).args(["rank", "keys", "scan_by", "pattern", "paths"]))]
 pub struct WarmArgs {
     /// The database to load from: postgres://… (behind a PgBouncer that pools by transactions with ?pooler=transaction),
     /// mysql://… or sqlite:FILE; or another Redis to copy from, written as --cache is. A password can be left to the variable
@@ -42,6 +42,9 @@ pub struct WarmArgs {
     /// A file with the keys, in place of --rank: CSV or newline-delimited JSON; - is standard input
     #[arg(long, value_name = "FILE")]
     pub keys: Option<PathBuf>,
+    /// Which keys an access log asks for.
+    #[command(flatten)]
+    pub log: LogArgs,
     /// SQL that loads a batch of keys: `:keys` where they belong, as in id IN (:keys) or (a, b) IN (:keys) (`:key` for one query
     /// a key). Not where a Redis is copied from
     #[arg(long, value_name = "SQL", conflicts_with = "scan_by")]
@@ -108,14 +111,15 @@ pub struct WarmArgs {
     #[arg(long, value_name = "N", default_value_t = BatchKeys::Auto, conflicts_with = "scan_by")]
     pub batch_keys: BatchKeys,
     /// How many workers share the work
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub workers: u32,
     /// How many entries may fail before the whole counts as failed
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub allowed_failures: u64,
-    /// What is done with lines and rows that are no entries: malformed, without key, with a priority that is none
-    #[arg(long, value_enum, default_value_t = OnBadLineArg::Fail, value_name = "WHAT")]
-    pub on_bad_line: OnBadLineArg,
+    /// What is done with lines and rows that are no entries: malformed, without key, with a priority that is none [default: fail;
+    /// of a log skip]
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub on_bad_line: Option<OnBadLineArg>,
     /// A label of the job, for its report
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     pub labels: Vec<(String, String)>,

@@ -83,7 +83,7 @@ impl WorkerConfig {
                 zone: shared::all_or_none(zone)?.unwrap_or_default(),
                 member_ttl: member_ttl?,
                 timing: times?.timing,
-                alone: false,
+                untouched: None,
                 catalog: found?.catalog,
             },
         })

@@ -14,7 +14,7 @@ use crate::config::{Item, ON_BAD_LINE, Table, scan};
 const MERGE: [(&str, Merge); 2] = [("max", Merge::Max), ("sum", Merge::Sum)];
 const FORMAT: [(&str, FileFormat); 2] = [("csv", FileFormat::Csv), ("ndjson", FileFormat::Ndjson)];
 /// What a source may read, of which one is to be given.
-const ONE_OF: &str = "give one of named, origin and query, origin and match, file, upload";
+const ONE_OF: &str = "give one of named, origin and query, origin and match, file, log, upload";
 
 /// `[[sources]]`, and which of them are uploads.
 pub(super) fn sources(
@@ -34,7 +34,7 @@ pub(super) fn sources(
         let merge = table.optional("merge").map(|item| item.one_of(&MERGE));
         let on_bad_line = table.optional("on-bad-line");
         let on_bad_line = on_bad_line.map(|item| item.one_of(&ON_BAD_LINE));
-        let from = from(table, folder);
+        let from = from(table, folder, &loaders);
         if let (Some((_, Some(file))), Ok(source)) = (&from, u32::try_from(position)) {
             let file = file.clone();
             uploads.push(Upload { source, file });
@@ -42,9 +42,9 @@ pub(super) fn sources(
         let source = || {
             Some(v1::KeySource {
                 loader: loader?,
-                merge: merge.unwrap_or(Some(Merge::Max))?.into(),
+                merge: merge.unwrap_or(Some(Merge::Unspecified))?.into(),
                 on_bad_line: on_bad_line
-                    .map_or(Some(v1::OnBadLine::Fail), |way| {
+                    .map_or(Some(v1::OnBadLine::Unspecified), |way| {
                         Some(match way? {
                             OnBadLine::Fail => v1::OnBadLine::Fail,
                             OnBadLine::Skip => v1::OnBadLine::Skip,
@@ -68,6 +68,8 @@ fn loader(table: &Table<'_>, loaders: &[&str]) -> Option<String> {
             let name: LoaderName = item.name_of("loader", loaders, "[[loaders]]")?;
             Some(name.to_string())
         }
+        // The log's patterns say which.
+        None if table.optional("urls").is_some() => Some(String::new()),
         None if loaders.len() > 1 => {
             table.lacks(
                 "it does not say which loader loads its keys",
@@ -80,7 +82,12 @@ fn loader(table: &Table<'_>, loaders: &[&str]) -> Option<String> {
 }
 
 /// What is read, and the file where that is an upload.
-fn from(table: &Table<'_>, folder: &Path) -> Option<(From, Option<std::path::PathBuf>)> {
+fn from(
+    table: &Table<'_>,
+    folder: &Path,
+    loaders: &[&str],
+) -> Option<(From, Option<std::path::PathBuf>)> {
+    let log = table.optional("log");
     let keys = ["named", "origin", "query", "file", "upload"].map(|key| table.optional(key));
     let format = table.optional("format");
     let [named, origin, sql, path, upload] = &keys;
@@ -93,11 +100,20 @@ fn from(table: &Table<'_>, folder: &Path) -> Option<(From, Option<std::path::Pat
         return None;
     }
     let of_origin = [origin, sql, &pattern].into_iter().flatten().next();
-    let kinds = [named.as_ref(), of_origin, path.as_ref(), upload.as_ref()];
+    let kinds = [
+        named.as_ref(),
+        of_origin,
+        path.as_ref(),
+        log.as_ref(),
+        upload.as_ref(),
+    ];
     let mut given = kinds.into_iter().flatten();
     if let (Some(first), Some(second)) = (given.next(), given.next()) {
         table.contradiction(first, second, ONE_OF);
         return None;
+    }
+    if let Some(log) = &log {
+        return Some((From::Log(super::log::log(table, log, loaders)?), None));
     }
     let format = match (&format, path) {
         (None, _) => Some(FileFormat::Unspecified),

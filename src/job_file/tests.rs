@@ -208,12 +208,12 @@ loader = "a"
         "line 14, column 9: loaders[1].query: the query has no placeholder: write IN (:keys) where a batch of keys belongs, or :key for one query a key; write IN (:keys) for a batch of keys, or :key for one query a key",
         "line 17, column 1: sources[0]: it does not say which loader loads its keys; add loader, one of a, c",
         "line 20, column 10: sources[1].loader: there is no loader \"b\"; use one of a, c, or define it in [[loaders]]",
-        "line 22, column 10: sources[1].upload: it cannot stand beside sources[1].named (line 21); give one of named, origin and query, origin and match, file, upload",
+        "line 22, column 10: sources[1].upload: it cannot stand beside sources[1].named (line 21); give one of named, origin and query, origin and match, file, log, upload",
         "line 25, column 10: sources[2].upload: the file cannot be read: entity not found; name a file that this process can read",
         "line 26, column 10: sources[2].format: only a file has a format; remove it",
         "line 29, column 10: sources[3].origin: it stands without query (or, of a Redis, match); add query (or, of a Redis, match)",
         "line 30, column 9: sources[3].merge: \"min\" is not possible; choose \"max\" or \"sum\"",
-        "line 31, column 1: sources[4]: nothing says what is read; give one of named, origin and query, origin and match, file, upload",
+        "line 31, column 1: sources[4]: nothing says what is read; give one of named, origin and query, origin and match, file, log, upload",
     ];
     assert_eq!(parse(text).unwrap_err().to_string(), expected.join("\n"));
 }
@@ -275,6 +275,112 @@ fn a_job_has_sources_and_loaders_and_not_too_many() {
         parse(&many).unwrap_err().to_string(),
         "line 69, column 1: sources[32]: there are too many; use at most 32"
     );
+}
+
+#[test]
+fn an_access_log_says_which_urls_ask_for_which_keys() {
+    let with = |source: &str| {
+        let job = parse(&format!(
+            "cache = \"main\"\n[[loaders]]\nname = \"product\"\n[[loaders]]\nname = \"cart\"\n[[sources]]\n{source}"
+        ));
+        job.map(|job| batch(&job.spec).sources[0].clone())
+    };
+    let source = with(
+        r#"
+        log = ["/var/log/a.log", "/var/log/b.log*"]
+        lines = "json"
+        url-field = "http.target"
+        loader = "product"
+        url = ["/product/{id}", "/p/{id}"]
+        methods = ["GET"]
+        statuses = ["2xx"]
+        since = "1970-01-01T00:01:00Z"
+        half-life = "12h"
+        [[sources.urls]]
+        match = "/cart/{user}"
+        loader = "cart"
+        "#,
+    );
+    let source = source.unwrap();
+    let Some(v1::key_source::From::Log(log)) = source.from else {
+        panic!("a log");
+    };
+    assert_eq!(
+        (source.merge, source.on_bad_line),
+        (0, 0),
+        "as is usual for a log"
+    );
+    assert_eq!(log.paths, ["/var/log/a.log", "/var/log/b.log*"]);
+    assert_eq!(
+        (log.lines(), log.fields.unwrap().url.as_str()),
+        (v1::LogLines::Json, "http.target")
+    );
+    let urls: Vec<(&str, &str)> = log
+        .urls
+        .iter()
+        .map(|url| (&*url.pattern, &*url.loader))
+        .collect();
+    assert_eq!(
+        urls,
+        [
+            ("/product/{id}", ""),
+            ("/p/{id}", ""),
+            ("/cart/{user}", "cart")
+        ]
+    );
+    assert_eq!(
+        (log.methods, log.statuses),
+        (vec!["GET".to_owned()], vec!["200-299".to_owned()])
+    );
+    assert_eq!(
+        (
+            log.since.unwrap().seconds,
+            log.until,
+            log.half_life.unwrap().seconds
+        ),
+        (60, None, 43_200)
+    );
+    let alone = with("log = \"-\"\nregex = '(?<url>.*)'\n[[sources.urls]]\nmatch = \"/a/{b}\"\nloader = \"cart\"").unwrap();
+    assert_eq!(alone.loader, "", "its patterns say which");
+    for (source, says) in [
+        ("log = \"a\"", "add loader, one of product, cart"),
+        ("loader = \"cart\"\nlog = []", "the list is empty"),
+        (
+            "loader = \"cart\"\nlog = \"a\"\nurl = \"a\"",
+            "begin with a slash",
+        ),
+        (
+            "loader = \"cart\"\nlog = \"a\"\nurl = \"/{a}/{a}\"",
+            "twice",
+        ),
+        (
+            "loader = \"cart\"\nlog = \"a\"\nstatuses = [\"ok\"]",
+            "as 200-299",
+        ),
+        (
+            "loader = \"cart\"\nlog = \"a\"\nsince = \"yesterday\"",
+            "write it in UTC",
+        ),
+        (
+            "loader = \"cart\"\nlog = \"a\"\nlines = \"csv\"\nregex = \"x\"",
+            "says how lines are written",
+        ),
+        (
+            "loader = \"cart\"\nlog = \"a\"\nnamed = \"popular\"",
+            "cannot stand beside",
+        ),
+        (
+            "log = \"a\"\n[[sources.urls]]\nmatch = \"/{a}\"\nloader = \"carts\"",
+            "there is no loader \"carts\"",
+        ),
+        (
+            "loader = \"cart\"\nnamed = \"popular\"\nmethods = [\"GET\"]",
+            "there is no such setting",
+        ),
+    ] {
+        let faults = with(source).unwrap_err().to_string();
+        assert!(faults.contains(says), "{source}: {faults}");
+    }
 }
 
 #[test]

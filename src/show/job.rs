@@ -102,6 +102,16 @@ struct Source<'a> {
     entries: u64,
     bad_lines: u64,
     bad_line_examples: &'a [String],
+    /// Of an access log; else null.
+    log: Option<Log<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Log<'a> {
+    lines: u64,
+    filtered: u64,
+    unmatched: u64,
+    unmatched_example: &'a str,
 }
 
 impl<'a> JobReport<'a> {
@@ -231,6 +241,12 @@ fn source(source: &v1::SourceReport) -> Source<'_> {
         entries: source.entries,
         bad_lines: source.bad_lines,
         bad_line_examples: &source.bad_line_examples,
+        log: source.log.as_ref().map(|log| Log {
+            lines: log.lines,
+            filtered: log.filtered,
+            unmatched: log.unmatched,
+            unmatched_example: &log.unmatched_example,
+        }),
     }
 }
 
@@ -363,7 +379,7 @@ mod tests {
             "troubles": [{"worker": "w1-5f", "what": "cache main: connection refused"}],
             "slowed": ["origin/shop at 140/s of 200/s: guard latency slows: p99 812 ms over 10 s, above 200 ms"],
             "warnings": [{"kind": "expiry", "what": "it takes about 2h"}],
-            "sources": [{"entries": 100_000, "bad_lines": 2, "bad_line_examples": ["line 17: no key", "line 20: \u{1b}"]}],
+            "sources": [{"entries": 100_000, "bad_lines": 2, "bad_line_examples": ["line 17: no key", "line 20: \u{1b}"], "log": null}],
             "bad_lines": 2, "left_out": 0, "cut": 0, "forecast": null,
         });
         assert_eq!(value(&samples::paused()), expected);

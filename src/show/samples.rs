@@ -54,6 +54,7 @@ pub fn paused() -> v1::Job {
             bad_lines: 2,
             bad_line_examples: vec!["line 17: no key".into(), "line 20: \u{1b}".into()],
             rows_estimated: 0,
+            log: None,
         }],
         forecast: None,
         troubles: vec![v1::Trouble {

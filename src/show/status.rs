@@ -182,6 +182,9 @@ fn sources(job: &v1::Job, lines: &mut Lines) {
         );
     }
     for (n, source) in job.sources.iter().enumerate() {
+        if let Some(log) = &source.log {
+            lines.add("log", plain(&of_log(n, log)));
+        }
         if source.bad_lines == 0 {
             continue;
         }
@@ -198,6 +201,20 @@ fn sources(job: &v1::Job, lines: &mut Lines) {
             lines.add("", plain(example));
         }
     }
+}
+
+/// What there was in an access log, and what of it does not count.
+fn of_log(n: usize, log: &v1::LogReport) -> String {
+    let mut told = format!("{} lines of source {}", grouped(log.lines), n + 1);
+    if log.filtered > 0 {
+        let filtered = grouped(log.filtered);
+        told += &format!("; {filtered} do not count by their method, status or time");
+    }
+    if log.unmatched > 0 {
+        let (unmatched, example) = (grouped(log.unmatched), &log.unmatched_example);
+        told += &format!("; {unmatched} are of no pattern (as {example})");
+    }
+    told
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 )]
 
 mod abort;
+mod access_logs;
 mod again;
 mod cache_budget;
 mod capacity;

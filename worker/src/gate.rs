@@ -14,9 +14,11 @@ mod paces;
 mod permit;
 mod queue;
 mod rows;
+mod untouched;
 mod window;
 
 pub use permit::{ClientPermit, Waiting};
+pub use untouched::Untouched;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -66,6 +68,7 @@ struct Places {
 pub struct Gate {
     resource: Resource,
     clock: Arc<dyn Clock>,
+    untouched: Option<Untouched>,
     allowed: watch::Sender<Allowed>,
     paces: std::sync::Mutex<Paces>,
     window: std::sync::Mutex<Window>,
@@ -86,25 +89,26 @@ impl Gate {
     /// A gate that lets nothing out yet.
     #[must_use]
     pub fn new(resource: Resource, clock: Arc<dyn Clock>) -> Arc<Self> {
-        let window = Window::new(clock.now());
-        Self::with(window, resource, clock)
+        Self::with(None, resource, clock)
     }
 
-    /// The same, of the only worker that has a share of the resource, or had: what it is granted first it may send at once.
+    /// The same, where this process knows whether others had a share of the resource: if they had not, what is granted first
+    /// may be sent at once.
     #[must_use]
-    pub fn alone(resource: Resource, clock: Arc<dyn Clock>) -> Arc<Self> {
-        Self::with(Window::alone(), resource, clock)
-    }
-
-    fn with(window: Window, resource: Resource, clock: Arc<dyn Clock>) -> Arc<Self> {
+    pub fn with(
+        untouched: Option<Untouched>,
+        resource: Resource,
+        clock: Arc<dyn Clock>,
+    ) -> Arc<Self> {
         let paces = std::sync::Mutex::new(Paces::new(clock.now()));
         let (allowed, _) = watch::channel(Allowed::default());
         let places = Arc::new(Semaphore::new(0));
         let places_given = std::sync::Mutex::new(Places::default());
-        let window = std::sync::Mutex::new(window);
+        let window = std::sync::Mutex::new(Window::new(clock.now()));
         Arc::new(Self {
             resource,
             clock,
+            untouched,
             allowed,
             paces,
             window,
@@ -206,7 +210,12 @@ impl Gate {
         let now = self.clock.now();
         // The time until now was at the old rate.
         lock(&self.paces).grant(now, allowed.grant.share, allowed.grant.deadline);
-        lock(&self.window).note_share(now, allowed.grant.share.rate_milli);
+        let rate_milli = allowed.grant.share.rate_milli;
+        let is_first = |untouched: &Untouched| rate_milli > 0 && untouched.touch(&self.resource);
+        if self.untouched.as_ref().is_some_and(is_first) {
+            *lock(&self.window) = Window::untouched();
+        }
+        lock(&self.window).note_share(now, rate_milli);
         self.resize(if allowed.unlimited {
             Semaphore::MAX_PERMITS >> 4
         } else {

@@ -8,7 +8,8 @@
 //! A line (row) that is no entry fails the source or is left out and counted, as its [`Rules`] say; what is wrong with
 //! the columns is wrong with all rows, and always fails it.
 //!
-//! Rows of queries come from [`Origin::rank`](crate::origin::Origin::rank), rows of files from [`mod@file`]. Left to others:
+//! Rows of queries come from [`Origin::rank`](crate::origin::Origin::rank), rows of files from [`mod@file`], of access logs from
+//! [`mod@log`]. Left to others:
 //! merging duplicates, ranking.
 
 use std::fmt;
@@ -19,6 +20,9 @@ use stoke_core::units::Priority;
 
 mod bad;
 pub mod file;
+mod lines;
+pub mod log;
+mod object;
 mod rows;
 
 pub(crate) use bad::shown;
@@ -44,6 +48,8 @@ pub struct SourceRow {
     pub values: Vec<Option<String>>,
     /// [`Priority::ONE`] where the source has no priority for this row.
     pub priority: Priority,
+    /// The loader of the rules.
+    pub loader: u32,
     /// The cache key by the rules' template; empty where they have none.
     pub cache_key: Vec<u8>,
 }

@@ -23,7 +23,7 @@ use tracing::Instrument;
 use crate::attach;
 use crate::cache::{Cache, CacheConfig, CacheError};
 use crate::catalog::{Catalog, LoaderSpec};
-use crate::gate::Gate;
+use crate::gate::{Gate, Untouched};
 use crate::health::Health;
 use crate::heart::{Heart, Unfinished};
 use crate::job::Refusals;
@@ -46,8 +46,8 @@ pub struct Settings {
     pub member_ttl: Duration,
     /// The protocol's times: the coordinators' must be the same.
     pub timing: Timing,
-    /// Nobody else has a share of a budget, or had before it began: a store that began with it, and no other worker.
-    pub alone: bool,
+    /// Of which resources nobody had a share yet: where the store began with this process, and all of its workers say so.
+    pub untouched: Option<Untouched>,
     /// What it can read, load from and write to.
     pub catalog: Catalog,
     /// What its metrics are made with: [`metrics::none`] where nobody asks for them.
@@ -205,11 +205,8 @@ impl Worker {
         let resources = resources.chain(catalog.caches.keys().cloned().map(Resource::Cache));
         let gates: BTreeMap<Resource, Arc<Gate>> = resources
             .map(|resource| {
-                let clock = Arc::clone(&clock);
-                let gate = match settings.alone {
-                    true => Gate::alone(resource.clone(), clock),
-                    false => Gate::new(resource.clone(), clock),
-                };
+                let untouched = settings.untouched.clone();
+                let gate = Gate::with(untouched, resource.clone(), Arc::clone(&clock));
                 (resource, gate)
             })
             .collect();

@@ -150,7 +150,7 @@ async fn worker(store: &MemoryStore, catalog: Catalog) -> Worker {
         weight: stoke_core::ring::Weight::default(),
         zone: String::new(),
         member_ttl: Duration::from_secs(5),
-        alone: false,
+        untouched: None,
         timing: Timing::default(),
         catalog,
         meter: metrics::none(),

@@ -241,7 +241,7 @@ fn settings(n: u32, origins: &[OriginName], timing: Timing) -> Result<Settings> 
         weight: stoke_core::ring::Weight::default(),
         zone: String::new(),
         member_ttl: Duration::from_secs(10),
-        alone: false,
+        untouched: None,
         timing,
         catalog: Catalog {
             origins,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use stoke_core::ledger::{
     Allocator, Change, Division, Ledger, LedgerTxn, Observed, Reclaim, Share,
 };
-use stoke_core::names::{Resource, WorkerName};
+use stoke_core::names::Resource;
 use stoke_core::units::Moment;
 use stoke_store::{StoreError, TxnOutcome};
 
@@ -32,8 +32,9 @@ impl Lead {
             return Ok(());
         }
         let claims = demand::claims(view, keepers);
-        let is_there = |worker: &WorkerName| view.members.contains_key(worker);
-        let claims = self.lingering.step(received, claims, is_there);
+        let mut members = view.members.keys();
+        let only = members.next().filter(|_| members.next().is_none());
+        let claims = self.lingering.step(received, claims, only);
         let shared = Arc::clone(&self.shared);
         let configured = shared.settings.budgets.keys();
         let resources: BTreeSet<&Resource> = configured.chain(view.resources.keys()).collect();

@@ -4,6 +4,8 @@ mod budget;
 
 pub(super) use budget::budget;
 
+mod log;
+
 use std::collections::BTreeMap;
 
 use stoke_core::expiry;
@@ -150,6 +152,12 @@ fn source_report(report: &records::SourceReport) -> v1::SourceReport {
         entries: report.entries,
         bad_lines: report.bad_lines,
         bad_line_examples: report.bad_line_examples.clone(),
+        log: report.log.as_ref().map(|log| v1::LogReport {
+            lines: log.lines,
+            filtered: log.filtered,
+            unmatched: log.unmatched,
+            unmatched_example: log.unmatched_example.clone(),
+        }),
         rows_estimated: report.rows_estimated,
     }
 }
@@ -313,6 +321,7 @@ fn key_source(source: &stoke_core::job::KeySource, batch: &Batch) -> v1::KeySour
                 format: format.into(),
             })
         }
+        From::Log(log) => v1::key_source::From::Log(self::log::access_log(log, &batch.loaders)),
         From::Upload => v1::key_source::From::Upload(v1::UploadSource {}),
         From::Plan { job, which } => v1::key_source::From::Plan(v1::PlanSource {
             job: job.to_string(),

@@ -4,6 +4,7 @@ mod caches;
 mod copy;
 mod faults;
 mod filter;
+mod log;
 mod prune;
 
 pub(super) use filter::{Filter, filter};
@@ -239,12 +240,23 @@ fn key_source(
     source: v1::KeySource,
     loaders: &[String],
 ) -> Option<KeySource> {
+    let is_log = matches!(source.from, Some(v1::key_source::From::Log(_)));
     let merge = match faults.one_of(&format!("{at}.merge"), source.merge) {
+        Some(v1::Merge::Unspecified) if is_log => Some(Merge::Sum),
+        Some(v1::Merge::Max) if is_log => {
+            faults.note(
+                format!("{at}.merge"),
+                "must be the sum: a log's counts add up",
+            );
+            None
+        }
         Some(v1::Merge::Unspecified | v1::Merge::Max) => Some(Merge::Max),
         Some(v1::Merge::Sum) => Some(Merge::Sum),
         None => None,
     };
     let on_bad_line = match faults.one_of(&format!("{at}.on_bad_line"), source.on_bad_line) {
+        // Every log has some.
+        Some(v1::OnBadLine::Unspecified) if is_log => Some(OnBadLine::Skip),
         Some(v1::OnBadLine::Unspecified | v1::OnBadLine::Fail) => Some(OnBadLine::Fail),
         Some(v1::OnBadLine::Skip) => Some(OnBadLine::Skip),
         None => None,
@@ -252,9 +264,11 @@ fn key_source(
     let loader = match &source.from {
         // Its entries bring their own.
         Some(v1::key_source::From::Plan(_)) => Some(0),
+        // Its patterns say which.
+        Some(v1::key_source::From::Log(log)) if !log.urls.is_empty() => Some(0),
         _ => which_loader(faults, &format!("{at}.loader"), &source.loader, loaders),
     };
-    let from = keys_from(faults, at, source.from);
+    let from = keys_from(faults, at, source.from, (&source.loader, loaders));
     Some(KeySource {
         loader: loader?,
         from: from?,
@@ -276,12 +290,17 @@ fn which_loader(faults: &mut Faults, field: &str, name: &str, loaders: &[String]
     found.and_then(|n| u32::try_from(n).ok())
 }
 
-fn keys_from(faults: &mut Faults, at: &str, from: Option<v1::key_source::From>) -> Option<From> {
+fn keys_from(
+    faults: &mut Faults,
+    at: &str,
+    from: Option<v1::key_source::From>,
+    (loader, loaders): (&str, &[String]),
+) -> Option<From> {
     match from {
         None => {
             faults.note(
                 format!("{at}.from"),
-                "set one of named, sql, file, upload, plan, scan and keyspace",
+                "set one of named, sql, file, log, upload, plan, scan and keyspace",
             );
             None
         }
@@ -308,6 +327,10 @@ fn keys_from(faults: &mut Faults, at: &str, from: Option<v1::key_source::From>) 
         }
         Some(v1::key_source::From::Keyspace(scan)) => {
             self::copy::scan(faults, &format!("{at}.keyspace"), &scan)
+        }
+        Some(v1::key_source::From::Log(log)) => {
+            let log = log::access_log(faults, &format!("{at}.log"), log, loader, loaders);
+            Some(From::Log(Box::new(log?)))
         }
         Some(v1::key_source::From::File(file)) => {
             if file.path.is_empty() {

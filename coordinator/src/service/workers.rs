@@ -9,7 +9,9 @@ use stoke_core::explain::explain;
 use stoke_core::job::Work;
 use stoke_core::names::{JobName, Resource, WorkerName};
 use stoke_core::progress::Effort;
-use stoke_core::records::{BAD_LINE_EXAMPLES_MAX, LoaderSample, PlanningTask, SourceReport, keys};
+use stoke_core::records::{
+    BAD_LINE_EXAMPLES_MAX, LoaderSample, LogReport, PlanningTask, SourceReport, keys,
+};
 use stoke_core::slot::{NotASlotRange, Slots, slot_range};
 use stoke_core::units::{BandId, Moment, PartitionId};
 use stoke_proto::MESSAGE_BYTES_MAX;
@@ -293,6 +295,16 @@ fn report(entries: u64, verdict: &v1::SourceVerdict) -> SourceReport {
         bad_lines: verdict.bad_lines,
         rows_estimated: verdict.rows_estimated,
         bad_line_examples: examples,
+        log: verdict.log.as_ref().map(|log| LogReport {
+            lines: log.lines,
+            filtered: log.filtered,
+            unmatched: log.unmatched,
+            unmatched_example: log
+                .unmatched_example
+                .chars()
+                .take(EXAMPLE_CHARS_MAX)
+                .collect(),
+        }),
     }
 }
 

@@ -88,6 +88,20 @@ fn scan(pattern: &str, count: u32) -> v1::JobSpec {
     }))
 }
 
+/// A job that reads a log, which is as it should be but for this.
+fn with_log(change: impl FnOnce(&mut v1::AccessLogSource)) -> v1::JobSpec {
+    let mut log = v1::AccessLogSource {
+        paths: vec!["/var/log/access.log".into()],
+        urls: vec![v1::UrlPattern {
+            pattern: "/product/{id}".into(),
+            loader: String::new(),
+        }],
+        ..v1::AccessLogSource::default()
+    };
+    change(&mut log);
+    from(From::Log(log))
+}
+
 fn from(from: From) -> v1::JobSpec {
     with(|work| work.sources[0].from = Some(from))
 }
@@ -310,6 +324,65 @@ async fn each_fault_of_a_spec_is_refused_and_its_field_is_named() {
             }),
             "spec.batch.loaders[0].copy.ttl",
         ),
+        (
+            with_log(|log| log.paths.clear()),
+            "spec.batch.sources[0].log.paths",
+        ),
+        (
+            with_log(|log| log.paths = vec![String::new()]),
+            "spec.batch.sources[0].log.paths",
+        ),
+        (
+            with_log(|log| log.paths = vec!["a".into(); 1025]),
+            "spec.batch.sources[0].log.paths",
+        ),
+        (
+            with_log(|log| log.lines = 77),
+            "spec.batch.sources[0].log.lines",
+        ),
+        (
+            with_log(|log| log.lines = v1::LogLines::Regex.into()),
+            "spec.batch.sources[0].log.regex",
+        ),
+        (
+            with_log(|log| log.regex = "x".into()),
+            "spec.batch.sources[0].log.regex",
+        ),
+        (
+            with_log(|log| log.urls[0].pattern = "product".into()),
+            "spec.batch.sources[0].log.urls[0].pattern",
+        ),
+        (
+            with_log(|log| log.urls[0].loader = "other".into()),
+            "spec.batch.sources[0].log.urls[0].loader",
+        ),
+        (
+            with_log(|log| log.urls = vec![log.urls[0].clone(); 65]),
+            "spec.batch.sources[0].log.urls",
+        ),
+        (
+            with_log(|log| log.statuses = vec!["200".into(), "ok".into()]),
+            "spec.batch.sources[0].log.statuses[1]",
+        ),
+        (
+            with_log(|log| {
+                log.since = Some(prost_types::Timestamp::default());
+                log.until = log.since;
+            }),
+            "spec.batch.sources[0].log.until",
+        ),
+        (
+            with_log(|log| log.half_life = Some(prost_types::Duration::default())),
+            "spec.batch.sources[0].log.half_life",
+        ),
+        (
+            {
+                let mut spec = with_log(|_| {});
+                work(&mut spec).sources[0].merge = v1::Merge::Max.into();
+                spec
+            },
+            "spec.batch.sources[0].merge",
+        ),
         (scan("{key}:*", 0), "spec.batch.sources[0].keyspace.match"),
         (
             scan("a*", 1_000_000),
@@ -380,6 +453,48 @@ async fn a_created_job_is_shown_as_it_was_asked_for_with_the_defaults_filled_in(
     assert_eq!(job.state(), v1::JobState::Pending);
     assert!(job.create_time.is_some() && job.start_time.is_none() && job.end_time.is_none());
     assert_eq!(leader.get(&job.name).await, job);
+}
+
+#[tokio::test]
+async fn a_log_is_shown_with_what_counts_where_nobody_says() {
+    let (cluster, leader) = Cluster::with_leader().await;
+    let refused = leader.create(with_log(|_| {})).await.unwrap_err();
+    assert!(
+        refused.message().contains("allows files in jobs"),
+        "{refused}"
+    );
+    cluster
+        .join_as(
+            "w2",
+            Member {
+                files_in_jobs: true,
+                ..member()
+            },
+        )
+        .await;
+    let asked = with_log(|log| {
+        log.statuses = vec!["2xx".into()];
+        log.half_life = Some(prost_types::Duration {
+            seconds: 60,
+            nanos: 0,
+        });
+    });
+    let mut job = leader.create(asked).await.unwrap();
+    let spec = job.spec.as_mut().unwrap();
+    let source = work(spec).sources[0].clone();
+    assert_eq!(
+        (source.merge(), source.on_bad_line()),
+        (v1::Merge::Sum, v1::OnBadLine::Skip)
+    );
+    let Some(From::Log(log)) = source.from else {
+        panic!("a log");
+    };
+    assert_eq!(
+        (log.methods.join(" "), log.statuses.join(" ")),
+        ("GET HEAD".into(), "200-299".into())
+    );
+    assert_eq!(log.urls[0].loader, "product");
+    assert_eq!(log.half_life.unwrap().seconds, 60);
 }
 
 #[tokio::test]

@@ -208,6 +208,7 @@ impl Loaders {
             on_bad_line: self.on_bad_line,
             template: None,
             key_parts: Vec::new(),
+            loader: 0,
         }
     }
 

@@ -64,6 +64,7 @@ fn read(file: &[u8], format: Option<Format>, on_bad_line: OnBadLine, pieces: usi
         on_bad_line,
         template: None,
         key_parts: Vec::new(),
+        loader: 0,
     };
     let reader = BufReader::with_capacity(pieces, file);
     let end = doors::key_file(reader, format, &rules, &sink);

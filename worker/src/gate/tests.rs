@@ -96,6 +96,43 @@ async fn b2_no_second_sees_more_queries_than_the_granted_rate_and_nearly_all_are
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_first_of_a_process_that_has_a_share_sends_at_once_and_no_second_sees_more_than_all_have()
+ {
+    const RATE: u64 = 10;
+    let clock: Arc<dyn Clock> = Arc::new(TokioClock::new());
+    let untouched = Untouched::default();
+    let gate = || {
+        Gate::with(
+            Some(untouched.clone()),
+            "origin/shop".parse().unwrap(),
+            Arc::clone(&clock),
+        )
+    };
+    let (first, second) = (gate(), gate());
+    let until = clock.now() + Duration::from_secs(1000);
+    let start = Instant::now();
+    first.allow(grant(RATE, until));
+    let of_first = first.permit(job(), CancellationToken::new());
+    let mut all = times(&of_first, 8).await;
+    assert!(all[0] < 0.2, "it did not wait: {all:?}");
+    // The other gets all of it.
+    first.allow(grant(0, until));
+    second.allow(grant(RATE, until));
+    let moved = start.elapsed().as_secs_f64();
+    let of_second = second.permit(job(), CancellationToken::new());
+    let then = times(&of_second, 20).await;
+    assert!(
+        then[0] >= 1.0,
+        "it waited until nothing of the first counts: {then:?}"
+    );
+    all.extend(then.iter().map(|at| at + moved));
+    for (n, from) in all.iter().enumerate() {
+        let within = all[n..].iter().take_while(|at| **at < from + 1.0).count();
+        assert!(within as u64 <= RATE, "{within} in the second from {from}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn many_that_wait_for_several_tokens_each_do_not_go_out_all_at_once() {
     let (gate, clock) = gate();
     gate.allow(grant(100, clock.now() + Duration::from_secs(1000)));

@@ -49,12 +49,12 @@ impl Window {
     pub(super) fn new(now: Moment) -> Self {
         Self {
             shares: VecDeque::from([(now, 0)]),
-            ..Self::alone()
+            ..Self::untouched()
         }
     }
 
-    /// Before there is a share, where nobody else has one, or had: the first counts at once.
-    pub(super) fn alone() -> Self {
+    /// Before anybody has a share: the first counts at once.
+    pub(super) fn untouched() -> Self {
         Self {
             sent: VecDeque::new(),
             usual: None,
@@ -223,13 +223,13 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_alone_or_may_send_thousands_does_not_wait() {
-        let mut alone = Window::alone();
-        assert_eq!(alone.opens_at(at(6000), 0), None);
-        alone.note_share(at(7000), 2000);
-        assert_eq!(alone.opens_at(at(7000), 0), None);
-        send(&mut alone, &[(7000, 5), (7010, 5)]);
-        assert_eq!(alone.opens_at(at(7020), 0), Some(at(8000)), "2 in a second");
+    fn whoever_is_the_first_or_may_send_thousands_does_not_wait() {
+        let mut first = Window::untouched();
+        assert_eq!(first.opens_at(at(6000), 0), None);
+        first.note_share(at(7000), 2000);
+        assert_eq!(first.opens_at(at(7000), 0), None);
+        send(&mut first, &[(7000, 5), (7010, 5)]);
+        assert_eq!(first.opens_at(at(7020), 0), Some(at(8000)), "2 in a second");
         let mut fast = Window::new(at(0));
         fast.note_share(at(7000), 1_001_000);
         assert_eq!(fast.opens_at(at(7000), 0), None);

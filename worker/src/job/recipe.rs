@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use stoke_core::access_log::AccessLog;
 use stoke_core::job::{Batch, From, KeySource, Loader, OnBadLine};
 use stoke_core::names::OriginName;
 use stoke_core::pattern::Pattern;
@@ -58,6 +59,8 @@ pub(super) enum Readable {
         path: std::path::PathBuf,
         format: Option<Format>,
     },
+    /// An access log.
+    Log(AccessLog),
 }
 
 /// One source, and what is done with its bad lines: they are skipped where the job or the catalog says so. `None` where
@@ -92,6 +95,9 @@ pub(super) fn source(source: &KeySource, catalog: &Catalog) -> Option<(Readable,
             let path = path.into();
             (Readable::File { path, format }, of_job)
         }),
+        From::Log(log) => catalog
+            .allow_files_in_jobs
+            .then(|| (Readable::Log((**log).clone()), of_job)),
         From::Named(name) => {
             let config = catalog.sources.get(name)?;
             let readable = match &config.from {

@@ -1,11 +1,13 @@
 //! Reading one key source: rows become entries (the loader's template makes their cache keys) and go up to the leader.
 
+use std::time::SystemTime;
+
 use bytes::Bytes;
 use stoke_core::explain::explain;
-use stoke_core::job::{self, Work};
+use stoke_core::job::{self, OnBadLine, Work};
 use stoke_core::names::{OriginName, Resource};
 use stoke_proto::v1::send_source_request::Part;
-use stoke_proto::v1::{EntryBatch, SendSourceRequest, SourceVerdict};
+use stoke_proto::v1::{EntryBatch, LogReport, SendSourceRequest, SourceVerdict};
 use tokio::sync::mpsc;
 
 use super::planning::{Doing, Failure, PARTS_MAX};
@@ -55,16 +57,19 @@ pub(super) async fn read(
         );
         return Failure::lasting(reason).verdict();
     }
-    // An origin that is not known here fails the loader when it is prepared.
-    let origin = doing.shared.origins.get(&spec.origin);
-    let key_parts = match origin.map(|origin| origin.key_parts(&spec)).transpose() {
-        Ok(parts) => parts.unwrap_or_default(),
-        Err(error) => return Failure::from(&error).verdict(),
+    let rules = match &readable {
+        Readable::Log(log) if !log.urls.is_empty() => {
+            let rules = log
+                .urls
+                .iter()
+                .map(|rule| self::rules(doing, rule.loader, on_bad_line));
+            rules.collect::<Result<Vec<_>, _>>()
+        }
+        _ => self::rules(doing, source.loader, on_bad_line).map(|rules| vec![rules]),
     };
-    let rules = Rules {
-        on_bad_line,
-        key_parts,
-        template: Some((spec.name, spec.key)),
+    let rules = match rules {
+        Ok(rules) => rules,
+        Err(failure) => return failure.verdict(),
     };
     let (sink, mut chunks) = mpsc::channel::<Vec<SourceRow>>(PARTS_MAX);
     // When it ends early, `chunks` closes, and reading ends with it.
@@ -78,13 +83,13 @@ pub(super) async fn read(
             let Some(rows) = rows else {
                 return Ok(());
             };
-            let part = Some(Part::Entries(batch_of(rows, source.loader)));
+            let part = Some(Part::Entries(batch_of(rows)));
             if parts.send(SendSourceRequest { part }).await.is_err() {
                 return Err(NOT_TAKEN);
             }
         }
     };
-    let (ending, forwarded) = tokio::join!(rows(doing, readable, &rules, sink), forwarding);
+    let (ending, forwarded) = tokio::join!(rows(doing, readable, rules, sink), forwarding);
     if let Err(error) = forwarded {
         return Failure::lasting(error).verdict();
     }
@@ -105,8 +110,34 @@ pub(super) async fn read(
         origin_rows: ending.origin_rows,
         bad_lines: gathered.bad_lines,
         bad_line_examples: gathered.examples,
+        log: ending.log,
         ..SourceVerdict::default()
     }
+}
+
+/// What makes rows entries of a loader of the job.
+fn rules(doing: &Doing, loader: u32, on_bad_line: OnBadLine) -> Result<Rules, Failure> {
+    let Work::Batch(batch) = &doing.record.spec.work;
+    let of_job = usize::try_from(loader)
+        .ok()
+        .and_then(|n| batch.loaders.get(n));
+    let spec = of_job.and_then(|of_job| recipe::loader(of_job, &doing.shared.catalog));
+    let Some(spec) = spec else {
+        return Err(Failure::lasting(
+            "this worker does not know a loader of the source",
+        ));
+    };
+    // An origin that is not known here fails the loader when it is prepared.
+    let origin = doing.shared.origins.get(&spec.origin);
+    let key_parts = origin.map(|origin| origin.key_parts(&spec)).transpose();
+    Ok(Rules {
+        on_bad_line,
+        key_parts: key_parts
+            .map_err(|error| Failure::from(&error))?
+            .unwrap_or_default(),
+        template: Some((spec.name, spec.key)),
+        loader,
+    })
 }
 
 /// How reading ended.
@@ -114,6 +145,7 @@ pub(super) async fn read(
 struct Ending {
     failure: Option<Failure>,
     gathered: Gathered,
+    log: Option<LogReport>,
     queries: u64,
     origin_rows: u64,
 }
@@ -131,10 +163,27 @@ impl From<Failure> for Ending {
 async fn rows(
     doing: &Doing,
     readable: Readable,
-    rules: &Rules,
+    all_rules: Vec<Rules>,
     sink: mpsc::Sender<Vec<SourceRow>>,
 ) -> Ending {
+    let rules = all_rules.first().cloned().unwrap_or_default();
+    let rules = &rules;
     match readable {
+        Readable::Log(log) => {
+            match crate::source::log::read(log, all_rules, SystemTime::now(), sink).await {
+                Ok(read) => Ending {
+                    gathered: read.gathered,
+                    log: Some(LogReport {
+                        lines: read.lines,
+                        filtered: read.filtered,
+                        unmatched: read.unmatched,
+                        unmatched_example: read.unmatched_example.unwrap_or_default(),
+                    }),
+                    ..Ending::default()
+                },
+                Err(error) => Failure::lasting(explain(&error)).into(),
+            }
+        }
         Readable::Sql { origin, query } => {
             let asked = async |origin: &Origin, permit: &ClientPermit| {
                 origin.rank(permit, &query, rules, sink).await
@@ -178,10 +227,10 @@ async fn of_origin(
     let queries = permit.taken();
     match read {
         Ok(gathered) => Ending {
-            failure: None,
             queries,
             origin_rows: gathered.rows + gathered.bad_lines,
             gathered,
+            ..Ending::default()
         },
         Err(error) => Ending {
             queries,
@@ -191,11 +240,11 @@ async fn of_origin(
 }
 
 /// Rows as entries in columns.
-fn batch_of(rows: Vec<SourceRow>, loader: u32) -> EntryBatch {
+fn batch_of(rows: Vec<SourceRow>) -> EntryBatch {
     let mut batch = EntryBatch::default();
     for row in rows {
         batch.priorities.push(row.priority.as_milli());
-        batch.loaders.push(loader);
+        batch.loaders.push(row.loader);
         let (cache_key, key) = row.into_keys();
         batch.arguments.push(key);
         batch.keys.push(Bytes::from(cache_key));

@@ -50,6 +50,14 @@ pub struct Gathered {
 }
 
 impl Gathered {
+    /// What another part of the same source gave.
+    pub(super) fn add(&mut self, other: Self) {
+        self.rows += other.rows;
+        self.bad_lines += other.bad_lines;
+        let room = BAD_LINE_EXAMPLES_MAX - self.examples.len();
+        self.examples.extend(other.examples.into_iter().take(room));
+    }
+
     pub(super) fn leave_out(&mut self, bad: &BadLine) {
         self.bad_lines += 1;
         if self.examples.len() < BAD_LINE_EXAMPLES_MAX {

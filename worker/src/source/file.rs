@@ -57,10 +57,8 @@ impl Format {
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// Standard input was read before, by an attempt that failed.
-    #[error(
-        "standard input can be read only once, and an attempt at planning that failed has read it: see the log for why, and start again"
-    )]
-    StandardInputGone,
+    #[error(transparent)]
+    StandardInput(#[from] StandardInputGone),
     /// It cannot be opened.
     #[error("cannot open the key file {}", .path.display())]
     Open {
@@ -98,11 +96,29 @@ pub enum FileError {
     },
 }
 
+/// Standard input was read before, by an attempt that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "standard input can be read only once, and an attempt at planning that failed has read it: see the log for why, and start again"
+)]
+pub struct StandardInputGone;
+
 /// Where chunks of rows go.
 type Sink = mpsc::Sender<Vec<SourceRow>>;
 
 /// Whether somebody has begun to read standard input: what was read is gone.
 static STANDARD_INPUT_READ: AtomicBool = AtomicBool::new(false);
+
+/// Begins to read standard input.
+///
+/// # Errors
+/// Where somebody has before.
+pub(super) fn take_standard_input() -> Result<(), StandardInputGone> {
+    match STANDARD_INPUT_READ.swap(true, Ordering::AcqRel) {
+        true => Err(StandardInputGone),
+        false => Ok(()),
+    }
+}
 
 /// Reads a key file and sends its rows, in chunks, until its end; returns what there was in it. `-` is standard input.
 /// Without `format`, the name's ending says it, or the first byte.
@@ -123,9 +139,7 @@ pub async fn read(
     let task = tokio::task::spawn_blocking(move || {
         let format = format.or_else(|| Format::of_name(&path));
         if path == Path::new("-") {
-            if STANDARD_INPUT_READ.swap(true, Ordering::AcqRel) {
-                return Err(FileError::StandardInputGone);
-            }
+            take_standard_input()?;
             return read_from(io::stdin().lock(), &path, format, &rules, &sink);
         }
         let file = File::open(&path).map_err(|source| FileError::Open {

@@ -26,6 +26,29 @@ pub struct Rules {
     pub template: Option<(LoaderName, Template)>,
     /// The columns that the parts of a key are in, where keys have several: they take the place of `key`.
     pub key_parts: Vec<String>,
+    /// The loader, by its place among the job's.
+    pub loader: u32,
+}
+
+impl Rules {
+    /// The columns that a source must have: the key, or its parts, and what the template names.
+    pub(crate) fn columns(&self) -> Vec<String> {
+        let mut columns = match self.key_parts.as_slice() {
+            [] => vec![KEY_COLUMN.to_owned()],
+            parts => parts.to_vec(),
+        };
+        let template = self
+            .template
+            .iter()
+            .flat_map(|(_, template)| template.columns());
+        for column in template {
+            // A key of parts is a column, too.
+            if column != KEY_COLUMN && columns.iter().all(|known| known != column) {
+                columns.push(column.to_owned());
+            }
+        }
+        columns
+    }
 }
 
 /// The columns of a source, checked.
@@ -255,6 +278,7 @@ impl Rows {
             columns: Arc::clone(&header.columns),
             values,
             priority: Priority::ONE,
+            loader: self.rules.loader,
             cache_key,
         })
     }
@@ -282,6 +306,25 @@ impl Rows {
         }
         let values = members.into_iter().map(|(_, value)| value).collect();
         self.take(at, Ok(values), Some(content))
+    }
+
+    /// A row with a priority that was counted. `bad` tells of it where it is no entry.
+    ///
+    /// # Errors
+    /// As [`Rows::row`].
+    pub(crate) fn counted(
+        &mut self,
+        values: Result<Vec<Option<String>>, String>,
+        priority: Priority,
+        bad: impl FnOnce(String) -> BadLine,
+    ) -> Result<Option<Vec<SourceRow>>, SourceFault> {
+        match values.and_then(|values| self.entry(values)) {
+            Ok(row) => Ok(self.push(SourceRow { priority, ..row })),
+            Err(what) => {
+                self.leave_out(bad(what))?;
+                Ok(None)
+            }
+        }
     }
 
     fn take(
@@ -340,6 +383,7 @@ impl Rows {
             columns: Arc::clone(&header.columns),
             values,
             priority,
+            loader: self.rules.loader,
             cache_key,
         })
     }

@@ -219,7 +219,7 @@ impl Scene {
             weight: stoke_core::ring::Weight::default(),
             zone: String::new(),
             member_ttl: Duration::from_secs(5),
-            alone: false,
+            untouched: None,
             timing: Timing::default(),
             catalog: catalog(),
             meter: metrics::none(),

@@ -171,6 +171,7 @@ pub(crate) fn skipping(template: &str) -> Rules {
     Rules {
         on_bad_line: OnBadLine::Skip,
         key_parts: Vec::new(),
+        loader: 0,
         template: Some(("items".parse().unwrap(), Template::parse(template).unwrap())),
     }
 }

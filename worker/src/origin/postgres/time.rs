@@ -3,6 +3,8 @@
 
 use std::io::Write;
 
+use stoke_core::calendar;
+
 use super::value::Fault;
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
@@ -138,11 +140,8 @@ pub(super) fn parse_date(text: &str) -> Option<i32> {
         number(month, 2..=2)?,
         number(day, 2..=2)?,
     );
-    let days = days_from_civil(year, month, day);
-    // Only a day that exists survives being counted.
-    ((1..).contains(&year) && civil(days) == (year, month, day))
-        .then(|| i32::try_from(days).ok())
-        .flatten()
+    let days = calendar::day(year, month, day).filter(|_| year >= 1)?;
+    i32::try_from(days - EPOCH_DAYS).ok()
 }
 
 /// The binary form of what [`timestamp`] writes with this zone; `None` where it would not write that. Years are those of our era.
@@ -211,33 +210,9 @@ fn seconds_text(seconds: i64, micros: i64, out: &mut Vec<u8>) {
     }
 }
 
-/// Year, month and day, days after 2000-01-01, in the proleptic Gregorian calendar; see Howard Hinnant's
-/// "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
+/// Year, month and day, days after 2000-01-01.
 fn civil(days: i64) -> (i64, i64, i64) {
-    let shifted = days + EPOCH_DAYS + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
-}
-
-/// The reverse of [`civil`]; see `days_from_civil` there.
-fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
-    let year = year - i64::from(month <= 2);
-    let era = year.div_euclid(400);
-    let year_of_era = year.rem_euclid(400);
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    era * 146_097 + day_of_era - 719_468 - EPOCH_DAYS
+    calendar::civil(days + EPOCH_DAYS)
 }
 
 #[cfg(test)]

@@ -16,8 +16,7 @@ const NDJSON: Option<Format> = Some(Format::Ndjson);
 fn skipping() -> Rules {
     Rules {
         on_bad_line: OnBadLine::Skip,
-        template: None,
-        key_parts: Vec::new(),
+        ..Rules::default()
     }
 }
 
@@ -26,8 +25,8 @@ fn templated(on_bad_line: OnBadLine, template: &str) -> Rules {
     let template = Template::parse(template).unwrap();
     Rules {
         on_bad_line,
-        key_parts: Vec::new(),
         template: Some(("product".parse().unwrap(), template)),
+        ..Rules::default()
     }
 }
 

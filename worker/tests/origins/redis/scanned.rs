@@ -17,6 +17,7 @@ pub(super) async fn scan(
     let rules = Rules {
         on_bad_line,
         key_parts: Vec::new(),
+        loader: 0,
         template: Some(("copy".parse().unwrap(), Template::parse(template).unwrap())),
     };
     let (sink, mut chunks) = mpsc::channel::<Vec<SourceRow>>(4);

@@ -17,6 +17,18 @@ pub(super) fn reason(batch: &Batch, reports: &[SourceReport]) -> String {
             (bad, None) => format!(", {bad} left out as bad"),
             (bad, Some(example)) => format!(", {bad} left out as bad ({example})"),
         };
+        let unmatched = match &report.log {
+            Some(log) if log.unmatched > 0 => {
+                let (count, example) = (log.unmatched, &log.unmatched_example);
+                format!(", {count} URLs are of no pattern (as {example})")
+            }
+            _ => String::new(),
+        };
+        let filtered = match report.log.as_ref().map_or(0, |log| log.filtered) {
+            0 => String::new(),
+            count => format!(", {count} do not count by method, status or time"),
+        };
+        let left_out = left_out + &unmatched + &filtered;
         let unit = match source.from {
             From::Upload | From::Plan { .. } => "entries",
             _ => "lines or rows with a key",
@@ -50,6 +62,7 @@ fn name(n: usize, from: &From) -> String {
             origin, pattern, ..
         } => format!("key source {n} (the keys {pattern} of {origin})"),
         From::File { path, .. } => format!("key source {n} (the file {path})"),
+        From::Log(log) => format!("key source {n} (the log {})", log.paths.join(", ")),
         From::Upload => format!("key source {n} (an upload)"),
         From::Plan { job, .. } => format!("key source {n} (the plan of job {job})"),
         From::Scan => format!("key source {n} (a scan)"),

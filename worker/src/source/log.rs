@@ -1,0 +1,508 @@
+//! Access logs: which keys their lines ask for, and how often.
+//!
+//! Files are read one after another by a blocking task; a line is held at a time, and the counts of as many keys as fit into a
+//! bound. When it is reached, the counts so far go out as rows, and counting begins anew: rows of one key add up (the source's
+//! merge is the sum), so what is planned does not depend on the bound.
+//!
+//! A line that is no access is bad, and its source's rules say what becomes of it. One that is an access but does not count
+//! (by its method, status or time, or because no pattern is of its URL) is counted as such. Where none of the first lines is an
+//! access, the rest is not read.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use stoke_core::access_log::{AccessLog, Lines};
+use stoke_core::units::Priority;
+use tokio::sync::mpsc;
+
+use super::file::StandardInputGone;
+use super::lines::{Line, next_line, pass_over, too_long};
+use super::{
+    BadLine, Gathered, KEY_COLUMN, Rows, Rules, SourceFault, SourceRow, Whereabouts, shown,
+};
+use count::{Counted, Counter};
+use filter::{Filtered, Sieve};
+use format::Format;
+
+mod access;
+mod columns;
+mod common;
+mod count;
+mod filter;
+mod format;
+mod json;
+mod names;
+mod open;
+mod packed;
+#[cfg(test)]
+mod tests;
+mod time;
+
+/// How many bytes the counts may take.
+const COUNTS_BYTES_MAX: usize = 64 << 20;
+/// After so many lines it is said that none is an access.
+const LINES_WITHOUT_ACCESS_MAX: u64 = 10_000;
+/// So many lines are read between two looks whether the rows are still wanted.
+const LINES_BETWEEN_LOOKS: u64 = 1024;
+
+/// Why a log could not be read to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// No glob.
+    #[error("{path:?} is no pattern of files: {what}")]
+    Glob {
+        /// As it was given.
+        path: String,
+        /// What is wrong.
+        what: String,
+    },
+    /// No such file.
+    #[error("no file is found by {path:?}")]
+    NothingFound {
+        /// As it was given.
+        path: String,
+    },
+    /// Standard input was read before, by an attempt that failed.
+    #[error(transparent)]
+    StandardInput(#[from] StandardInputGone),
+    /// It cannot be opened.
+    #[error("cannot open the log {}", .path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It cannot be read.
+    #[error("cannot read the log {} behind line {line}{}", .path.display(), truncated(.source))]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The last line that was read.
+        line: u64,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Nobody knows how its lines are written, or what in them is wanted.
+    #[error("cannot read the lines of {}: {what}", .path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is missing, or wrong.
+        what: String,
+    },
+    /// None of its lines is an access.
+    #[error("none of the first {lines} lines of {} is an access: {example}", .path.display())]
+    NoAccess {
+        /// The file.
+        path: PathBuf,
+        /// How many were read.
+        lines: u64,
+        /// What is wrong with the first.
+        example: String,
+    },
+    /// What it gives is no key source.
+    #[error("the log {} cannot be used", .path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: SourceFault,
+    },
+    /// Nobody takes the rows any more.
+    #[error("stopped reading the log")]
+    Stopped,
+}
+
+fn truncated(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => {
+            ": it ends in the middle of what is compressed, as a file does that is still written, or was not copied whole"
+        }
+        _ => "",
+    }
+}
+
+/// What there was in a log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Read {
+    /// Rows that are entries, of which several may be one key's; and what was left out.
+    pub gathered: Gathered,
+    /// Lines.
+    pub lines: u64,
+    /// Accesses that do not count by their method, status or time.
+    pub filtered: u64,
+    /// Accesses whose URL is of no pattern (or that have none).
+    pub unmatched: u64,
+    /// The first such URL.
+    pub unmatched_example: Option<String>,
+}
+
+/// Reads a log and sends its rows, in chunks; `rules` are those of the loaders of its patterns, in their order, or of the one loader
+/// where it has no patterns. The age of accesses counts from `now` where the log does not say until when.
+///
+/// Where this future is dropped, the reading goes on until the receiver is gone, too.
+///
+/// # Errors
+/// See [`LogError`]; rows before the fault may have been sent.
+pub async fn read(
+    log: AccessLog,
+    rules: Vec<Rules>,
+    now: SystemTime,
+    sink: mpsc::Sender<Vec<SourceRow>>,
+) -> Result<Read, LogError> {
+    let task = tokio::task::spawn_blocking(move || {
+        let mut reading = Reading::new(&log, &rules, now, &sink, COUNTS_BYTES_MAX)?;
+        for path in open::files(&log.paths)? {
+            reading.file(path)?;
+        }
+        reading.finish()
+    });
+    // The task ends without a result only when the runtime shuts down.
+    task.await.unwrap_or(Err(LogError::Stopped))
+}
+
+/// Keys of one loader, on their way out.
+struct Output {
+    rows: Rows,
+    /// How many values a key was counted by.
+    values: usize,
+    /// Whether the only value is the key, too.
+    doubles: bool,
+}
+
+struct Reading<'a> {
+    log: &'a AccessLog,
+    sieve: Sieve,
+    outputs: Vec<Output>,
+    /// What lines must have beside, where there are no patterns.
+    further: Vec<String>,
+    counter: Counter,
+    counts_bytes_max: usize,
+    files: Vec<PathBuf>,
+    read: Read,
+    /// How many lines are accesses; and what is wrong with the first that is none.
+    accesses: u64,
+    first_bad: Option<String>,
+    packed: Vec<u8>,
+    sink: &'a mpsc::Sender<Vec<SourceRow>>,
+}
+
+impl<'a> Reading<'a> {
+    fn new(
+        log: &'a AccessLog,
+        rules: &[Rules],
+        now: SystemTime,
+        sink: &'a mpsc::Sender<Vec<SourceRow>>,
+        counts_bytes_max: usize,
+    ) -> Result<Self, LogError> {
+        let further = match (log.urls.as_slice(), rules.first()) {
+            ([], Some(rules)) => rules.columns(),
+            _ => Vec::new(),
+        };
+        let of_urls = log.urls.iter().map(|rule| rule.pattern.names());
+        let columns = of_urls.chain(log.urls.is_empty().then_some(further.as_slice()));
+        let outputs = columns
+            .zip(rules)
+            .map(|(names, rules)| output(names, rules))
+            .collect::<Result<_, _>>();
+        let outputs = outputs.map_err(|source| LogError::Content {
+            path: log.paths.join(", ").into(),
+            source,
+        })?;
+        Ok(Self {
+            log,
+            sieve: Sieve::new(log, now),
+            outputs,
+            further,
+            counter: Counter::default(),
+            counts_bytes_max,
+            files: Vec::new(),
+            read: Read::default(),
+            accesses: 0,
+            first_bad: None,
+            packed: Vec::new(),
+            sink,
+        })
+    }
+
+    fn file(&mut self, path: PathBuf) -> Result<(), LogError> {
+        if path == Path::new(open::STANDARD_INPUT) {
+            super::file::take_standard_input()?;
+        }
+        let mut reader = open::open(&path)?;
+        self.files.push(path);
+        let mut text = Vec::new();
+        let mut format = None;
+        for line in 1.. {
+            if line % LINES_BETWEEN_LOOKS == 0 && self.sink.is_closed() {
+                return Err(LogError::Stopped);
+            }
+            match next_line(&mut reader, &mut text) {
+                Ok(Line::None) => break,
+                Ok(Line::Whole) if text.trim_ascii().is_empty() => {}
+                Ok(Line::Whole) => match &format {
+                    Some(known) => self.line(line, &text, known)?,
+                    None => format = self.first_line(line, &text)?,
+                },
+                Ok(Line::TooLong) => {
+                    self.read.lines += 1;
+                    self.bad(line, too_long(), &text)?;
+                    pass_over(&mut reader).map_err(|error| self.unreadable(line, error))?;
+                }
+                // What can be read was; the file lacks its end, or something in its middle.
+                Err(error) if self.skips() && is_of_content(&error) => {
+                    let what = self.unreadable(line - 1, error);
+                    self.bad(line, stoke_core::explain::explain(&what), b"")?;
+                    break;
+                }
+                Err(error) => return Err(self.unreadable(line - 1, error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Learns from a line how lines are written; `None` where it is not known yet.
+    fn first_line(&mut self, line: u64, text: &[u8]) -> Result<Option<Format>, LogError> {
+        match Format::of(&self.log.lines, &self.log.fields, &self.further, text) {
+            Ok((format, format::First::Header)) => Ok(Some(format)),
+            Ok((format, format::First::Access)) => {
+                self.line(line, text, &format)?;
+                Ok(Some(format))
+            }
+            // The file may begin in the middle of a line.
+            Err(what) if self.log.lines == Lines::Auto => {
+                self.read.lines += 1;
+                self.bad(line, what, text)?;
+                self.look_for_accesses()?;
+                Ok(None)
+            }
+            Err(what) => Err(LogError::Format {
+                path: self.path(),
+                what,
+            }),
+        }
+    }
+
+    fn line(&mut self, line: u64, text: &[u8], format: &Format) -> Result<(), LogError> {
+        self.read.lines += 1;
+        let access = format.read(text);
+        let access = access.and_then(|access| Ok((self.sieve.weight(&access)?, access)));
+        let (weight, access) = match access {
+            Ok(access) => access,
+            Err(what) => {
+                self.bad(line, what, text)?;
+                return self.look_for_accesses();
+            }
+        };
+        self.accesses += 1;
+        let Filtered::Counts(weight) = weight else {
+            self.read.filtered += 1;
+            return Ok(());
+        };
+        if !self.pack(&access) {
+            self.read.unmatched += 1;
+            let example = || access.url.as_deref().map(shown);
+            self.read.unmatched_example = self.read.unmatched_example.take().or_else(example);
+            return Ok(());
+        }
+        let file = u32::try_from(self.files.len() - 1).unwrap_or(u32::MAX);
+        self.counter.add(&self.packed, weight, (file, line));
+        if self.counter.bytes() > self.counts_bytes_max {
+            self.send_counts()?;
+        }
+        Ok(())
+    }
+
+    /// Packs the key that an access is of; `false` where it is of none.
+    fn pack(&mut self, access: &access::Access<'_>) -> bool {
+        if self.log.urls.is_empty() {
+            let values: Option<Vec<&[u8]>> = access
+                .further
+                .iter()
+                .map(|field| field.as_deref())
+                .collect();
+            let Some(values) = values else {
+                return false;
+            };
+            packed::pack(0, &values, &mut self.packed);
+            return true;
+        }
+        let Some(url) = access.url.as_deref() else {
+            return false;
+        };
+        let mut found = Vec::new();
+        let rule = self
+            .log
+            .urls
+            .iter()
+            .position(|rule| rule.pattern.captures(url, &mut found));
+        if let Some(rule) = rule {
+            packed::pack(rule, &found, &mut self.packed);
+        }
+        rule.is_some()
+    }
+
+    /// Sends what was counted so far.
+    fn send_counts(&mut self) -> Result<(), LogError> {
+        for (packed, counted) in self.counter.take() {
+            let output = &mut self.outputs[packed::rule(&packed)];
+            let (rule, written) = packed::unpack(&packed, output.values);
+            let pattern = self.log.urls.get(rule).map(|rule| &rule.pattern);
+            let text = |(n, written): (usize, &&[u8])| {
+                let decoded = match pattern {
+                    Some(pattern) => pattern.decoded(n, written),
+                    None => (*written).into(),
+                };
+                let text = String::from_utf8(decoded.into_owned());
+                text.map(Some).map_err(|_| "it is not UTF-8".to_owned())
+            };
+            let values: Result<Vec<Option<String>>, String> =
+                written.iter().enumerate().map(text).collect();
+            let values = values.map(|mut values| {
+                if output.doubles {
+                    values.extend(values.first().cloned());
+                }
+                values
+            });
+            let (file, line) = counted.first;
+            let path = usize::try_from(file)
+                .ok()
+                .and_then(|file| self.files.get(file));
+            let path = path.cloned().unwrap_or_default();
+            let several = self.files.len() > 1;
+            let bad = |what: String| {
+                let what = format!(
+                    "a key that it asks for cannot be used{}: {what}",
+                    within(&path, several)
+                );
+                BadLine::showing(Whereabouts::Line(line), what, &written.join(&b' '))
+            };
+            let full = output.rows.counted(values, priority(counted), bad);
+            let full = full.map_err(|source| LogError::Content {
+                path: path.clone(),
+                source,
+            })?;
+            if let Some(full) = full {
+                self.sink
+                    .blocking_send(full)
+                    .map_err(|_| LogError::Stopped)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Read, LogError> {
+        if self.read.lines > 0 && self.accesses == 0 {
+            return Err(self.no_access());
+        }
+        self.send_counts()?;
+        for output in self.outputs {
+            let (last, gathered) = output.rows.finish();
+            if let Some(last) = last {
+                self.sink
+                    .blocking_send(last)
+                    .map_err(|_| LogError::Stopped)?;
+            }
+            self.read.gathered.add(gathered);
+        }
+        Ok(self.read)
+    }
+
+    /// A line that is no access.
+    fn bad(&mut self, line: u64, what: String, text: &[u8]) -> Result<(), LogError> {
+        let path = self.path();
+        let what = format!("{what}{}", within(&path, self.files.len() > 1));
+        let at = Whereabouts::Line(line);
+        let bad = match text.is_empty() {
+            true => BadLine::new(at, what),
+            false => BadLine::showing(at, what, text),
+        };
+        if !self.skips() {
+            let source = SourceFault::Bad(bad);
+            return Err(LogError::Content { path, source });
+        }
+        self.first_bad.get_or_insert_with(|| bad.to_string());
+        self.read.gathered.leave_out(&bad);
+        Ok(())
+    }
+
+    fn look_for_accesses(&self) -> Result<(), LogError> {
+        match self.accesses == 0 && self.read.lines >= LINES_WITHOUT_ACCESS_MAX {
+            true => Err(self.no_access()),
+            false => Ok(()),
+        }
+    }
+
+    fn no_access(&self) -> LogError {
+        LogError::NoAccess {
+            path: self.path(),
+            lines: self.read.lines,
+            example: self.first_bad.clone().unwrap_or_default(),
+        }
+    }
+
+    fn skips(&self) -> bool {
+        self.outputs
+            .first()
+            .is_some_and(|output| output.rows.skips())
+    }
+
+    fn unreadable(&self, line: u64, source: io::Error) -> LogError {
+        LogError::Read {
+            path: self.path(),
+            line,
+            source,
+        }
+    }
+
+    /// The file at hand.
+    fn path(&self) -> PathBuf {
+        self.files.last().cloned().unwrap_or_default()
+    }
+}
+
+/// Whether reading fails by what is in a file, and not by where it lies.
+fn is_of_content(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, InvalidInput, Other, UnexpectedEof};
+    matches!(
+        error.kind(),
+        InvalidData | InvalidInput | Other | UnexpectedEof
+    )
+}
+
+/// In which of several files.
+fn within(path: &Path, several: bool) -> String {
+    match several {
+        true => format!(" (in {})", path.display()),
+        false => String::new(),
+    }
+}
+
+/// The output of keys whose values have these names.
+fn output(names: &[String], rules: &Rules) -> Result<Output, SourceFault> {
+    let mut rows = Rows::new(rules);
+    let has_key = rows.has_parts() || names.iter().any(|name| name == KEY_COLUMN);
+    let doubles = !has_key && names.len() == 1;
+    let mut columns = names.to_vec();
+    if doubles {
+        columns.push(KEY_COLUMN.to_owned());
+    }
+    rows.columns(columns)?;
+    Ok(Output {
+        rows,
+        values: names.len(),
+        doubles,
+    })
+}
+
+/// A count as a priority: at least the least that there is, however old its accesses are, and at most the greatest.
+fn priority(counted: Counted) -> Priority {
+    let greatest = Priority::from_milli(u64::MAX);
+    Priority::from_requests(counted.count)
+        .map_or(greatest, |priority| priority.max(Priority::from_milli(1)))
+}

@@ -1,0 +1,134 @@
+//! The common log format of Apache and nginx, the combined one, and whatever has more behind:
+//! `host ident user [time] "request" status bytes …`.
+
+use super::access::{Access, split, status};
+use super::time;
+
+/// Reads a line.
+pub(super) fn read(line: &[u8]) -> Result<Access<'_>, String> {
+    let (at, rest) =
+        after_time(line).ok_or("there is no time in brackets, as [10/Oct/2000:13:55:36 -0700]")?;
+    let request = rest
+        .trim_ascii_start()
+        .strip_prefix(b"\"")
+        .ok_or("there is no request in double quotes behind the time")?;
+    let end = closing_quote(request).ok_or("its request has no closing quote")?;
+    let (request, rest) = (&request[..end], &request[end + 1..]);
+    let rest = rest.trim_ascii();
+    let code = split(rest, b' ').map_or(rest, |(code, _)| code);
+    let mut access = Access {
+        at: Some(at),
+        status: Some(status(code).ok_or("there is no status behind its request")?),
+        ..Access::default()
+    };
+    access.take_request(request.into());
+    Ok(access)
+}
+
+/// The first time in brackets, and what follows it. (A user's name may have brackets, too.)
+fn after_time(line: &[u8]) -> Option<(i64, &[u8])> {
+    let mut rest = line;
+    while let Some((_, behind)) = split(rest, b'[') {
+        if let Some((text, after)) = split(behind, b']')
+            && let Some(at) = time::common(text)
+        {
+            return Some((at, after));
+        }
+        rest = behind;
+    }
+    None
+}
+
+/// Where a quote ends: at the first that is not escaped.
+fn closing_quote(text: &[u8]) -> Option<usize> {
+    let mut escaped = false;
+    text.iter().position(|byte| {
+        let closes = *byte == b'"' && !escaped;
+        escaped = *byte == b'\\' && !escaped;
+        closes
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TIME: &str = "[29/Feb/2024:12:00:00 +0000]";
+
+    #[test]
+    fn lines_of_apache_and_nginx_are_read() {
+        for (line, method, url, code) in [
+            (
+                format!("127.0.0.1 - - {TIME} \"GET /a?b=c HTTP/1.1\" 200 5"),
+                Some("GET"),
+                Some("/a?b=c"),
+                200,
+            ),
+            (
+                format!(
+                    "::1 - frank {TIME} \"POST /a HTTP/2.0\" 304 - \"http://r/\" \"Agent \\\"x\\\" [1]\" 0.005"
+                ),
+                Some("POST"),
+                Some("/a"),
+                304,
+            ),
+            (
+                format!("h - [a] b] {TIME} \"GET /\\\"x\\\" HTTP/1.1\" 404 0"),
+                Some("GET"),
+                Some("/\\\"x\\\""),
+                404,
+            ),
+            (
+                format!("h - - {TIME} \"\\x16\\x03\\x01\" 400 0"),
+                None,
+                None,
+                400,
+            ),
+            (format!("h - - {TIME} \"-\" 408 0"), None, None, 408),
+            (format!("h - - {TIME} \"\" 400"), None, None, 400),
+        ] {
+            let access = read(line.as_bytes()).unwrap();
+            let text = |field: &Option<super::super::access::Field<'_>>| {
+                field
+                    .as_deref()
+                    .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+            };
+            assert_eq!(text(&access.method).as_deref(), method, "{line}");
+            assert_eq!(text(&access.url).as_deref(), url, "{line}");
+            assert_eq!(
+                (access.status, access.at),
+                (Some(code), Some(1_709_208_000))
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_access_is_told_by_what_it_lacks() {
+        for (line, says) in [
+            ("".to_owned(), "no time in brackets"),
+            (
+                "h - - [today] \"GET / HTTP/1.1\" 200 5".to_owned(),
+                "no time in brackets",
+            ),
+            (
+                format!("h - - {TIME} GET / 200"),
+                "no request in double quotes",
+            ),
+            (format!("h - - {TIME} \"GET / HTTP/1.1"), "no closing quote"),
+            (format!("h - - {TIME} \"GET / HTTP/1.1\" ok"), "no status"),
+        ] {
+            let error = read(line.as_bytes()).unwrap_err();
+            assert!(error.contains(says), "{line}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_breaks_it(line: Vec<u8>, rest: Vec<u8>) {
+            let _ = read(&line);
+            let _ = read(&[b"h ", TIME.as_bytes(), b" \"", &rest].concat());
+        }
+    }
+}

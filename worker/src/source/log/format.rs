@@ -1,0 +1,74 @@
+//! How a log's lines are written, and reading one.
+
+use stoke_core::access_log::{Fields, Lines};
+
+use super::access::Access;
+use super::columns::{Csv, Groups};
+use super::names::Names;
+use super::{common, json};
+
+/// What is said of a first line that tells nothing.
+const UNKNOWN: &str = "it is no access of the common format, no JSON object and no header with known columns: say how lines are \
+                       written (common, json, csv or a regular expression), and what fields are called";
+
+/// Reads lines of one file.
+#[derive(Clone, Debug)]
+pub(super) enum Format {
+    Common,
+    Json(Names),
+    Csv(Csv),
+    Regex(Groups),
+}
+
+/// What a file's first line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum First {
+    Access,
+    Header,
+}
+
+impl Format {
+    /// As it is told, or as the first line shows; `further` is wanted beside what makes an access.
+    pub(super) fn of(
+        lines: &Lines,
+        fields: &Fields,
+        further: &[String],
+        first: &[u8],
+    ) -> Result<(Self, First), String> {
+        let names = Names::new(fields, further);
+        Ok(match lines {
+            Lines::Common => (Self::common(further)?, First::Access),
+            Lines::Json => (Self::Json(names), First::Access),
+            Lines::Csv => (Self::Csv(Csv::new(first, &names)?), First::Header),
+            Lines::Regex(regex) => {
+                let groups = Groups::new(regex, &names);
+                let groups = groups.map_err(|what| format!("the regular expression {what}"))?;
+                (Self::Regex(groups), First::Access)
+            }
+            Lines::Auto if first.trim_ascii_start().starts_with(b"{") => {
+                (Self::Json(names), First::Access)
+            }
+            Lines::Auto if common::read(first).is_ok() => (Self::common(further)?, First::Access),
+            Lines::Auto => match Csv::new(first, &names) {
+                Ok(csv) => (Self::Csv(csv), First::Header),
+                Err(_) => return Err(UNKNOWN.to_owned()),
+            },
+        })
+    }
+
+    fn common(further: &[String]) -> Result<Self, String> {
+        match further {
+            [] => Ok(Self::Common),
+            _ => Err("accesses of the common format have URLs only: say which keys those are of, by patterns (urls)".to_owned()),
+        }
+    }
+
+    pub(super) fn read<'l>(&self, line: &'l [u8]) -> Result<Access<'l>, String> {
+        match self {
+            Self::Common => common::read(line),
+            Self::Json(names) => json::read(line, names),
+            Self::Csv(csv) => csv.read(line),
+            Self::Regex(groups) => groups.read(line),
+        }
+    }
+}
