@@ -156,11 +156,7 @@ pub async fn read(
     sink: mpsc::Sender<Vec<SourceRow>>,
 ) -> Result<Read, LogError> {
     let task = tokio::task::spawn_blocking(move || {
-        let mut reading = Reading::new(&log, &rules, now, &sink, COUNTS_BYTES_MAX)?;
-        for path in open::files(&log.paths)? {
-            reading.file(path)?;
-        }
-        reading.finish()
+        Reading::new(&log, &rules, now, &sink, COUNTS_BYTES_MAX)?.all()
     });
     // The task ends without a result only when the runtime shuts down.
     task.await.unwrap_or(Err(LogError::Stopped))
@@ -184,6 +180,8 @@ struct Reading<'a> {
     counter: Counter,
     counts_bytes_max: usize,
     files: Vec<PathBuf>,
+    /// Whether it has to be said of which file a line is.
+    several: bool,
     read: Read,
     /// How many lines are accesses; and what is wrong with the first that is none.
     accesses: u64,
@@ -222,12 +220,23 @@ impl<'a> Reading<'a> {
             counter: Counter::default(),
             counts_bytes_max,
             files: Vec::new(),
+            several: false,
             read: Read::default(),
             accesses: 0,
             first_bad: None,
             packed: Vec::new(),
             sink,
         })
+    }
+
+    /// Reads all files.
+    fn all(mut self) -> Result<Read, LogError> {
+        let files = open::files(&self.log.paths)?;
+        self.several = files.len() > 1;
+        for path in files {
+            self.file(path)?;
+        }
+        self.finish()
     }
 
     fn file(&mut self, path: PathBuf) -> Result<(), LogError> {
@@ -374,7 +383,7 @@ impl<'a> Reading<'a> {
                 .ok()
                 .and_then(|file| self.files.get(file));
             let path = path.cloned().unwrap_or_default();
-            let several = self.files.len() > 1;
+            let several = self.several;
             let bad = |what: String| {
                 let what = format!(
                     "a key that it asks for cannot be used{}: {what}",
@@ -416,7 +425,7 @@ impl<'a> Reading<'a> {
     /// A line that is no access.
     fn bad(&mut self, line: u64, what: String, text: &[u8]) -> Result<(), LogError> {
         let path = self.path();
-        let what = format!("{what}{}", within(&path, self.files.len() > 1));
+        let what = format!("{what}{}", within(&path, self.several));
         let at = Whereabouts::Line(line);
         let bad = match text.is_empty() {
             true => BadLine::new(at, what),

@@ -62,17 +62,14 @@ fn read_with(
     let (sink, mut source) = mpsc::channel(1);
     let (log, rules) = (log.clone(), rules.to_vec());
     let reader = std::thread::spawn(move || {
-        let mut reading = Reading::new(
+        let reading = Reading::new(
             &log,
             &rules,
             SystemTime::UNIX_EPOCH,
             &sink,
             counts_bytes_max,
         )?;
-        for path in open::files(&log.paths)? {
-            reading.file(path)?;
-        }
-        reading.finish()
+        reading.all()
     });
     let mut ranked = Ranked::new();
     while let Some(rows) = source.blocking_recv() {
