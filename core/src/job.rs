@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::access_log::AccessLog;
+use crate::access_log::{AccessLog, UrlRule};
 use crate::batch_keys::BatchKeys;
 use crate::names::{CacheName, JobName, LoaderName, OriginName, SourceName};
 use crate::pattern::Pattern;
@@ -192,6 +192,19 @@ pub struct KeySource {
     /// What is done with lines (rows) that are no entries.
     #[serde(default)]
     pub on_bad_line: OnBadLine,
+}
+
+impl KeySource {
+    /// The loaders of its keys, by their places among the job's; one may come more than once. (Of another job's plan, each entry
+    /// brings its own.)
+    pub fn loaders(&self) -> impl Iterator<Item = u32> {
+        let rules: &[UrlRule] = match &self.from {
+            From::Log(log) => &log.urls,
+            _ => &[],
+        };
+        let own = rules.is_empty().then_some(self.loader);
+        rules.iter().map(|rule| rule.loader).chain(own)
+    }
 }
 
 /// What is done with lines (rows) of a key source that are no entries.

@@ -212,7 +212,7 @@ fn of_log(n: usize, log: &v1::LogReport) -> String {
     }
     if log.unmatched > 0 {
         let (unmatched, example) = (grouped(log.unmatched), &log.unmatched_example);
-        told += &format!("; {unmatched} are of no pattern (as {example})");
+        told += &format!("; {unmatched} ask for no key of the job's (as {example})");
     }
     told
 }

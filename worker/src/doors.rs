@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use redis::Value;
 use sqlx::postgres::PgTypeInfo;
+use stoke_core::access_log::AccessLog;
 use stoke_core::job::Mode;
 use stoke_core::slot::Slot;
 use stoke_core::units::{BandId, PartitionId, Rank};
@@ -20,6 +21,7 @@ use crate::cache::{NodeAddr, WriteMode, packed_sets};
 use crate::job::Entries;
 use crate::origin::Objects;
 use crate::source::file::{FileError, Format, read_from};
+use crate::source::log::{LogError, Read};
 use crate::source::{Gathered, Rules, SourceRow};
 
 pub use crate::job::{
@@ -45,6 +47,21 @@ pub fn key_file(
     sink: &mpsc::Sender<Vec<SourceRow>>,
 ) -> Result<Gathered, FileError> {
     read_from(reader, Path::new("keys"), format, rules, sink)
+}
+
+/// Reads an access log, as [`read`](crate::source::log::read) does, and holds so many bytes of counts. It blocks while `sink` is
+/// full.
+///
+/// # Errors
+/// See [`LogError`].
+pub fn access_log(
+    reader: impl BufRead,
+    log: &AccessLog,
+    rules: &[Rules],
+    sink: &mpsc::Sender<Vec<SourceRow>>,
+    counts_bytes_max: usize,
+) -> Result<Read, LogError> {
+    crate::source::log::read_from(reader, log, rules, sink, counts_bytes_max)
 }
 
 /// A cluster's answer to `CLUSTER SLOTS`, as its bytes come from the wire: each slot's owner, all owners, and how many

@@ -210,6 +210,7 @@ impl Gate {
         let now = self.clock.now();
         // The time until now was at the old rate.
         lock(&self.paces).grant(now, allowed.grant.share, allowed.grant.deadline);
+        self.note_lapse(now);
         let rate_milli = allowed.grant.share.rate_milli;
         let is_first = |untouched: &Untouched| rate_milli > 0 && untouched.touch(&self.resource);
         if self.untouched.as_ref().is_some_and(is_first) {
@@ -224,6 +225,17 @@ impl Gate {
         self.allowed.send_replace(allowed);
         self.tokens.lock().tell_all();
         self.passed.notify_waiters();
+    }
+
+    /// A grant that was not renewed in time has been nothing since its deadline, and may have been another's.
+    fn note_lapse(&self, now: Moment) {
+        let (deadline, unlimited) = {
+            let allowed = self.allowed.borrow();
+            (allowed.grant.deadline, allowed.unlimited)
+        };
+        if !unlimited && deadline < now {
+            lock(&self.window).note_share(deadline, 0);
+        }
     }
 
     /// Places that are taken while their number sinks go when they are given back: see [`ClientPermit`].

@@ -269,6 +269,10 @@ fn key_source(
         _ => which_loader(faults, &format!("{at}.loader"), &source.loader, loaders),
     };
     let from = keys_from(faults, at, source.from, (&source.loader, loaders));
+    let loader = match &from {
+        Some(From::Log(log)) => log.urls.first().map(|rule| rule.loader).or(loader),
+        _ => loader,
+    };
     Some(KeySource {
         loader: loader?,
         from: from?,

@@ -8,6 +8,7 @@
     allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")
 )]
 
+mod access_log;
 mod cluster_slots;
 mod jobs;
 mod key_file;
@@ -18,6 +19,7 @@ mod store_log;
 mod store_record;
 mod template;
 
+pub use access_log::access_log;
 pub use cluster_slots::cluster_slots;
 pub use jobs::job_file;
 pub use key_file::key_file;
@@ -32,7 +34,8 @@ pub use template::template;
 pub type Holds = fn(&[u8]);
 
 /// All of them, by the names of their corpora.
-pub const ALL: [(&str, Holds); 9] = [
+pub const ALL: [(&str, Holds); 10] = [
+    ("access_log", access_log),
     ("cluster_slots", cluster_slots),
     ("job_file", job_file),
     ("key_file", key_file),

@@ -133,6 +133,20 @@ async fn the_first_of_a_process_that_has_a_share_sends_at_once_and_no_second_see
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_grant_that_lapsed_and_came_back_as_it_was_counts_as_a_new_one() {
+    let (gate, clock) = gate();
+    let until = |seconds| clock.now() + Duration::from_secs(seconds);
+    gate.allow(grant(10, until(3)));
+    let permit = gate.permit(job(), CancellationToken::new());
+    times(&permit, 5).await;
+    // Nobody renews it, and nobody looks: meanwhile it may be another's.
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    gate.allow(grant(10, until(1000)));
+    let then = times(&permit, 1).await;
+    assert!(then[0] >= 1.0, "{then:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn many_that_wait_for_several_tokens_each_do_not_go_out_all_at_once() {
     let (gate, clock) = gate();
     gate.allow(grant(100, clock.now() + Duration::from_secs(1000)));

@@ -161,7 +161,7 @@ pub(crate) fn read_from(
     sink: &Sink,
 ) -> Result<Gathered, FileError> {
     let mut rows = Rows::new(rules);
-    let reader = Watchful { reader, sink };
+    let reader = Watchful::new(reader, sink);
     let read = read_rows(reader, format, &mut rows, sink).and_then(|()| {
         let (last, gathered) = rows.finish();
         hand_on(last, sink)?;
@@ -195,12 +195,16 @@ fn read_rows(
 
 /// A reader that fails once nobody takes the rows: it looks whenever it is asked for a buffer, which is at least once a
 /// line. Looking only when a chunk goes out would be never, in a file of another kind whose lines are all passed over.
-struct Watchful<'a, R> {
+pub(super) struct Watchful<'a, R> {
     reader: R,
     sink: &'a Sink,
 }
 
-impl<R> Watchful<'_, R> {
+impl<'a, R> Watchful<'a, R> {
+    pub(super) const fn new(reader: R, sink: &'a Sink) -> Self {
+        Self { reader, sink }
+    }
+
     fn look(&self) -> io::Result<()> {
         if self.sink.is_closed() {
             return Err(io::Error::other("nobody takes the rows any more"));
@@ -228,7 +232,7 @@ impl<R: BufRead> BufRead for Watchful<'_, R> {
 }
 
 /// The first bytes of a file, without the mark that some programs put before UTF-8.
-fn without_mark(reader: &mut impl BufRead) -> io::Result<Vec<u8>> {
+pub(super) fn without_mark(reader: &mut impl BufRead) -> io::Result<Vec<u8>> {
     const MARK: &[u8] = b"\xef\xbb\xbf";
     let mut start = Vec::with_capacity(MARK.len());
     reader.take(MARK.len() as u64).read_to_end(&mut start)?;

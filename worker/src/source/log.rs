@@ -2,13 +2,13 @@
 //!
 //! Files are read one after another by a blocking task; a line is held at a time, and the counts of as many keys as fit into a
 //! bound. When it is reached, the counts so far go out as rows, and counting begins anew: rows of one key add up (the source's
-//! merge is the sum), so what is planned does not depend on the bound.
+//! merge is the sum), so what is planned does not depend on the bound (where ages count, but for rounding to thousandths).
 //!
 //! A line that is no access is bad, and its source's rules say what becomes of it. One that is an access but does not count
 //! (by its method, status or time, or because no pattern is of its URL) is counted as such. Where none of the first lines is an
 //! access, the rest is not read.
 
-use std::io;
+use std::io::{self, BufRead, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -16,7 +16,7 @@ use stoke_core::access_log::{AccessLog, Lines};
 use stoke_core::units::Priority;
 use tokio::sync::mpsc;
 
-use super::file::StandardInputGone;
+use super::file::{StandardInputGone, Watchful, without_mark};
 use super::lines::{Line, next_line, pass_over, too_long};
 use super::{
     BadLine, Gathered, KEY_COLUMN, Rows, Rules, SourceFault, SourceRow, Whereabouts, shown,
@@ -43,8 +43,6 @@ mod time;
 const COUNTS_BYTES_MAX: usize = 64 << 20;
 /// After so many lines it is said that none is an access.
 const LINES_WITHOUT_ACCESS_MAX: u64 = 10_000;
-/// So many lines are read between two looks whether the rows are still wanted.
-const LINES_BETWEEN_LOOKS: u64 = 1024;
 
 /// Why a log could not be read to its end.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +93,7 @@ pub enum LogError {
         what: String,
     },
     /// None of its lines is an access.
-    #[error("none of the first {lines} lines of {} is an access: {example}", .path.display())]
+    #[error("none of the first {lines} lines from {} on is an access: {example}", .path.display())]
     NoAccess {
         /// The file.
         path: PathBuf,
@@ -103,6 +101,15 @@ pub enum LogError {
         lines: u64,
         /// What is wrong with the first.
         example: String,
+    },
+    /// Its accesses are so old that nearly nothing is left of them.
+    #[error(
+        "its newest access is {half_lives} half-lives old, so nearly nothing is left of what was asked for: say until when it goes \
+         (until, --log-until), from where ages then count, or a longer half-life"
+    )]
+    Faded {
+        /// How old the newest is.
+        half_lives: u64,
     },
     /// What it gives is no key source.
     #[error("the log {} cannot be used", .path.display())]
@@ -160,6 +167,19 @@ pub async fn read(
     });
     // The task ends without a result only when the runtime shuts down.
     task.await.unwrap_or(Err(LogError::Stopped))
+}
+
+/// Reads one file's content, as [`read`] does, and holds so many bytes of counts. It blocks while `sink` is full.
+pub(crate) fn read_from(
+    reader: impl BufRead,
+    log: &AccessLog,
+    rules: &[Rules],
+    sink: &mpsc::Sender<Vec<SourceRow>>,
+    counts_bytes_max: usize,
+) -> Result<Read, LogError> {
+    let mut reading = Reading::new(log, rules, SystemTime::UNIX_EPOCH, sink, counts_bytes_max)?;
+    reading.content("log".into(), reader)?;
+    reading.finish()
 }
 
 /// Keys of one loader, on their way out.
@@ -243,34 +263,49 @@ impl<'a> Reading<'a> {
         if path == Path::new(open::STANDARD_INPUT) {
             super::file::take_standard_input()?;
         }
-        let mut reader = open::open(&path)?;
+        let reader = open::open(&path)?;
+        self.content(path, reader)
+    }
+
+    /// Reads what a file has in it.
+    fn content(&mut self, path: PathBuf, reader: impl BufRead) -> Result<(), LogError> {
         self.files.push(path);
+        let mut reader = Watchful::new(reader, self.sink);
+        let mut line = 0;
+        match self.lines(&mut reader, &mut line) {
+            Err(Ended::Unreadable(_)) if self.sink.is_closed() => Err(LogError::Stopped),
+            // What can be read was; the file lacks its end, or something in its middle.
+            Err(Ended::Unreadable(error)) if self.skips() && is_of_content(&error) => {
+                let what = self.unreadable(line, error);
+                self.bad(line + 1, stoke_core::explain::explain(&what), b"")
+            }
+            Err(Ended::Unreadable(error)) => Err(self.unreadable(line, error)),
+            Err(Ended::Otherwise(error)) => Err(error),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Reads the lines of a file; `read` is how many were read to their ends.
+    fn lines(&mut self, reader: &mut impl BufRead, read: &mut u64) -> Result<(), Ended> {
+        let start = without_mark(reader)?;
+        let mut reader = io::Cursor::new(start).chain(reader);
         let mut text = Vec::new();
         let mut format = None;
         for line in 1.. {
-            if line % LINES_BETWEEN_LOOKS == 0 && self.sink.is_closed() {
-                return Err(LogError::Stopped);
-            }
-            match next_line(&mut reader, &mut text) {
-                Ok(Line::None) => break,
-                Ok(Line::Whole) if text.trim_ascii().is_empty() => {}
-                Ok(Line::Whole) => match &format {
-                    Some(known) => self.line(line, &text, known)?,
-                    None => format = self.first_line(line, &text)?,
+            match next_line(&mut reader, &mut text)? {
+                Line::None => break,
+                Line::Whole if text.trim_ascii().is_empty() => {}
+                Line::Whole => match &format {
+                    Some(known) => self.line(line, without_end(&text), known)?,
+                    None => format = self.first_line(line, without_end(&text))?,
                 },
-                Ok(Line::TooLong) => {
+                Line::TooLong => {
                     self.read.lines += 1;
                     self.bad(line, too_long(), &text)?;
-                    pass_over(&mut reader).map_err(|error| self.unreadable(line, error))?;
+                    pass_over(&mut reader)?;
                 }
-                // What can be read was; the file lacks its end, or something in its middle.
-                Err(error) if self.skips() && is_of_content(&error) => {
-                    let what = self.unreadable(line - 1, error);
-                    self.bad(line, stoke_core::explain::explain(&what), b"")?;
-                    break;
-                }
-                Err(error) => return Err(self.unreadable(line - 1, error)),
             }
+            *read = line;
         }
         Ok(())
     }
@@ -308,16 +343,20 @@ impl<'a> Reading<'a> {
                 return self.look_for_accesses();
             }
         };
-        self.accesses += 1;
+        // Without its fields a line tells no access: those of an application's log say many things.
+        let lacks_fields = access.further.iter().any(Option::is_none);
+        self.accesses += u64::from(!lacks_fields);
         let Filtered::Counts(weight) = weight else {
             self.read.filtered += 1;
             return Ok(());
         };
         if !self.pack(&access) {
             self.read.unmatched += 1;
-            let example = || access.url.as_deref().map(shown);
-            self.read.unmatched_example = self.read.unmatched_example.take().or_else(example);
-            return Ok(());
+            self.read.unmatched_example.get_or_insert_with(|| {
+                let url = access.url.as_deref();
+                shown(url.unwrap_or(text))
+            });
+            return self.look_for_accesses();
         }
         let file = u32::try_from(self.files.len() - 1).unwrap_or(u32::MAX);
         self.counter.add(&self.packed, weight, (file, line));
@@ -384,6 +423,7 @@ impl<'a> Reading<'a> {
                 .and_then(|file| self.files.get(file));
             let path = path.cloned().unwrap_or_default();
             let several = self.several;
+            let lines = counted.lines;
             let bad = |what: String| {
                 let what = format!(
                     "a key that it asks for cannot be used{}: {what}",
@@ -391,7 +431,7 @@ impl<'a> Reading<'a> {
                 );
                 BadLine::showing(Whereabouts::Line(line), what, &written.join(&b' '))
             };
-            let full = output.rows.counted(values, priority(counted), bad);
+            let full = output.rows.counted(values, priority(counted), (bad, lines));
             let full = full.map_err(|source| LogError::Content {
                 path: path.clone(),
                 source,
@@ -408,6 +448,9 @@ impl<'a> Reading<'a> {
     fn finish(mut self) -> Result<Read, LogError> {
         if self.read.lines > 0 && self.accesses == 0 {
             return Err(self.no_access());
+        }
+        if let Some(half_lives) = self.sieve.faded() {
+            return Err(LogError::Faded { half_lives });
         }
         self.send_counts()?;
         for output in self.outputs {
@@ -448,10 +491,20 @@ impl<'a> Reading<'a> {
     }
 
     fn no_access(&self) -> LogError {
+        let lacking = || {
+            let (fields, line) = (
+                self.further.join(", "),
+                self.read.unmatched_example.as_deref(),
+            );
+            format!(
+                "they lack one of the fields {fields} (as {})",
+                line.unwrap_or_default()
+            )
+        };
         LogError::NoAccess {
-            path: self.path(),
+            path: self.files.first().cloned().unwrap_or_default(),
             lines: self.read.lines,
-            example: self.first_bad.clone().unwrap_or_default(),
+            example: self.first_bad.clone().unwrap_or_else(lacking),
         }
     }
 
@@ -473,6 +526,30 @@ impl<'a> Reading<'a> {
     fn path(&self) -> PathBuf {
         self.files.last().cloned().unwrap_or_default()
     }
+}
+
+/// Why reading a file ended before its end.
+enum Ended {
+    Unreadable(io::Error),
+    Otherwise(LogError),
+}
+
+impl From<io::Error> for Ended {
+    fn from(error: io::Error) -> Self {
+        Self::Unreadable(error)
+    }
+}
+
+impl From<LogError> for Ended {
+    fn from(error: LogError) -> Self {
+        Self::Otherwise(error)
+    }
+}
+
+/// A line without what ends it.
+fn without_end(line: &[u8]) -> &[u8] {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    line.strip_suffix(b"\r").unwrap_or(line)
 }
 
 /// Whether reading fails by what is in a file, and not by where it lies.

@@ -308,7 +308,7 @@ impl Rows {
         self.take(at, Ok(values), Some(content))
     }
 
-    /// A row with a priority that was counted. `bad` tells of it where it is no entry.
+    /// A row with a priority that was counted. Where it is no entry, `bad` tells of it, and of how many lines it is.
     ///
     /// # Errors
     /// As [`Rows::row`].
@@ -316,12 +316,13 @@ impl Rows {
         &mut self,
         values: Result<Vec<Option<String>>, String>,
         priority: Priority,
-        bad: impl FnOnce(String) -> BadLine,
+        (bad, lines): (impl FnOnce(String) -> BadLine, u64),
     ) -> Result<Option<Vec<SourceRow>>, SourceFault> {
         match values.and_then(|values| self.entry(values)) {
             Ok(row) => Ok(self.push(SourceRow { priority, ..row })),
             Err(what) => {
                 self.leave_out(bad(what))?;
+                self.leave_out_more(lines.saturating_sub(1));
                 Ok(None)
             }
         }

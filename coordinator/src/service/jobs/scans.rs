@@ -36,7 +36,7 @@ fn add(batch: &mut Batch, members: &Members) {
         return;
     }
     for (n, loader) in (0u32..).zip(&batch.loaders) {
-        let named = batch.sources.iter().any(|source| source.loader == n);
+        let named = (batch.sources.iter()).any(|source| source.loaders().any(|loader| loader == n));
         if !named && scans(loader, members) {
             batch.sources.push(KeySource {
                 loader: n,
@@ -66,25 +66,10 @@ fn check(batch: &Batch, members: &Members) -> Result<(), Refusal> {
     }
     let mut any = false;
     for (n, source) in batch.sources.iter().enumerate() {
-        let loader = usize::try_from(source.loader).ok();
-        let Some(loader) = loader.and_then(|n| batch.loaders.get(n)) else {
-            continue;
-        };
-        let (at, name) = (format!("spec.batch.sources[{n}]"), &loader.name);
-        match (&source.from, scans(loader, members)) {
-            (From::Plan { .. }, _) | (_, false) if source.from != From::Scan => {}
-            (From::Scan, true) => any = true,
-            (From::Scan, false) => {
-                let problem = format!(
-                    "the loader {name} takes keys: give it a key source, or say by which column it scans"
-                );
-                return Err(invalid(format!("{at}.scan"), problem));
-            }
-            _ => {
-                let problem = format!(
-                    "the loader {name} scans, and takes no keys: remove this source, or name a loader with :keys"
-                );
-                return Err(invalid(format!("{at}.loader"), problem));
+        for loader in source.loaders() {
+            let loader = usize::try_from(loader).ok();
+            if let Some(loader) = loader.and_then(|n| batch.loaders.get(n)) {
+                any |= fits(&format!("spec.batch.sources[{n}]"), source, loader, members)?;
             }
         }
     }
@@ -94,6 +79,27 @@ fn check(batch: &Batch, members: &Members) -> Result<(), Refusal> {
         return Err(invalid("spec.batch.section", problem));
     }
     Ok(())
+}
+
+/// Whether a source is a scan of its loader; a source and a loader that do not go together are refused.
+fn fits(at: &str, source: &KeySource, loader: &Loader, members: &Members) -> Result<bool, Refusal> {
+    let name = &loader.name;
+    match (&source.from, scans(loader, members)) {
+        (From::Scan, true) => Ok(true),
+        (From::Scan, false) => {
+            let problem = format!(
+                "the loader {name} takes keys: give it a key source, or say by which column it scans"
+            );
+            Err(invalid(format!("{at}.scan"), problem))
+        }
+        (From::Plan { .. }, _) | (_, false) => Ok(false),
+        (_, true) => {
+            let problem = format!(
+                "the loader {name} scans, and takes no keys: remove this source, or name a loader with :keys"
+            );
+            Err(invalid(format!("{at}.loader"), problem))
+        }
+    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use stoke_core::access_log::{
     AccessLog, Fields, Filter, HALF_LIFE_MIN, Lines, PATHS_MAX, PATTERNS_MAX, Statuses, UrlRule,
 };
+use stoke_core::value::COLUMN_BYTES_MAX;
 use stoke_proto::v1;
 
 use super::faults::Faults;
@@ -58,7 +59,11 @@ pub(super) fn access_log(
     Some(AccessLog {
         paths: paths?,
         lines: lines?,
-        fields: fields(log.fields.unwrap_or_default()),
+        fields: fields(
+            faults,
+            &format!("{at}.fields"),
+            log.fields.unwrap_or_default(),
+        )?,
         urls: urls.into_iter().collect::<Option<_>>()?,
         filter: filter?,
         half_life_s,
@@ -107,14 +112,22 @@ fn lines(faults: &mut Faults, at: &str, lines: i32, regex: String) -> Option<Lin
     Some(lines)
 }
 
-fn fields(fields: v1::LogFields) -> Fields {
+fn fields(faults: &mut Faults, at: &str, fields: v1::LogFields) -> Option<Fields> {
+    let names = [&fields.url, &fields.method, &fields.status, &fields.time];
+    if names.iter().any(|name| name.len() > COLUMN_BYTES_MAX) {
+        faults.note(
+            at,
+            format!("a field's name has at most {COLUMN_BYTES_MAX} bytes"),
+        );
+        return None;
+    }
     let given = |name: String| Some(name).filter(|name| !name.is_empty());
-    Fields {
+    Some(Fields {
         url: given(fields.url),
         method: given(fields.method),
         status: given(fields.status),
         time: given(fields.time),
-    }
+    })
 }
 
 fn filter(

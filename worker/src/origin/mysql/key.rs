@@ -77,6 +77,10 @@ impl Parameter {
 
     /// Of what is compared with a column, to say where a scan goes on.
     pub(super) fn of_column(column: &Column) -> Result<Self, NoOrder> {
+        // It is ordered by its labels' numbers, and compared with a text by their texts.
+        if column.ty.name() == "ENUM" {
+            return Err(NoOrder(column.ty.name().to_owned()));
+        }
         Self::of(column).or_else(|Unsupported(ty)| {
             Ok(Self(match column.kind {
                 Kind::Datetime | Kind::Timestamp => KeyKind::Datetime,

@@ -1,4 +1,5 @@
-//! Statements of scans. Places are keys in their canonical text: of all types that keys may have.
+//! Statements of scans. Places are canonical texts, as keys have them; of the types that keys may have but ENUM, and of times and
+//! fractions.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -122,6 +123,7 @@ fn parameters(statement: &Statement<'_>, columns: &Columns) -> Result<Vec<Parame
     parameters.map_err(|error| OriginError::permanent(statement.doing.as_str(), error))
 }
 
+/// The bounds as arguments. A text that is no value of its column's type was none of this scan's places.
 fn arguments(
     statement: &Statement<'_>,
     parameters: &[Parameter],
@@ -129,7 +131,8 @@ fn arguments(
     let mut arguments = MySqlArguments::default();
     for bound in &statement.bounds {
         if let Some(parameter) = parameters.get(bound.part) {
-            parameter.add(&bound.text, &mut arguments)?;
+            let text = parameter.canonical(&bound.text)?;
+            parameter.add(&text, &mut arguments)?;
         }
     }
     Ok(arguments)

@@ -184,7 +184,11 @@ enum KeyKind {
 impl KeyKind {
     /// That of places of this type.
     fn of_place(ty: &PgTypeInfo) -> Option<Self> {
-        let as_key = Self::of(ty);
+        let as_key = Self::of(ty).map(|key| match key {
+            // What makes two of them equal is the database's own rule: a place is the text as it is stored.
+            Self::Citext => Self::Text,
+            other => other,
+        });
         as_key.or_else(|| match Kind::of(ty)? {
             Kind::Timestamp => Some(Self::Timestamp("")),
             Kind::Timestamptz => Some(Self::Timestamp("+00:00")),

@@ -1,4 +1,4 @@
-//! Statements of scans. Places are keys in their canonical text: of all types that keys may have.
+//! Statements of scans. Places are canonical texts, as keys have them; of the types that keys may have, and of times and fractions.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -167,11 +167,13 @@ impl<'a> Reading<'a> {
         })
     }
 
+    /// The bounds as arguments. A text that is no value of its column's type was none of this scan's places.
     fn arguments(&self) -> Result<PgArguments, BoxDynError> {
         let mut arguments = PgArguments::default();
         for bound in &self.statement.bounds {
             if let Some(parameter) = self.parameters.get(bound.part) {
-                parameter.add([&*bound.text].into_iter(), &mut arguments)?;
+                let text = parameter.canonical(&bound.text)?;
+                parameter.add([&*text].into_iter(), &mut arguments)?;
             }
         }
         Ok(arguments)

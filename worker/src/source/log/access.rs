@@ -19,6 +19,22 @@ pub(super) struct Access<'l> {
 }
 
 impl<'l> Access<'l> {
+    /// The same, of bytes of its own.
+    pub(super) fn into_owned(self) -> Access<'static> {
+        let owned = |field: Field<'l>| Field::Owned(field.into_owned());
+        Access {
+            url: self.url.map(owned),
+            method: self.method.map(owned),
+            status: self.status,
+            at: self.at,
+            further: self
+                .further
+                .into_iter()
+                .map(|field| field.map(owned))
+                .collect(),
+        }
+    }
+
     /// Takes a URL, or a request line (`GET /a HTTP/1.1`), whose method is told by it.
     pub(super) fn take_request(&mut self, request: Field<'l>) {
         let Some((method, rest)) = split(&request, b' ') else {
@@ -62,13 +78,18 @@ pub(super) fn split(text: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
     Some((&text[..found], &text[found + 1..]))
 }
 
-/// A status, where it is one.
+/// A status; none where nothing or `-` stands there, and 0 where it is something else: that is no answer that counts.
 pub(super) fn status(text: &[u8]) -> Option<u16> {
-    let [a, b, c] = text.trim_ascii() else {
+    let text = text.trim_ascii();
+    if matches!(text, b"" | b"-") {
         return None;
+    }
+    let digits = text.iter().position(|byte| !byte.is_ascii_digit());
+    let status = match &text[..digits.unwrap_or(text.len())] {
+        digits @ [_, _, _] => std::str::from_utf8(digits).ok(),
+        _ => None,
     };
-    let digit = |byte: &u8| byte.is_ascii_digit().then(|| u16::from(byte - b'0'));
-    Some(digit(a)? * 100 + digit(b)? * 10 + digit(c)?)
+    Some(status.and_then(|digits| digits.parse().ok()).unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -103,7 +124,19 @@ mod tests {
             };
             assert_eq!(found, expected, "{text}");
         }
-        assert_eq!(status(b"200"), Some(200));
-        assert_eq!([&b"20"[..], b"-", b"2000", b"2x0"].map(status), [None; 4]);
+        for (text, expected) in [
+            ("200", Some(200)),
+            (" 404.0", Some(404)),
+            ("404 Not Found", Some(404)),
+            ("-", None),
+            ("", None),
+            ("-1", Some(0)),
+            ("20", Some(0)),
+            ("2000", Some(0)),
+            ("99999999999999999999", Some(0)),
+            ("ok", Some(0)),
+        ] {
+            assert_eq!(status(text.as_bytes()), expected, "{text}");
+        }
     }
 }

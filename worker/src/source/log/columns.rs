@@ -1,6 +1,6 @@
 //! Lines whose fields have places: comma-separated values with a header, and what a regular expression finds.
 
-use regex::bytes::Regex;
+use regex::bytes::{Regex, RegexBuilder};
 
 use super::access::{Access, Field, status};
 use super::names::Names;
@@ -12,7 +12,8 @@ pub(super) struct Places {
     url: Option<usize>,
     method: Option<usize>,
     status: Option<usize>,
-    time: Option<usize>,
+    /// Under some of the names others have how long it took.
+    time: Vec<usize>,
     further: Vec<Option<usize>>,
 }
 
@@ -25,7 +26,7 @@ impl Places {
             url: first(&names.url),
             method: first(&names.method),
             status: first(&names.status),
-            time: first(&names.time),
+            time: names.time.iter().filter_map(place).collect(),
             further: names.further.iter().map(place).collect(),
         }
     }
@@ -35,7 +36,10 @@ impl Places {
         let mut access = Access {
             method: of(self.method),
             status: of(self.status).and_then(|text| status(&text)),
-            at: of(self.time).and_then(|text| time::of_any_format(&text)),
+            at: self
+                .time
+                .iter()
+                .find_map(|place| time::of_any_format(&of(Some(*place))?)),
             further: self.further.iter().map(|place| of(*place)).collect(),
             ..Access::default()
         };
@@ -135,7 +139,9 @@ pub(super) struct Groups {
 impl Groups {
     /// Reads an expression, which has to have groups of the names that are wanted.
     pub(super) fn new(regex: &str, names: &Names) -> Result<Self, String> {
-        let regex = Regex::new(regex).map_err(|error| format!("is none: {error}"))?;
+        // Lines are bytes: what is no UTF-8 ends no value.
+        let regex = RegexBuilder::new(regex).unicode(false).build();
+        let regex = regex.map_err(|error| format!("is none: {error}"))?;
         let groups: Vec<&str> = regex
             .capture_names()
             .map(Option::unwrap_or_default)
@@ -225,6 +231,8 @@ mod tests {
             (url(&access).as_str(), access.status, access.at),
             ("/a", Some(200), Some(1_709_208_000))
         );
+        let bytes = groups.read(b"2024-02-29 12:00:00 200 /a\xff9 x").unwrap();
+        assert_eq!(bytes.url.as_deref(), Some(&b"/a\xff9"[..]));
         assert!(
             groups
                 .read(b"nothing")

@@ -1,7 +1,7 @@
 //! The common log format of Apache and nginx, the combined one, and whatever has more behind:
 //! `host ident user [time] "request" status bytes …`.
 
-use super::access::{Access, split, status};
+use super::access::{Access, Field, split, status};
 use super::time;
 
 /// Reads a line.
@@ -18,18 +18,59 @@ pub(super) fn read(line: &[u8]) -> Result<Access<'_>, String> {
     let code = split(rest, b' ').map_or(rest, |(code, _)| code);
     let mut access = Access {
         at: Some(at),
-        status: Some(status(code).ok_or("there is no status behind its request")?),
+        status: Some(
+            status(code)
+                .filter(|code| *code > 0)
+                .ok_or("there is no status behind its request")?,
+        ),
         ..Access::default()
     };
-    access.take_request(request.into());
+    access.take_request(unescaped(request));
     Ok(access)
 }
 
-/// The first time in brackets, and what follows it. (A user's name may have brackets, too.)
+/// What servers write with a backslash as it was: a quote, a backslash, and bytes as `\xC3` (and Apache some as `\n`).
+fn unescaped(text: &[u8]) -> Field<'_> {
+    let Some(first) = memchr::memchr(b'\\', text) else {
+        return text.into();
+    };
+    let mut plain = text[..first].to_vec();
+    let mut rest = &text[first..];
+    while let Some((&byte, behind)) = rest.split_first() {
+        let (written, more) = match (byte, behind) {
+            (b'\\', [b'x', digits @ ..]) => match hexadecimal(digits) {
+                Some(escaped) => (escaped, &digits[2..]),
+                None => (byte, behind),
+            },
+            (b'\\', [b'n', more @ ..]) => (b'\n', more),
+            (b'\\', [b'r', more @ ..]) => (b'\r', more),
+            (b'\\', [b't', more @ ..]) => (b'\t', more),
+            (b'\\', [escaped @ (b'"' | b'\\'), more @ ..]) => (*escaped, more),
+            _ => (byte, behind),
+        };
+        plain.push(written);
+        rest = more;
+    }
+    plain.into()
+}
+
+/// The byte that two digits are.
+fn hexadecimal(digits: &[u8]) -> Option<u8> {
+    let digit = |byte: &u8| char::from(*byte).to_digit(16);
+    let (high, low) = (digit(digits.first()?)?, digit(digits.get(1)?)?);
+    u8::try_from(high << 4 | low).ok()
+}
+
+/// How long a time is, without its brackets.
+const TIME_BYTES: usize = "10/Oct/2000:13:55:36 -0700".len();
+
+/// The first time in brackets that a quote follows, and what stands behind it. (A user's name may have brackets, too.)
 fn after_time(line: &[u8]) -> Option<(i64, &[u8])> {
     let mut rest = line;
     while let Some((_, behind)) = split(rest, b'[') {
-        if let Some((text, after)) = split(behind, b']')
+        if let Some((text, after)) = behind.split_at_checked(TIME_BYTES)
+            && let Some(after) = after.strip_prefix(b"]")
+            && after.trim_ascii_start().starts_with(b"\"")
             && let Some(at) = time::common(text)
         {
             return Some((at, after));

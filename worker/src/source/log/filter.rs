@@ -21,7 +21,12 @@ pub(super) struct Sieve {
     half_life_s: Option<f64>,
     /// From which second since 1970 ages count.
     ages_from: i64,
+    /// When the newest of those that count was.
+    newest: Option<i64>,
 }
+
+/// So many half-lives old an access counts less than the least that can be told of a priority.
+const HALF_LIVES_MAX: f64 = 10.0;
 
 impl Sieve {
     pub(super) fn new(log: &AccessLog, now: SystemTime) -> Self {
@@ -38,14 +43,33 @@ impl Sieve {
             ages_from: log.filter.until.unwrap_or(now),
             filter: log.filter.clone(),
             half_life_s,
+            newest: None,
         }
+    }
+
+    /// How many half-lives old the newest access is, where that is so many that nearly nothing is left of any.
+    pub(super) fn faded(&self) -> Option<u64> {
+        let half_lives = self.half_lives(self.newest?)?;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "saturates, and is not negative"
+        )]
+        (half_lives > HALF_LIVES_MAX).then_some(half_lives as u64)
+    }
+
+    fn half_lives(&self, at: i64) -> Option<f64> {
+        // What a clock that was ahead has written is as new as can be.
+        let age = self.ages_from.saturating_sub(at).max(0);
+        #[expect(clippy::cast_precision_loss, reason = "an age, in seconds")]
+        self.half_life_s.map(|half_life_s| age as f64 / half_life_s)
     }
 
     /// What an access counts.
     ///
     /// # Errors
     /// Where it has no time, and that matters.
-    pub(super) fn weight(&self, access: &Access<'_>) -> Result<Filtered, String> {
+    pub(super) fn weight(&mut self, access: &Access<'_>) -> Result<Filtered, String> {
         let filter = &self.filter;
         let is_of_time =
             filter.since.is_some() || filter.until.is_some() || self.half_life_s.is_some();
@@ -67,16 +91,9 @@ impl Sieve {
         if !passes {
             return Ok(Filtered::Out);
         }
-        let weight = match (self.half_life_s, access.at) {
-            (Some(half_life_s), Some(at)) => {
-                // What a clock that was ahead has written is as new as can be.
-                let age = self.ages_from.saturating_sub(at).max(0);
-                #[expect(clippy::cast_precision_loss, reason = "an age, in seconds")]
-                let half_lives = age as f64 / half_life_s;
-                (-half_lives).exp2()
-            }
-            _ => 1.0,
-        };
+        self.newest = self.newest.max(access.at);
+        let half_lives = access.at.and_then(|at| self.half_lives(at));
+        let weight = half_lives.map_or(1.0, |half_lives| (-half_lives).exp2());
         Ok(Filtered::Counts(weight))
     }
 }
@@ -109,8 +126,8 @@ mod tests {
 
     #[test]
     fn what_was_read_and_answered_counts() {
-        let sieve = Sieve::new(&log(Filter::default(), None), SystemTime::now());
-        let weight = |method, status| sieve.weight(&access(method, status, 5)).unwrap();
+        let mut sieve = Sieve::new(&log(Filter::default(), None), SystemTime::now());
+        let mut weight = |method, status| sieve.weight(&access(method, status, 5)).unwrap();
         assert_eq!(weight("GET", 200), Filtered::Counts(1.0));
         assert_eq!(weight("HEAD", 304), Filtered::Counts(1.0));
         for (method, status) in [("POST", 200), ("get", 200), ("GET", 404), ("GET", 302)] {
@@ -130,8 +147,8 @@ mod tests {
             until: Some(2000),
             ..Filter::default()
         };
-        let sieve = Sieve::new(&log(filter, Some(100)), SystemTime::now());
-        let weight = |at| sieve.weight(&access("GET", 200, at)).unwrap();
+        let mut sieve = Sieve::new(&log(filter, Some(100)), SystemTime::now());
+        let mut weight = |at| sieve.weight(&access("GET", 200, at)).unwrap();
         assert_eq!([weight(999), weight(2000)], [Filtered::Out; 2]);
         assert_eq!(
             [weight(1900), weight(1700)],
@@ -144,8 +161,15 @@ mod tests {
                 .contains("no time")
         );
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(500);
-        let sieve = Sieve::new(&log(Filter::default(), Some(100)), now);
-        let weight = |at| sieve.weight(&access("GET", 200, at)).unwrap();
+        let mut sieve = Sieve::new(&log(Filter::default(), Some(100)), now);
+        let mut weight = |at| sieve.weight(&access("GET", 200, at)).unwrap();
         assert_eq!([weight(400), weight(600)], [0.5, 1.0].map(Filtered::Counts));
+        assert_eq!(sieve.faded(), None);
+        let later = SystemTime::UNIX_EPOCH + Duration::from_secs(2000);
+        let mut sieve = Sieve::new(&log(Filter::default(), Some(100)), later);
+        for at in [100, 700, 300] {
+            sieve.weight(&access("GET", 200, at)).unwrap();
+        }
+        assert_eq!(sieve.faded(), Some(13));
     }
 }

@@ -45,9 +45,7 @@ impl Format {
                 let groups = groups.map_err(|what| format!("the regular expression {what}"))?;
                 (Self::Regex(groups), First::Access)
             }
-            Lines::Auto if first.trim_ascii_start().starts_with(b"{") => {
-                (Self::Json(names), First::Access)
-            }
+            Lines::Auto if json::read(first, &names).is_ok() => (Self::Json(names), First::Access),
             Lines::Auto if common::read(first).is_ok() => (Self::common(further)?, First::Access),
             Lines::Auto => match Csv::new(first, &names) {
                 Ok(csv) => (Self::Csv(csv), First::Header),

@@ -9,9 +9,27 @@ use super::names::Names;
 use super::time;
 use crate::source::object::{Object, malformed, text_of};
 
-/// Reads a line.
+/// Reads a line. Bytes that are not UTF-8 matter where what is wanted has them.
 pub(super) fn read<'l>(line: &'l [u8], names: &Names) -> Result<Access<'l>, String> {
-    let text = std::str::from_utf8(line).map_err(|_| "it is not UTF-8".to_owned())?;
+    if let Ok(text) = std::str::from_utf8(line) {
+        return of_text(text, names);
+    }
+    let text = String::from_utf8_lossy(line);
+    let access = of_text(&text, names)?;
+    let wanted = access.url.iter().chain(access.further.iter().flatten());
+    let replaced = char::REPLACEMENT_CHARACTER.to_string();
+    for field in wanted {
+        if field
+            .windows(replaced.len())
+            .any(|bytes| bytes == replaced.as_bytes())
+        {
+            return Err("it is not UTF-8".to_owned());
+        }
+    }
+    Ok(access.into_owned())
+}
+
+fn of_text<'l>(text: &'l str, names: &Names) -> Result<Access<'l>, String> {
     let object: Object<'l> = serde_json::from_str(text).map_err(malformed)?;
     let mut access = Access::default();
     let first = |names: &[String]| -> Result<Option<Field<'l>>, String> {
@@ -24,9 +42,21 @@ pub(super) fn read<'l>(line: &'l [u8], names: &Names) -> Result<Access<'l>, Stri
     };
     access.method = first(&names.method)?;
     access.status = first(&names.status)?.and_then(|text| status(&text));
-    access.at = first(&names.time)?.and_then(|text| time::of_any_format(&text));
-    if let Some(url) = first(&names.url)? {
-        access.take_request(url);
+    for name in &names.time {
+        // Under some of the names others have how long it took.
+        if access.at.is_none() {
+            access.at = member(&object, name)?.and_then(|text| time::of_any_format(&text));
+        }
+    }
+    match first(&names.url)? {
+        Some(url) => access.take_request(url),
+        None if names.further.is_empty() => {
+            return Err(format!(
+                "it has no field with a URL ({})",
+                names.url.join(", ")
+            ));
+        }
+        None => {}
     }
     for name in &names.further {
         access.further.push(member(&object, name)?);
@@ -108,14 +138,6 @@ mod tests {
         };
         let line = r#"{"http.target":"/p/7","method":"GET","when":{"at":1709208000},"status":200}"#;
         assert_eq!(url_of(line, &fields), expected);
-        let nothing = (None, None, None, None);
-        assert_eq!(
-            url_of(
-                r#"{"url":["/p/7"],"status":null,"time":{}}"#,
-                &Fields::default()
-            ),
-            nothing
-        );
     }
 
     #[test]
@@ -124,12 +146,29 @@ mod tests {
         for (line, says) in [
             (&b"{\"url\":"[..], "EOF"),
             (b"[1]", "expected a JSON object"),
-            (b"{\"url\":\"\xff\"}", "not UTF-8"),
+            (b"{\"url\":\"/\xff\"}", "not UTF-8"),
+            (
+                b"{\"url\":[\"/a\"],\"status\":null}",
+                "no field with a URL (request_uri, url",
+            ),
             (b"hello", "expected value"),
         ] {
             let error = read(line, &names).unwrap_err();
             assert!(error.contains(says), "{error}");
         }
+    }
+
+    #[test]
+    fn what_is_not_wanted_may_be_anything() {
+        let names = Names::new(&Fields::default(), &[]);
+        let line = b"{\"agent\":\"\xff\",\"time\":0.25,\"msec\":1709208000.5,\"uri\":\"/index.php\",\"request_uri\":\"/a?b\",\"status\":{}}";
+        let access = read(line, &names).unwrap();
+        assert_eq!(
+            access.url.as_deref(),
+            Some(&b"/a?b"[..]),
+            "as it was asked for"
+        );
+        assert_eq!((access.at, access.status), (Some(1_709_208_000), None));
     }
 
     #[test]

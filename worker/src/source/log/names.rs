@@ -5,9 +5,9 @@ use stoke_core::access_log::Fields;
 /// Usual names of a URL or a request line: those of nginx' variables and of the loggers of common servers and proxies (Caddy,
 /// Traefik, Envoy).
 const URL: &[&str] = &[
+    "request_uri",
     "url",
     "uri",
-    "request_uri",
     "path",
     "request",
     "request.uri",
@@ -26,12 +26,12 @@ const METHOD: &[&str] = &[
 const STATUS: &[&str] = &["status", "status_code", "response_code", "DownstreamStatus"];
 /// Of a time.
 const TIME: &[&str] = &[
-    "time",
-    "timestamp",
     "@timestamp",
-    "ts",
+    "timestamp",
     "time_iso8601",
     "time_local",
+    "ts",
+    "time",
     "msec",
     "start_time",
     "StartUTC",

@@ -24,7 +24,7 @@ pub(super) fn files(paths: &[String]) -> Result<BTreeSet<PathBuf>, LogError> {
             files.insert(PathBuf::from(path));
             continue;
         }
-        let before = files.len();
+        let mut any = false;
         let found = glob::glob(path).map_err(|source| LogError::Glob {
             path: path.clone(),
             what: source.to_string(),
@@ -36,14 +36,26 @@ pub(super) fn files(paths: &[String]) -> Result<BTreeSet<PathBuf>, LogError> {
             })?;
             // A pattern finds folders, too: those of older logs, say.
             if file.is_file() {
+                any = true;
                 files.insert(file);
             }
         }
-        if files.len() == before {
+        if !any {
             return Err(LogError::NothingFound { path: path.clone() });
         }
     }
-    Ok(files)
+    Ok(each_once(files))
+}
+
+/// Without those that are others under another name.
+fn each_once(files: BTreeSet<PathBuf>) -> BTreeSet<PathBuf> {
+    let mut known = BTreeSet::new();
+    let is_new = |file: &PathBuf| {
+        // One that is not there is told when it is opened.
+        let same = std::fs::canonicalize(file).unwrap_or_else(|_| file.clone());
+        known.insert(same)
+    };
+    files.into_iter().filter(is_new).collect()
 }
 
 /// A file's content.
@@ -140,6 +152,9 @@ mod tests {
                 files.iter().map(name).collect::<Vec<_>>()
             })
         };
+        let link = folder.path().join("access.log.link");
+        std::os::unix::fs::symlink(folder.path().join("access.log"), link).unwrap();
+        assert_eq!(found(&["error.log", "error.log*"]).unwrap(), ["error.log"]);
         assert_eq!(
             found(&["access.log*", "access.log.1"]).unwrap(),
             ["access.log", "access.log.1"]

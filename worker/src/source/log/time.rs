@@ -2,6 +2,8 @@
 
 use stoke_core::calendar;
 
+/// Below this a number is no time, but how long something took: as seconds since 1970 it would be in 1973.
+const SECONDS_MIN: f64 = 1e8;
 /// Beyond this a number counts milliseconds: as seconds it would be in the year 5138.
 const SECONDS_MAX: f64 = 1e11;
 /// Beyond this it counts microseconds, and beyond a thousand times that nanoseconds.
@@ -78,7 +80,7 @@ fn iso(text: &[u8]) -> Option<i64> {
 
 fn number(text: &[u8]) -> Option<i64> {
     let number: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
-    let seconds = if !number.is_finite() || number < 0.0 {
+    let seconds = if !number.is_finite() || number < SECONDS_MIN {
         return None;
     } else if number < SECONDS_MAX {
         number
@@ -170,6 +172,7 @@ mod tests {
             "2024-02-29",
             "2024-02-29T12:00:00+1",
             "-5",
+            "0.123",
             "NaN",
         ] {
             assert_eq!(of_any_format(text.as_bytes()), None, "{text}");
