@@ -424,6 +424,35 @@ async fn times_and_fractions_order_scans() {
 }
 
 #[tokio::test]
+async fn texts_of_any_case_are_places_and_labels_that_sort_by_their_numbers_are_refused() {
+    let database = Database::new();
+    database.sql(
+        "CREATE EXTENSION citext; CREATE TABLE names (id bigint, name citext UNIQUE, code char(6));
+         INSERT INTO names SELECT i, chr(196) || CASE WHEN i % 2 = 0 THEN 'b' ELSE 'B' END || i || chr(931), 'c' || i % 9 FROM generate_series(1, 900) i; ANALYZE",
+    );
+    let origin = database.origin();
+    for by in ["name", "name DESC", "code, id"] {
+        let (ids, ranges) = ids_in_order(&origin, &ordered("SELECT * FROM names", by, 50)).await;
+        let distinct: std::collections::BTreeSet<u64> = ids.iter().copied().collect();
+        assert_eq!((ids.len(), distinct.len()), (900, 900), "{by} in {ranges}");
+    }
+    let shop = Shop::with(
+        "CREATE TABLE orders (id BIGINT PRIMARY KEY, status ENUM('open', 'closed', 'archived'), name VARCHAR(20));
+         INSERT INTO orders SELECT seq, seq % 3 + 1, CONCAT(IF(seq % 2, 'ann', 'ANN'), seq) FROM seq_1_to_900; ANALYZE TABLE orders",
+    );
+    let origin = shop.origin();
+    let by_status = ordered("SELECT * FROM orders", "status, id", 50);
+    let error = origin.ranges(&Unlimited, &by_status).await.unwrap_err();
+    let error = error.explain();
+    assert!(
+        error.contains("scans by columns of the type ENUM"),
+        "{error}"
+    );
+    let by_name = ordered("SELECT * FROM orders", "name DESC, id DESC", 50);
+    assert_eq!(ids_in_order(&origin, &by_name).await.0.len(), 900);
+}
+
+#[tokio::test]
 async fn rows_that_are_there_all_the_time_are_read_though_others_come_and_go() {
     let database = Database::new();
     database.sql(
@@ -599,6 +628,20 @@ async fn what_cannot_be_scanned_is_refused_with_what_to_do() {
         after: Some("7".into()),
         until: None,
     };
+    let by_kind = ordered("SELECT id, kind FROM t", "kind", 4);
+    let by_id = ordered("SELECT id, kind FROM t", "id", 4);
+    let of_kinds = Range {
+        after: None,
+        until: Some("same".into()),
+    };
+    let error = read_range(&origin, &Unlimited, &by_id, &of_kinds, || {}).await;
+    let error = error.unwrap_err().explain();
+    assert!(error.contains("\"same\" is not a number"), "{error}");
+    assert!(
+        read_range(&origin, &Unlimited, &by_kind, &of_kinds, || {})
+            .await
+            .is_err()
+    );
     let error = read_range(&origin, &Unlimited, &by_two, &planned, || {}).await;
     let error = error.unwrap_err().explain();
     assert!(error.contains("not in the order kind, id"), "{error}");

@@ -6,12 +6,9 @@ use super::time;
 
 /// Reads a line.
 pub(super) fn read(line: &[u8]) -> Result<Access<'_>, String> {
-    let (at, rest) =
-        after_time(line).ok_or("there is no time in brackets, as [10/Oct/2000:13:55:36 -0700]")?;
-    let request = rest
-        .trim_ascii_start()
-        .strip_prefix(b"\"")
-        .ok_or("there is no request in double quotes behind the time")?;
+    let (at, request) = after_time(line).ok_or(
+        "there is no time in brackets with a request in quotes behind it, as [10/Oct/2000:13:55:36 -0700] \"GET / HTTP/1.1\"",
+    )?;
     let end = closing_quote(request).ok_or("its request has no closing quote")?;
     let (request, rest) = (&request[..end], &request[end + 1..]);
     let rest = rest.trim_ascii();
@@ -64,16 +61,16 @@ fn hexadecimal(digits: &[u8]) -> Option<u8> {
 /// How long a time is, without its brackets.
 const TIME_BYTES: usize = "10/Oct/2000:13:55:36 -0700".len();
 
-/// The first time in brackets that a quote follows, and what stands behind it. (A user's name may have brackets, too.)
+/// The first time in brackets that a quote follows, and what stands behind that. (A user's name may have brackets, too.)
 fn after_time(line: &[u8]) -> Option<(i64, &[u8])> {
     let mut rest = line;
     while let Some((_, behind)) = split(rest, b'[') {
         if let Some((text, after)) = behind.split_at_checked(TIME_BYTES)
             && let Some(after) = after.strip_prefix(b"]")
-            && after.trim_ascii_start().starts_with(b"\"")
+            && let Some(request) = after.trim_ascii_start().strip_prefix(b"\"")
             && let Some(at) = time::common(text)
         {
-            return Some((at, after));
+            return Some((at, request));
         }
         rest = behind;
     }
@@ -118,8 +115,20 @@ mod tests {
             (
                 format!("h - [a] b] {TIME} \"GET /\\\"x\\\" HTTP/1.1\" 404 0"),
                 Some("GET"),
-                Some("/\\\"x\\\""),
+                Some("/\"x\""),
                 404,
+            ),
+            (
+                format!("h - - {TIME} \"GET /m\\xC3\\xBC\\xZ\\\\n HTTP/1.1\" 200 0"),
+                Some("GET"),
+                Some("/mü\\xZ\\n"),
+                200,
+            ),
+            (
+                format!("h - [29/Feb/2024:11:00:00 +0000] {TIME} \"GET /a HTTP/1.1\" 200 0"),
+                Some("GET"),
+                Some("/a"),
+                200,
             ),
             (
                 format!("h - - {TIME} \"\\x16\\x03\\x01\" 400 0"),
@@ -153,10 +162,7 @@ mod tests {
                 "h - - [today] \"GET / HTTP/1.1\" 200 5".to_owned(),
                 "no time in brackets",
             ),
-            (
-                format!("h - - {TIME} GET / 200"),
-                "no request in double quotes",
-            ),
+            (format!("h - - {TIME} GET / 200"), "no time in brackets"),
             (format!("h - - {TIME} \"GET / HTTP/1.1"), "no closing quote"),
             (format!("h - - {TIME} \"GET / HTTP/1.1\" ok"), "no status"),
         ] {

@@ -239,7 +239,7 @@ fn a_log_without_accesses_is_not_read_to_its_end() {
         let (_, read) = read(&with(lines), &both(OnBadLine::Skip));
         let error = explained(&read.unwrap_err());
         assert!(
-            error.contains("none of the first 10000 lines of")
+            error.contains("none of the first 10000 lines from")
                 && error.contains("something happened"),
             "{error}"
         );
@@ -289,9 +289,107 @@ fn a_file_that_was_cut_off_gives_what_can_be_read_and_says_so() {
 }
 
 #[test]
+fn what_ends_lines_and_begins_files_is_no_part_of_them() {
+    let folder = Folder::new();
+    let of_keys = |content: &str| {
+        let log = AccessLog {
+            urls: Vec::new(),
+            lines: Lines::Regex("^(?<key>.*)$".into()),
+            ..log(vec![folder.file("keys", content)])
+        };
+        let (ranked, read) = read(&log, &[rules(OnBadLine::Fail, 0, "p:{key}")]);
+        read.unwrap();
+        ranked.into_keys().collect::<Vec<_>>()
+    };
+    assert_eq!(of_keys("a\r\nb\nc"), ["p:a", "p:b", "p:c"]);
+    let marked = folder.file(
+        "marked",
+        "\u{feff}url,status\n/product/1,200\n/product/2,-1\n",
+    );
+    let (ranked, read) = read(&log(vec![marked]), &both(OnBadLine::Fail));
+    assert_eq!(ranked.into_keys().collect::<Vec<_>>(), ["product:1"]);
+    assert_eq!(read.unwrap().filtered, 1);
+}
+
+#[test]
+fn each_line_of_a_key_that_is_none_is_bad() {
+    let folder = Folder::new();
+    let content = [hit("/product/%ff").repeat(5), hit("/product/1")].concat();
+    let (_, read) = read(
+        &log(vec![folder.file("x", content)]),
+        &both(OnBadLine::Skip),
+    );
+    let read = read.unwrap();
+    assert_eq!(
+        (read.lines, read.gathered.bad_lines, read.gathered.rows),
+        (6, 5, 1)
+    );
+}
+
+#[test]
+fn objects_without_what_is_wanted_are_no_accesses() {
+    let folder = Folder::new();
+    let path = folder.file("x", "{\"log\":\"GET /product/7\"}\n".repeat(20_000));
+    let of = |log: &AccessLog, rules: &[Rules]| explained(&read(log, rules).1.unwrap_err());
+    let json = AccessLog {
+        lines: Lines::Json,
+        ..log(vec![path])
+    };
+    let error = of(&json, &both(OnBadLine::Skip));
+    assert!(
+        error.contains("none of the first 10000") && error.contains("no field with a URL"),
+        "{error}"
+    );
+    let keys = AccessLog {
+        urls: Vec::new(),
+        ..json
+    };
+    let error = of(&keys, &[rules(OnBadLine::Skip, 0, "p:{key}")]);
+    assert!(
+        error.contains("they lack one of the fields key (as \"{\"log\""),
+        "{error}"
+    );
+}
+
+#[test]
+fn accesses_that_have_faded_away_are_told() {
+    let folder = Folder::new();
+    let faded = AccessLog {
+        half_life_s: Some(60),
+        filter: Filter {
+            until: Some(1_709_208_000 + 3600),
+            ..Filter::default()
+        },
+        ..log(vec![folder.file("x", hit("/product/1").repeat(1000))])
+    };
+    let error = explained(&read(&faded, &both(OnBadLine::Skip)).1.unwrap_err());
+    assert!(
+        error.contains("newest access is 60 half-lives old"),
+        "{error}"
+    );
+}
+
+#[test]
+fn nobody_reads_on_for_rows_that_are_not_wanted() {
+    let (sink, source) = mpsc::channel(1);
+    drop(source);
+    // A line without end, too.
+    for content in ["/dev/zero", "/dev/urandom"] {
+        let log = log(vec![content.into()]);
+        let rules = both(OnBadLine::Skip);
+        let reading = Reading::new(&log, &rules, SystemTime::UNIX_EPOCH, &sink, 0).unwrap();
+        assert!(matches!(reading.all(), Err(LogError::Stopped)));
+    }
+}
+
+#[test]
 fn old_accesses_count_less_and_clocks_may_jump_back() {
     let folder = Folder::new();
-    let at = |seconds: i64, id: &str| format!("{{\"ts\":{seconds},\"uri\":\"/product/{id}\"}}\n");
+    const START: i64 = 1_700_000_000;
+    let at = |seconds: i64, id: &str| {
+        let seconds = START + seconds;
+        format!("{{\"ts\":{seconds},\"uri\":\"/product/{id}\"}}\n")
+    };
     let lines = [
         at(1000, "new"),
         at(900, "old"),
@@ -302,7 +400,7 @@ fn old_accesses_count_less_and_clocks_may_jump_back() {
     ];
     let half_life = AccessLog {
         filter: Filter {
-            until: Some(1001),
+            until: Some(START + 1001),
             ..Filter::default()
         },
         half_life_s: Some(1),
