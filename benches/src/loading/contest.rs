@@ -384,8 +384,9 @@ impl Contest {
                {QPS_UNBOUND} a second at most, which bind nobody; in one process with one worker, and {WORKERS} workers as processes of \
                their own with a coordinator and etcd. Its queries are all that PostgreSQL executed, those of the ranking and of \
                setting up included.\n\
-             - The scan reads the whole table in pages of 5,000 rows in the order of its primary key, and needs neither ranking nor list of \
-               keys; so its entries come in no order of demand. The others go by rank.\n\
+             - The scans read the whole table in pages of 5,000 rows, and need neither ranking nor list of keys: one by the index of the \
+             rank (`--scan-by 'views DESC, id DESC'`), one by the primary key, so that its entries come in no order of demand. \
+             The others go by rank.\n\
              - Loader is what reads and writes: with three workers the three of them (their CPU together, the memory of the largest). \
                The coordinator beside them takes {cpu:.2} µs of CPU a key, and {peak:.0} MiB. In one process it is all one.\n\
              - Order: the area under coverage (by views, which follow Zipf's law) over time, of the first write to the last, as a \
