@@ -104,6 +104,7 @@ fn fits(at: &str, source: &KeySource, loader: &Loader, members: &Members) -> Res
 
 #[cfg(test)]
 mod tests {
+    use stoke_core::access_log::{AccessLog, Fields, Filter, Lines, UrlRule};
     use stoke_core::job::{Fit, Mode, Section};
 
     use super::*;
@@ -170,6 +171,35 @@ mod tests {
         assert!(matches!(alone, Err(Refusal::Precondition(_))));
         let earlier = spec(&["whole"], &[(0, plan.clone())]);
         assert_eq!(sources(earlier), Ok(vec![(0, plan)]));
+    }
+
+    /// A log whose URLs are of these loaders.
+    fn log(loaders: &[u32]) -> From {
+        let rule = |loader: &u32| UrlRule {
+            pattern: "/p/{id}".parse().unwrap(),
+            loader: *loader,
+        };
+        From::Log(Box::new(AccessLog {
+            paths: vec!["access.log".into()],
+            lines: Lines::Auto,
+            fields: Fields::default(),
+            urls: loaders.iter().map(rule).collect(),
+            filter: Filter::default(),
+            half_life_s: None,
+        }))
+    }
+
+    #[test]
+    fn a_log_is_a_source_of_each_loader_that_its_patterns_name() {
+        let beside = spec(&["whole", "by-key", "other"], &[(1, log(&[1, 2]))]);
+        let found = sources(beside).unwrap();
+        assert_eq!(found, [(1, log(&[1, 2])), (0, From::Scan)]);
+        let of_scan = spec(&["by-key", "whole"], &[(0, log(&[0, 1]))]);
+        assert!(
+            sources(of_scan)
+                .unwrap_err()
+                .contains("whole scans, and takes no keys")
+        );
     }
 
     #[test]
