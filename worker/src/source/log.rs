@@ -143,9 +143,9 @@ pub struct Read {
     pub lines: u64,
     /// Accesses that do not count by their method, status or time.
     pub filtered: u64,
-    /// Accesses whose URL is of no pattern (or that have none).
+    /// Accesses whose URL is of no pattern (or that have none), and lines that lack a field that is a column.
     pub unmatched: u64,
-    /// The first such URL.
+    /// The first such URL, or line.
     pub unmatched_example: Option<String>,
 }
 

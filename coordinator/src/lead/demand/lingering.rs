@@ -1,9 +1,8 @@
 //! Demand that has just gone: between a job's stages, and between jobs, nobody claims a resource for a moment.
 //!
 //! The only worker then keeps its share that long. Else each stage would begin with a second in which nothing may be sent, because
-//! a share counts from a second after it was raised (the worker's `gate::window`). Of several, none does: one that kept what it
-//! had for planning would run ahead of the others, and entries would be done out of order (with eight workers order was 0.955 so, and
-//! 0.982 where all begin together; measured by the bench of loading).
+//! a share counts from a second after it was raised (the worker's `gate::window`). Of several, none does, so that all begin
+//! together: one that kept what it had for planning could run ahead of the others, and entries would be done out of order.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
