@@ -4,6 +4,7 @@ mod budget;
 mod cluster;
 mod jobs;
 mod log;
+mod rank;
 mod section;
 mod value;
 mod values;
@@ -21,7 +22,8 @@ pub use jobs::{
     PauseArgs, PlanArgs, PlanCommand, PruneArgs, ResumeArgs, RetryArgs, SubmitArgs, VerifyArgs,
     VerifyFormat,
 };
-pub use log::{LogArgs, LogLinesArg};
+pub use log::LogArgs;
+pub use rank::RankArgs;
 pub use section::{FitArg, SectionArgs};
 pub use value::{CompressArg, ValueArgs};
 pub use warm::{CopyArg, ModeArg, OnBadLineArg, WarmArgs};
@@ -76,6 +78,8 @@ pub enum Command {
     Budget(BudgetArgs),
     /// Shows what a job's plan has
     Plan(PlanArgs),
+    /// Ranks the keys that access logs ask for, the most requested first: a list for --keys, job files, and to look at
+    Rank(Box<RankArgs>),
     /// Writes shell completions to standard output
     Completions(CompletionsArgs),
     /// Writes the manual page of `stoke` to standard output, or those of all commands to a directory

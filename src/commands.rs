@@ -8,6 +8,7 @@ mod hold;
 mod jobs;
 mod man;
 mod plan;
+mod rank;
 mod request_id;
 mod retry;
 mod status;
@@ -48,6 +49,7 @@ pub async fn run(args: Args) -> Outcome {
         Command::Workers(args) => workers::workers(&args, palette).await,
         Command::Budget(args) => budget::budget(&args, palette).await,
         Command::Plan(args) => plan::plan(&args).await,
+        Command::Rank(args) => rank::rank(&args).await,
         Command::Completions(args) => completions::completions(&args),
         Command::Man(args) => man::man(&args),
     }

@@ -23,7 +23,7 @@ pub use reader::{Item, Table, read};
 #[cfg(test)]
 pub use reader::{Known, examine};
 pub use surroundings::Surroundings;
-pub use values::parse_rate;
+pub use values::{parse_rate, parse_size};
 pub use worker::WorkerConfig;
 
 use std::io::Read;

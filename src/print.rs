@@ -2,12 +2,16 @@
 //!
 //! Neither panics where nobody reads any more: `stoke jobs | head -1` ends quietly, and what is said to nobody is lost.
 
+mod sink;
+
 use std::io::{ErrorKind, Write};
 
 use anyhow::Context;
 use serde::Serialize;
 
 use crate::exit::{Exit, Failure, OrExit};
+
+pub use sink::Sink;
 
 /// Whether somebody still reads standard output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

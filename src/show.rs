@@ -13,6 +13,7 @@ pub mod number;
 pub mod pace;
 pub mod progress;
 pub mod pruned;
+pub mod ranked;
 pub mod status;
 pub mod style;
 pub mod table;

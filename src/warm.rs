@@ -317,7 +317,7 @@ fn spec(args: &WarmArgs) -> anyhow::Result<v1::JobSpec> {
                 .to_owned(),
             format: v1::FileFormat::Unspecified.into(),
         }),
-        (None, None) => match (keyspace, log::source(&args.log)) {
+        (None, None) => match (keyspace, args.log.source()) {
             (Some(keyspace), _) => v1::key_source::From::Keyspace(keyspace),
             (None, Some(log)) => v1::key_source::From::Log(log),
             (None, None) => v1::key_source::From::Scan(v1::ScanSource {}),

@@ -13,7 +13,7 @@ mod fleet;
 mod order;
 mod origin;
 mod pipe;
-mod process;
+pub(crate) mod process;
 mod scenes;
 mod textbook;
 

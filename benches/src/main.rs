@@ -1,9 +1,9 @@
 //! What sharing a budget costs: dividing it among a thousand workers, and renewing their shares in a real etcd. What big
 //! plans cost: ranking, banding and streaming them. How long partitions take to be handed over. And how fast a cache is
-//! loaded, or copied from another Redis, beside what people do today.
+//! loaded, or copied from another Redis, and a log ranked, beside what people do today.
 //!
 //! Without names of parts it measures everything, prints the tables and writes them to `benches/RESULTS.md`; with the names of
-//! parts (`dividing`, `renewing`, `planning`, `handing-over`, `loading`, `copying`) only those, and writes nothing but with `--write`, which
+//! parts (`dividing`, `renewing`, `planning`, `handing-over`, `loading`, `copying`, `ranking`) only those, and writes nothing but with `--write`, which
 //! puts them in the place of theirs. Build it with `--release`.
 #![cfg_attr(
     test,
@@ -16,6 +16,7 @@ mod handing_over;
 mod loading;
 mod machine;
 mod planning;
+mod ranking;
 mod renewing;
 mod results;
 mod rule;
@@ -26,23 +27,30 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, bail, ensure};
 
-const PARTS: [&str; 6] = [
+const PARTS: [&str; 7] = [
     "dividing",
     "renewing",
     "planning",
     "handing-over",
     "loading",
     "copying",
+    "ranking",
 ];
 
 /// How many rows are loaded, and how often.
 const ROWS: u64 = 1_000_000;
 const ROUNDS: usize = 3;
 
+/// How many lines a log has that is ranked, and how many keys it may ask for.
+const LINES: u64 = 10_000_000;
+const KEYS: u64 = 1_000_000;
+
 /// What is asked for.
 struct Asked {
     parts: Vec<String>,
     loading: loading::Options,
+    lines: u64,
+    keys: u64,
     write: bool,
 }
 
@@ -52,6 +60,14 @@ impl Asked {
         copying::Options {
             keys: self.loading.rows,
             rounds: self.loading.rounds,
+            stoke: self.loading.stoke.clone(),
+        }
+    }
+
+    fn ranking(&self) -> ranking::Options {
+        ranking::Options {
+            lines: self.lines,
+            keys: self.keys,
             stoke: self.loading.stoke.clone(),
         }
     }
@@ -77,13 +93,14 @@ fn main() -> Result<()> {
     } else {
         String::new()
     };
-    let parts: [fn(&Asked) -> Result<String>; 6] = [
+    let parts: [fn(&Asked) -> Result<String>; 7] = [
         |_| dividing::run(),
         |_| renewing::run(),
         |_| planning::run(),
         |_| handing_over::run(),
         |asked| loading::run(&asked.loading),
         |asked| copying::run(&asked.copying()),
+        |asked| ranking::run(&asked.ranking()),
     ];
     for (name, run) in PARTS.into_iter().zip(parts) {
         if is_wanted(name) {
@@ -111,6 +128,8 @@ fn asked(arguments: Vec<String>) -> Result<Asked> {
             rounds: ROUNDS,
             stoke: beside.with_file_name("stoke"),
         },
+        lines: LINES,
+        keys: KEYS,
         write: false,
     };
     let mut arguments = arguments.into_iter();
@@ -118,6 +137,8 @@ fn asked(arguments: Vec<String>) -> Result<Asked> {
         match argument.as_str() {
             "--rows" => asked.loading.rows = number(&argument, arguments.next())?,
             "--rounds" => asked.loading.rounds = number(&argument, arguments.next())?,
+            "--lines" => asked.lines = number(&argument, arguments.next())?,
+            "--keys" => asked.keys = number(&argument, arguments.next())?,
             "--stoke" => {
                 let path = arguments.next().context("--stoke: say which program")?;
                 asked.loading.stoke = std::path::absolute(PathBuf::from(path))?;
@@ -125,7 +146,7 @@ fn asked(arguments: Vec<String>) -> Result<Asked> {
             "--write" => asked.write = true,
             part if PARTS.contains(&part) => asked.parts.push(argument),
             unknown => bail!(
-                "there is no part {unknown:?}: there are {}, and --rows N, --rounds N, --stoke PATH, --write",
+                "there is no part {unknown:?}: there are {}, and --rows N, --rounds N, --lines N, --keys N, --stoke PATH, --write",
                 PARTS.join(", ")
             ),
         }

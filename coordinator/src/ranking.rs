@@ -6,9 +6,11 @@
 //! spilled, so that a source is read no faster than its rows can be kept.
 
 mod disk;
+mod list;
 mod memory;
 
 pub use disk::{Disk, SpillError};
+pub use list::List;
 
 use std::path::PathBuf;
 use std::sync::Arc;

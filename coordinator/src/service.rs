@@ -18,6 +18,7 @@ pub(crate) use jobs::Jobs;
 pub(crate) use limits::Limits;
 pub(crate) use workers::Workers;
 
+use stoke_core::access_log::AccessLog;
 use stoke_core::job::Spec;
 use stoke_core::records::{Leader, keys};
 use stoke_proto::v1;
@@ -37,6 +38,11 @@ pub(crate) fn job_spec(spec: v1::JobSpec) -> Result<Spec, tonic::Status> {
     };
     let (_, spec) = parse::create(request)?;
     Ok(spec)
+}
+
+/// An access log, checked; what is answered where it is wrong.
+pub(crate) fn access_log(log: v1::AccessLogSource) -> Result<AccessLog, String> {
+    parse::access_log(log).map_err(|refusal| refusal.to_string())
 }
 
 impl Shared {

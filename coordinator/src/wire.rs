@@ -1,9 +1,18 @@
 //! What callers and the coordinator both put into messages.
 
+use stoke_core::access_log::AccessLog;
 use stoke_core::copy::{How, TTL_OF_ORIGIN};
 use stoke_core::job::Recipe;
 use stoke_core::value::{Compression, ValueSpec};
 use stoke_proto::v1;
+
+/// What the coordinator makes of an access log whose keys are all of one loader.
+///
+/// # Errors
+/// What it says of the faults of one.
+pub fn access_log(log: v1::AccessLogSource) -> Result<AccessLog, String> {
+    crate::service::access_log(log)
+}
 
 /// How a loader's values are made; `None` where nothing is said of it.
 #[must_use]

@@ -1,20 +1,21 @@
-//! Flags of the one-liner that say which keys an access log asks for.
+//! Flags that say which keys an access log asks for.
 
 use std::time::{Duration, SystemTime};
 
 use clap::{Args as ClapArgs, ValueEnum};
 use stoke_core::access_log::Statuses;
 use stoke_core::url_pattern::UrlPattern;
+use stoke_proto::v1;
 
 /// What of a log counts, and for which keys.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct LogArgs {
-    /// An access log whose most requested keys are warmed, in place of --rank: a file or a glob, as '/var/log/nginx/access.log*', once
+    /// An access log, whose most requested keys come first: a file or a glob, as '/var/log/nginx/access.log*', once
     /// for each; - is standard input. Gzip and zstd are decompressed
     #[arg(long = "log", value_name = "FILE")]
     pub paths: Vec<String>,
     /// URLs of the log that ask for keys, as '/product/{id}' or '/search?q={query}', once for each; {*name} at the end is all the
-    /// rest of a path. Names are columns for --key; the only one of a pattern is the key [default: the lines' own fields are the
+    /// rest of a path. Names are columns; the only one of a pattern is the key [default: the lines' own fields are the
     /// columns]
     #[arg(long = "url", value_name = "PATTERN", requires = "paths")]
     pub urls: Vec<UrlPattern>,
@@ -50,6 +51,42 @@ pub struct LogArgs {
     /// An access counts half after so long before --log-until (or now), as 12h, and half of that after twice as long
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, requires = "paths")]
     pub log_half_life: Option<Duration>,
+}
+
+impl LogArgs {
+    /// The source that the flags describe; `None` where they name no log.
+    pub fn source(&self) -> Option<v1::AccessLogSource> {
+        if self.paths.is_empty() {
+            return None;
+        }
+        let lines = match (&self.log_regex, self.log_lines) {
+            (Some(_), _) => v1::LogLines::Regex,
+            (None, None) => v1::LogLines::Unspecified,
+            (None, Some(LogLinesArg::Common)) => v1::LogLines::Common,
+            (None, Some(LogLinesArg::Json)) => v1::LogLines::Json,
+            (None, Some(LogLinesArg::Csv)) => v1::LogLines::Csv,
+        };
+        let url = |pattern: &UrlPattern| v1::UrlPattern {
+            pattern: pattern.to_string(),
+            loader: String::new(),
+        };
+        Some(v1::AccessLogSource {
+            paths: self.paths.clone(),
+            lines: lines.into(),
+            regex: self.log_regex.clone().unwrap_or_default(),
+            fields: Some(v1::LogFields {
+                url: self.log_url_field.clone().unwrap_or_default(),
+                time: self.log_time_field.clone().unwrap_or_default(),
+                ..v1::LogFields::default()
+            }),
+            urls: self.urls.iter().map(url).collect(),
+            methods: self.log_method.clone(),
+            statuses: self.log_status.iter().map(ToString::to_string).collect(),
+            since: self.log_since.map(prost_types::Timestamp::from),
+            until: self.log_until.map(prost_types::Timestamp::from),
+            half_life: self.log_half_life.and_then(|time| time.try_into().ok()),
+        })
+    }
 }
 
 /// How lines are written.

@@ -38,6 +38,18 @@ pub(super) fn rows_or_any(text: &str) -> Result<Rows, String> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rows(pub Option<u64>);
 
+/// How much memory something may take: a mebibyte at least.
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    match crate::config::parse_size(text) {
+        Some(bytes @ SIZE_MIN..) => Ok(bytes),
+        Some(_) => Err("must be 1MiB at least".into()),
+        None => Err("write a size, as 256MiB or 2GiB".into()),
+    }
+}
+
+/// The least memory that something can be asked to make do with.
+const SIZE_MIN: u64 = 1 << 20;
+
 /// For how long something is asked: within the bounds that requests have.
 pub(super) fn lasts(text: &str) -> Result<Duration, String> {
     let lasts = humantime::parse_duration(text).map_err(|error| error.to_string())?;
@@ -86,6 +98,15 @@ mod tests {
         assert_eq!(ttl("3650days"), Ok(TTL_MAX));
         for wrong in ["1ms", "999ms", "3651days", "0s", "soon"] {
             assert!(ttl(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn memory_is_a_mebibyte_at_least() {
+        assert_eq!(size("1MiB"), Ok(SIZE_MIN));
+        assert_eq!(size("2GiB"), Ok(2 << 30));
+        for wrong in ["1023KiB", "1", "1MB", "much"] {
+            assert!(size(wrong).is_err(), "{wrong}");
         }
     }
 

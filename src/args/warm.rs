@@ -42,7 +42,7 @@ pub struct WarmArgs {
     /// A file with the keys, in place of --rank: CSV or newline-delimited JSON; - is standard input
     #[arg(long, value_name = "FILE")]
     pub keys: Option<PathBuf>,
-    /// Which keys an access log asks for.
+    /// Which keys an access log asks for, in place of --rank.
     #[command(flatten)]
     pub log: LogArgs,
     /// SQL that loads a batch of keys: `:keys` where they belong, as in id IN (:keys) or (a, b) IN (:keys) (`:key` for one query

@@ -78,7 +78,7 @@ const SIZES: [(&str, u64); 4] = [
 ];
 
 /// Reads a size with its unit: `256MiB`, `2GiB`. None where it is none.
-pub(super) fn parse_size(text: &str) -> Option<u64> {
+pub fn parse_size(text: &str) -> Option<u64> {
     let text = text.trim();
     let (number, unit) = SIZES
         .iter()

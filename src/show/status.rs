@@ -183,7 +183,7 @@ fn sources(job: &v1::Job, lines: &mut Lines) {
     }
     for (n, source) in job.sources.iter().enumerate() {
         if let Some(log) = &source.log {
-            lines.add("log", plain(&of_log(n, log)));
+            lines.add("log", of_log(&format!(" of source {}", n + 1), log));
         }
         if source.bad_lines == 0 {
             continue;
@@ -203,16 +203,16 @@ fn sources(job: &v1::Job, lines: &mut Lines) {
     }
 }
 
-/// What there was in an access log, and what of it does not count.
-fn of_log(n: usize, log: &v1::LogReport) -> String {
-    let mut told = format!("{} lines of source {}", grouped(log.lines), n + 1);
+/// What there was in an access log, and what of it does not count; `whose` says of which.
+pub fn of_log(whose: &str, log: &v1::LogReport) -> String {
+    let mut told = format!("{} lines{whose}", grouped(log.lines));
     if log.filtered > 0 {
         let filtered = grouped(log.filtered);
         told += &format!("; {filtered} do not count by their method, status or time");
     }
     if log.unmatched > 0 {
-        let (unmatched, example) = (grouped(log.unmatched), &log.unmatched_example);
-        told += &format!("; {unmatched} ask for no key of the job's (as {example})");
+        let (unmatched, example) = (grouped(log.unmatched), plain(&log.unmatched_example));
+        told += &format!("; {unmatched} ask for no key that is wanted (as {example})");
     }
     told
 }

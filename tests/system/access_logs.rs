@@ -190,7 +190,7 @@ fn a_log_can_come_from_standard_input_count_by_age_and_be_of_keys() {
         (
             &["--url", "/p/{id}"],
             &hit(1, "GET", "/q/1", 200),
-            "1 ask for no key of the job's (as \"/q/1\")",
+            "1 ask for no key that is wanted (as \"/q/1\")",
         ),
     ] {
         let ran = of(more, stdin);

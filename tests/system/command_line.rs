@@ -38,7 +38,7 @@ fn start(coordinators: &str, args: &[&str]) -> Program {
     launch.start().unwrap()
 }
 
-fn ended(program: &Program) -> Ran {
+pub fn ended(program: &Program) -> Ran {
     let status = program.wait(PATIENCE).unwrap();
     Ran {
         code: status.code().unwrap_or(-1),

@@ -26,6 +26,7 @@ mod one_liner;
 mod planning;
 mod prometheus_answers;
 mod python;
+mod ranking;
 mod restored_etcd;
 mod resumed;
 mod retention;

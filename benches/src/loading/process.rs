@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
-use crate::machine::{peak_kib, processor_time};
+use crate::machine::{peak_kib, tree_time};
 
 /// How often it is looked whether they have ended, and how much memory they have: what a program took in its last moments
 /// only may be missed.
@@ -19,7 +19,7 @@ const ENDED_WITHIN: Duration = Duration::from_secs(1800);
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Took {
     pub(crate) time: Duration,
-    /// Time of the processors, user and system.
+    /// Time of the processors, user and system; that of children included.
     pub(crate) cpu: Duration,
     /// The sum of their peaks.
     pub(crate) peak_kib: u64,
@@ -107,7 +107,7 @@ impl Running {
                 continue;
             }
             // What it had of the processors is known until it is waited for.
-            let cpu = processor_time(one.child.id())?;
+            let cpu = tree_time(one.child.id())?;
             one.ended = Some((one.child.wait()?, cpu));
         }
         Ok(all)

@@ -12,6 +12,7 @@ pub(super) use prune::prune;
 
 use std::time::Duration;
 
+use stoke_core::access_log::AccessLog;
 use stoke_core::batch_keys::BATCH_KEYS_MAX;
 use stoke_core::job::{
     Batch, FileFormat, Fit, From, KeySource, Loader, Merge, Mode, OnBadLine, PRIORITY_MAX, Recipe,
@@ -92,6 +93,23 @@ fn note_long_id(faults: &mut Faults, request_id: &str) {
         let problem = format!("is longer than {REQUEST_ID_BYTES_MAX} bytes");
         faults.note("request_id", problem);
     }
+}
+
+/// Parses a log whose keys are all of one loader.
+///
+/// # Errors
+/// With all faults.
+pub(super) fn access_log(log: v1::AccessLogSource) -> Result<AccessLog, Refusal> {
+    let mut faults = Faults::default();
+    let loader = "loader".to_owned();
+    let log = log::access_log(
+        &mut faults,
+        "log",
+        log,
+        &loader,
+        std::slice::from_ref(&loader),
+    );
+    faults.end(log)
 }
 
 /// Parses which entries of a job are to be verified: all where `sample` is 0.

@@ -15,7 +15,7 @@ use super::recipe::{self, Readable};
 use super::scan_cut;
 use crate::gate::ClientPermit;
 use crate::origin::{Origin, OriginError};
-use crate::source::{Gathered, Rules, SourceRow};
+use crate::source::{Gathered, Rules, SourceRow, log};
 
 /// Why reading ends before its time.
 pub(super) const NOT_TAKEN: &str = "the leader does not take it any more";
@@ -169,8 +169,9 @@ async fn rows(
     let rules = all_rules.first().cloned().unwrap_or_default();
     let rules = &rules;
     match readable {
-        Readable::Log(log) => {
-            match crate::source::log::read(log, all_rules, SystemTime::now(), sink).await {
+        Readable::Log(wanted) => {
+            let now = SystemTime::now();
+            match log::read(wanted, all_rules, now, log::COUNTS_BYTES_MAX, sink).await {
                 Ok(read) => Ending {
                     gathered: read.gathered,
                     log: Some(LogReport {

@@ -14,6 +14,14 @@ pub(super) enum Line {
     TooLong,
 }
 
+/// How long the next line is, with what ends it, where all of it is in the reader's buffer already.
+pub(super) fn length_at_hand(reader: &mut impl BufRead) -> io::Result<Option<usize>> {
+    let end = memchr::memchr(b'\n', reader.fill_buf()?);
+    Ok(end
+        .map(|end| end + 1)
+        .filter(|length| *length <= LINE_BYTES_MAX))
+}
+
 /// Reads a line into `text`, and no more of it than is allowed.
 pub(super) fn next_line(reader: &mut impl BufRead, text: &mut Vec<u8>) -> io::Result<Line> {
     text.clear();

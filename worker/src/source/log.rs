@@ -17,7 +17,7 @@ use stoke_core::units::Priority;
 use tokio::sync::mpsc;
 
 use super::file::{StandardInputGone, Watchful, without_mark};
-use super::lines::{Line, next_line, pass_over, too_long};
+use super::lines::{Line, length_at_hand, next_line, pass_over, too_long};
 use super::{
     BadLine, Gathered, KEY_COLUMN, Rows, Rules, SourceFault, SourceRow, Whereabouts, shown,
 };
@@ -39,8 +39,8 @@ mod packed;
 mod tests;
 mod time;
 
-/// How many bytes the counts may take.
-const COUNTS_BYTES_MAX: usize = 64 << 20;
+/// How many bytes the counts take at most that a worker holds.
+pub const COUNTS_BYTES_MAX: usize = 64 << 20;
 /// After so many lines it is said that none is an access.
 const LINES_WITHOUT_ACCESS_MAX: u64 = 10_000;
 
@@ -150,7 +150,8 @@ pub struct Read {
 }
 
 /// Reads a log and sends its rows, in chunks; `rules` are those of the loaders of its patterns, in their order, or of the one loader
-/// where it has no patterns. The age of accesses counts from `now` where the log does not say until when.
+/// where it has no patterns. The age of accesses counts from `now` where the log does not say until when. Counts take about
+/// `counts_bytes_max` bytes: what does not fit goes out in several rows.
 ///
 /// Where this future is dropped, the reading goes on until the receiver is gone, too.
 ///
@@ -160,10 +161,11 @@ pub async fn read(
     log: AccessLog,
     rules: Vec<Rules>,
     now: SystemTime,
+    counts_bytes_max: usize,
     sink: mpsc::Sender<Vec<SourceRow>>,
 ) -> Result<Read, LogError> {
     let task = tokio::task::spawn_blocking(move || {
-        Reading::new(&log, &rules, now, &sink, COUNTS_BYTES_MAX)?.all()
+        Reading::new(&log, &rules, now, &sink, counts_bytes_max)?.all()
     });
     // The task ends without a result only when the runtime shuts down.
     task.await.unwrap_or(Err(LogError::Stopped))
@@ -207,6 +209,8 @@ struct Reading<'a> {
     accesses: u64,
     first_bad: Option<String>,
     packed: Vec<u8>,
+    /// Empty between two lines: what the line at hand has in the places of a pattern's names.
+    found: Vec<&'static [u8]>,
     sink: &'a mpsc::Sender<Vec<SourceRow>>,
 }
 
@@ -245,6 +249,7 @@ impl<'a> Reading<'a> {
             accesses: 0,
             first_bad: None,
             packed: Vec::new(),
+            found: Vec::new(),
             sink,
         })
     }
@@ -292,13 +297,17 @@ impl<'a> Reading<'a> {
         let mut text = Vec::new();
         let mut format = None;
         for line in 1.. {
+            // Mostly it need not be copied.
+            if let Some(length) = length_at_hand(&mut reader)? {
+                let text = &reader.fill_buf()?[..length];
+                self.whole_line(line, text, &mut format)?;
+                reader.consume(length);
+                *read = line;
+                continue;
+            }
             match next_line(&mut reader, &mut text)? {
                 Line::None => break,
-                Line::Whole if text.trim_ascii().is_empty() => {}
-                Line::Whole => match &format {
-                    Some(known) => self.line(line, without_end(&text), known)?,
-                    None => format = self.first_line(line, without_end(&text))?,
-                },
+                Line::Whole => self.whole_line(line, &text, &mut format)?,
                 Line::TooLong => {
                     self.read.lines += 1;
                     self.bad(line, too_long(), &text)?;
@@ -308,6 +317,24 @@ impl<'a> Reading<'a> {
             *read = line;
         }
         Ok(())
+    }
+
+    fn whole_line(
+        &mut self,
+        line: u64,
+        text: &[u8],
+        format: &mut Option<Format>,
+    ) -> Result<(), LogError> {
+        if text.trim_ascii().is_empty() {
+            return Ok(());
+        }
+        match format {
+            Some(known) => self.line(line, without_end(text), known),
+            None => {
+                *format = self.first_line(line, without_end(text))?;
+                Ok(())
+            }
+        }
     }
 
     /// Learns from a line how lines are written; `None` where it is not known yet.
@@ -359,7 +386,10 @@ impl<'a> Reading<'a> {
             return self.look_for_accesses();
         }
         let file = u32::try_from(self.files.len() - 1).unwrap_or(u32::MAX);
-        self.counter.add(&self.packed, weight, (file, line));
+        if !self.counter.add(&self.packed, weight, (file, line)) {
+            self.send_counts()?;
+            self.counter.add(&self.packed, weight, (file, line));
+        }
         if self.counter.bytes() > self.counts_bytes_max {
             self.send_counts()?;
         }
@@ -383,7 +413,7 @@ impl<'a> Reading<'a> {
         let Some(url) = access.url.as_deref() else {
             return false;
         };
-        let mut found = Vec::new();
+        let mut found = emptied(std::mem::take(&mut self.found));
         let rule = self
             .log
             .urls
@@ -392,14 +422,16 @@ impl<'a> Reading<'a> {
         if let Some(rule) = rule {
             packed::pack(rule, &found, &mut self.packed);
         }
+        self.found = emptied(found);
         rule.is_some()
     }
 
     /// Sends what was counted so far.
     fn send_counts(&mut self) -> Result<(), LogError> {
-        for (packed, counted) in self.counter.take() {
-            let output = &mut self.outputs[packed::rule(&packed)];
-            let (rule, written) = packed::unpack(&packed, output.values);
+        let mut counter = std::mem::take(&mut self.counter);
+        for (packed, counted) in counter.counts() {
+            let output = &mut self.outputs[packed::rule(packed)];
+            let (rule, written) = packed::unpack(packed, output.values);
             let pattern = self.log.urls.get(rule).map(|rule| &rule.pattern);
             let text = |(n, written): (usize, &&[u8])| {
                 let decoded = match pattern {
@@ -442,6 +474,8 @@ impl<'a> Reading<'a> {
                     .map_err(|_| LogError::Stopped)?;
             }
         }
+        counter.clear();
+        self.counter = counter;
         Ok(())
     }
 
@@ -544,6 +578,13 @@ impl From<LogError> for Ended {
     fn from(error: LogError) -> Self {
         Self::Otherwise(error)
     }
+}
+
+/// The same piece of memory for slices of another line.
+fn emptied<'l>(mut found: Vec<&[u8]>) -> Vec<&'l [u8]> {
+    found.clear();
+    let none = found.into_iter().map(|_| -> &[u8] { &[] });
+    none.collect()
 }
 
 /// A line without what ends it.

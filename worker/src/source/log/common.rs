@@ -4,9 +4,9 @@
 use super::access::{Access, Field, split, status};
 use super::time;
 
-/// Reads a line.
-pub(super) fn read(line: &[u8]) -> Result<Access<'_>, String> {
-    let (at, request) = after_time(line).ok_or(
+/// Reads a line; `last` is the time of the line before, which most lines of a busy server share.
+pub(super) fn read<'l>(line: &'l [u8], last: &time::Last) -> Result<Access<'l>, String> {
+    let (at, request) = after_time(line, last).ok_or(
         "there is no time in brackets with a request in quotes behind it, as [10/Oct/2000:13:55:36 -0700] \"GET / HTTP/1.1\"",
     )?;
     let end = closing_quote(request).ok_or("its request has no closing quote")?;
@@ -62,13 +62,13 @@ fn hexadecimal(digits: &[u8]) -> Option<u8> {
 const TIME_BYTES: usize = "10/Oct/2000:13:55:36 -0700".len();
 
 /// The first time in brackets that a quote follows, and what stands behind that. (A user's name may have brackets, too.)
-fn after_time(line: &[u8]) -> Option<(i64, &[u8])> {
+fn after_time<'l>(line: &'l [u8], last: &time::Last) -> Option<(i64, &'l [u8])> {
     let mut rest = line;
     while let Some((_, behind)) = split(rest, b'[') {
         if let Some((text, after)) = behind.split_at_checked(TIME_BYTES)
             && let Some(after) = after.strip_prefix(b"]")
             && let Some(request) = after.trim_ascii_start().strip_prefix(b"\"")
-            && let Some(at) = time::common(text)
+            && let Some(at) = last.or_common(text)
         {
             return Some((at, request));
         }
@@ -79,12 +79,15 @@ fn after_time(line: &[u8]) -> Option<(i64, &[u8])> {
 
 /// Where a quote ends: at the first that is not escaped.
 fn closing_quote(text: &[u8]) -> Option<usize> {
-    let mut escaped = false;
-    text.iter().position(|byte| {
-        let closes = *byte == b'"' && !escaped;
-        escaped = *byte == b'\\' && !escaped;
-        closes
-    })
+    let mut from = 0;
+    loop {
+        let found = from + memchr::memchr2(b'"', b'\\', text.get(from..)?)?;
+        match text[found] {
+            b'"' => return Some(found),
+            // What it escapes is no end.
+            _ => from = found + 2,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -139,7 +142,7 @@ mod tests {
             (format!("h - - {TIME} \"-\" 408 0"), None, None, 408),
             (format!("h - - {TIME} \"\" 400"), None, None, 400),
         ] {
-            let access = read(line.as_bytes()).unwrap();
+            let access = read(line.as_bytes(), &time::Last::default()).unwrap();
             let text = |field: &Option<super::super::access::Field<'_>>| {
                 field
                     .as_deref()
@@ -166,7 +169,7 @@ mod tests {
             (format!("h - - {TIME} \"GET / HTTP/1.1"), "no closing quote"),
             (format!("h - - {TIME} \"GET / HTTP/1.1\" ok"), "no status"),
         ] {
-            let error = read(line.as_bytes()).unwrap_err();
+            let error = read(line.as_bytes(), &time::Last::default()).unwrap_err();
             assert!(error.contains(says), "{line}: {error}");
         }
     }
@@ -174,8 +177,8 @@ mod tests {
     proptest! {
         #[test]
         fn no_line_breaks_it(line: Vec<u8>, rest: Vec<u8>) {
-            let _ = read(&line);
-            let _ = read(&[b"h ", TIME.as_bytes(), b" \"", &rest].concat());
+            let _ = read(&line, &time::Last::default());
+            let _ = read(&[b"h ", TIME.as_bytes(), b" \"", &rest].concat(), &time::Last::default());
         }
     }
 }

@@ -17,13 +17,21 @@ pub(super) enum Filtered {
 /// Decides over accesses.
 #[derive(Debug)]
 pub(super) struct Sieve {
-    filter: Filter,
+    /// None: all methods.
+    methods: Vec<String>,
+    /// For each status whether it counts: there are not so many that they could not be looked up.
+    statuses: Vec<bool>,
+    since: Option<i64>,
+    until: Option<i64>,
     half_life_s: Option<f64>,
     /// From which second since 1970 ages count.
     ages_from: i64,
     /// When the newest of those that count was.
     newest: Option<i64>,
 }
+
+/// All statuses are below.
+const STATUSES: u16 = 1000;
 
 /// So many half-lives old an access counts less than the least that can be told of a priority.
 const HALF_LIVES_MAX: f64 = 10.0;
@@ -39,9 +47,19 @@ impl Sieve {
             reason = "a time of days or years, in seconds"
         )]
         let half_life_s = log.half_life_s.map(|seconds| seconds as f64);
+        let Filter {
+            methods,
+            statuses,
+            since,
+            until,
+        } = &log.filter;
+        let counts = |status| statuses.iter().any(|wanted| wanted.contain(status));
         Self {
-            ages_from: log.filter.until.unwrap_or(now),
-            filter: log.filter.clone(),
+            methods: methods.iter().cloned().collect(),
+            statuses: (0..STATUSES).map(counts).collect(),
+            since: *since,
+            until: *until,
+            ages_from: until.unwrap_or(now),
             half_life_s,
             newest: None,
         }
@@ -70,20 +88,17 @@ impl Sieve {
     /// # Errors
     /// Where it has no time, and that matters.
     pub(super) fn weight(&mut self, access: &Access<'_>) -> Result<Filtered, String> {
-        let filter = &self.filter;
-        let is_of_time =
-            filter.since.is_some() || filter.until.is_some() || self.half_life_s.is_some();
+        let is_of_time = self.since.is_some() || self.until.is_some() || self.half_life_s.is_some();
         if is_of_time && access.at.is_none() {
             return Err("it has no time, by which it is to be filtered or weighed".to_owned());
         }
         let by_method = |method: &[u8]| {
-            let mut wanted = filter.methods.iter();
-            filter.methods.is_empty() || wanted.any(|wanted| wanted.as_bytes() == method)
+            let mut wanted = self.methods.iter();
+            self.methods.is_empty() || wanted.any(|wanted| wanted.as_bytes() == method)
         };
-        let by_status = |status| filter.statuses.iter().any(|wanted| wanted.contain(status));
+        let by_status = |status| self.statuses.get(usize::from(status)) == Some(&true);
         let by_time = |at: i64| {
-            filter.since.is_none_or(|since| at >= since)
-                && filter.until.is_none_or(|until| at < until)
+            self.since.is_none_or(|since| at >= since) && self.until.is_none_or(|until| at < until)
         };
         let passes = access.method.as_deref().is_none_or(by_method)
             && access.status.is_none_or(by_status)

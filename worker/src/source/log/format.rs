@@ -5,7 +5,7 @@ use stoke_core::access_log::{Fields, Lines};
 use super::access::Access;
 use super::columns::{Csv, Groups};
 use super::names::Names;
-use super::{common, json};
+use super::{common, json, time};
 
 /// What is said of a first line that tells nothing.
 const UNKNOWN: &str = "it is no access of the common format, no JSON object and no header with known columns: say how lines are \
@@ -14,7 +14,7 @@ const UNKNOWN: &str = "it is no access of the common format, no JSON object and 
 /// Reads lines of one file.
 #[derive(Clone, Debug)]
 pub(super) enum Format {
-    Common,
+    Common(time::Last),
     Json(Names),
     Csv(Csv),
     Regex(Groups),
@@ -46,7 +46,9 @@ impl Format {
                 (Self::Regex(groups), First::Access)
             }
             Lines::Auto if json::read(first, &names).is_ok() => (Self::Json(names), First::Access),
-            Lines::Auto if common::read(first).is_ok() => (Self::common(further)?, First::Access),
+            Lines::Auto if common::read(first, &time::Last::default()).is_ok() => {
+                (Self::common(further)?, First::Access)
+            }
             Lines::Auto => match Csv::new(first, &names) {
                 Ok(csv) => (Self::Csv(csv), First::Header),
                 Err(_) => return Err(UNKNOWN.to_owned()),
@@ -56,14 +58,14 @@ impl Format {
 
     fn common(further: &[String]) -> Result<Self, String> {
         match further {
-            [] => Ok(Self::Common),
+            [] => Ok(Self::Common(time::Last::default())),
             _ => Err("accesses of the common format have URLs only: say which keys those are of, by patterns (urls)".to_owned()),
         }
     }
 
     pub(super) fn read<'l>(&self, line: &'l [u8]) -> Result<Access<'l>, String> {
         match self {
-            Self::Common => common::read(line),
+            Self::Common(last) => common::read(line, last),
             Self::Json(names) => json::read(line, names),
             Self::Csv(csv) => csv.read(line),
             Self::Regex(groups) => groups.read(line),

@@ -1,5 +1,7 @@
 //! When an access was, in whole seconds since 1970: what logs have in the place of a time.
 
+use std::cell::Cell;
+
 use stoke_core::calendar;
 
 /// Below this a number is no time, but how long something took: as seconds since 1970 it would be in 1973.
@@ -8,6 +10,24 @@ const SECONDS_MIN: f64 = 1e8;
 const SECONDS_MAX: f64 = 1e11;
 /// Beyond this it counts microseconds, and beyond a thousand times that nanoseconds.
 const MILLIS_MAX: f64 = 1e14;
+
+/// The time that was read last in the common log format: the next line's is mostly the same.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Last(Cell<([u8; 26], Option<i64>)>);
+
+impl Last {
+    /// As [`common`].
+    pub(super) fn or_common(&self, text: &[u8]) -> Option<i64> {
+        let text: &[u8; 26] = text.try_into().ok()?;
+        let (last, at) = self.0.get();
+        if *text == last {
+            return at;
+        }
+        let at = common(text);
+        self.0.set((*text, at));
+        at
+    }
+}
 
 /// A time as the common log format has it: `10/Oct/2000:13:55:36 -0700`.
 pub(super) fn common(text: &[u8]) -> Option<i64> {
