@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "stoke/v1/plan.proto",
     "stoke/v1/job.proto",
     "stoke/v1/job_service.proto",
     "stoke/v1/budget_service.proto",
+    "stoke/v1/cache_service.proto",
     "stoke/v1/fleet_service.proto",
     "stoke/v1/worker_service.proto",
 ];
@@ -17,6 +18,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .file_descriptor_set_path(descriptors)
         .bytes(".stoke.v1.Segment")
         .bytes(".stoke.v1.EntryBatch")
+        .bytes(".stoke.v1.KeysQuestion")
         .compile_protos(&FILES, &["."])?;
     Ok(())
 }

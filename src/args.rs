@@ -2,6 +2,7 @@
 
 mod budget;
 mod cluster;
+mod gate;
 mod jobs;
 mod log;
 mod rank;
@@ -17,6 +18,7 @@ use clap_complete::Shell;
 
 pub use budget::{BudgetArgs, BudgetCommand, BudgetSetArgs, ResourceArgs};
 pub use cluster::{ClusterArgs, OutputArgs};
+pub use gate::{GateArgs, HitRateArgs};
 pub use jobs::{
     AbortArgs, ExportFormat, FailuresArgs, FailuresFormat, JobArgs, JobsArgs, JobsCommand,
     PauseArgs, PlanArgs, PlanCommand, PruneArgs, ResumeArgs, RetryArgs, SubmitArgs, VerifyArgs,
@@ -72,6 +74,10 @@ pub enum Command {
     Retry(RetryArgs),
     /// Asks the cache whether what a job has warmed is there, and lists what differs
     Verify(VerifyArgs),
+    /// Waits until what a job warms is warm enough to be used: by its coverage, and by what is measured in the cache
+    Gate(GateArgs),
+    /// Shows the hits and misses of every node of a cache, without Stoke's own, and whether the cache is warm
+    HitRate(HitRateArgs),
     /// Lists workers and coordinators
     Workers(OutputArgs),
     /// Shows and sets what all workers together may ask of origins and caches

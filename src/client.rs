@@ -13,6 +13,7 @@ use anyhow::{Context, anyhow};
 use stoke_core::explain::explain;
 use stoke_proto::v1;
 use stoke_proto::v1::budget_service_client::BudgetServiceClient;
+use stoke_proto::v1::cache_service_client::CacheServiceClient;
 use stoke_proto::v1::fleet_service_client::FleetServiceClient;
 use stoke_proto::v1::job_service_client::JobServiceClient;
 use stoke_proto::{LEADER_METADATA, MESSAGE_BYTES_MAX};
@@ -253,6 +254,11 @@ pub fn fleet(channel: Channel) -> FleetServiceClient<Traced> {
     FleetServiceClient::new(traced(channel)).max_decoding_message_size(MESSAGE_BYTES_MAX)
 }
 
+/// The caches, as a coordinator's workers see them.
+pub fn caches(channel: Channel) -> CacheServiceClient<Traced> {
+    CacheServiceClient::new(traced(channel)).max_decoding_message_size(MESSAGE_BYTES_MAX)
+}
+
 /// The job that an answer must have.
 ///
 /// # Errors
@@ -280,6 +286,11 @@ pub fn may_pass(code: Code) -> bool {
             | Code::Aborted
             | Code::DeadlineExceeded
     )
+}
+
+/// Whether a stream that has broken so may be begun again: as [`may_pass`] says, or with another leader.
+pub fn may_go_on(status: &Status) -> bool {
+    may_pass(status.code()) || leader(status).is_some()
 }
 
 /// Makes attempts until one succeeds, or none may any more.

@@ -4,6 +4,8 @@ mod abort;
 mod budget;
 mod completions;
 mod failures;
+mod gate;
+mod hit_rate;
 mod hold;
 mod jobs;
 mod man;
@@ -46,6 +48,8 @@ pub async fn run(args: Args) -> Outcome {
         Command::Failures(args) => failures::failures(&args).await,
         Command::Retry(args) => retry::retry(&args, palette).await,
         Command::Verify(args) => verify::verify(&args).await,
+        Command::Gate(args) => gate::gate(&args).await,
+        Command::HitRate(args) => hit_rate::hit_rate(&args).await,
         Command::Workers(args) => workers::workers(&args, palette).await,
         Command::Budget(args) => budget::budget(&args, palette).await,
         Command::Plan(args) => plan::plan(&args).await,

@@ -16,6 +16,8 @@ pub enum Exit {
     /// Something could not be reached, or did not let us in: whatever shows on contact only, be it a host that is down, a
     /// refused password, or a database that is not there. What is wrong without any contact is [`Exit::Usage`].
     Unreachable = 4,
+    /// What was waited for has not come about.
+    NotMet = 5,
     /// Stopped by Ctrl-C while only looking on; or a worker that was told twice to stop.
     Interrupted = 130,
 }
@@ -30,6 +32,7 @@ Exit codes:
        or the job FAILED before its first entry: its sources or loaders are wrong
   3    the job was aborted: while it was followed, or before its keys were uploaded
   4    something could not be reached, or not in time: the same may succeed later
+  5    the gate is not open: in time, or as the job ended; or the cache is not warm
   130  stopped by Ctrl-C while only watching: the job goes on;
        or a worker was told twice to stop, and left without handing over";
 
@@ -184,6 +187,7 @@ mod tests {
             Exit::Usage,
             Exit::Aborted,
             Exit::Unreachable,
+            Exit::NotMet,
             Exit::Interrupted,
         ] {
             assert!(

@@ -7,6 +7,8 @@ pub mod budget;
 pub mod entries;
 pub mod fleet;
 pub mod forecast;
+pub mod gate;
+pub mod hit_rate;
 pub mod job;
 pub mod jobs;
 pub mod number;

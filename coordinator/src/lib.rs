@@ -20,6 +20,7 @@ mod lead;
 pub mod metrics;
 pub mod plan_store;
 pub mod prometheus;
+mod questions;
 pub mod ranking;
 mod retention;
 mod server;
@@ -81,6 +82,8 @@ pub(crate) struct Shared {
     pub(crate) troubles: Mutex<BTreeMap<WorkerName, BTreeMap<JobName, String>>>,
     /// Told whenever what they say keeps them has changed.
     pub(crate) troubles_told: watch::Sender<()>,
+    /// What workers are asked about caches.
+    pub(crate) questions: questions::Questions,
     /// Whether the store's history grows without end.
     pub(crate) grows: Arc<history::Grows>,
     pub(crate) metrics: Arc<Metrics>,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures::Stream;
 use stoke_core::records::{Leader, Peer, PlanStoreId, keys};
 use stoke_proto::v1::budget_service_server::BudgetServiceServer;
+use stoke_proto::v1::cache_service_server::CacheServiceServer;
 use stoke_proto::v1::fleet_service_server::FleetServiceServer;
 use stoke_proto::v1::job_service_server::JobServiceServer;
 use stoke_proto::v1::worker_service_server::WorkerServiceServer;
@@ -31,8 +32,9 @@ use crate::intake::Intake;
 use crate::lead::{Ended, Lead};
 use crate::metrics::{self, Metrics};
 use crate::plan_store::{PlanStore, PlanStoreError};
+use crate::questions::Questions;
 use crate::ranking::{Ranking, SpillError};
-use crate::service::{Budgets, Fleet, Jobs, Limits, Workers};
+use crate::service::{Budgets, Caches, Fleet, Jobs, Limits, Workers};
 use crate::sightings::{Sightings, keep_looking};
 use crate::view::ViewError;
 use crate::{Leading, Settings, Shared};
@@ -152,6 +154,7 @@ impl Coordinator {
             guarded: std::sync::Mutex::default(),
             troubles: std::sync::Mutex::default(),
             troubles_told: watch::channel(()).0,
+            questions: Questions::default(),
             grows,
             metrics,
             calls,
@@ -290,6 +293,7 @@ where
     let jobs = JobServiceServer::new(Jobs::new(Arc::clone(shared), cancel.clone()));
     let budgets = BudgetServiceServer::new(Budgets::new(Arc::clone(shared), cancel.clone()));
     let fleet = FleetServiceServer::new(Fleet::new(Arc::clone(shared)));
+    let caches = CacheServiceServer::new(Caches::new(Arc::clone(shared), cancel.clone()));
     let workers = WorkerServiceServer::new(Workers::new(Arc::clone(shared), cancel.clone()));
     let calls = &shared.calls;
     let router = tonic::transport::Server::builder()
@@ -301,6 +305,7 @@ where
         .add_service(calls.around(jobs.max_decoding_message_size(MESSAGE_BYTES_MAX)))
         .add_service(calls.around(budgets.max_decoding_message_size(MESSAGE_BYTES_MAX)))
         .add_service(calls.around(fleet.max_decoding_message_size(MESSAGE_BYTES_MAX)))
+        .add_service(calls.around(caches.max_decoding_message_size(MESSAGE_BYTES_MAX)))
         .add_service(calls.around(workers.max_decoding_message_size(MESSAGE_BYTES_MAX)))
         .add_service(health_service)
         .add_service(reflection)
@@ -310,6 +315,7 @@ where
         reporter.set_serving::<JobServiceServer<Jobs>>().await;
         reporter.set_serving::<BudgetServiceServer<Budgets>>().await;
         reporter.set_serving::<FleetServiceServer<Fleet>>().await;
+        reporter.set_serving::<CacheServiceServer<Caches>>().await;
         reporter.set_serving::<WorkerServiceServer<Workers>>().await;
         health.set_serving(true);
         let served = router

@@ -3,6 +3,7 @@
 //! Messages become checked types here, and no prost type is seen below.
 
 mod budgets;
+mod caches;
 mod describe;
 mod fleet;
 mod jobs;
@@ -13,6 +14,7 @@ mod streams;
 mod workers;
 
 pub(crate) use budgets::Budgets;
+pub(crate) use caches::Caches;
 pub(crate) use fleet::Fleet;
 pub(crate) use jobs::Jobs;
 pub(crate) use limits::Limits;

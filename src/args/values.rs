@@ -38,6 +38,26 @@ pub(super) fn rows_or_any(text: &str) -> Result<Rows, String> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rows(pub Option<u64>);
 
+/// A share above 0, and at most 1.
+pub(super) fn part(text: &str) -> Result<f64, String> {
+    let part: f64 = text.parse().map_err(|error| format!("{error}"))?;
+    if part > 0.0 && part <= 1.0 {
+        Ok(part)
+    } else {
+        Err("must be above 0 and at most 1".into())
+    }
+}
+
+/// A second to an hour.
+pub(super) fn interval(text: &str) -> Result<Duration, String> {
+    let interval = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if (Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&interval) {
+        Ok(interval)
+    } else {
+        Err("must be from 1s to 1h".into())
+    }
+}
+
 /// How much memory something may take: a mebibyte at least.
 pub(super) fn size(text: &str) -> Result<u64, String> {
     match crate::config::parse_size(text) {
@@ -107,6 +127,18 @@ mod tests {
         assert_eq!(size("2GiB"), Ok(2 << 30));
         for wrong in ["1023KiB", "1", "1MB", "much"] {
             assert!(size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn parts_are_above_none_and_intervals_a_second_to_an_hour() {
+        assert_eq!((part("1"), part("0.001")), (Ok(1.0), Ok(0.001)));
+        for wrong in ["0", "-0.5", "1.01", "NaN", "inf", "90%"] {
+            assert!(part(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(interval("1h"), Ok(Duration::from_secs(3600)));
+        for wrong in ["999ms", "61m", "10"] {
+            assert!(interval(wrong).is_err(), "{wrong}");
         }
     }
 

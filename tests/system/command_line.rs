@@ -32,7 +32,7 @@ impl Ran {
 }
 
 /// Starts `stoke` with coordinators to talk to.
-fn start(coordinators: &str, args: &[&str]) -> Program {
+pub fn start(coordinators: &str, args: &[&str]) -> Program {
     let launch = Program::new(STOKE).unwrap();
     let launch = launch.args(args).env("STOKE_COORDINATOR", coordinators);
     launch.start().unwrap()

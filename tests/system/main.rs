@@ -18,6 +18,7 @@ mod copying;
 mod expiry;
 mod fail_over;
 mod fresh;
+mod gate;
 mod guarded_etcd;
 mod guards;
 mod handover;

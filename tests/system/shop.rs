@@ -196,6 +196,11 @@ impl Nodes {
         }
     }
 
+    /// The ports of all nodes that own slots.
+    pub fn ports(&self) -> BTreeSet<u16> {
+        self.owners.iter().map(|(_, _, port)| *port).collect()
+    }
+
     /// The port of the node that owns a key.
     pub fn owner(&self, key: &str) -> u16 {
         let slot = Slot::of(key.as_bytes()).0;

@@ -1,13 +1,16 @@
 //! The worker's standing call to a coordinator: reports up, hints down. Nothing depends on either.
 
+mod questions;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use stoke_proto::v1::{AttachRequest, ResourceUse};
+use stoke_proto::v1::{AttachRequest, CacheAnswer, ResourceUse};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
+use self::questions::Questions;
 use crate::link::Found;
 use crate::worker::Shared;
 
@@ -41,7 +44,7 @@ pub(crate) async fn stay(shared: Arc<Shared>, cancel: CancellationToken) {
 /// One call, until it breaks, or until there is a leader elsewhere, which is given back: only whoever leads does anything
 /// with what is told of health.
 async fn call(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     Found {
         address,
         mut client,
@@ -50,6 +53,8 @@ async fn call(
     let (reports, receive) = mpsc::channel(1);
     let answer = client.attach(ReceiverStream::new(receive)).await.ok()?;
     let mut hints = answer.into_inner();
+    let (mut questions, mut found) = Questions::new(shared);
+    let mut answers = Vec::new();
     let mut next = tokio::time::interval(REPORT_EVERY);
     let mut leads = true;
     let looking = async {
@@ -63,9 +68,13 @@ async fn call(
     tokio::pin!(looking);
     loop {
         tokio::select! {
-            _ = next.tick() => {
-                // A coordinator that is slow to read gets the next report instead.
-                if let Err(mpsc::error::TrySendError::Closed(_)) = reports.try_send(report(shared)) {
+            _ = next.tick() => if !tell(shared, &reports, &mut answers) {
+                return None;
+            },
+            // Its sender is in `questions`.
+            Some(answer) = found.recv() => {
+                answers.push(answer);
+                if !tell(shared, &reports, &mut answers) {
                     return None;
                 }
             }
@@ -75,6 +84,7 @@ async fn call(
                     if hint.wake {
                         shared.look.notify_one();
                     }
+                    hint.questions.into_iter().for_each(|question| questions.ask(question));
                 }
                 Ok(None) | Err(_) => return None,
             },
@@ -83,6 +93,26 @@ async fn call(
                 return Some(found);
             }
         }
+    }
+}
+
+/// Reports, with the answers that were not told yet; `false`: nobody reads any more. A coordinator that is slow to read gets the next
+/// report instead.
+fn tell(
+    shared: &Shared,
+    reports: &mpsc::Sender<AttachRequest>,
+    answers: &mut Vec<CacheAnswer>,
+) -> bool {
+    match reports.try_reserve() {
+        Ok(slot) => {
+            slot.send(AttachRequest {
+                answers: std::mem::take(answers),
+                ..report(shared)
+            });
+            true
+        }
+        Err(mpsc::error::TrySendError::Full(())) => true,
+        Err(mpsc::error::TrySendError::Closed(())) => false,
     }
 }
 
@@ -101,5 +131,6 @@ fn report(shared: &Shared) -> AttachRequest {
             .values()
             .map(|vitals| vitals.report())
             .collect(),
+        answers: Vec::new(),
     }
 }

@@ -38,6 +38,7 @@ mod error;
 mod hash;
 mod info;
 mod login;
+mod lookups;
 mod measure;
 mod node;
 mod router;
@@ -124,6 +125,15 @@ impl WriteMode {
     pub fn is_only_absent(self) -> bool {
         self != Self::Overwrite && !Mutant::WriteOver.is_on()
     }
+}
+
+/// Looks for keys, by what they found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lookups {
+    /// How many found the key.
+    pub hits: u64,
+    /// How many did not.
+    pub misses: u64,
 }
 
 /// One value to write.
@@ -294,6 +304,46 @@ impl Cache {
         let answers: Vec<_> = pairs.map(standing).collect();
         measure::looked(self.router.metrics(), &answers);
         Ok(answers)
+    }
+
+    /// Asks which of the keys are there, as little seen as Redis allows it: by `MEMORY USAGE`, which counts neither as a use of the
+    /// key (so that what is evicted first stays the same) nor among the node's hits and misses; where the user may not ask that,
+    /// by `EXISTS`, which counts among them. A key whose time is over counts as there until Redis has removed it. As
+    /// [`Cache::probe_as`].
+    ///
+    /// # Errors
+    /// [`Stopped`] where the permit said so.
+    pub async fn weigh_as(
+        &self,
+        permit: &dyn Permit,
+        keys: &[&[u8]],
+    ) -> Result<Vec<Result<bool, CommandError>>, Stopped> {
+        let weigh = |&key| Command::Weigh { key };
+        let commands: Vec<_> = keys.iter().map(weigh).collect();
+        let mut answers = self.router.run(&Look(permit), &commands).await?;
+        let may_not = |answer: &Result<redis::Value, CommandError>| matches!(answer, Err(error) if error.kind == FailureKind::Denied || is_unknown_command(error));
+        let asked_again: Vec<usize> = (0..keys.len()).filter(|n| may_not(&answers[*n])).collect();
+        if !asked_again.is_empty() {
+            let exists = |n: &usize| Command::Exists { key: keys[*n] };
+            let commands: Vec<_> = asked_again.iter().map(exists).collect();
+            let second = self.router.run(&Look(permit), &commands).await?;
+            for (n, answer) in asked_again.into_iter().zip(second) {
+                answers[n] = answer;
+            }
+        }
+        let is_there = |answer: Result<redis::Value, CommandError>| {
+            answer.map(|reply| matches!(reply, redis::Value::Int(1..)))
+        };
+        Ok(answers.into_iter().map(is_there).collect())
+    }
+
+    /// What of each node's hits and misses is our own, by its address as HOST:PORT, since this cache was connected to or the node
+    /// joined it.
+    #[must_use]
+    pub fn lookups(&self) -> Vec<(String, Lookups)> {
+        let of_node =
+            |(node, (hits, misses)): (NodeAddr, _)| (node.to_string(), Lookups { hits, misses });
+        self.router.lookups().into_iter().map(of_node).collect()
     }
 
     /// Reads the first bytes of strings: of each key up to and with the byte of this number, from 0. A key that is not there

@@ -13,6 +13,8 @@ mod faults;
 mod hashes;
 #[path = "caches/looks.rs"]
 mod looks;
+#[path = "caches/lookups.rs"]
+mod lookups;
 #[path = "caches/memory.rs"]
 mod memory;
 #[path = "caches/permits.rs"]

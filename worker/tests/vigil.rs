@@ -93,7 +93,12 @@ impl WorkerService for Listener {
             *last.lock().unwrap() = None;
         });
         let leads = WatchStream::new(self.leads.subscribe());
-        let hints = leads.map(|leads| Ok(v1::AttachResponse { wake: false, leads }));
+        let hints = leads.map(|leads| {
+            Ok(v1::AttachResponse {
+                leads,
+                ..v1::AttachResponse::default()
+            })
+        });
         Ok(Response::new(Box::pin(hints)))
     }
 

@@ -192,7 +192,7 @@ fn reason(job: &JobView) -> String {
     format!("{given}waiting for {}{until}", awaited.join(", "))
 }
 
-fn progress(job: &JobView) -> v1::Progress {
+pub(super) fn progress(job: &JobView) -> v1::Progress {
     let tally = job.tally();
     let effort = job.effort();
     let plan_milli = job

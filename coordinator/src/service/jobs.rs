@@ -3,6 +3,7 @@
 mod again;
 mod create;
 mod export;
+mod gate;
 mod prune;
 mod scans;
 mod show;
@@ -22,7 +23,7 @@ use tonic::{Request as Call, Response, Status, Streaming};
 
 use super::refusal::{Refusal, invalid};
 use super::streams::{Answers, answer, deadline};
-use super::{COMMIT_ATTEMPTS_MAX, describe};
+use super::{COMMIT_ATTEMPTS_MAX, describe, parse};
 use crate::Shared;
 use crate::view::{JobView, View};
 
@@ -96,6 +97,7 @@ impl JobService for Jobs {
     type WatchJobStream = Answers<v1::WatchJobResponse>;
     type ListFailuresStream = Answers<v1::ListFailuresResponse>;
     type ExportPlanStream = Answers<v1::ExportPlanResponse>;
+    type GateJobStream = Answers<v1::GateJobResponse>;
 
     async fn create_job(
         &self,
@@ -233,6 +235,27 @@ impl JobService for Jobs {
         let shared = Arc::clone(&self.shared);
         let export = |send| async move { export::export(&shared, &plan, &send).await };
         Ok(answer(LIST_QUEUE, open, until, &self.cancel, export))
+    }
+
+    async fn gate_job(
+        &self,
+        call: Call<v1::GateJobRequest>,
+    ) -> Result<Response<Self::GateJobStream>, Status> {
+        let until = deadline(call.metadata());
+        let open = self.shared.limits.watches.open()?;
+        let request = call.into_inner();
+        let wanted = parse::gate(&request)?;
+        // Workers are attached to whoever leads: only there can they be asked.
+        self.shared.fence().await?;
+        let first = self.read(&request.name).await?;
+        gate::check(&first, &wanted)?;
+        let shared = Arc::clone(&self.shared);
+        let held = shared.calls.hold("/stoke.v1.JobService/GateJob");
+        let wait = |send| async move {
+            let _held = held;
+            gate::wait(&shared, &wanted, first, &send).await
+        };
+        Ok(answer(WATCH_QUEUE, open, until, &self.cancel, wait))
     }
 
     async fn prune_jobs(

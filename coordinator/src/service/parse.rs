@@ -4,10 +4,12 @@ mod caches;
 mod copy;
 mod faults;
 mod filter;
+mod gate;
 mod log;
 mod prune;
 
 pub(super) use filter::{Filter, filter};
+pub(super) use gate::{Gate, Watched, gate, watched};
 pub(super) use prune::prune;
 
 use std::time::Duration;

@@ -388,6 +388,9 @@ impl WorkerService for Workers {
         tokio::spawn(async move {
             let _open = (open, permit);
             let mut attached: Option<WorkerName> = None;
+            // What the worker is to find out, once it is known which one it is.
+            let (mut asked, mut questions) = (None, None);
+            let mut told = Vec::new();
             // What has not been told yet: at first, to look at once, and whether this coordinator leads.
             let (mut wake, mut untold) = (true, true);
             let mut leading = shared.leading.subscribe();
@@ -401,12 +404,23 @@ impl WorkerService for Workers {
                     slot = send.reserve(), if untold => {
                         let Ok(slot) = slot else { break };
                         let leads = leading.borrow_and_update().0.is_some();
-                        slot.send(Ok(v1::AttachResponse { wake, leads }));
+                        let questions = std::mem::take(&mut told);
+                        slot.send(Ok(v1::AttachResponse { wake, leads, questions }));
                         (wake, untold) = (false, false);
+                    }
+                    Some(question) = next_of(&mut questions), if told.is_empty() => {
+                        told.push(question);
+                        untold = true;
                     }
                     report = reports.message() => match report {
                         Ok(Some(report)) => match note(&shared, report, attached.as_ref()) {
-                            Some(worker) => attached = Some(worker),
+                            Some(worker) => {
+                                if asked.is_none() {
+                                    let (known, come) = shared.questions.attach(&worker);
+                                    (asked, questions) = (Some(known), Some(come));
+                                }
+                                attached = Some(worker);
+                            }
                             None => break,
                         },
                         Ok(None) | Err(_) => break,
@@ -504,6 +518,16 @@ fn keep_troubles(shared: &Shared, worker: &WorkerName, troubles: BTreeMap<JobNam
     }
 }
 
+/// The next question, where there may be any.
+async fn next_of(
+    questions: &mut Option<mpsc::Receiver<v1::CacheQuestion>>,
+) -> Option<v1::CacheQuestion> {
+    match questions {
+        Some(questions) => questions.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Keeps a worker's report, for display. `None` where it is no worker's, or another's than the reports before.
 fn note(
     shared: &Shared,
@@ -523,6 +547,7 @@ fn note(
     let now = shared.clock.now();
     health::note(shared, &worker, report.health, now);
     keep_uses(shared, &worker, report.uses, now);
+    shared.questions.answered(report.answers);
     Some(worker)
 }
 

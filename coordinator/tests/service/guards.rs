@@ -138,13 +138,13 @@ fn report(worker: &str, number: u64, says: &Says) -> v1::AttachRequest {
             queries: number * 10,
             in_flight: 1,
         }],
-        troubles: Vec::new(),
         health: vec![v1::ResourceHealth {
             resource: SHOP.into(),
             windows: (says.millis > 0).then_some(window).into_iter().collect(),
             probes: probe.into_iter().collect(),
             brake_permille: 500,
         }],
+        ..v1::AttachRequest::default()
     }
 }
 

@@ -549,8 +549,7 @@ async fn an_attached_worker_is_told_to_look_and_its_reports_are_shown_while_it_i
             queries: 42,
             in_flight: 1,
         }],
-        troubles: Vec::new(),
-        health: Vec::new(),
+        ..v1::AttachRequest::default()
     };
     reports.send(report).await.unwrap();
     let queries = async || {

@@ -17,7 +17,7 @@ fn report(troubles: &[(&str, &str)]) -> v1::AttachRequest {
         worker: "w1".into(),
         uses: Vec::new(),
         troubles: troubles.iter().map(trouble).collect(),
-        health: Vec::new(),
+        ..v1::AttachRequest::default()
     }
 }
 

@@ -40,6 +40,10 @@ pub(crate) enum Keep {
 pub(crate) enum Command<'a> {
     /// How long does the key live?
     Probe { key: &'a [u8] },
+    /// Is the key there? That is asked by its weight, for which Redis looks past what it counts and past what it evicts by.
+    Weigh { key: &'a [u8] },
+    /// Is the key there?
+    Exists { key: &'a [u8] },
     /// What kind of value does the key have?
     Type { key: &'a [u8] },
     /// What are the first bytes of its value, up to and with this one?
@@ -103,6 +107,8 @@ impl<'a> Command<'a> {
     fn key(&self) -> &'a [u8] {
         match *self {
             Self::Probe { key }
+            | Self::Weigh { key }
+            | Self::Exists { key }
             | Self::Type { key }
             | Self::Peek { key, .. }
             | Self::Set { key, .. }
@@ -124,6 +130,8 @@ impl<'a> Command<'a> {
         match self {
             Self::Set { value, .. } => value.len(),
             Self::Probe { .. }
+            | Self::Weigh { .. }
+            | Self::Exists { .. }
             | Self::Type { .. }
             | Self::CountFields { .. }
             | Self::End { .. }
@@ -182,6 +190,14 @@ impl<'a> Command<'a> {
                 cmd.arg("PTTL").arg(key);
                 cmd
             }
+            Self::Weigh { key } => {
+                let mut cmd = Cmd::with_capacity(5, self.size_bytes());
+                // Of a large value a single part is weighed: how much it is does not matter.
+                cmd.arg("MEMORY").arg("USAGE").arg(key);
+                cmd.arg("SAMPLES").arg(1);
+                cmd
+            }
+            Self::Exists { key } => of_key("EXISTS", key),
             Self::Type { key } => {
                 let mut cmd = Cmd::new();
                 cmd.arg("TYPE").arg(key);

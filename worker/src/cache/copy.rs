@@ -141,6 +141,15 @@ impl Copied {
         }
     }
 
+    /// Whether a script writes what lives for so long at most.
+    pub(super) fn is_written_by_script(&self, ttl_max: Duration) -> bool {
+        match &self.content {
+            Content::Dump(_) => false,
+            Content::String(_) => matches!(self.end(ttl_max), End::At(_)),
+            Content::Hash(_) | Content::List(_) | Content::Set(_) | Content::SortedSet(_) => true,
+        }
+    }
+
     /// What writes it.
     pub(super) fn encode(
         &self,

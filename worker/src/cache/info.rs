@@ -6,7 +6,7 @@ use super::addr::NodeAddr;
 use super::answer::{Answer, classify};
 use super::error::{CommandError, FailureKind};
 
-/// What a node says of its memory.
+/// What a node says of its memory, and of how it is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeInfo {
     /// Its address, as HOST:PORT.
@@ -19,6 +19,10 @@ pub struct NodeInfo {
     pub maxmemory_bytes: u64,
     /// How many keys it has evicted since it was started, or since somebody reset that.
     pub evicted_keys: u64,
+    /// How often a key that was to be read was there since it was started, or since somebody reset that; our own looks included.
+    pub keyspace_hits: u64,
+    /// How often it was not.
+    pub keyspace_misses: u64,
 }
 
 impl NodeInfo {
@@ -46,6 +50,8 @@ impl NodeInfo {
             used_memory_bytes: number("used_memory")?,
             maxmemory_bytes: number("maxmemory")?,
             evicted_keys: number("evicted_keys")?,
+            keyspace_hits: number("keyspace_hits")?,
+            keyspace_misses: number("keyspace_misses")?,
         })
     }
 }
@@ -78,7 +84,7 @@ mod tests {
     #[test]
     fn what_is_asked_for_is_found_among_the_rest() {
         let text = "# Server\r\nredis_version:7.2.1\r\nrun_id:ab12\r\n# Memory\r\nused_memory:1000\r\nused_memory_peak:2000\r\n\
-                    maxmemory:0\r\nmaxmemory_human:0B\r\n# Stats\r\nevicted_keys:7\r\n";
+                    maxmemory:0\r\nmaxmemory_human:0B\r\n# Stats\r\nevicted_keys:7\r\nkeyspace_hits:8\r\nkeyspace_misses:9\r\n";
         let info = parse(text).unwrap();
         assert_eq!(
             (info.address.as_str(), info.run_id.as_str()),
@@ -92,6 +98,7 @@ mod tests {
             ),
             (1000, 0, 7)
         );
+        assert_eq!((info.keyspace_hits, info.keyspace_misses), (8, 9));
         let error = parse("run_id:ab12\r\nused_memory:x\r\n").unwrap_err();
         assert_eq!(error.reason, "h:1: its INFO has no used_memory");
     }

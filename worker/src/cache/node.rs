@@ -15,6 +15,7 @@ use super::addr::NodeAddr;
 use super::diagnosis::diagnose;
 use super::error::{CommandError, FailureKind};
 use super::login;
+use super::lookups::Tally;
 use crate::metrics::CacheMetrics;
 use crate::vitals::Vitals;
 
@@ -54,6 +55,7 @@ pub(crate) struct Node {
     /// Held while connecting: one at a time.
     connecting: Semaphore,
     metrics: Measure,
+    lookups: Tally,
 }
 
 /// What a cache's calls are measured with, once somebody measures them.
@@ -74,6 +76,7 @@ impl Node {
             current: Mutex::default(),
             connecting: Semaphore::new(1),
             metrics: Measure::default(),
+            lookups: Tally::default(),
         }
     }
 
@@ -85,6 +88,11 @@ impl Node {
 
     pub(crate) const fn addr(&self) -> &NodeAddr {
         &self.addr
+    }
+
+    /// What of its hits and misses is our own.
+    pub(crate) const fn lookups(&self) -> &Tally {
+        &self.lookups
     }
 
     /// Whether there is a connection, which may be broken without our knowing.
@@ -340,6 +348,15 @@ impl Nodes {
             Arc::new(node.measured(&self.metrics))
         });
         Arc::clone(node)
+    }
+
+    /// What of each node's hits and misses is our own, since it is known.
+    pub(crate) fn lookups(&self) -> Vec<(NodeAddr, (u64, u64))> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = known
+            .iter()
+            .map(|(addr, node)| (addr.clone(), node.lookups.counts()));
+        counts.collect()
     }
 
     /// Forgets all nodes but these: nodes come and go, and a cluster may live for years.

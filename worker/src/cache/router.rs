@@ -14,6 +14,7 @@ use super::attempts::{Attempt, Attempts, Target};
 use super::command::{Command, Keep};
 use super::discovery::uncovered;
 use super::error::{CacheError, CommandError, FailureKind};
+use super::lookups::Found;
 use super::node::{Measure, Node, Nodes};
 use super::slot_map::SlotMap;
 use super::topology::Topology;
@@ -54,6 +55,11 @@ impl Router {
     /// What its calls are measured with.
     pub(crate) fn metrics(&self) -> &Measure {
         &self.nodes.metrics
+    }
+
+    /// What of each node's hits and misses is our own.
+    pub(crate) fn lookups(&self) -> Vec<(NodeAddr, (u64, u64))> {
+        self.nodes.lookups()
     }
 
     /// Which node owns which slot, read anew.
@@ -359,6 +365,7 @@ async fn send_one(
     };
     let mut values = values.into_iter();
     let mut answers = Vec::with_capacity(flush.len());
+    let mut found = Found::default();
     for attempt in flush {
         if matches!(attempt.target, Target::Ask(_)) {
             values.next();
@@ -366,8 +373,13 @@ async fn send_one(
         let value = values
             .next()
             .unwrap_or_else(|| unreachable!("Node::send counts the answers"));
-        answers.push(classify(value, node.addr()));
+        let answer = classify(value, node.addr());
+        if let Answer::Reply(reply) = &answer {
+            found.add(&commands[attempt.index], reply);
+        }
+        answers.push(answer);
     }
+    node.lookups().count(&found);
     if answers
         .iter()
         .any(|answer| matches!(answer, Answer::Demoted(_)))

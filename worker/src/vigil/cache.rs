@@ -143,6 +143,8 @@ mod tests {
             used_memory_bytes: 50,
             maxmemory_bytes: 100,
             evicted_keys,
+            keyspace_hits: 0,
+            keyspace_misses: 0,
         }
     }
 

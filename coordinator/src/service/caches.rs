@@ -1,0 +1,198 @@
+//! `CacheService`: caches, as those see them who use them.
+//!
+//! A node counts what it is asked for, and each worker what of that it has asked itself. All of them are asked at the same time, again
+//! and again: what others have asked is the difference.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use stoke_core::hit_rate::{Counters, Interval, Looks, Nodes};
+use stoke_core::names::CacheName;
+use stoke_proto::v1::cache_question::About;
+use stoke_proto::v1::cache_service_server::CacheService;
+use stoke_proto::v1::{self, CacheAnswer, LookupsQuestion};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request as Call, Response, Status};
+
+use super::parse::{self, Watched};
+use super::refusal::Refusal;
+use super::streams::{Answers, Sending, answer, deadline};
+use crate::Shared;
+use crate::questions::NoAnswer;
+use crate::wire;
+
+/// How many intervals wait for a slow caller.
+const QUEUE: usize = 1;
+/// How long lies between two looks, at most: our own looks of a worker that leaves are lost from the last look on.
+const LOOK_EVERY_MAX: Duration = Duration::from_secs(1);
+
+/// Serves what is to be known of caches.
+#[derive(Debug)]
+pub(crate) struct Caches {
+    shared: Arc<Shared>,
+    cancel: CancellationToken,
+}
+
+impl Caches {
+    pub(crate) fn new(shared: Arc<Shared>, cancel: CancellationToken) -> Self {
+        Self { shared, cancel }
+    }
+}
+
+#[tonic::async_trait]
+impl CacheService for Caches {
+    type WatchHitRateStream = Answers<v1::WatchHitRateResponse>;
+
+    async fn watch_hit_rate(
+        &self,
+        call: Call<v1::WatchHitRateRequest>,
+    ) -> Result<Response<Self::WatchHitRateStream>, Status> {
+        let until = deadline(call.metadata());
+        let open = self.shared.limits.watches.open()?;
+        let watched = parse::watched(&call.into_inner())?;
+        // Workers are attached to whoever leads: only there can they be asked.
+        self.shared.fence().await?;
+        let caches = [Some(&watched.cache), watched.reference.as_ref()];
+        for cache in caches.into_iter().flatten() {
+            let known = self.shared.who_knows(cache).await;
+            known.map_err(|error| Refusal::Precondition(error.to_string()))?;
+        }
+        let shared = Arc::clone(&self.shared);
+        let held = shared.calls.hold("/stoke.v1.CacheService/WatchHitRate");
+        let watch = |send| async move {
+            let _held = held;
+            self::watch(&shared, watched, &send).await
+        };
+        Ok(answer(QUEUE, open, until, &self.cancel, watch))
+    }
+}
+
+/// Sends interval after interval.
+async fn watch(
+    shared: &Shared,
+    watched: Watched,
+    send: &Sending<v1::WatchHitRateResponse>,
+) -> Result<(), Refusal> {
+    let Watched {
+        cache,
+        reference,
+        interval,
+        mut judge,
+    } = watched;
+    let mut cache = Looked::at(cache);
+    let mut reference = reference.map(Looked::at);
+    let looks = u32::try_from(interval.as_millis().div_ceil(LOOK_EVERY_MAX.as_millis()));
+    let looks = looks.unwrap_or(u32::MAX).max(1);
+    let mut next = tokio::time::interval(interval / looks);
+    next.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    next.tick().await;
+    look(shared, &mut cache, &mut reference).await;
+    loop {
+        for _ in 0..looks {
+            tokio::select! {
+                () = send.closed() => return Ok(()),
+                _ = next.tick() => look(shared, &mut cache, &mut reference).await,
+            }
+        }
+        // Nobody else may be attached here any more.
+        shared.fence().await?;
+        let mut troubles = std::mem::take(&mut cache.troubles);
+        let of_other = |other: &mut Looked| {
+            troubles.append(&mut other.troubles);
+            Interval::of_all(&other.nodes.take()).others()
+        };
+        let other = reference.as_mut().map(of_other);
+        let told = wire::hit_rate(cache.nodes.take(), other, troubles, &mut judge);
+        if send.send(Ok(told)).await.is_err() {
+            return Ok(());
+        }
+    }
+}
+
+/// Looks at both at the same time.
+async fn look(shared: &Shared, cache: &mut Looked, reference: &mut Option<Looked>) {
+    let other = async {
+        if let Some(reference) = reference {
+            reference.look(shared).await;
+        }
+    };
+    tokio::join!(cache.look(shared), other);
+}
+
+/// A cache whose nodes are looked at.
+struct Looked {
+    cache: CacheName,
+    nodes: Nodes,
+    troubles: Vec<String>,
+}
+
+impl Looked {
+    fn at(cache: CacheName) -> Self {
+        Self {
+            cache,
+            nodes: Nodes::default(),
+            troubles: Vec::new(),
+        }
+    }
+
+    /// Looks at all of its nodes.
+    async fn look(&mut self, shared: &Shared) {
+        match self.counters(shared).await {
+            Ok(now) => self.nodes.look(now),
+            Err(error) => self.note(error.to_string()),
+        }
+    }
+
+    /// What all nodes count, and what all workers say is theirs.
+    async fn counters(&mut self, shared: &Shared) -> Result<BTreeMap<String, Counters>, NoAnswer> {
+        let workers = shared.who_knows(&self.cache).await?;
+        let asking = workers.iter().enumerate().map(|(n, worker)| {
+            let ask_nodes = n == 0;
+            let about = About::Lookups(LookupsQuestion { ask_nodes });
+            let asked = shared.questions.ask(worker, &self.cache, about);
+            async move { (worker, asked.await) }
+        });
+        let mut nodes: BTreeMap<String, Counters> = BTreeMap::new();
+        let mut own: BTreeMap<String, BTreeMap<String, Looks>> = BTreeMap::new();
+        let answers: Vec<(_, Result<CacheAnswer, NoAnswer>)> = join_all(asking).await;
+        for (worker, answer) in answers {
+            for told in answer?.nodes {
+                if !told.error.is_empty() {
+                    self.note(told.error);
+                    continue;
+                }
+                let looks = Looks {
+                    hits: told.own_hits,
+                    misses: told.own_misses,
+                };
+                let of_node = own.entry(told.node.clone()).or_default();
+                of_node.insert(worker.to_string(), looks);
+                if let Some(counts) = told.counts {
+                    let counters = Counters {
+                        run_id: counts.run_id,
+                        all: Looks {
+                            hits: counts.hits,
+                            misses: counts.misses,
+                        },
+                        own: BTreeMap::new(),
+                    };
+                    nodes.insert(told.node, counters);
+                }
+            }
+        }
+        for (node, counters) in &mut nodes {
+            counters.own = own.remove(node).unwrap_or_default();
+        }
+        Ok(nodes)
+    }
+
+    fn note(&mut self, trouble: String) {
+        const TROUBLES_MAX: usize = 10;
+        if self.troubles.len() < TROUBLES_MAX && !self.troubles.contains(&trouble) {
+            self.troubles.push(trouble);
+        }
+    }
+}

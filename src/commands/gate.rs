@@ -1,0 +1,104 @@
+//! `stoke gate`: waits until what a job warms is warm enough, and says by its exit code whether it is.
+
+use std::time::{Duration, Instant};
+
+use anyhow::anyhow;
+use stoke_proto::v1;
+use v1::GateVerdict;
+
+use crate::args::{GateArgs, OutputArg};
+use crate::client::{Cluster, jobs, may_go_on, refusal};
+use crate::exit::{Exit, Failure, OrExit};
+use crate::show::gate::{GateReport, text};
+use crate::{Outcome, print};
+
+/// How long lies between two words on how the gate stands.
+const SAID_EVERY: Duration = Duration::from_secs(10);
+/// How long between two attempts, where the call broke.
+const AGAIN_EVERY: Duration = Duration::from_secs(1);
+
+/// Waits.
+pub async fn gate(args: &GateArgs) -> Outcome {
+    let cluster = Cluster::new(&args.output.cluster.coordinator)?;
+    let waited = tokio::select! {
+        waited = wait(args, &cluster) => waited?,
+        _ = tokio::signal::ctrl_c() => return Ok(Exit::Interrupted),
+    };
+    print::data(match args.output.output {
+        OutputArg::Json => print::json(&GateReport::new(&args.job, &waited)),
+        OutputArg::Text => text(&args.job, &waited),
+    })?;
+    Ok(match waited.verdict() {
+        GateVerdict::Met => Exit::Succeeded,
+        _ => Exit::NotMet,
+    })
+}
+
+/// Calls again where a call breaks, until there is a verdict or the time is over.
+async fn wait(args: &GateArgs, cluster: &Cluster) -> Result<v1::GateJobResponse, Failure> {
+    let until = Instant::now() + args.timeout;
+    let mut said = Said::default();
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let ended = once(args, cluster, left, &mut said).await;
+        match ended {
+            Ok(Some(verdict)) => return Ok(verdict),
+            // It ends without one where the coordinator stops, or does not lead any more.
+            Ok(None) if left > Duration::ZERO => {}
+            Ok(None) => {
+                return Err(anyhow!(
+                    "the coordinators have not told within the time how the gate stands"
+                ))
+                .or_exit(Exit::Unreachable);
+            }
+            Err(failure) => return Err(failure),
+        }
+        tokio::time::sleep(AGAIN_EVERY).await;
+    }
+}
+
+/// One call: its verdict, or none where it broke and may be made again.
+async fn once(
+    args: &GateArgs,
+    cluster: &Cluster,
+    left: Duration,
+    said: &mut Said,
+) -> Result<Option<v1::GateJobResponse>, Failure> {
+    let request = v1::GateJobRequest {
+        name: args.job.clone(),
+        coverage: args.coverage.unwrap_or(0.0),
+        hit_rate: args.hit_rate.unwrap_or(0.0),
+        sample: args.sample,
+        measure_every: args.measure_every.try_into().ok(),
+        timeout: left.try_into().ok(),
+    };
+    let opened = cluster.call(|channel| {
+        let request = request.clone();
+        async move { jobs(channel).gate_job(request).await }
+    });
+    let mut waiting = opened.await?;
+    loop {
+        match waiting.message().await {
+            Ok(Some(stands)) if stands.verdict() == GateVerdict::Waiting => {
+                said.waiting(&args.job, &stands);
+            }
+            Ok(Some(verdict)) => return Ok(Some(verdict)),
+            Ok(None) => return Ok(None),
+            Err(status) if may_go_on(&status) => return Ok(None),
+            Err(status) => return Err(refusal::failure(&status)),
+        }
+    }
+}
+
+/// What was said so far of how the gate stands: not each of its hundred changes.
+#[derive(Default)]
+struct Said(Option<Instant>);
+
+impl Said {
+    fn waiting(&mut self, job: &str, stands: &v1::GateJobResponse) {
+        if self.0.is_none_or(|at| at.elapsed() >= SAID_EVERY) {
+            self.0 = Some(Instant::now());
+            print::say(text(job, stands).trim_end());
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! `stoke hit-rate`: how many requests find their keys in a cache, and whether that is as many as when it is warm.
+//!
+//! A cache of a cluster's workers is looked at by them, and what Stoke asks itself is taken out. One that is given by its URL is asked
+//! from here, and nobody tells what of its counts is Stoke's.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow};
+use stoke_coordinator::wire;
+use stoke_core::hit_rate::{Counters, Interval, Judge, Looks, Nodes, Steady};
+use stoke_proto::v1;
+use stoke_worker::cache::{Cache, CacheConfig};
+use stoke_worker::permit::Unlimited;
+
+use crate::args::{HitRateArgs, OutputArg};
+use crate::client::{Cluster, caches, refusal};
+use crate::exit::{Exit, Failure, OrExit};
+use crate::print::Reader;
+use crate::show::hit_rate::{HitRateReport, text};
+use crate::{Outcome, print};
+
+/// How long lies between two looks, at most.
+const LOOK_EVERY_MAX: Duration = Duration::from_secs(1);
+
+/// Shows intervals.
+pub async fn hit_rate(args: &HitRateArgs) -> Outcome {
+    let mut shown = Shown {
+        args,
+        until: Instant::now() + args.timeout,
+    };
+    let is_url = |text: &String| text.contains("://");
+    let showing = async {
+        match (is_url(&args.cache), args.reference.as_ref().map(is_url)) {
+            (true, None | Some(true)) => by_url(args, &mut shown).await,
+            (false, None | Some(false)) => by_name(args, &mut shown).await,
+            _ => Err(anyhow!(
+                "--reference: name both caches as the workers do, or both by their URLs"
+            ))
+            .or_exit(Exit::Usage),
+        }
+    };
+    tokio::select! {
+        ended = showing => ended,
+        _ = tokio::signal::ctrl_c() => Ok(Exit::Interrupted),
+    }
+}
+
+/// What was asked for, as long as it goes on.
+struct Shown<'a> {
+    args: &'a HitRateArgs,
+    until: Instant,
+}
+
+impl Shown<'_> {
+    /// Shows an interval, and says with what it ends where it was the last.
+    fn interval(&mut self, interval: &v1::WatchHitRateResponse) -> Result<Option<Exit>, Failure> {
+        let reader = print::data(match self.args.output.output {
+            OutputArg::Json => print::json(&HitRateReport::new(interval)),
+            OutputArg::Text => text(interval),
+        })?;
+        let is_warm = interval.warmth() == v1::Warmth::Warm;
+        Ok(if self.args.until_warm {
+            match (is_warm, Instant::now() >= self.until) {
+                (true, _) => Some(Exit::Succeeded),
+                (false, true) => Some(Exit::NotMet),
+                (false, false) => None,
+            }
+        } else {
+            (reader == Reader::Gone || !self.args.watch).then_some(Exit::Succeeded)
+        })
+    }
+}
+
+/// By the workers of a cluster.
+async fn by_name(args: &HitRateArgs, shown: &mut Shown<'_>) -> Outcome {
+    let cluster = Cluster::new(&args.output.cluster.coordinator)?;
+    let request = v1::WatchHitRateRequest {
+        cache: args.cache.clone(),
+        interval: args.interval.try_into().ok(),
+        reference: args.reference.clone().unwrap_or_default(),
+        steady_state: args.steady_state.unwrap_or(0.0),
+        epsilon: args.epsilon,
+    };
+    let opened = cluster.call(|channel| {
+        let request = request.clone();
+        async move { caches(channel).watch_hit_rate(request).await }
+    });
+    let mut watched = opened.await?;
+    loop {
+        let interval = watched.message().await;
+        let interval = interval.map_err(|status| refusal::failure(&status))?;
+        let Some(interval) = interval else {
+            return Err(anyhow!("the coordinator has ended the watch")).or_exit(Exit::Unreachable);
+        };
+        if let Some(exit) = shown.interval(&interval)? {
+            return Ok(exit);
+        }
+    }
+}
+
+/// By asking the nodes from here.
+async fn by_url(args: &HitRateArgs, shown: &mut Shown<'_>) -> Outcome {
+    let mut cache = Looked::at("--cache", &args.cache).await?;
+    let mut reference = match &args.reference {
+        Some(url) => Some(Looked::at("--reference", url).await?),
+        None => None,
+    };
+    let steady = match (&reference, args.steady_state) {
+        (Some(_), _) => Steady::Reference,
+        (None, Some(steady)) => Steady::Known(steady),
+        (None, None) => Steady::Unknown,
+    };
+    let mut judge = Judge::new(steady, args.epsilon);
+    let looks = args
+        .interval
+        .as_millis()
+        .div_ceil(LOOK_EVERY_MAX.as_millis());
+    let looks = u32::try_from(looks).unwrap_or(u32::MAX).max(1);
+    let mut next = tokio::time::interval(args.interval / looks);
+    next.tick().await;
+    look(&mut cache, &mut reference).await;
+    loop {
+        for _ in 0..looks {
+            next.tick().await;
+            look(&mut cache, &mut reference).await;
+        }
+        let mut troubles = std::mem::take(&mut cache.troubles);
+        let of_other = |other: &mut Looked| {
+            troubles.append(&mut other.troubles);
+            Interval::of_all(&other.nodes.take()).others()
+        };
+        let other = reference.as_mut().map(of_other);
+        let interval = wire::hit_rate(cache.nodes.take(), other, troubles, &mut judge);
+        if let Some(exit) = shown.interval(&interval)? {
+            return Ok(exit);
+        }
+    }
+}
+
+/// Looks at both at the same time.
+async fn look(cache: &mut Looked, reference: &mut Option<Looked>) {
+    let other = async {
+        if let Some(reference) = reference {
+            reference.look().await;
+        }
+    };
+    tokio::join!(cache.look(), other);
+}
+
+/// A cache whose nodes are looked at.
+struct Looked {
+    cache: Cache,
+    nodes: Nodes,
+    troubles: Vec<String>,
+}
+
+impl Looked {
+    async fn at(flag: &str, url: &str) -> Result<Self, Failure> {
+        let urls: Vec<&str> = url.split(',').collect();
+        let config = CacheConfig::parse(&urls, None).context(flag.to_owned());
+        let cache = Cache::connect(config.or_exit(Exit::Usage)?).await;
+        Ok(Self {
+            cache: cache.context(flag.to_owned()).or_exit(Exit::Unreachable)?,
+            nodes: Nodes::default(),
+            troubles: Vec::new(),
+        })
+    }
+
+    async fn look(&mut self) {
+        let asked = self.cache.info(&Unlimited).await.unwrap_or_default();
+        let mut now = BTreeMap::new();
+        for answer in asked {
+            match answer {
+                Ok(node) => {
+                    let counters = Counters {
+                        run_id: node.run_id,
+                        all: Looks {
+                            hits: node.keyspace_hits,
+                            misses: node.keyspace_misses,
+                        },
+                        own: BTreeMap::new(),
+                    };
+                    now.insert(node.address, counters);
+                }
+                Err(error) => {
+                    let trouble = error.to_string();
+                    if !self.troubles.contains(&trouble) {
+                        self.troubles.push(trouble);
+                    }
+                }
+            }
+        }
+        self.nodes.look(now);
+    }
+}
