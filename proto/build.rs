@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
+    "stoke/v1/access_service.proto",
     "stoke/v1/plan.proto",
     "stoke/v1/job.proto",
     "stoke/v1/job_service.proto",
@@ -19,6 +20,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .bytes(".stoke.v1.Segment")
         .bytes(".stoke.v1.EntryBatch")
         .bytes(".stoke.v1.KeysQuestion")
+        .bytes(".stoke.v1.AccessedKey")
         .compile_protos(&FILES, &["."])?;
     Ok(())
 }

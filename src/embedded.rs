@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use stoke_coordinator::plan_store::PlanStore;
 use stoke_coordinator::ranking::RankingSettings;
-use stoke_coordinator::{Coordinator, Retention, Settings};
+use stoke_coordinator::{AccessSettings, Coordinator, Retention, Settings};
 use stoke_core::ledger::{Share, Timing};
 use stoke_core::names::Resource;
 use stoke_store::Store;
@@ -62,6 +62,7 @@ impl Embedded {
             timing: Timing::default(),
             retention: Retention::default(),
             leader_ttl: TTL,
+            accesses: AccessSettings::default(),
             ranking: RankingSettings::default(),
             // One process, one job: its report says all.
             meter: stoke_coordinator::metrics::none(),

@@ -10,6 +10,7 @@
     allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")
 )]
 
+mod accesses;
 mod calls;
 pub mod doors;
 mod guarded;
@@ -32,6 +33,7 @@ pub mod view;
 mod warnings;
 pub mod wire;
 
+pub use accesses::AccessSettings;
 pub use health::Health;
 pub use retention::Retention;
 pub use server::{Coordinator, StartError};
@@ -82,6 +84,8 @@ pub(crate) struct Shared {
     pub(crate) troubles: Mutex<BTreeMap<WorkerName, BTreeMap<JobName, String>>>,
     /// Told whenever what they say keeps them has changed.
     pub(crate) troubles_told: watch::Sender<()>,
+    /// What applications report of the keys that they ask for, while this coordinator leads.
+    pub(crate) accesses: accesses::Accesses,
     /// What workers are asked about caches.
     pub(crate) questions: questions::Questions,
     /// Whether the store's history grows without end.

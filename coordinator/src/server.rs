@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::Stream;
 use stoke_core::records::{Leader, Peer, PlanStoreId, keys};
+use stoke_proto::v1::access_service_server::AccessServiceServer;
 use stoke_proto::v1::budget_service_server::BudgetServiceServer;
 use stoke_proto::v1::cache_service_server::CacheServiceServer;
 use stoke_proto::v1::fleet_service_server::FleetServiceServer;
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 use tracing::Instrument;
 
+use crate::accesses::Accesses;
 use crate::calls::Calls;
 use crate::guarded;
 use crate::health::Health;
@@ -34,7 +36,7 @@ use crate::metrics::{self, Metrics};
 use crate::plan_store::{PlanStore, PlanStoreError};
 use crate::questions::Questions;
 use crate::ranking::{Ranking, SpillError};
-use crate::service::{Budgets, Caches, Fleet, Jobs, Limits, Workers};
+use crate::service::{Accessed, Budgets, Caches, Fleet, Jobs, Limits, Workers};
 use crate::sightings::{Sightings, keep_looking};
 use crate::view::ViewError;
 use crate::{Leading, Settings, Shared};
@@ -155,6 +157,7 @@ impl Coordinator {
             troubles: std::sync::Mutex::default(),
             troubles_told: watch::channel(()).0,
             questions: Questions::default(),
+            accesses: Accesses::new(settings.accesses.clone()),
             grows,
             metrics,
             calls,
@@ -294,6 +297,7 @@ where
     let budgets = BudgetServiceServer::new(Budgets::new(Arc::clone(shared), cancel.clone()));
     let fleet = FleetServiceServer::new(Fleet::new(Arc::clone(shared)));
     let caches = CacheServiceServer::new(Caches::new(Arc::clone(shared), cancel.clone()));
+    let accesses = AccessServiceServer::new(Accessed::new(Arc::clone(shared), cancel.clone()));
     let workers = WorkerServiceServer::new(Workers::new(Arc::clone(shared), cancel.clone()));
     let calls = &shared.calls;
     let router = tonic::transport::Server::builder()
@@ -306,6 +310,7 @@ where
         .add_service(calls.around(budgets.max_decoding_message_size(MESSAGE_BYTES_MAX)))
         .add_service(calls.around(fleet.max_decoding_message_size(MESSAGE_BYTES_MAX)))
         .add_service(calls.around(caches.max_decoding_message_size(MESSAGE_BYTES_MAX)))
+        .add_service(calls.around(accesses.max_decoding_message_size(MESSAGE_BYTES_MAX)))
         .add_service(calls.around(workers.max_decoding_message_size(MESSAGE_BYTES_MAX)))
         .add_service(health_service)
         .add_service(reflection)
@@ -316,6 +321,9 @@ where
         reporter.set_serving::<BudgetServiceServer<Budgets>>().await;
         reporter.set_serving::<FleetServiceServer<Fleet>>().await;
         reporter.set_serving::<CacheServiceServer<Caches>>().await;
+        reporter
+            .set_serving::<AccessServiceServer<Accessed>>()
+            .await;
         reporter.set_serving::<WorkerServiceServer<Workers>>().await;
         health.set_serving(true);
         let served = router
@@ -351,6 +359,7 @@ async fn lead(shared: &Arc<Shared>, cancel: CancellationToken) -> Result<(), Sta
         shared.leading.send_replace(Leading(Some(fence)));
         let ended = Lead::new(Arc::clone(shared), leadership).run(&cancel).await;
         shared.leading.send_replace(Leading(None));
+        shared.accesses.forget();
         match ended {
             Ok(Ended::Stopped) => break,
             Ok(Ended::Lost) => tracing::warn!("leads no more"),

@@ -2,6 +2,7 @@
 //!
 //! Messages become checked types here, and no prost type is seen below.
 
+mod accesses;
 mod budgets;
 mod caches;
 mod describe;
@@ -13,6 +14,7 @@ mod refusal;
 mod streams;
 mod workers;
 
+pub(crate) use accesses::Accessed;
 pub(crate) use budgets::Budgets;
 pub(crate) use caches::Caches;
 pub(crate) use fleet::Fleet;

@@ -9,6 +9,7 @@ use stoke_core::ledger::{Share, Timing};
 use stoke_core::names::{GuardName, Resource};
 
 use crate::Retention;
+use crate::accesses::AccessSettings;
 use crate::prometheus::Query;
 use crate::ranking::RankingSettings;
 
@@ -29,6 +30,8 @@ pub struct Settings {
     pub retention: Retention,
     /// How long a leader that vanished keeps its place.
     pub leader_ttl: Duration,
+    /// How reported accesses are counted.
+    pub accesses: AccessSettings,
     /// What ranking plans may use.
     pub ranking: RankingSettings,
     /// What its metrics are made with: [`metrics::none`](crate::metrics::none) where nobody asks for them.

@@ -2,6 +2,8 @@
 //! workers do.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
+#[path = "service/accesses.rs"]
+mod accesses;
 #[path = "service/again.rs"]
 mod again;
 #[path = "service/attaching.rs"]

@@ -17,6 +17,7 @@ pub mod draws;
 pub mod expiry;
 pub mod explain;
 pub mod guard;
+pub mod heavy_hitters;
 pub mod hit_rate;
 pub mod job;
 pub mod ledger;

@@ -112,6 +112,10 @@ name! {
     SourceName
 }
 name! {
+    /// A feed of reported accesses, as those call it who report.
+    FeedName
+}
+name! {
     /// A probe of an origin, as the workers' configuration calls it.
     ProbeName
 }

@@ -1,5 +1,6 @@
 //! A coordinator's configuration.
 
+mod accesses;
 mod guards;
 mod retention;
 
@@ -89,6 +90,7 @@ impl CoordinatorConfig {
         });
         let telemetry = shared::telemetry(file);
         let retention = retention::retention(file);
+        let accesses = accesses::accesses(file);
         let (budgets, guards) = budgets(file).unzip();
         let listen = listen?;
         Some(Self {
@@ -105,6 +107,7 @@ impl CoordinatorConfig {
                 guards: guards?,
                 timing: times?.timing,
                 retention: retention?,
+                accesses: accesses?,
                 leader_ttl: leader_ttl?,
                 ranking: ranking?,
             },

@@ -51,6 +51,7 @@ pub(crate) fn serve(arguments: &[String]) -> Result<()> {
             timing: Timing::default(),
             retention: Retention::default(),
             leader_ttl: Duration::from_secs(5),
+            accesses: stoke_coordinator::AccessSettings::default(),
             ranking: RankingSettings {
                 spill_dir: folder.join("spill"),
                 ..RankingSettings::default()

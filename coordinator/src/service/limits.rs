@@ -25,6 +25,9 @@ pub(crate) const STREAMS_MAX: usize = 1024;
 /// the worker's), and what became of its worker is seen by its lease.
 pub(crate) const SOURCES_MAX: usize = 256;
 
+/// Reports of accesses: each has a message in memory.
+pub(crate) const REPORTS_MAX: usize = 1024;
+
 /// Something of which only so many may be open.
 #[derive(Clone, Debug)]
 pub(crate) struct Limit {
@@ -64,6 +67,7 @@ pub(crate) struct Limits {
     pub(crate) attached: Limit,
     pub(crate) streams: Limit,
     pub(crate) sources: Limit,
+    pub(crate) reports: Limit,
 }
 
 impl Default for Limits {
@@ -75,6 +79,7 @@ impl Default for Limits {
             attached: Limit::new("attached workers", ATTACHED_MAX),
             streams: Limit::new("streams of entries", STREAMS_MAX),
             sources: Limit::new("planning tasks", SOURCES_MAX),
+            reports: Limit::new("reports of accesses", REPORTS_MAX),
         }
     }
 }

@@ -9,11 +9,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stoke_coordinator::plan_store::PlanStore;
 use stoke_coordinator::ranking::RankingSettings;
-use stoke_coordinator::{Coordinator, Retention, Settings, StartError};
+use stoke_coordinator::{AccessSettings, Coordinator, Retention, Settings, StartError};
 use stoke_core::ledger::{Share, Timing};
 use stoke_core::names::{JobName, WorkerName};
 use stoke_core::progress::{PartitionState, Tally};
 use stoke_core::records::{Assignment, Checkpoint, Job, Member, PlanningTask, SourceTask, keys};
+use stoke_proto::v1::access_service_client::AccessServiceClient;
 use stoke_proto::v1::budget_service_client::BudgetServiceClient;
 use stoke_proto::v1::fleet_service_client::FleetServiceClient;
 use stoke_proto::v1::job_service_client::JobServiceClient;
@@ -61,6 +62,7 @@ pub(crate) struct Served {
     pub(crate) budgets: BudgetServiceClient<Channel>,
     pub(crate) workers: WorkerServiceClient<Channel>,
     pub(crate) fleet: FleetServiceClient<Channel>,
+    pub(crate) accesses: AccessServiceClient<Channel>,
 }
 
 /// Times as short as they may be beside each other, for what only time ends.
@@ -96,6 +98,7 @@ pub(crate) fn settings(name: &str) -> Settings {
         timing: Timing::default(),
         retention: Retention::default(),
         leader_ttl: Duration::from_secs(10),
+        accesses: AccessSettings::default(),
         ranking: RankingSettings::default(),
         meter: stoke_coordinator::metrics::none(),
     }
@@ -160,7 +163,8 @@ impl Cluster {
             jobs: JobServiceClient::new(channel.clone()),
             budgets: BudgetServiceClient::new(channel.clone()),
             workers: WorkerServiceClient::new(channel.clone()),
-            fleet: FleetServiceClient::new(channel),
+            fleet: FleetServiceClient::new(channel.clone()),
+            accesses: AccessServiceClient::new(channel),
         })
     }
 

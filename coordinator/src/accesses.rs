@@ -1,0 +1,158 @@
+//! What applications report of the keys that they ask for, feed by feed, in bounded memory: see [`HeavyHitters`].
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use stoke_core::heavy_hitters::{HeavyHitters, Hitter};
+use stoke_core::names::FeedName;
+
+/// How many feeds there may be.
+pub(crate) const FEEDS_MAX: usize = 8;
+
+/// How reported accesses are counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessSettings {
+    /// How many keys of each feed have counts of their own. A key takes some hundred bytes and its own, at most 1,200.
+    pub counters: usize,
+    /// After so long an access counts half; `None`: all count alike.
+    pub half_life: Option<Duration>,
+}
+
+impl Default for AccessSettings {
+    /// 65,536, and a day.
+    fn default() -> Self {
+        Self {
+            counters: 65_536,
+            half_life: Some(Duration::from_secs(86_400)),
+        }
+    }
+}
+
+/// There are as many feeds as there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TooManyFeeds;
+
+/// All feeds.
+#[derive(Debug)]
+pub(crate) struct Accesses {
+    settings: AccessSettings,
+    feeds: Mutex<BTreeMap<FeedName, Feed>>,
+}
+
+/// A feed: each has a lock of its own.
+pub(crate) type Feed = Arc<Mutex<HeavyHitters>>;
+
+/// What a feed has.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Listed {
+    pub(crate) hitters: Vec<Hitter>,
+    pub(crate) total: f64,
+    pub(crate) error_max: f64,
+}
+
+impl Accesses {
+    pub(crate) fn new(settings: AccessSettings) -> Self {
+        Self {
+            settings,
+            feeds: Mutex::default(),
+        }
+    }
+
+    /// The feed of this name, which begins where there is none.
+    ///
+    /// # Errors
+    /// Where there are too many.
+    pub(crate) fn feed(&self, name: &FeedName) -> Result<Feed, TooManyFeeds> {
+        let mut feeds = lock(&self.feeds);
+        if let Some(feed) = feeds.get(name) {
+            return Ok(Arc::clone(feed));
+        }
+        if feeds.len() >= FEEDS_MAX {
+            return Err(TooManyFeeds);
+        }
+        let hitters = HeavyHitters::new(self.settings.counters, self.settings.half_life);
+        let feed = Arc::new(Mutex::new(hitters));
+        feeds.insert(name.clone(), Arc::clone(&feed));
+        Ok(feed)
+    }
+
+    /// What a feed has, at this moment: so many keys at most. `None`: there is no such feed.
+    pub(crate) fn list(&self, name: &FeedName, top: usize, now_ms: u64) -> Option<Listed> {
+        let feed = Arc::clone(lock(&self.feeds).get(name)?);
+        let feed = lock(&feed);
+        let mut hitters = feed.hitters(now_ms);
+        hitters.truncate(top);
+        Some(Listed {
+            hitters,
+            total: feed.total(now_ms),
+            error_max: feed.error_max(now_ms),
+        })
+    }
+
+    /// The names of all feeds.
+    pub(crate) fn names(&self) -> Vec<FeedName> {
+        lock(&self.feeds).keys().cloned().collect()
+    }
+
+    /// All is forgotten: somebody else leads, and hears what is reported from now on.
+    pub(crate) fn forget(&self) {
+        lock(&self.feeds).clear();
+    }
+}
+
+/// Counts an access; whether it counts. What is said to come is now: else it would make all others old.
+pub(crate) fn count(
+    feed: &mut HeavyHitters,
+    key: &[u8],
+    count: u64,
+    at_ms: u64,
+    now_ms: u64,
+) -> bool {
+    !key.is_empty() && feed.add(key, count.max(1), at_ms.min(now_ms))
+}
+
+pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // Whole at every instant, so a panic elsewhere leaves nothing half done.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(n: usize) -> FeedName {
+        format!("feed-{n}").parse().unwrap()
+    }
+
+    #[test]
+    fn there_are_so_many_feeds_and_no_more_and_each_counts_for_itself() {
+        let accesses = Accesses::new(AccessSettings::default());
+        for n in 0..FEEDS_MAX {
+            let feed = accesses.feed(&name(n)).unwrap();
+            assert!(count(&mut lock(&feed), b"k", n as u64, 5, 5));
+        }
+        assert!(accesses.feed(&name(FEEDS_MAX)).is_err());
+        assert!(accesses.feed(&name(0)).is_ok());
+        let counts = |n| accesses.list(&name(n), 10, 5).unwrap().hitters[0].count;
+        assert_eq!((counts(0), counts(7)), (1.0, 7.0));
+        assert_eq!(accesses.list(&name(99), 10, 5), None);
+        assert_eq!(accesses.names().len(), FEEDS_MAX);
+        accesses.forget();
+        assert!(accesses.names().is_empty());
+    }
+
+    #[test]
+    fn what_is_said_to_come_makes_nothing_old() {
+        let accesses = Accesses::new(AccessSettings::default());
+        let feed = accesses.feed(&name(0)).unwrap();
+        count(&mut lock(&feed), b"now", 8, 1_000_000, 1_000_000);
+        count(&mut lock(&feed), b"far", 4, u64::MAX, 1_000_000);
+        assert!(!count(&mut lock(&feed), b"", 4, 1, 1_000_000));
+        let listed = accesses.list(&name(0), 1, 1_000_000).unwrap();
+        assert_eq!(
+            (listed.hitters[0].count, listed.hitters.len(), listed.total),
+            (8.0, 1, 12.0)
+        );
+    }
+}
