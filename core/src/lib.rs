@@ -16,6 +16,7 @@ pub mod copy;
 pub mod draws;
 pub mod expiry;
 pub mod explain;
+pub mod glob;
 pub mod guard;
 pub mod heavy_hitters;
 pub mod hit_rate;

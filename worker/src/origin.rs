@@ -337,6 +337,21 @@ impl Origin {
         })
     }
 
+    /// The column that a loader compares with its keys, where they have no parts: that of its query, or, where that is no plain
+    /// column, of its rows. `None` where no query says.
+    pub(crate) fn compared(&self, loader: &LoaderSpec) -> Option<String> {
+        if loader.copies() || loader.scan.is_some() {
+            return None;
+        }
+        let query = self.rewritten(loader).ok()?;
+        let columns = match query.key_columns.as_slice() {
+            [] => loader.key_column.names(),
+            columns => columns,
+        };
+        let [column] = columns else { return None };
+        Some(column.clone())
+    }
+
     /// Loads the rows of some keys: one query for each [`BatchKeys::most`] of them, or one for each key where
     /// the loader has `:key`. Dropping the future closes its connection, and with it ends the query; in MySQL, and
     /// behind a pooler, the query then ends when its statement timeout does, or when it would write rows.

@@ -20,6 +20,7 @@ use stoke_core::units::Priority;
 
 mod bad;
 pub mod file;
+mod found;
 mod lines;
 pub mod log;
 mod object;
@@ -27,6 +28,7 @@ mod rows;
 
 pub(crate) use bad::shown;
 pub use bad::{BadLine, Gathered};
+pub(crate) use found::Found;
 pub(crate) use rows::Rows;
 pub use rows::Rules;
 
@@ -115,6 +117,14 @@ pub enum SourceFault {
         /// The columns of the parts.
         wanted: Vec<String>,
         /// The columns that there are.
+        found: Vec<String>,
+    },
+    /// Of keys that were found: none of several names is what the loader compares with its keys.
+    #[error("{}", found::which_key(.compared.as_ref(), .found))]
+    WhichKey {
+        /// What it compares, where that is a column.
+        compared: Option<String>,
+        /// The names.
         found: Vec<String>,
     },
     /// Two columns of one name.

@@ -206,9 +206,7 @@ impl Loaders {
     fn rules(&self) -> Rules {
         Rules {
             on_bad_line: self.on_bad_line,
-            template: None,
-            key_parts: Vec::new(),
-            loader: 0,
+            ..Rules::default()
         }
     }
 

@@ -62,9 +62,7 @@ fn read(file: &[u8], format: Option<Format>, on_bad_line: OnBadLine, pieces: usi
     let (sink, mut chunks) = mpsc::channel(CHUNKS_MAX);
     let rules = Rules {
         on_bad_line,
-        template: None,
-        key_parts: Vec::new(),
-        loader: 0,
+        ..Rules::default()
     };
     let reader = BufReader::with_capacity(pieces, file);
     let end = doors::key_file(reader, format, &rules, &sink);

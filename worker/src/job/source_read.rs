@@ -130,8 +130,11 @@ fn rules(doing: &Doing, loader: u32, on_bad_line: OnBadLine) -> Result<Rules, Fa
     // An origin that is not known here fails the loader when it is prepared.
     let origin = doing.shared.origins.get(&spec.origin);
     let key_parts = origin.map(|origin| origin.key_parts(&spec)).transpose();
+    let compared = origin.and_then(|origin| origin.compared(&spec));
     Ok(Rules {
         on_bad_line,
+        copies: spec.copies(),
+        compared,
         key_parts: key_parts
             .map_err(|error| Failure::from(&error))?
             .unwrap_or_default(),

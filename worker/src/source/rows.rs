@@ -28,6 +28,10 @@ pub struct Rules {
     pub key_parts: Vec<String>,
     /// The loader, by its place among the job's.
     pub loader: u32,
+    /// Whether it copies keys of a Redis: what is found there goes to it whole.
+    pub copies: bool,
+    /// The column that it compares with its keys, where those have no parts and that is known.
+    pub compared: Option<String>,
 }
 
 impl Rules {
@@ -221,7 +225,7 @@ impl Rows {
         self.take(at, values, Some(content))
     }
 
-    /// A key that was found, with the parts that are the columns behind `key`. One that is no text has none, and is told by its
+    /// A key to copy, with the parts that are the columns behind `key`. One that is no text has none, and is told by its
     /// cache key alone.
     ///
     /// # Errors
@@ -231,9 +235,10 @@ impl Rows {
         at: Whereabouts,
         key: &[u8],
         parts: &[&[u8]],
+        priority: Priority,
     ) -> Result<Option<Vec<SourceRow>>, SourceFault> {
         match self.entry_of_key(key, parts) {
-            Ok(row) => Ok(self.push(row)),
+            Ok(row) => Ok(self.push(SourceRow { priority, ..row })),
             Err(what) => {
                 self.leave_out(BadLine::showing(at, what, key))?;
                 Ok(None)

@@ -170,9 +170,8 @@ async fn a_source_is_read_no_faster_than_its_rows_are_taken() {
 pub(crate) fn skipping(template: &str) -> Rules {
     Rules {
         on_bad_line: OnBadLine::Skip,
-        key_parts: Vec::new(),
-        loader: 0,
         template: Some(("items".parse().unwrap(), Template::parse(template).unwrap())),
+        ..Rules::default()
     }
 }
 

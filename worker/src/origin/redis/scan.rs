@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stoke_core::pattern::Pattern;
+use stoke_core::units::Priority;
 use tokio::sync::mpsc;
 
 use super::Engine;
@@ -16,7 +17,7 @@ use crate::cache::{CommandError, NodeAddr};
 use crate::origin::OriginError;
 use crate::origin::meter::Meter;
 use crate::permit::Stopped;
-use crate::source::{Gathered, KEY_COLUMN, Rows, Rules, SourceRow, Whereabouts};
+use crate::source::{Found, Gathered, Rules, SourceRow, Whereabouts};
 
 /// How often keys are looked for again where slots have moved meanwhile.
 const LOOKS_MAX: u32 = 4;
@@ -35,19 +36,16 @@ impl Engine {
         rules: &Rules,
         sink: mpsc::Sender<Vec<SourceRow>>,
     ) -> Result<Gathered, OriginError> {
-        let mut rows = Rows::new(rules);
-        let names = pattern.names().iter().map(String::as_str);
-        let columns = [KEY_COLUMN].into_iter().chain(names).map(str::to_owned);
         let doing = || format!("scan for keys {:?}: {}", pattern.as_str(), self.doing);
-        rows.columns(columns.collect())
-            .map_err(|fault| OriginError::permanent(doing(), fault))?;
+        let found = Found::new(pattern, rules);
+        let mut found = found.map_err(|fault| OriginError::permanent(doing(), fault))?;
         let mut before = self.view(meter).await?;
         let mut nodes: Vec<NodeAddr> = before.keys().cloned().collect();
         for _ in 0..LOOKS_MAX {
             let mut again = Vec::new();
             for node in nodes {
                 match self
-                    .scan_node(meter, &node, pattern, count, &mut rows, &sink)
+                    .scan_node(meter, &node, (pattern, count), &mut found, &sink)
                     .await?
                 {
                     Ok(()) => {}
@@ -65,7 +63,7 @@ impl Engine {
                 .map(|(node, _)| node.clone())
                 .collect();
             if nodes.is_empty() {
-                let (last, gathered) = rows.finish();
+                let (last, gathered) = found.finish();
                 send(&sink, last).await?;
                 return Ok(gathered);
             }
@@ -96,9 +94,8 @@ impl Engine {
         &self,
         meter: &mut Meter<'_>,
         node: &NodeAddr,
-        pattern: &Pattern,
-        count: u32,
-        rows: &mut Rows,
+        (pattern, count): (&Pattern, u32),
+        found: &mut Found<'_>,
         sink: &mpsc::Sender<Vec<SourceRow>>,
     ) -> Result<Result<(), CommandError>, OriginError> {
         let cache = Arc::clone(self.cache(meter).await?);
@@ -113,12 +110,12 @@ impl Engine {
                 Err(error) => return Ok(Err(error)),
             };
             for key in scanned.keys {
-                let Some(parts) = pattern.captures(&key) else {
+                let Some(parts) = found.parts(&key) else {
                     continue;
                 };
                 meter.count_row();
                 let at = Whereabouts::Row(meter.rows());
-                let chunk = rows.key(at, &key, &parts);
+                let chunk = found.row(at, (&key, &parts), Ok(Priority::ONE));
                 let doing = || format!("scan for keys {:?}", pattern.as_str());
                 let chunk = chunk.map_err(|fault| OriginError::permanent(doing(), fault))?;
                 send(sink, chunk).await?;

@@ -15,11 +15,26 @@ pub(super) async fn scan(
     on_bad_line: OnBadLine,
 ) -> Result<(Vec<(Vec<u8>, String)>, Gathered), String> {
     let rules = Rules {
-        on_bad_line,
-        key_parts: Vec::new(),
-        loader: 0,
-        template: Some(("copy".parse().unwrap(), Template::parse(template).unwrap())),
+        copies: true,
+        ..rules(template, on_bad_line)
     };
+    scan_for(origin, pattern, &rules).await
+}
+
+/// Rules of a database's loader.
+pub(super) fn rules(template: &str, on_bad_line: OnBadLine) -> Rules {
+    Rules {
+        on_bad_line,
+        template: Some(("load".parse().unwrap(), Template::parse(template).unwrap())),
+        ..Rules::default()
+    }
+}
+
+async fn scan_for(
+    origin: &Origin,
+    pattern: &str,
+    rules: &Rules,
+) -> Result<(Vec<(Vec<u8>, String)>, Gathered), String> {
     let (sink, mut chunks) = mpsc::channel::<Vec<SourceRow>>(4);
     let taking = async move {
         let mut rows = Vec::new();
@@ -35,7 +50,7 @@ pub(super) async fn scan(
         rows
     };
     let pattern = pattern.parse().unwrap();
-    let scanning = origin.scan(&Unlimited, &pattern, 100, &rules, sink);
+    let scanning = origin.scan(&Unlimited, &pattern, 100, rules, sink);
     let (scanned, rows) = tokio::join!(scanning, taking);
     Ok((rows, scanned.map_err(|error| error.explain())?))
 }
@@ -113,4 +128,37 @@ async fn keys_that_are_no_text_keep_their_names_or_are_bad_lines() {
         .await
         .unwrap_err();
     assert!(missing.contains("names the column \"id\""), "{missing}");
+}
+
+#[tokio::test]
+async fn a_databases_loader_is_given_the_part_of_each_key_that_it_compares() {
+    let from = Redis::start().unwrap();
+    cli(
+        &from,
+        "MSET product:7 a product:8 b cart:7 c product:de:9 d",
+    );
+    let from = origin(&from);
+    let of_database = rules("product:{id}", OnBadLine::Fail);
+    let (found, _) = scan_for(&from, "product:{id}", &of_database).await.unwrap();
+    let pair = |key: &str, id: &str| (key.as_bytes().to_vec(), id.to_owned());
+    let expected = [
+        ("product:7", "7"),
+        ("product:8", "8"),
+        ("product:de:9", "de:9"),
+    ];
+    assert_eq!(found, expected.map(|(key, id)| pair(key, id)));
+    let of_parts = Rules {
+        key_parts: vec!["lang".into(), "id".into()],
+        ..rules("product:{lang}:{id}", OnBadLine::Fail)
+    };
+    let (found, _) = scan_for(&from, "product:{lang}:{id}", &of_parts)
+        .await
+        .unwrap();
+    assert_eq!(found, [pair("product:de:9", r#"["de","9"]"#)]);
+    let unclear = scan_for(&from, "product:{lang}:{id}", &of_database).await;
+    assert!(
+        unclear
+            .unwrap_err()
+            .contains("which of the pattern's names")
+    );
 }
