@@ -10,7 +10,7 @@ use stoke_core::scan::Scan;
 use stoke_core::value::Form;
 use stoke_proto::v1;
 use stoke_worker::ReachError;
-use stoke_worker::catalog::{Catalog, SecretUrl};
+use stoke_worker::catalog::{Catalog, RedisOrigin, SecretUrl};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tonic::Code;
 
@@ -33,6 +33,8 @@ use self::catalog::{cache_name, catalog, copies, shown};
 
 /// What the origin and the cache are called in here.
 const ORIGIN: &str = "origin";
+/// What the Redis is called in here that keys are read from.
+const KEYS: &str = "keys";
 /// What the cache is called in here; further ones have a number behind it.
 const CACHE: &str = "cache";
 /// Queries a second where nothing is said.
@@ -49,9 +51,9 @@ pub async fn warm(args: &WarmArgs, palette: Palette) -> Outcome {
     let catalog = catalog(args).or_exit(Exit::Usage)?;
     let spec = spec(args).or_exit(Exit::Usage)?;
     let qps = args.qps.unwrap_or_else(|| {
-        let (qps, what) = match catalog.redis_origins.is_empty() {
-            true => (QPS_DEFAULT, "queries"),
-            false => (COMMANDS_DEFAULT, "commands"),
+        let (qps, what) = match copies(args) {
+            false => (QPS_DEFAULT, "queries"),
+            true => (COMMANDS_DEFAULT, "commands"),
         };
         say(format!(
             "at most {qps} {what} a second (set --qps for another rate)"
@@ -61,10 +63,14 @@ pub async fn warm(args: &WarmArgs, palette: Palette) -> Outcome {
     let origin = format!("origin/{ORIGIN}")
         .parse::<Resource>()
         .or_exit(Exit::Usage)?;
-    let budgets = BTreeMap::from([(
-        origin,
-        share(qps, args.in_flight.max(u64::from(args.workers)), None),
-    )]);
+    let in_flight = args.in_flight.max(u64::from(args.workers));
+    let mut budgets = BTreeMap::from([(origin, share(qps, in_flight, None))]);
+    if args.keys_from.is_some() {
+        let keys = format!("origin/{KEYS}")
+            .parse::<Resource>()
+            .or_exit(Exit::Usage)?;
+        budgets.insert(keys, share(COMMANDS_DEFAULT, in_flight, None));
+    }
     let state = match &args.state {
         Some(folder) => State::in_folder(folder, &asked(args, &catalog)).await?,
         None => State::in_memory(),
@@ -221,10 +227,15 @@ fn asked(args: &WarmArgs, catalog: &Catalog) -> Asked {
     let cache = caches.next();
     let also: Vec<String> = caches.collect();
     let databases = catalog.origins.values().map(|origin| &origin.url);
-    let redis = catalog.redis_origins.values();
-    let redis = redis.flat_map(|origin| &origin.redis.urls);
+    let of_redis = |name: &'static str| {
+        let is_it = move |origin: &&RedisOrigin| origin.name.as_str() == name;
+        let redis = catalog.redis_origins.values().filter(is_it);
+        redis.flat_map(|origin| &origin.redis.urls)
+    };
+    let redis = of_redis(ORIGIN);
     let origins = databases.chain(redis);
     let origins: Vec<String> = origins.map(SecretUrl::without_secrets).collect();
+    let keys_from: Vec<String> = of_redis(KEYS).map(SecretUrl::without_secrets).collect();
     let seconds = |time: Duration| humantime::format_duration(time).to_string();
     let labels = args
         .labels
@@ -241,6 +252,19 @@ fn asked(args: &WarmArgs, catalog: &Catalog) -> Asked {
             args.keys.as_ref().map(|path| path.display().to_string()),
         ),
         ("match", args.pattern.as_ref().map(ToString::to_string)),
+        (
+            "keys-from",
+            (!keys_from.is_empty()).then(|| keys_from.join(",")),
+        ),
+        ("counter", args.counter.clone()),
+        (
+            "counter-limit",
+            args.counter_limit.map(|limit| limit.to_string()),
+        ),
+        (
+            "hot-keys",
+            args.hot_keys.then(|| args.frequency_min.to_string()),
+        ),
         ("load", args.load.clone()),
         (
             "copy",
@@ -293,6 +317,33 @@ fn asked(args: &WarmArgs, catalog: &Catalog) -> Asked {
     Asked::new(given.filter_map(|(flag, value)| Some((flag.to_owned(), value?))))
 }
 
+/// What is read of a Redis as the key source, where something is.
+fn of_redis(args: &WarmArgs) -> Option<v1::key_source::From> {
+    let origin = args.keys_from.as_ref().map_or(ORIGIN, |_| KEYS);
+    let pattern = args.pattern.as_ref().map(ToString::to_string);
+    if let Some(key) = &args.counter {
+        return Some(v1::key_source::From::Counter(v1::CounterSource {
+            origin: origin.into(),
+            key: key.clone(),
+            r#match: pattern.unwrap_or_default(),
+            limit: args.counter_limit.unwrap_or_default(),
+        }));
+    }
+    if args.hot_keys {
+        return Some(v1::key_source::From::HotKeys(v1::HotKeysSource {
+            origin: origin.into(),
+            r#match: pattern.unwrap_or_default(),
+            count: args.match_count,
+            frequency_min: args.frequency_min.into(),
+        }));
+    }
+    Some(v1::key_source::From::Keyspace(v1::KeyspaceSource {
+        origin: origin.into(),
+        r#match: pattern?,
+        count: args.match_count,
+    }))
+}
+
 /// The job.
 #[expect(
     clippy::cast_possible_truncation,
@@ -300,11 +351,6 @@ fn asked(args: &WarmArgs, catalog: &Catalog) -> Asked {
     reason = "the share is from 0 to 0.9"
 )]
 fn spec(args: &WarmArgs) -> anyhow::Result<v1::JobSpec> {
-    let keyspace = args.pattern.as_ref().map(|pattern| v1::KeyspaceSource {
-        origin: ORIGIN.into(),
-        r#match: pattern.to_string(),
-        count: args.match_count,
-    });
     let from = match (&args.rank, &args.keys) {
         (Some(query), _) => v1::key_source::From::Sql(v1::SqlSource {
             origin: ORIGIN.into(),
@@ -317,8 +363,8 @@ fn spec(args: &WarmArgs) -> anyhow::Result<v1::JobSpec> {
                 .to_owned(),
             format: v1::FileFormat::Unspecified.into(),
         }),
-        (None, None) => match (keyspace, args.log.source()) {
-            (Some(keyspace), _) => v1::key_source::From::Keyspace(keyspace),
+        (None, None) => match (of_redis(args), args.log.source()) {
+            (Some(of_redis), _) => of_redis,
             (None, Some(log)) => v1::key_source::From::Log(log),
             (None, None) => v1::key_source::From::Scan(v1::ScanSource {}),
         },

@@ -568,23 +568,23 @@ pub fn lacks(spec: &stoke_core::job::Spec, member: &Member) -> Vec<Lack> {
                 let what = format!("it does not know the key source {name}");
                 note(format!("{at}.named"), what);
             }
-            From::Sql { .. } if !member.sql_in_jobs => note(format!("{at}.sql"), NO_SQL.into()),
-            From::Sql { origin, .. } if !member.origins.contains(origin) => {
-                let what = format!("it does not know the origin {origin}");
-                note(format!("{at}.sql.origin"), what);
-            }
-            From::Keyspace { .. } if !member.sql_in_jobs => {
-                note(format!("{at}.keyspace"), NO_SQL.into())
-            }
-            From::Keyspace { origin, .. } if !member.origins.contains(origin) => {
-                let what = format!("it does not know the origin {origin}");
-                note(format!("{at}.keyspace.origin"), what);
+            from if from.is_of_usage() && !member.usage_sources => {
+                note(at, "it is too old to read how much keys are used".into());
             }
             From::File { .. } if !member.files_in_jobs => {
                 note(format!("{at}.file"), NO_FILES.into())
             }
             From::Log(_) if !member.files_in_jobs => note(format!("{at}.log"), NO_FILES.into()),
-            _ => {}
+            from => match from.asks() {
+                Some((field, _)) if !member.sql_in_jobs => {
+                    note(format!("{at}.{field}"), NO_SQL.into());
+                }
+                Some((field, origin)) if !member.origins.contains(origin) => {
+                    let what = format!("it does not know the origin {origin}");
+                    note(format!("{at}.{field}.origin"), what);
+                }
+                _ => {}
+            },
         }
     }
     lacks
@@ -606,7 +606,7 @@ pub fn not_allowed(
 ) -> Option<&'static str> {
     let stoke_core::job::Work::Batch(batch) = &spec.work;
     let from = |wanted: fn(&From) -> bool| batch.sources.iter().any(|s| wanted(&s.from));
-    let sql = from(|from| matches!(from, From::Sql { .. } | From::Keyspace { .. }))
+    let sql = from(|from| from.asks().is_some())
         || batch.loaders.iter().any(|loader| loader.recipe.is_some());
     let files = from(|from| matches!(from, From::File { .. } | From::Log(_)));
     if sql && !members.values().any(|member| member.sql_in_jobs) {
@@ -622,9 +622,7 @@ pub fn not_allowed(
 #[must_use]
 pub fn source_origin(from: &From, member: &Member) -> Option<OriginName> {
     match from {
-        From::Sql { origin, .. } | From::Keyspace { origin, .. } => Some(origin.clone()),
         From::Named(name) => member.sources.get(name).cloned().flatten(),
-        // A scan asks what its loader asks.
-        From::File { .. } | From::Log(_) | From::Upload | From::Plan { .. } | From::Scan => None,
+        from => from.asks().map(|(_, origin)| origin.clone()),
     }
 }

@@ -1,5 +1,9 @@
 //! What callers and the coordinator both put into messages.
 
+mod redis;
+
+pub use redis::redis_key_source;
+
 use std::collections::BTreeMap;
 
 use stoke_core::access_log::AccessLog;

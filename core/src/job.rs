@@ -12,6 +12,7 @@ use crate::names::{CacheName, JobName, LoaderName, OriginName, SourceName};
 use crate::pattern::Pattern;
 use crate::scan::Scan;
 use crate::slot::Slots;
+use crate::usage::{Counter, HotKeys};
 use crate::value::ValueSpec;
 
 mod key_columns;
@@ -240,6 +241,10 @@ pub enum From {
         /// How much one SCAN looks through, from 1 to [`SCAN_COUNT_MAX`].
         count: u32,
     },
+    /// Counts that an application keeps in a Redis.
+    Counter(Box<Counter>),
+    /// The keys of a Redis, by how often they are used.
+    HotKeys(Box<HotKeys>),
     /// A file on the worker's machine.
     File {
         /// Its path; `-` is the standard input.
@@ -267,6 +272,30 @@ impl From {
     #[must_use]
     pub const fn is_read_by_worker(&self) -> bool {
         !matches!(self, Self::Upload | Self::Plan { .. })
+    }
+
+    /// The origin that it asks by what the job itself says, as SQL is, and which field of a source says so.
+    #[must_use]
+    pub fn asks(&self) -> Option<(&'static str, &OriginName)> {
+        match self {
+            Self::Sql { origin, .. } => Some(("sql", origin)),
+            Self::Keyspace { origin, .. } => Some(("keyspace", origin)),
+            Self::Counter(counter) => Some(("counter", &counter.origin)),
+            Self::HotKeys(hot) => Some(("hot_keys", &hot.origin)),
+            // A scan asks what its loader asks.
+            Self::Named(_)
+            | Self::File { .. }
+            | Self::Log(_)
+            | Self::Upload
+            | Self::Plan { .. }
+            | Self::Scan => None,
+        }
+    }
+
+    /// Whether it tells how much keys are used, which older workers cannot read.
+    #[must_use]
+    pub const fn is_of_usage(&self) -> bool {
+        matches!(self, Self::Counter(_) | Self::HotKeys(_))
     }
 }
 

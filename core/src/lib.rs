@@ -35,4 +35,5 @@ pub mod slot;
 pub mod template;
 pub mod units;
 pub mod url_pattern;
+pub mod usage;
 pub mod value;

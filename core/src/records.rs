@@ -277,6 +277,9 @@ pub struct Member {
     /// Whether it knows that a job may write to several caches: an older one would warm the first, and say that it is done.
     #[serde(default)]
     pub several_caches: bool,
+    /// Whether it can read what tells how much keys are used: an older one could not even read such a job.
+    #[serde(default)]
+    pub usage_sources: bool,
     /// Whether it accepts SQL in jobs.
     #[serde(default)]
     pub sql_in_jobs: bool,

@@ -16,7 +16,8 @@ use super::{FitArg, LogArgs, OutputArg, SectionArgs, ValueArgs, rate, share};
 
 /// What the one-liner needs.
 #[derive(Debug, ClapArgs)]
-#[command(group = ArgGroup::new("source").required(true).args(["rank", "keys", "scan_by", "pattern", "paths"]))]
+#[command(group = ArgGroup::new("source").required(true).multiple(true).args(["rank", "keys", "scan_by", "pattern", "paths", "counter", "hot_keys"]))]
+#[command(group = ArgGroup::new("ranked").args(["rank", "keys", "scan_by", "paths", "counter", "hot_keys"]))]
 pub struct WarmArgs {
     /// The database to load from: postgres://… (behind a PgBouncer that pools by transactions with ?pooler=transaction),
     /// mysql://… or sqlite:FILE; or another Redis to copy from, written as --cache is. A password can be left to the variable
@@ -59,10 +60,33 @@ pub struct WarmArgs {
     /// How many rows one query reads of a scan
     #[arg(long, value_name = "N", requires = "scan_by", default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub scan_rows: u32,
-    /// The keys of the Redis that is copied from, in place of --rank: literal text with {name}s, as old:{id}, which are columns
-    /// for --key; or without any a glob, as 'old:*'
-    #[arg(long = "match", value_name = "PATTERN")]
+    /// The keys of the Redis that is copied from, or of --keys-from, in place of --rank: literal text with {name}s, as old:{id},
+    /// which are columns for --key; or without any a glob, as 'old:*'
+    #[arg(long = "match", value_name = "PATTERN", conflicts_with_all = ["rank", "keys", "scan_by", "paths"])]
     pub pattern: Option<Pattern>,
+    /// The Redis whose keys (--match), hot keys or counter are read, as --cache takes it, where it is not the one that is copied
+    /// from; it is sent 10,000 commands a second at most
+    #[arg(
+        long,
+        env = "STOKE_KEYS_FROM",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    pub keys_from: Option<String>,
+    /// Counts that the application keeps in that Redis, in place of --rank: the key of a sorted set of keys with their scores, or of
+    /// a hash of keys with their numbers. With --match, what of its members are keys
+    #[arg(long, value_name = "KEY")]
+    pub counter: Option<String>,
+    /// So many of the highest scores of --counter [default: all]
+    #[arg(long, value_name = "N", requires = "counter", value_parser = clap::value_parser!(u64).range(1..))]
+    pub counter_limit: Option<u64>,
+    /// The keys of that Redis by how often they were used of late, in place of --rank, as it counts under the policy allkeys-lfu or
+    /// volatile-lfu; with --match, only those
+    #[arg(long)]
+    pub hot_keys: bool,
+    /// Leaves out keys whose counter stands lower, from 0 to 255; a new key's is 5
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "hot_keys")]
+    pub frequency_min: u8,
     /// About how many keys one SCAN looks through
     #[arg(long, value_name = "N", default_value_t = SCAN_COUNT_DEFAULT, requires = "pattern", value_parser = clap::value_parser!(u32).range(1..=i64::from(SCAN_COUNT_MAX)))]
     pub match_count: u32,

@@ -7,6 +7,7 @@ mod copy;
 mod loader;
 mod origin;
 mod source;
+mod usage;
 mod value;
 
 use std::collections::BTreeMap;
@@ -18,9 +19,10 @@ use self::origin::Origin;
 use super::reader::{Item, Table};
 use super::shared::all_or_none;
 
-pub use copy::{copies, copying, scan};
+pub use copy::{copies, copying};
 pub use loader::recipe;
 pub use source::ON_BAD_LINE;
+pub use usage::{of_redis, redis_source};
 
 /// The catalog, and where each origin's statement timeout stands, for comparing it with the protocol's times.
 pub struct Found<'r> {

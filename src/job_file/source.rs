@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use stoke_coordinator::wire::redis_key_source;
 use stoke_core::job::OnBadLine;
 use stoke_core::names::{LoaderName, OriginName, SourceName};
 use stoke_proto::v1::key_source::From;
@@ -9,12 +10,13 @@ use stoke_proto::v1::{self, FileFormat, Merge};
 
 use super::Upload;
 use super::recipe::query;
-use crate::config::{Item, ON_BAD_LINE, Table, scan};
+use crate::config::{Item, ON_BAD_LINE, Table, of_redis, redis_source};
 
 const MERGE: [(&str, Merge); 2] = [("max", Merge::Max), ("sum", Merge::Sum)];
 const FORMAT: [(&str, FileFormat); 2] = [("csv", FileFormat::Csv), ("ndjson", FileFormat::Ndjson)];
 /// What a source may read, of which one is to be given.
-const ONE_OF: &str = "give one of named, origin and query, origin and match, file, log, upload";
+const ONE_OF: &str =
+    "give one of named, origin and query, origin and match, counter or hot-keys, file, log, upload";
 
 /// `[[sources]]`, and which of them are uploads.
 pub(super) fn sources(
@@ -91,15 +93,13 @@ fn from(
     let keys = ["named", "origin", "query", "file", "upload"].map(|key| table.optional(key));
     let format = table.optional("format");
     let [named, origin, sql, path, upload] = &keys;
-    let pattern = table.optional("match");
-    if let (Some(item), None) = (table.optional("count"), &pattern) {
-        item.lacks("only what is scanned has a count", "remove it");
-    }
-    if let (Some(pattern), Some(sql)) = (&pattern, sql) {
-        table.contradiction(pattern, sql, ONE_OF);
+    let of_redis = of_redis(table);
+    let kind = of_redis.as_ref().map(|given| given.item.clone());
+    if let (Some(kind), Some(sql)) = (&kind, sql) {
+        table.contradiction(kind, sql, ONE_OF);
         return None;
     }
-    let of_origin = [origin, sql, &pattern].into_iter().flatten().next();
+    let of_origin = [origin, sql, &kind].into_iter().flatten().next();
     let kinds = [
         named.as_ref(),
         of_origin,
@@ -132,16 +132,13 @@ fn from(
                 query: query?,
             })
         }
-        [_, Some(origin), None, ..] if pattern.is_some() => {
-            let scanned = pattern.as_ref().and_then(|pattern| scan(table, pattern));
-            let (origin, (pattern, count)) = (origin.name::<OriginName>()?, scanned?);
-            From::Keyspace(v1::KeyspaceSource {
-                origin: origin.to_string(),
-                r#match: pattern.to_string(),
-                count,
-            })
+        [_, Some(origin), None, ..] if of_redis.is_some() => {
+            let (origin, given) = (origin.name::<OriginName>()?, of_redis?);
+            redis_key_source(&redis_source(table, &given, origin)?)?
         }
-        [_, Some(alone), None, ..] => return lacks(alone, "query (or, of a Redis, match)"),
+        [_, Some(alone), None, ..] => {
+            return lacks(alone, "query (or, of a Redis, match, counter or hot-keys)");
+        }
         [_, None, Some(alone), ..] => return lacks(alone, "origin"),
         [_, _, _, Some(path), _] => {
             let path = path.filled();
@@ -155,8 +152,8 @@ fn from(
             format?;
             return Some((From::Upload(v1::UploadSource {}), Some(file?)));
         }
-        [None, None, None, None, None] if pattern.is_some() => {
-            return pattern.as_ref().and_then(|alone| lacks(alone, "origin"));
+        [None, None, None, None, None] if of_redis.is_some() => {
+            return kind.as_ref().and_then(|alone| lacks(alone, "origin"));
         }
         [None, None, None, None, None] => {
             table.lacks("nothing says what is read", ONE_OF);

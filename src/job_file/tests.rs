@@ -208,12 +208,12 @@ loader = "a"
         "line 14, column 9: loaders[1].query: the query has no placeholder: write IN (:keys) where a batch of keys belongs, or :key for one query a key; write IN (:keys) for a batch of keys, or :key for one query a key",
         "line 17, column 1: sources[0]: it does not say which loader loads its keys; add loader, one of a, c",
         "line 20, column 10: sources[1].loader: there is no loader \"b\"; use one of a, c, or define it in [[loaders]]",
-        "line 22, column 10: sources[1].upload: it cannot stand beside sources[1].named (line 21); give one of named, origin and query, origin and match, file, log, upload",
+        "line 22, column 10: sources[1].upload: it cannot stand beside sources[1].named (line 21); give one of named, origin and query, origin and match, counter or hot-keys, file, log, upload",
         "line 25, column 10: sources[2].upload: the file cannot be read: entity not found; name a file that this process can read",
         "line 26, column 10: sources[2].format: only a file has a format; remove it",
-        "line 29, column 10: sources[3].origin: it stands without query (or, of a Redis, match); add query (or, of a Redis, match)",
+        "line 29, column 10: sources[3].origin: it stands without query (or, of a Redis, match, counter or hot-keys); add query (or, of a Redis, match, counter or hot-keys)",
         "line 30, column 9: sources[3].merge: \"min\" is not possible; choose \"max\" or \"sum\"",
-        "line 31, column 1: sources[4]: nothing says what is read; give one of named, origin and query, origin and match, file, log, upload",
+        "line 31, column 1: sources[4]: nothing says what is read; give one of named, origin and query, origin and match, counter or hot-keys, file, log, upload",
     ];
     assert_eq!(parse(text).unwrap_err().to_string(), expected.join("\n"));
 }
@@ -405,4 +405,46 @@ fn a_job_whose_loaders_scan_needs_no_sources() {
         keyless.contains("the query has no placeholder"),
         "{keyless}"
     );
+}
+
+#[test]
+fn a_redis_tells_how_much_keys_are_used() {
+    let with = |source: &str| {
+        let job = parse(&format!(
+            "cache = \"main\"\n[[loaders]]\nname = \"product\"\n[[sources]]\norigin = \"live\"\n{source}"
+        ));
+        job.map(|job| batch(&job.spec).sources[0].from.clone())
+    };
+    let counter = with("counter = \"sold\"\nmatch = \"product:{id}\"\nlimit = 7").unwrap();
+    assert_eq!(
+        counter,
+        Some(v1::key_source::From::Counter(v1::CounterSource {
+            origin: "live".into(),
+            key: "sold".into(),
+            r#match: "product:{id}".into(),
+            limit: 7,
+        }))
+    );
+    let hot = with("hot-keys = true\nfrequency-min = 9").unwrap();
+    assert_eq!(
+        hot,
+        Some(v1::key_source::From::HotKeys(v1::HotKeysSource {
+            origin: "live".into(),
+            r#match: "*".into(),
+            count: 1000,
+            frequency_min: 9,
+        }))
+    );
+    for (source, says) in [
+        (
+            "counter = \"a\"\nquery = \"SELECT 1\"",
+            "cannot stand beside",
+        ),
+        ("counter = \"\"", "is empty"),
+        ("file = \"a\"\ncounter = \"a\"", "cannot stand beside"),
+        ("limit = 5\nmatch = \"a\"", "only a counter"),
+    ] {
+        let faults = with(source).unwrap_err().to_string();
+        assert!(faults.contains(says), "{source}: {faults}");
+    }
 }

@@ -12,7 +12,7 @@ use stoke_worker::catalog::{
 };
 use stoke_worker::origin::rewrite::{self, Dialect};
 
-use super::{CACHE, ORIGIN};
+use super::{CACHE, KEYS, ORIGIN};
 use crate::args::{CompressArg, WarmArgs};
 
 /// What the workers in this process know: one origin, and the caches.
@@ -25,14 +25,12 @@ pub(super) fn catalog(args: &WarmArgs) -> anyhow::Result<Catalog> {
         allow_files_in_jobs: true,
         ..Catalog::default()
     };
+    if let Some(url) = &args.keys_from {
+        let keys = redis_origin("--keys-from", KEYS, url)?;
+        catalog.redis_origins.insert(keys.name.clone(), keys);
+    }
     if copies(args) {
-        let urls = std::slice::from_ref(&args.origin);
-        let origin = RedisOrigin {
-            name: name.clone(),
-            redis: redis("--origin", ORIGIN, urls)?,
-            statement_timeout: STATEMENT_TIMEOUT_DEFAULT,
-            source_timeout: SOURCE_TIMEOUT_DEFAULT,
-        };
+        let origin = redis_origin("--origin", ORIGIN, &args.origin)?;
         catalog.redis_origins.insert(name, origin);
         return Ok(catalog);
     }
@@ -65,6 +63,16 @@ pub(super) fn catalog(args: &WarmArgs) -> anyhow::Result<Catalog> {
     };
     catalog.origins.insert(name, origin);
     Ok(catalog)
+}
+
+/// A Redis that is read.
+fn redis_origin(flag: &'static str, name: &str, url: &String) -> anyhow::Result<RedisOrigin> {
+    Ok(RedisOrigin {
+        name: name.parse()?,
+        redis: redis(flag, name, std::slice::from_ref(url))?,
+        statement_timeout: STATEMENT_TIMEOUT_DEFAULT,
+        source_timeout: SOURCE_TIMEOUT_DEFAULT,
+    })
 }
 
 /// Whether keys of another Redis are copied.
@@ -147,8 +155,12 @@ fn check_kind(args: &WarmArgs) -> anyhow::Result<()> {
             ("--version-column", value.version_column.is_some()),
         ],
     );
-    let of_copies = [
+    let of_redis = [
         ("--match", args.pattern.is_some()),
+        ("--counter", args.counter.is_some()),
+        ("--hot-keys", args.hot_keys),
+    ];
+    let of_copies = [
         ("--copy", args.copy.is_some()),
         ("--from", args.from.is_some()),
     ];
@@ -158,6 +170,16 @@ fn check_kind(args: &WarmArgs) -> anyhow::Result<()> {
             .find(|(_, given)| *given)
             .map(|(flag, _)| *flag)
     };
+    let reads_redis = copies || args.keys_from.is_some();
+    match given(&of_redis) {
+        Some(flag) if !reads_redis => anyhow::bail!(
+            "{flag}: it is of a Redis, and the origin is none: say which, as --keys-from redis://…"
+        ),
+        None if args.keys_from.is_some() => anyhow::bail!(
+            "--keys-from: nothing says what is read there: give --match, --counter or --hot-keys"
+        ),
+        _ => {}
+    }
     match (copies, given(&of_queries), given(&of_copies)) {
         (true, Some(flag), _) => anyhow::bail!(
             "{flag}: the origin is a Redis, whose keys are copied as they are: leave it out"

@@ -318,6 +318,17 @@ fn flags_that_do_not_go_with_a_redis_are_refused_with_what_to_do() {
         ),
         (
             vec!["--origin", "postgres://h/d", "--match", "a:*"],
+            "say which, as --keys-from",
+        ),
+        (
+            vec![
+                "--origin",
+                "postgres://h/d",
+                "--keys",
+                "k",
+                "--copy",
+                "dump",
+            ],
             "only keys of a Redis",
         ),
         (

@@ -40,5 +40,6 @@ mod several_jobs;
 mod shop;
 mod telemetry;
 mod unreachable;
+mod usage;
 mod values;
 mod warm_command;

@@ -32,6 +32,7 @@ mod attempts;
 mod command;
 mod config;
 mod copy;
+mod counters;
 mod diagnosis;
 mod discovery;
 mod error;
@@ -65,6 +66,7 @@ pub use self::ttl::jittered;
 pub use self::url::{CacheUrl, NodeUrl, NotACacheUrl, SentinelsUrl, UrlsDisagree, disagreements};
 
 pub(crate) use self::copy::{is_of_key, is_unknown_command};
+pub(crate) use self::counters::{CounterKind, Lfu, WINDOW};
 pub(crate) use self::router::packed_sets;
 
 use self::command::{Command, Keep};

@@ -17,6 +17,7 @@ use stoke_core::names::{CacheName, LoaderName, OriginName, ProbeName, SourceName
 use stoke_core::pattern::Pattern;
 use stoke_core::scan::Scan;
 use stoke_core::template::Template;
+use stoke_core::usage::{Counter, HotKeys};
 use stoke_core::value::ValueSpec;
 
 mod secret;
@@ -280,6 +281,23 @@ pub enum SourceFrom {
         /// How much one SCAN looks through, from 1 to [`SCAN_COUNT_MAX`](stoke_core::job::SCAN_COUNT_MAX).
         count: u32,
     },
+    /// Counts that an application keeps in a Redis.
+    Counter(Counter),
+    /// The keys of a Redis, by how often they are used.
+    HotKeys(HotKeys),
     /// A CSV or NDJSON file on the worker's machine; `-` is its standard input.
     File(PathBuf),
+}
+
+impl SourceFrom {
+    /// The origin that is asked, where one is.
+    #[must_use]
+    pub const fn origin(&self) -> Option<&OriginName> {
+        match self {
+            Self::Sql { origin, .. } | Self::Keyspace { origin, .. } => Some(origin),
+            Self::Counter(counter) => Some(&counter.origin),
+            Self::HotKeys(hot) => Some(&hot.origin),
+            Self::File(_) => None,
+        }
+    }
 }

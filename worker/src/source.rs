@@ -29,8 +29,8 @@ mod rows;
 pub(crate) use bad::shown;
 pub use bad::{BadLine, Gathered};
 pub(crate) use found::Found;
-pub(crate) use rows::Rows;
 pub use rows::Rules;
+pub(crate) use rows::{Rows, priority_of};
 
 /// The column that a source must have.
 pub const KEY_COLUMN: &str = "key";

@@ -322,11 +322,6 @@ fn member(catalog: &Catalog, origins: &Origins, weight: Weight, zone: String) ->
         let keys = origins.get(&loader.origin)?.batch_keys(loader).ok()?;
         Some(keys.expected())
     };
-    let origin_of = |from: &crate::catalog::SourceFrom| match from {
-        crate::catalog::SourceFrom::Sql { origin, .. }
-        | crate::catalog::SourceFrom::Keyspace { origin, .. } => Some(origin.clone()),
-        crate::catalog::SourceFrom::File(_) => None,
-    };
     Member {
         weight,
         zone,
@@ -367,9 +362,10 @@ fn member(catalog: &Catalog, origins: &Origins, weight: Weight, zone: String) ->
         sources: catalog
             .sources
             .iter()
-            .map(|(name, source)| (name.clone(), origin_of(&source.from)))
+            .map(|(name, source)| (name.clone(), source.from.origin().cloned()))
             .collect(),
         several_caches: true,
+        usage_sources: true,
         sql_in_jobs: catalog.allow_sql_in_jobs,
         files_in_jobs: catalog.allow_files_in_jobs,
     }

@@ -21,7 +21,7 @@ use stoke_proto::v1;
 use crate::Shared;
 use crate::view::JobView;
 use crate::warnings;
-use crate::wire::{copy_loader, value_spec};
+use crate::wire::{copy_loader, redis_key_source, value_spec};
 
 /// A job.
 pub(super) fn job(job: &JobView, shared: &Shared) -> v1::Job {
@@ -295,20 +295,36 @@ fn section(section: &Section) -> v1::CacheSection {
 }
 
 fn key_source(source: &stoke_core::job::KeySource, batch: &Batch) -> v1::KeySource {
-    let from = match &source.from {
+    let from = redis_key_source(&source.from).or_else(|| keys_from(&source.from, batch));
+    let merge = match source.merge {
+        Merge::Max => v1::Merge::Max,
+        Merge::Sum => v1::Merge::Sum,
+    };
+    let on_bad_line = match source.on_bad_line {
+        OnBadLine::Fail => v1::OnBadLine::Fail,
+        OnBadLine::Skip => v1::OnBadLine::Skip,
+    };
+    let loader = usize::try_from(source.loader)
+        .ok()
+        .filter(|_| !matches!(source.from, From::Plan { .. }))
+        .and_then(|n| batch.loaders.get(n));
+    v1::KeySource {
+        loader: loader
+            .map(|loader| loader.name.to_string())
+            .unwrap_or_default(),
+        from,
+        merge: merge.into(),
+        on_bad_line: on_bad_line.into(),
+    }
+}
+
+/// What is read, of a source that reads no Redis.
+fn keys_from(from: &From, batch: &Batch) -> Option<v1::key_source::From> {
+    Some(match from {
         From::Named(name) => v1::key_source::From::Named(name.to_string()),
         From::Sql { origin, query } => v1::key_source::From::Sql(v1::SqlSource {
             origin: origin.to_string(),
             query: query.clone(),
-        }),
-        From::Keyspace {
-            origin,
-            pattern,
-            count,
-        } => v1::key_source::From::Keyspace(v1::KeyspaceSource {
-            origin: origin.to_string(),
-            r#match: pattern.to_string(),
-            count: *count,
         }),
         From::File { path, format } => {
             let format = match format {
@@ -328,27 +344,8 @@ fn key_source(source: &stoke_core::job::KeySource, batch: &Batch) -> v1::KeySour
             which: Some(self::which(*which)),
         }),
         From::Scan => v1::key_source::From::Scan(v1::ScanSource {}),
-    };
-    let merge = match source.merge {
-        Merge::Max => v1::Merge::Max,
-        Merge::Sum => v1::Merge::Sum,
-    };
-    let on_bad_line = match source.on_bad_line {
-        OnBadLine::Fail => v1::OnBadLine::Fail,
-        OnBadLine::Skip => v1::OnBadLine::Skip,
-    };
-    let loader = usize::try_from(source.loader)
-        .ok()
-        .filter(|_| !matches!(source.from, From::Plan { .. }))
-        .and_then(|n| batch.loaders.get(n));
-    v1::KeySource {
-        loader: loader
-            .map(|loader| loader.name.to_string())
-            .unwrap_or_default(),
-        from: Some(from),
-        merge: merge.into(),
-        on_bad_line: on_bad_line.into(),
-    }
+        From::Keyspace { .. } | From::Counter(_) | From::HotKeys(_) => return None,
+    })
 }
 
 fn which(which: Which) -> v1::plan_source::Which {

@@ -7,6 +7,7 @@ mod filter;
 mod gate;
 mod log;
 mod prune;
+mod usage;
 
 pub(super) use filter::{Filter, filter};
 pub(super) use gate::{Gate, Watched, gate, watched};
@@ -324,7 +325,7 @@ fn keys_from(
         None => {
             faults.note(
                 format!("{at}.from"),
-                "set one of named, sql, file, log, upload, plan, scan and keyspace",
+                "set one of named, sql, file, log, upload, plan, scan, keyspace, hot_keys and counter",
             );
             None
         }
@@ -351,6 +352,14 @@ fn keys_from(
         }
         Some(v1::key_source::From::Keyspace(scan)) => {
             self::copy::scan(faults, &format!("{at}.keyspace"), &scan)
+        }
+        Some(v1::key_source::From::Counter(counter)) => {
+            let counter = usage::counter(faults, &format!("{at}.counter"), counter);
+            Some(From::Counter(Box::new(counter?)))
+        }
+        Some(v1::key_source::From::HotKeys(hot)) => {
+            let hot = usage::hot_keys(faults, &format!("{at}.hot_keys"), &hot);
+            Some(From::HotKeys(Box::new(hot?)))
         }
         Some(v1::key_source::From::Log(log)) => {
             let log = log::access_log(faults, &format!("{at}.log"), log, loader, loaders);

@@ -88,6 +88,24 @@ fn scan(pattern: &str, count: u32) -> v1::JobSpec {
     }))
 }
 
+fn counter(key: &str, pattern: &str) -> v1::JobSpec {
+    from(From::Counter(v1::CounterSource {
+        origin: "shop".into(),
+        key: key.into(),
+        r#match: pattern.into(),
+        limit: 0,
+    }))
+}
+
+fn hot_keys(count: u32, frequency_min: u32) -> v1::JobSpec {
+    from(From::HotKeys(v1::HotKeysSource {
+        origin: "shop".into(),
+        r#match: String::new(),
+        count,
+        frequency_min,
+    }))
+}
+
 /// A job that reads a log, which is as it should be but for this.
 fn with_log(change: impl FnOnce(&mut v1::AccessLogSource)) -> v1::JobSpec {
     let mut log = v1::AccessLogSource {
@@ -383,6 +401,23 @@ async fn each_fault_of_a_spec_is_refused_and_its_field_is_named() {
             },
             "spec.batch.sources[0].merge",
         ),
+        (counter("", "*"), "spec.batch.sources[0].counter.key"),
+        (
+            counter(&"x".repeat(2000), "*"),
+            "spec.batch.sources[0].counter.key",
+        ),
+        (
+            counter("views", "{a}{b}"),
+            "spec.batch.sources[0].counter.match",
+        ),
+        (
+            hot_keys(0, 256),
+            "spec.batch.sources[0].hot_keys.frequency_min",
+        ),
+        (
+            hot_keys(1_000_000, 0),
+            "spec.batch.sources[0].hot_keys.count",
+        ),
         (scan("{key}:*", 0), "spec.batch.sources[0].keyspace.match"),
         (
             scan("a*", 1_000_000),
@@ -619,6 +654,60 @@ async fn a_job_of_several_caches_is_for_workers_that_know_all_of_them() {
     assert_eq!(
         (batch.cache, batch.also),
         ("main".into(), vec!["spare".into()])
+    );
+}
+
+#[tokio::test]
+async fn what_tells_how_much_keys_are_used_is_for_workers_that_can_read_it() {
+    let (cluster, leader) = Cluster::with_leader().await;
+    let able = Member {
+        sql_in_jobs: true,
+        ..super::cluster::member()
+    };
+    cluster.join_as("w2", able.clone()).await;
+    let refused = leader.create(counter("views", "")).await.unwrap_err();
+    let told = refused.get_details_precondition_failure().unwrap();
+    let told = told.violations.iter().map(|v| v.description.as_str());
+    let told: Vec<&str> = told.collect();
+    assert!(
+        told.contains(&"it is too old to read how much keys are used"),
+        "{told:?}"
+    );
+    let able = Member {
+        usage_sources: true,
+        ..able
+    };
+    for name in ["w1", "w2"] {
+        cluster.join_as(name, able.clone()).await;
+    }
+    let job = leader.create(counter("views", "")).await.unwrap();
+    let batch = super::cluster::work(&mut job.spec.unwrap()).clone();
+    let Some(From::Counter(counter)) = &batch.sources[0].from else {
+        panic!("{:?}", batch.sources);
+    };
+    assert_eq!(
+        (&*counter.key, &*counter.r#match, counter.limit),
+        ("views", "*", 0)
+    );
+    let job = leader.create(hot_keys(0, 7)).await.unwrap();
+    let batch = super::cluster::work(&mut job.spec.unwrap()).clone();
+    let Some(From::HotKeys(hot)) = &batch.sources[0].from else {
+        panic!("{:?}", batch.sources);
+    };
+    assert_eq!(
+        (&*hot.r#match, hot.count, hot.frequency_min),
+        ("*", 1000, 7)
+    );
+    let unknown = from(From::HotKeys(v1::HotKeysSource {
+        origin: "nowhere".into(),
+        ..v1::HotKeysSource::default()
+    }));
+    let refused = leader.create(unknown).await.unwrap_err();
+    let told = refused.get_details_precondition_failure().unwrap();
+    let fields: Vec<&str> = told.violations.iter().map(|v| v.subject.as_str()).collect();
+    assert!(
+        fields.contains(&"spec.batch.sources[0].hot_keys.origin"),
+        "{told:?}"
     );
 }
 

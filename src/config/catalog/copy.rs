@@ -132,11 +132,16 @@ pub fn copying(table: &Table<'_>) -> Option<Recipe> {
 }
 
 /// Reads which keys of a Redis a source gives: `match`, which is this, and `count`.
-pub fn scan(table: &Table<'_>, pattern: &Item<'_>) -> Option<(Pattern, u32)> {
+pub(super) fn scan(table: &Table<'_>, pattern: &Item<'_>) -> Option<(Pattern, u32)> {
     let pattern = pattern.parsed(Pattern::parse, "write it as \"old:{id}\", or \"old:*\"");
-    let count = match table.optional("count") {
+    let count = count(table);
+    Some((pattern?, count?))
+}
+
+/// How much one SCAN looks through.
+pub(super) fn count(table: &Table<'_>) -> Option<u32> {
+    match table.optional("count") {
         Some(item) => item.small(1..=SCAN_COUNT_MAX),
         None => Some(SCAN_COUNT_DEFAULT),
-    };
-    Some((pattern?, count?))
+    }
 }

@@ -1,10 +1,10 @@
 //! `[sources.NAME]`: a query of an origin, the keys of a Redis, or a file.
 
-use stoke_core::job::OnBadLine;
+use stoke_core::job::{From, OnBadLine};
 use stoke_core::names::OriginName;
 use stoke_worker::catalog::{Catalog, SourceConfig, SourceFrom};
 
-use super::copy::scan;
+use super::usage::{of_redis, redis_source};
 use crate::config::reader::{Entry, Item, Table};
 use crate::config::shared::all_or_none;
 
@@ -13,7 +13,7 @@ pub const ON_BAD_LINE: [(&str, OnBadLine); 2] =
     [("fail", OnBadLine::Fail), ("skip", OnBadLine::Skip)];
 
 /// What a source may read, of which one is to be given.
-const ONE_OF: &str = "give origin and query, origin and match, or file";
+const ONE_OF: &str = "give origin and query, origin and match, counter or hot-keys, or file";
 
 pub(super) fn source(
     entry: &Entry<'_>,
@@ -39,23 +39,22 @@ pub(super) fn source(
 }
 
 fn source_from(table: &Table<'_>, origins: &[&str], catalog: &Catalog) -> Option<SourceFrom> {
-    let keys = ["origin", "query", "match", "file"].map(|key| table.optional(key));
-    let [origin, query, pattern, file] = &keys;
+    let keys = ["origin", "query", "file"].map(|key| table.optional(key));
+    let [origin, query, file] = &keys;
+    let of_redis = of_redis(table);
+    let kind = of_redis.as_ref().map(|given| given.item.clone());
     if let (Some(origin), Some(file)) = (origin, file) {
         table.contradiction(origin, file, ONE_OF);
         return None;
     }
-    let kinds = [query, pattern, file];
+    let kinds = [query, &kind, file];
     let mut given = kinds.into_iter().flatten();
     if let (Some(first), Some(second)) = (given.next(), given.next()) {
         table.contradiction(first, second, ONE_OF);
         return None;
     }
-    if let (Some(item), None) = (table.optional("count"), pattern) {
-        item.lacks("only what is scanned has a count", "remove it");
-    }
     let named = |item: &Item<'_>| item.name_of::<OriginName>("origin", origins, "[origins.NAME]");
-    match (origin, query, pattern, file) {
+    match (origin, query, &of_redis, file) {
         (_, _, _, Some(file)) => Some(SourceFrom::File(file.path()?)),
         (Some(origin), Some(query), ..) => {
             let (name, query) = (named(origin), query.filled());
@@ -72,30 +71,29 @@ fn source_from(table: &Table<'_>, origins: &[&str], catalog: &Catalog) -> Option
                 query: query?.to_owned(),
             })
         }
-        (Some(origin), _, Some(pattern), _) => {
-            let (name, scanned) = (named(origin), scan(table, pattern));
-            let name = name?;
+        (Some(origin), _, Some(given), _) => {
+            let name = named(origin)?;
+            let source = redis_source(table, given, name.clone());
             if catalog.origins.contains_key(&name) {
-                let what = "it is a database, and only the keys of a Redis are looked through";
-                origin.fault(what, "give query in place of match");
+                let what = "it is a database, and only of a Redis are keys looked through, and counters read";
+                origin.fault(what, "give query in place of it");
                 return None;
             }
-            let (pattern, count) = scanned?;
-            Some(SourceFrom::Keyspace {
-                origin: name,
-                pattern,
-                count,
-            })
+            of_catalog(source?)
         }
         (Some(alone), None, None, None) => {
             alone.lacks(
-                "it stands without query or match",
-                "add query, or of a Redis match",
+                "it stands without query, and without match, counter or hot-keys",
+                "add query, or of a Redis one of those",
             );
             None
         }
-        (None, Some(alone), ..) | (None, None, Some(alone), None) => {
+        (None, Some(alone), ..) => {
             alone.lacks("it stands without origin", "add origin");
+            None
+        }
+        (None, None, Some(given), None) => {
+            given.item.lacks("it stands without origin", "add origin");
             None
         }
         (None, None, None, None) => {
@@ -103,4 +101,22 @@ fn source_from(table: &Table<'_>, origins: &[&str], catalog: &Catalog) -> Option
             None
         }
     }
+}
+
+/// What a job would read, as a source of the configuration.
+fn of_catalog(from: From) -> Option<SourceFrom> {
+    Some(match from {
+        From::Keyspace {
+            origin,
+            pattern,
+            count,
+        } => SourceFrom::Keyspace {
+            origin,
+            pattern,
+            count,
+        },
+        From::Counter(counter) => SourceFrom::Counter(*counter),
+        From::HotKeys(hot) => SourceFrom::HotKeys(*hot),
+        _ => return None,
+    })
 }

@@ -286,7 +286,7 @@ query = "SELECT 1"
         "line 26, column 10: loaders.users.ttl: it is missing; add ttl = \"1h\", how long entries live",
         "line 28, column 9: loaders.users.query: the query has no placeholder: write IN (:keys) where a batch of keys belongs, or :key for one query a key; write IN (:keys) for a batch of keys, or :key for one query a key",
         "line 30, column 1: loaders.users.tll: there is no such setting; did you mean ttl? There are absent-ttl, absent-value, batch-keys, compress, copy, expiry-column, from, key, key-column, max-value-bytes, origin, query, scan-by, scan-rows, ttl, ttl-jitter, value, version-column, version-origin",
-        "line 34, column 8: sources.both.file: it cannot stand beside sources.both.origin (line 32); give origin and query, origin and match, or file",
+        "line 34, column 8: sources.both.file: it cannot stand beside sources.both.origin (line 32); give origin and query, origin and match, counter or hot-keys, or file",
         r#"line 37, column 10: sources.unknown.loader: there is no loader "user"; did you mean users?"#,
         r#"line 38, column 15: sources.unknown.on-bad-line: "ignore" is not possible; choose "fail" or "skip""#,
         "line 40, column 9: sources.half.query: it stands without origin; add origin",
@@ -760,4 +760,63 @@ fn what_makes_no_sense_of_a_redis_is_refused_with_a_reason() {
         let faults = check(&text).unwrap_err().to_string();
         assert!(faults.contains(says), "{text}\n{faults}");
     }
+}
+
+#[test]
+fn counters_and_hot_keys_of_a_redis_are_sources() {
+    let catalog = check(
+        r#"
+        [origins.live]
+        url = "redis://a"
+        [sources.sold]
+        origin = "live"
+        counter = "sold"
+        match = "product:{id}"
+        limit = 1000
+        [sources.hot]
+        origin = "live"
+        hot-keys = true
+        frequency-min = 6
+        count = 500
+        "#,
+    )
+    .unwrap();
+    let from = |name: &str| &catalog.sources[&name.parse().unwrap()].from;
+    let SourceFrom::Counter(sold) = from("sold") else {
+        panic!("a counter");
+    };
+    assert_eq!(
+        (&*sold.key, sold.pattern.as_str(), sold.limit),
+        ("sold", "product:{id}", Some(1000))
+    );
+    let SourceFrom::HotKeys(hot) = from("hot") else {
+        panic!("hot keys");
+    };
+    assert_eq!(
+        (hot.pattern.as_str(), hot.count, hot.frequency_min),
+        ("*", 500, 6)
+    );
+    for (source, says) in [
+        ("counter = \"a\"\nhot-keys = true", "cannot stand beside"),
+        (
+            "counter = \"a\"\nquery = \"SELECT 1\"",
+            "cannot stand beside",
+        ),
+        ("counter = \"a\"\nlimit = 0", "from 1"),
+        ("counter = \"a\"\ncount = 5", "only what is scanned"),
+        ("match = \"a*\"\nlimit = 5", "only a counter has a limit"),
+        ("match = \"a*\"\nfrequency-min = 5", "only hot keys"),
+        ("hot-keys = false", "asks for nothing"),
+        ("hot-keys = true\nfrequency-min = 256", "from 0 to 255"),
+    ] {
+        let text = format!(
+            "[origins.live]\nurl = \"redis://a\"\n[sources.s]\norigin = \"live\"\n{source}\n"
+        );
+        let faults = check(&text).unwrap_err().to_string();
+        assert!(faults.contains(says), "{text}\n{faults}");
+    }
+    let of_database =
+        "[origins.shop]\nurl = \"sqlite:shop.db\"\n[sources.s]\norigin = \"shop\"\ncounter = \"a\"";
+    let faults = check(of_database).unwrap_err().to_string();
+    assert!(faults.contains("it is a database"), "{faults}");
 }

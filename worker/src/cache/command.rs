@@ -94,6 +94,14 @@ pub(crate) enum Command<'a> {
         kind: Kind,
         from: u64,
     },
+    /// Which members of a sorted set have these ranks, from the highest score on?
+    Highest {
+        key: &'a [u8],
+        from: u64,
+        count: u64,
+    },
+    /// What does the access counter of an LFU policy stand at?
+    Frequency { key: &'a [u8] },
     /// Write what was copied, for no longer than this.
     Copy {
         key: &'a [u8],
@@ -122,6 +130,8 @@ impl<'a> Command<'a> {
             | Self::End { key, .. }
             | Self::Size { key, .. }
             | Self::Piece { key, .. }
+            | Self::Highest { key, .. }
+            | Self::Frequency { key }
             | Self::Copy { key, .. } => key,
         }
     }
@@ -137,6 +147,8 @@ impl<'a> Command<'a> {
             | Self::End { .. }
             | Self::Size { .. }
             | Self::Piece { .. }
+            | Self::Highest { .. }
+            | Self::Frequency { .. }
             | Self::Expire { .. } => 0,
             Self::Dump { expected_bytes, .. } => *expected_bytes,
             Self::Copy { copied, .. } => copied.wire_bytes(),
@@ -253,6 +265,16 @@ impl<'a> Command<'a> {
             },
             Self::Size { key, kind } => of_key(kind.size_command(), key),
             Self::Piece { key, kind, from } => piece(key, kind, from),
+            Self::Highest { key, from, count } => {
+                let mut cmd = of_key("ZREVRANGE", key);
+                cmd.arg(from).arg(from + count - 1).arg("WITHSCORES");
+                cmd
+            }
+            Self::Frequency { key } => {
+                let mut cmd = Cmd::with_capacity(3, self.size_bytes());
+                cmd.arg("OBJECT").arg("FREQ").arg(key);
+                cmd
+            }
             Self::Copy {
                 key,
                 copied,
@@ -344,6 +366,13 @@ mod tests {
         assert_eq!(packed(Command::Probe { key }), "PTTL k");
         assert_eq!(packed(Command::Expire { key, ttl }), "PEXPIRE k 1500");
         assert_eq!(packed(Command::Type { key }), "TYPE k");
+        assert_eq!(packed(Command::Frequency { key }), "OBJECT FREQ k");
+        let highest = Command::Highest {
+            key,
+            from: 1000,
+            count: 10,
+        };
+        assert_eq!(packed(highest), "ZREVRANGE k 1000 1009 WITHSCORES");
         assert_eq!(packed(Command::Peek { key, last: 9 }), "GETRANGE k 0 9");
         let fields = &[("a".into(), "1".into()), ("b".into(), "2".into())];
         let hash = |keep| {

@@ -85,7 +85,10 @@ impl Cache {
 }
 
 /// The reply; that the node redirects, or is another now, is an error that may pass.
-fn replied(answer: Result<Value, CommandError>, node: &NodeAddr) -> Result<Value, CommandError> {
+pub(super) fn replied(
+    answer: Result<Value, CommandError>,
+    node: &NodeAddr,
+) -> Result<Value, CommandError> {
     match classify(answer?, node) {
         Answer::Reply(reply) => Ok(reply),
         Answer::Moved(_) | Answer::Ask(_) => {

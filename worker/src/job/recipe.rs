@@ -6,6 +6,7 @@ use stoke_core::access_log::AccessLog;
 use stoke_core::job::{Batch, From, KeySource, Loader, OnBadLine};
 use stoke_core::names::OriginName;
 use stoke_core::pattern::Pattern;
+use stoke_core::usage::{Counter, HotKeys};
 
 use crate::catalog::{Catalog, LoaderSpec, SourceFrom, VALUE_BYTES_DEFAULT};
 use crate::source::file::Format;
@@ -54,6 +55,10 @@ pub(super) enum Readable {
         pattern: Pattern,
         count: u32,
     },
+    /// Counts that an application keeps in a Redis.
+    Counter(Counter),
+    /// The keys of a Redis, by how often they are used.
+    HotKeys(HotKeys),
     /// A file.
     File {
         path: std::path::PathBuf,
@@ -61,6 +66,14 @@ pub(super) enum Readable {
     },
     /// An access log.
     Log(AccessLog),
+}
+
+impl Readable {
+    /// Whether it gives keys that a Redis has, whole, as a loader that copies takes them. (What an application counts can be parts
+    /// of them.)
+    pub(super) const fn gives_whole_keys(&self) -> bool {
+        matches!(self, Self::Keyspace { .. } | Self::HotKeys(_))
+    }
 }
 
 /// One source, and what is done with its bad lines: they are skipped where the job or the catalog says so. `None` where
@@ -87,6 +100,14 @@ pub(super) fn source(source: &KeySource, catalog: &Catalog) -> Option<(Readable,
             };
             (readable, of_job)
         }),
+        From::Counter(counter) => {
+            let counter = || (Readable::Counter((**counter).clone()), of_job);
+            catalog.allow_sql_in_jobs.then(counter)
+        }
+        From::HotKeys(hot) => {
+            let hot = || (Readable::HotKeys((**hot).clone()), of_job);
+            catalog.allow_sql_in_jobs.then(hot)
+        }
         From::File { path, format } => catalog.allow_files_in_jobs.then(|| {
             let format = format.map(|format| match format {
                 stoke_core::job::FileFormat::Csv => Format::Csv,
@@ -114,6 +135,8 @@ pub(super) fn source(source: &KeySource, catalog: &Catalog) -> Option<(Readable,
                     pattern: pattern.clone(),
                     count: *count,
                 },
+                SourceFrom::Counter(counter) => Readable::Counter(counter.clone()),
+                SourceFrom::HotKeys(hot) => Readable::HotKeys(hot.clone()),
                 SourceFrom::File(path) => Readable::File {
                     path: path.clone(),
                     format: None,

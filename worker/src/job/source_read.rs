@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use stoke_core::copy::CopySpec;
 use stoke_core::explain::explain;
 use stoke_core::job::{self, OnBadLine, Work};
 use stoke_core::names::{OriginName, Resource};
@@ -47,11 +48,11 @@ pub(super) async fn read(
         let reason = "this worker does not know this source, or does not allow it in jobs";
         return Failure::lasting(reason).verdict();
     };
-    if let (Readable::Keyspace { .. }, Some(copy)) = (&readable, &spec.value.copy)
+    if let (true, Some(copy)) = (readable.gives_whole_keys(), &spec.value.copy)
         && !copy.is_of_same_name()
     {
         let reason = format!(
-            "loader {} copies from {}, but a scan gives whole keys: leave from out",
+            "loader {} copies from {}, but what is found in a Redis are whole keys: leave from out",
             spec.name,
             copy.from.as_str()
         );
@@ -133,7 +134,8 @@ fn rules(doing: &Doing, loader: u32, on_bad_line: OnBadLine) -> Result<Rules, Fa
     let compared = origin.and_then(|origin| origin.compared(&spec));
     Ok(Rules {
         on_bad_line,
-        copies: spec.copies(),
+        // One that asks for other names is given what it makes those of.
+        copies: (spec.value.copy.as_ref()).is_some_and(CopySpec::is_of_same_name),
         compared,
         key_parts: key_parts
             .map_err(|error| Failure::from(&error))?
@@ -203,6 +205,18 @@ async fn rows(
                 origin.scan(permit, &pattern, count, rules, sink).await
             };
             of_origin(doing, &origin, asked).await
+        }
+        Readable::Counter(counter) => {
+            let asked = async |origin: &Origin, permit: &ClientPermit| {
+                origin.counter(permit, &counter, rules, sink).await
+            };
+            of_origin(doing, &counter.origin, asked).await
+        }
+        Readable::HotKeys(hot) => {
+            let asked = async |origin: &Origin, permit: &ClientPermit| {
+                origin.hot_keys(permit, &hot, rules, sink).await
+            };
+            of_origin(doing, &hot.origin, asked).await
         }
         Readable::File { path, format } => {
             match crate::source::file::read(&path, format, rules, sink).await {

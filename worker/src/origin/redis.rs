@@ -13,6 +13,7 @@ use bytes::Bytes;
 use stoke_core::copy::How;
 use stoke_core::explain::explain;
 use stoke_core::pattern::Pattern;
+use stoke_core::usage::{Counter, HotKeys};
 use tokio::sync::{OnceCell, mpsc};
 
 use super::error::NoAnswer;
@@ -27,7 +28,11 @@ use crate::permit::Permit;
 use crate::source::{Gathered, Rules, SourceRow};
 use crate::value::Value;
 
+mod counter;
+mod frequency;
 mod scan;
+
+use frequency::Weighing;
 
 /// A key that nobody has, to see which commands are allowed.
 const NO_KEY: &[u8] = b"stoke:reach:0";
@@ -307,16 +312,66 @@ impl Origin {
         rules: &Rules,
         sink: mpsc::Sender<Vec<SourceRow>>,
     ) -> Result<Gathered, OriginError> {
+        let read = async |engine: &Engine, meter: &mut Meter<'_>| {
+            let weighing = Weighing::Alike;
+            engine
+                .scan(meter, (pattern, count), weighing, rules, &sink)
+                .await
+        };
+        self.read_keys(permit, read).await
+    }
+
+    /// Sends the keys that match, as [`Origin::scan`] does, by how often they are used as the Redis counts it.
+    ///
+    /// # Errors
+    /// As there; and where its policy counts no accesses.
+    pub async fn hot_keys(
+        &self,
+        permit: &dyn Permit,
+        hot: &HotKeys,
+        rules: &Rules,
+        sink: mpsc::Sender<Vec<SourceRow>>,
+    ) -> Result<Gathered, OriginError> {
+        let read = async |engine: &Engine, meter: &mut Meter<'_>| {
+            let (keys, min) = ((&hot.pattern, hot.count), hot.frequency_min);
+            let weighing = Weighing::Frequency { min };
+            engine.scan(meter, keys, weighing, rules, &sink).await
+        };
+        self.read_keys(permit, read).await
+    }
+
+    /// Sends the members of an application's counter that match, with their counts.
+    ///
+    /// # Errors
+    /// As [`Origin::rank`]; and where the key has no counter.
+    pub async fn counter(
+        &self,
+        permit: &dyn Permit,
+        counter: &Counter,
+        rules: &Rules,
+        sink: mpsc::Sender<Vec<SourceRow>>,
+    ) -> Result<Gathered, OriginError> {
+        let read = async |engine: &Engine, meter: &mut Meter<'_>| {
+            engine.counter(meter, counter, rules, &sink).await
+        };
+        self.read_keys(permit, read).await
+    }
+
+    /// Reads a key source, for as long as that may take.
+    async fn read_keys(
+        &self,
+        permit: &dyn Permit,
+        read: impl AsyncFnOnce(&Engine, &mut Meter<'_>) -> Result<Gathered, OriginError>,
+    ) -> Result<Gathered, OriginError> {
         let engine = self.redis()?;
         let _place = permit.enter().await?;
         let mut meter = Meter::new(permit, &self.counters, "source");
         let time = engine.source_timeout;
-        let scanning = engine.scan(&mut meter, (pattern, count), rules, sink);
-        let scanned = match tokio::time::timeout(time, scanning).await {
-            Ok(scanned) => scanned,
+        let read = match tokio::time::timeout(time, read(engine, &mut meter)).await {
+            Ok(read) => read,
             Err(_) => Err(OriginError::transient(engine.doing.clone(), NoAnswer(time))),
         };
-        meter.ended(&scanned);
-        scanned
+        meter.ended(&read);
+        read
     }
 }

@@ -414,7 +414,13 @@ impl Rows {
     }
 }
 
-/// An empty priority is none, and never comes here.
+/// The priority that a text stands for that is not there for nothing: an empty one is none.
+pub(crate) fn priority_of(text: &[u8]) -> Result<Priority, String> {
+    // What is not UTF-8 is no number, whatever stands in its place.
+    priority(&String::from_utf8_lossy(text))
+}
+
+/// An empty priority of a column is none, and never comes here.
 fn priority(text: &str) -> Result<Priority, String> {
     let requests = text.trim().parse().ok();
     requests

@@ -21,8 +21,12 @@ use super::{Tokens, loader, reason};
 mod budget;
 #[path = "redis/clusters.rs"]
 mod clusters;
+#[path = "redis/counters.rs"]
+mod counters;
 #[path = "redis/ends.rs"]
 mod ends;
+#[path = "redis/hot_keys.rs"]
+mod hot_keys;
 #[path = "redis/refused.rs"]
 mod refused;
 #[path = "redis/scanned.rs"]

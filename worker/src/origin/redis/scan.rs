@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stoke_core::pattern::Pattern;
-use stoke_core::units::Priority;
 use tokio::sync::mpsc;
 
 use super::Engine;
+use super::frequency::{Weighing, weigh};
 use crate::cache::{CommandError, NodeAddr};
 use crate::origin::OriginError;
 use crate::origin::meter::Meter;
@@ -33,8 +33,9 @@ impl Engine {
         &self,
         meter: &mut Meter<'_>,
         (pattern, count): (&Pattern, u32),
+        weighing: Weighing,
         rules: &Rules,
-        sink: mpsc::Sender<Vec<SourceRow>>,
+        sink: &mpsc::Sender<Vec<SourceRow>>,
     ) -> Result<Gathered, OriginError> {
         let doing = || format!("scan for keys {:?}: {}", pattern.as_str(), self.doing);
         let found = Found::new(pattern, rules);
@@ -45,7 +46,7 @@ impl Engine {
             let mut again = Vec::new();
             for node in nodes {
                 match self
-                    .scan_node(meter, &node, (pattern, count), &mut found, &sink)
+                    .scan_node(meter, (&node, weighing), (pattern, count), &mut found, sink)
                     .await?
                 {
                     Ok(()) => {}
@@ -64,7 +65,7 @@ impl Engine {
                 .collect();
             if nodes.is_empty() {
                 let (last, gathered) = found.finish();
-                send(&sink, last).await?;
+                send(sink, last).await?;
                 return Ok(gathered);
             }
             tracing::info!(
@@ -93,12 +94,16 @@ impl Engine {
     async fn scan_node(
         &self,
         meter: &mut Meter<'_>,
-        node: &NodeAddr,
+        (node, weighing): (&NodeAddr, Weighing),
         (pattern, count): (&Pattern, u32),
         found: &mut Found<'_>,
         sink: &mpsc::Sender<Vec<SourceRow>>,
     ) -> Result<Result<(), CommandError>, OriginError> {
         let cache = Arc::clone(self.cache(meter).await?);
+        let scale = match self.scale(meter, &cache, node, weighing).await? {
+            Ok(scale) => scale,
+            Err(error) => return Ok(Err(error)),
+        };
         let glob = pattern.glob();
         let mut cursor = 0;
         loop {
@@ -109,13 +114,19 @@ impl Engine {
                 Ok(scanned) => scanned,
                 Err(error) => return Ok(Err(error)),
             };
-            for key in scanned.keys {
-                let Some(parts) = found.parts(&key) else {
+            let asked = scanned.keys.iter().map(|key| &key[..]);
+            let asked: Vec<&[u8]> = asked.filter(|key| found.parts(key).is_some()).collect();
+            let weighed = match weigh(&meter.sharing(), &cache, scale, &asked).await? {
+                Ok(weighed) => weighed,
+                Err(error) => return Ok(Err(error)),
+            };
+            for (key, priority) in asked.into_iter().zip(weighed) {
+                let (Some(priority), Some(parts)) = (priority, found.parts(key)) else {
                     continue;
                 };
                 meter.count_row();
                 let at = Whereabouts::Row(meter.rows());
-                let chunk = found.row(at, (&key, &parts), Ok(Priority::ONE));
+                let chunk = found.row(at, (key, &parts), Ok(priority));
                 let doing = || format!("scan for keys {:?}", pattern.as_str());
                 let chunk = chunk.map_err(|fault| OriginError::permanent(doing(), fault))?;
                 send(sink, chunk).await?;
@@ -133,9 +144,9 @@ impl Engine {
 #[error(
     "slots keep moving between its nodes, so keys could be missed: wait until the cluster is at rest (CLUSTER NODES shows slots on the move in brackets)"
 )]
-struct SlotsMove;
+pub(super) struct SlotsMove;
 
-async fn send(
+pub(super) async fn send(
     sink: &mpsc::Sender<Vec<SourceRow>>,
     chunk: Option<Vec<SourceRow>>,
 ) -> Result<(), OriginError> {

@@ -2,6 +2,8 @@
 
 use stoke_core::job::OnBadLine;
 use stoke_core::template::Template;
+use stoke_core::units::Priority;
+use stoke_worker::origin::OriginError;
 use stoke_worker::source::{Gathered, Rules, SourceRow};
 use tokio::sync::mpsc;
 
@@ -28,6 +30,27 @@ pub(super) fn rules(template: &str, on_bad_line: OnBadLine) -> Rules {
         template: Some(("load".parse().unwrap(), Template::parse(template).unwrap())),
         ..Rules::default()
     }
+}
+
+/// What is sent while a source is read: cache key, key, and thousandths of the priority, in their order.
+pub(super) async fn taken(
+    read: impl AsyncFnOnce(mpsc::Sender<Vec<SourceRow>>) -> Result<Gathered, OriginError>,
+) -> Result<(Vec<(String, String, u64)>, Gathered), String> {
+    let (sink, mut chunks) = mpsc::channel::<Vec<SourceRow>>(4);
+    let taking = async move {
+        let mut rows = Vec::new();
+        while let Some(chunk) = chunks.recv().await {
+            rows.extend(chunk.into_iter().map(|row| {
+                let milli = Priority::as_milli(row.priority);
+                let (cache_key, key) = row.into_keys();
+                (String::from_utf8(cache_key).unwrap(), key, milli)
+            }));
+        }
+        rows.sort();
+        rows
+    };
+    let (read, rows) = tokio::join!(read(sink), taking);
+    Ok((rows, read.map_err(|error| error.explain())?))
 }
 
 async fn scan_for(

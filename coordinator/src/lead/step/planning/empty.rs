@@ -61,6 +61,14 @@ fn name(n: usize, from: &From) -> String {
         From::Keyspace {
             origin, pattern, ..
         } => format!("key source {n} (the keys {pattern} of {origin})"),
+        From::Counter(counter) => {
+            let (key, origin) = (&counter.key, &counter.origin);
+            format!("key source {n} (the counter {key:?} of {origin})")
+        }
+        From::HotKeys(hot) => {
+            let (pattern, origin) = (&hot.pattern, &hot.origin);
+            format!("key source {n} (the hot keys {pattern} of {origin})")
+        }
         From::File { path, .. } => format!("key source {n} (the file {path})"),
         From::Log(log) => format!("key source {n} (the log {})", log.paths.join(", ")),
         From::Upload => format!("key source {n} (an upload)"),

@@ -1,0 +1,139 @@
+//! What is read of a Redis as a key source: the keys that it has, those that are used most, or what an application counts there.
+
+use stoke_core::job::From;
+use stoke_core::names::OriginName;
+use stoke_core::pattern::Pattern;
+use stoke_core::usage::{COUNTER_KEY_BYTES_MAX, Counter, HotKeys};
+
+use super::copy::{count, scan};
+use crate::config::reader::{Item, Table};
+
+/// All keys.
+const ALL: &str = "*";
+/// What of a Redis is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// `match` alone: the keys that it has.
+    Keys,
+    /// `counter`.
+    Counter,
+    /// `hot-keys`.
+    HotKeys,
+}
+
+/// What says that a key source reads a Redis, and how.
+pub struct OfRedis<'r> {
+    kind: Kind,
+    /// The setting that says so.
+    pub item: Item<'r>,
+}
+
+/// What of a Redis a source reads, where it reads one. Settings that do not go with it are faults.
+pub fn of_redis<'r>(table: &Table<'r>) -> Option<OfRedis<'r>> {
+    let counter = table.optional("counter");
+    let hot_keys = table.optional("hot-keys");
+    if let (Some(counter), Some(hot_keys)) = (&counter, &hot_keys) {
+        table.contradiction(counter, hot_keys, "keep one of them");
+    }
+    let kinds = [
+        (Kind::Counter, counter),
+        (Kind::HotKeys, hot_keys),
+        (Kind::Keys, table.optional("match")),
+    ];
+    let mut given = kinds.into_iter();
+    let given = given.find_map(|(kind, item)| Some(OfRedis { kind, item: item? }));
+    let kind = given.as_ref().map(|given| given.kind);
+    for (key, kinds, what) in [
+        (
+            "count",
+            [Kind::Keys, Kind::HotKeys],
+            "only what is scanned has a count",
+        ),
+        ("limit", [Kind::Counter; 2], "only a counter has a limit"),
+        (
+            "frequency-min",
+            [Kind::HotKeys; 2],
+            "only hot keys have a frequency",
+        ),
+    ] {
+        let goes = kind.is_some_and(|kind| kinds.contains(&kind));
+        if let (Some(item), false) = (table.optional(key), goes) {
+            item.lacks(what, "remove it");
+        }
+    }
+    given
+}
+
+/// Reads what a source of a Redis says.
+pub fn redis_source(table: &Table<'_>, given: &OfRedis<'_>, origin: OriginName) -> Option<From> {
+    Some(match given.kind {
+        Kind::Counter => From::Counter(Box::new(counter(table, &given.item, origin)?)),
+        Kind::HotKeys => From::HotKeys(Box::new(hot_keys(table, &given.item, origin)?)),
+        Kind::Keys => {
+            let (pattern, count) = scan(table, &given.item)?;
+            From::Keyspace {
+                origin,
+                pattern,
+                count,
+            }
+        }
+    })
+}
+
+/// Reads an application's counter: `counter`, which is this, `match` and `limit`.
+fn counter(table: &Table<'_>, counter: &Item<'_>, origin: OriginName) -> Option<Counter> {
+    let key = counter.filled().filter(|key| {
+        let fits = key.len() <= COUNTER_KEY_BYTES_MAX;
+        if !fits {
+            let remedy = format!("use at most {COUNTER_KEY_BYTES_MAX} bytes");
+            counter.fault("it is too long", remedy);
+        }
+        fits
+    });
+    let pattern = pattern(table);
+    let limit = match table.optional("limit") {
+        Some(item) => Some(item.integer(1..=u64::MAX)?),
+        None => None,
+    };
+    Some(Counter {
+        origin,
+        key: key?.to_owned(),
+        pattern: pattern?,
+        limit,
+    })
+}
+
+/// Reads the hot keys of a Redis: `hot-keys`, which is this, `match`, `count` and `frequency-min`.
+fn hot_keys(table: &Table<'_>, is_wanted: &Item<'_>, origin: OriginName) -> Option<HotKeys> {
+    let is_wanted = is_wanted.flag();
+    if is_wanted == Some(false) {
+        table.lacks(
+            "hot-keys = false asks for nothing",
+            "remove it, or write hot-keys = true",
+        );
+        return None;
+    }
+    let pattern = pattern(table);
+    let count = count(table);
+    let frequency_min = match table.optional("frequency-min") {
+        Some(item) => item.small(0..=u32::from(u8::MAX)),
+        None => Some(0),
+    };
+    is_wanted?;
+    Some(HotKeys {
+        origin,
+        pattern: pattern?,
+        count: count?,
+        frequency_min: u8::try_from(frequency_min?).ok()?,
+    })
+}
+
+fn pattern(table: &Table<'_>) -> Option<Pattern> {
+    match table.optional("match") {
+        Some(item) => item.parsed(
+            Pattern::parse,
+            "write it as \"product:{id}\", or \"product:*\"",
+        ),
+        None => Pattern::parse(ALL).ok(),
+    }
+}
