@@ -33,7 +33,7 @@ use self::catalog::{cache_name, catalog, copies, shown};
 
 /// What the origin and the cache are called in here.
 const ORIGIN: &str = "origin";
-/// What the Redis is called in here that keys are read from.
+/// What the Redis or Prometheus is called in here that keys are read from.
 const KEYS: &str = "keys";
 /// What the cache is called in here; further ones have a number behind it.
 const CACHE: &str = "cache";
@@ -65,7 +65,7 @@ pub async fn warm(args: &WarmArgs, palette: Palette) -> Outcome {
         .or_exit(Exit::Usage)?;
     let in_flight = args.in_flight.max(u64::from(args.workers));
     let mut budgets = BTreeMap::from([(origin, share(qps, in_flight, None))]);
-    if args.keys_from.is_some() {
+    if args.keys_from.is_some() || args.promql.is_some() {
         let keys = format!("origin/{KEYS}")
             .parse::<Resource>()
             .or_exit(Exit::Usage)?;
@@ -265,6 +265,8 @@ fn asked(args: &WarmArgs, catalog: &Catalog) -> Asked {
             "hot-keys",
             args.hot_keys.then(|| args.frequency_min.to_string()),
         ),
+        ("promql", args.promql.clone()),
+        ("key-label", args.key_label.clone()),
         ("load", args.load.clone()),
         (
             "copy",
@@ -363,6 +365,13 @@ fn spec(args: &WarmArgs) -> anyhow::Result<v1::JobSpec> {
                 .to_owned(),
             format: v1::FileFormat::Unspecified.into(),
         }),
+        (None, None) if args.promql.is_some() => {
+            v1::key_source::From::Prometheus(v1::PrometheusSource {
+                origin: KEYS.into(),
+                query: args.promql.clone().unwrap_or_default(),
+                key_label: args.key_label.clone().unwrap_or_default(),
+            })
+        }
         (None, None) => match (of_redis(args), args.log.source()) {
             (Some(of_redis), _) => of_redis,
             (None, Some(log)) => v1::key_source::From::Log(log),

@@ -12,7 +12,7 @@ use crate::names::{CacheName, JobName, LoaderName, OriginName, SourceName};
 use crate::pattern::Pattern;
 use crate::scan::Scan;
 use crate::slot::Slots;
-use crate::usage::{Counter, HotKeys};
+use crate::usage::{Counter, HotKeys, Series};
 use crate::value::ValueSpec;
 
 mod key_columns;
@@ -245,6 +245,8 @@ pub enum From {
     Counter(Box<Counter>),
     /// The keys of a Redis, by how often they are used.
     HotKeys(Box<HotKeys>),
+    /// The series of a Prometheus.
+    Prometheus(Box<Series>),
     /// A file on the worker's machine.
     File {
         /// Its path; `-` is the standard input.
@@ -282,6 +284,7 @@ impl From {
             Self::Keyspace { origin, .. } => Some(("keyspace", origin)),
             Self::Counter(counter) => Some(("counter", &counter.origin)),
             Self::HotKeys(hot) => Some(("hot_keys", &hot.origin)),
+            Self::Prometheus(series) => Some(("prometheus", &series.origin)),
             // A scan asks what its loader asks.
             Self::Named(_)
             | Self::File { .. }
@@ -295,7 +298,10 @@ impl From {
     /// Whether it tells how much keys are used, which older workers cannot read.
     #[must_use]
     pub const fn is_of_usage(&self) -> bool {
-        matches!(self, Self::Counter(_) | Self::HotKeys(_))
+        matches!(
+            self,
+            Self::Counter(_) | Self::HotKeys(_) | Self::Prometheus(_)
+        )
     }
 }
 

@@ -1,5 +1,5 @@
-//! Key sources that tell how much keys are used: counters that an application keeps in a Redis, and those that a Redis keeps itself
-//! to know what it may evict.
+//! Key sources that tell how much keys are used: counters that an application keeps in a Redis, those that a Redis keeps itself to
+//! know what it may evict, and series of a Prometheus.
 
 use serde::{Deserialize, Serialize};
 
@@ -39,3 +39,18 @@ pub struct HotKeys {
     #[serde(default)]
     pub frequency_min: u8,
 }
+
+/// What a Prometheus answers to an instant query: each series is a row, of its labels and its number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Series {
+    /// Where: a Prometheus.
+    pub origin: OriginName,
+    /// In PromQL.
+    pub query: String,
+    /// The label that is the key, where it is not the only one, nor called `key`; at most [`LABEL_BYTES_MAX`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_label: Option<String>,
+}
+
+/// The longest name of a label, in bytes.
+pub const LABEL_BYTES_MAX: usize = 1024;

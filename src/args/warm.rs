@@ -16,8 +16,8 @@ use super::{FitArg, LogArgs, OutputArg, SectionArgs, ValueArgs, rate, share};
 
 /// What the one-liner needs.
 #[derive(Debug, ClapArgs)]
-#[command(group = ArgGroup::new("source").required(true).multiple(true).args(["rank", "keys", "scan_by", "pattern", "paths", "counter", "hot_keys"]))]
-#[command(group = ArgGroup::new("ranked").args(["rank", "keys", "scan_by", "paths", "counter", "hot_keys"]))]
+#[command(group = ArgGroup::new("source").required(true).multiple(true).args(["rank", "keys", "scan_by", "pattern", "paths", "counter", "hot_keys", "promql"]))]
+#[command(group = ArgGroup::new("ranked").args(["rank", "keys", "scan_by", "paths", "counter", "hot_keys", "promql"]))]
 pub struct WarmArgs {
     /// The database to load from: postgres://… (behind a PgBouncer that pools by transactions with ?pooler=transaction),
     /// mysql://… or sqlite:FILE; or another Redis to copy from, written as --cache is. A password can be left to the variable
@@ -46,6 +46,21 @@ pub struct WarmArgs {
     /// Which keys an access log asks for, in place of --rank.
     #[command(flatten)]
     pub log: LogArgs,
+    /// A Prometheus query whose series are the keys, in place of --rank, each with its number as its priority: a vector, as 'sum by
+    /// (product) (increase(views_total[1d]))'
+    #[arg(long, value_name = "QUERY", requires = "prometheus")]
+    pub promql: Option<String>,
+    /// Where that Prometheus is: http://[USER:PASSWORD@]HOST:PORT
+    #[arg(
+        long,
+        env = "STOKE_PROMETHEUS",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    pub prometheus: Option<String>,
+    /// The label of the series that is the key [default: the only one, or key]
+    #[arg(long, value_name = "LABEL", requires = "promql")]
+    pub key_label: Option<String>,
     /// SQL that loads a batch of keys: `:keys` where they belong, as in id IN (:keys) or (a, b) IN (:keys) (`:key` for one query
     /// a key). Not where a Redis is copied from
     #[arg(long, value_name = "SQL", conflicts_with = "scan_by")]
@@ -62,7 +77,7 @@ pub struct WarmArgs {
     pub scan_rows: u32,
     /// The keys of the Redis that is copied from, or of --keys-from, in place of --rank: literal text with {name}s, as old:{id},
     /// which are columns for --key; or without any a glob, as 'old:*'
-    #[arg(long = "match", value_name = "PATTERN", conflicts_with_all = ["rank", "keys", "scan_by", "paths"])]
+    #[arg(long = "match", value_name = "PATTERN", conflicts_with_all = ["rank", "keys", "scan_by", "paths", "promql"])]
     pub pattern: Option<Pattern>,
     /// The Redis whose keys (--match), hot keys or counter are read, as --cache takes it, where it is not the one that is copied
     /// from; it is sent 10,000 commands a second at most

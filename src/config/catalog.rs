@@ -22,7 +22,7 @@ use super::shared::all_or_none;
 pub use copy::{copies, copying};
 pub use loader::recipe;
 pub use source::ON_BAD_LINE;
-pub use usage::{of_redis, redis_source};
+pub use usage::{of_redis, redis_source, series};
 
 /// The catalog, and where each origin's statement timeout stands, for comparing it with the protocol's times.
 pub struct Found<'r> {
@@ -49,6 +49,9 @@ pub(super) fn catalog<'r>(file: &Table<'r>) -> Option<Found<'r>> {
         match origin {
             Origin::Database(origin) => drop(found.catalog.origins.insert(name, origin)),
             Origin::Redis(origin) => drop(found.catalog.redis_origins.insert(name, origin)),
+            Origin::Prometheus(origin) => {
+                found.catalog.prometheus_origins.insert(name, origin);
+            }
         }
     });
     file.named("caches", |name, table| {

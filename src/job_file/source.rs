@@ -10,13 +10,12 @@ use stoke_proto::v1::{self, FileFormat, Merge};
 
 use super::Upload;
 use super::recipe::query;
-use crate::config::{Item, ON_BAD_LINE, Table, of_redis, redis_source};
+use crate::config::{Item, ON_BAD_LINE, Table, of_redis, redis_source, series};
 
 const MERGE: [(&str, Merge); 2] = [("max", Merge::Max), ("sum", Merge::Sum)];
 const FORMAT: [(&str, FileFormat); 2] = [("csv", FileFormat::Csv), ("ndjson", FileFormat::Ndjson)];
 /// What a source may read, of which one is to be given.
-const ONE_OF: &str =
-    "give one of named, origin and query, origin and match, counter or hot-keys, file, log, upload";
+const ONE_OF: &str = "give one of named, origin and query, origin and match, counter or hot-keys, origin and promql, file, log, upload";
 
 /// `[[sources]]`, and which of them are uploads.
 pub(super) fn sources(
@@ -112,6 +111,25 @@ fn from(
         table.contradiction(first, second, ONE_OF);
         return None;
     }
+    let promql = table.optional("promql");
+    let series = series(table, promql.as_ref());
+    if let Some(promql) = &promql {
+        let others = [named, sql, path, upload, &kind, &log];
+        if let Some(other) = others.into_iter().flatten().next() {
+            table.contradiction(promql, other, ONE_OF);
+            return None;
+        }
+        let Some(origin) = origin else {
+            return lacks(promql, "origin");
+        };
+        let series = series?.of(origin.name::<OriginName>()?);
+        let series = v1::PrometheusSource {
+            origin: series.origin.to_string(),
+            query: series.query,
+            key_label: series.key_label.unwrap_or_default(),
+        };
+        return Some((From::Prometheus(series), None));
+    }
     if let Some(log) = &log {
         return Some((From::Log(super::log::log(table, log, loaders)?), None));
     }
@@ -137,7 +155,10 @@ fn from(
             redis_key_source(&redis_source(table, &given, origin)?)?
         }
         [_, Some(alone), None, ..] => {
-            return lacks(alone, "query (or, of a Redis, match, counter or hot-keys)");
+            return lacks(
+                alone,
+                "query, promql (or, of a Redis, match, counter or hot-keys)",
+            );
         }
         [_, None, Some(alone), ..] => return lacks(alone, "origin"),
         [_, _, _, Some(path), _] => {

@@ -7,8 +7,8 @@ use stoke_core::job::CACHES_MAX;
 use stoke_core::names::CacheName;
 use stoke_core::value::Form;
 use stoke_worker::catalog::{
-    CacheConfig, Catalog, OriginConfig, OriginVigil, RedisOrigin, SOURCE_TIMEOUT_DEFAULT,
-    STATEMENT_TIMEOUT_DEFAULT, SecretUrl, TlsFiles,
+    CacheConfig, Catalog, OriginConfig, OriginVigil, PrometheusOrigin, RedisOrigin,
+    SOURCE_TIMEOUT_DEFAULT, STATEMENT_TIMEOUT_DEFAULT, SecretUrl, Server, TlsFiles,
 };
 use stoke_worker::origin::rewrite::{self, Dialect};
 
@@ -28,6 +28,15 @@ pub(super) fn catalog(args: &WarmArgs) -> anyhow::Result<Catalog> {
     if let Some(url) = &args.keys_from {
         let keys = redis_origin("--keys-from", KEYS, url)?;
         catalog.redis_origins.insert(keys.name.clone(), keys);
+    }
+    if let (Some(url), Some(_)) = (&args.prometheus, &args.promql) {
+        let keys = PrometheusOrigin {
+            name: KEYS.parse()?,
+            server: Server::parse(url).context("--prometheus")?,
+            statement_timeout: STATEMENT_TIMEOUT_DEFAULT,
+            source_timeout: SOURCE_TIMEOUT_DEFAULT,
+        };
+        catalog.prometheus_origins.insert(keys.name.clone(), keys);
     }
     if copies(args) {
         let origin = redis_origin("--origin", ORIGIN, &args.origin)?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use stoke_core::slot::Slot;
-use stoke_harness::{Postgres, Redis, RedisCluster, ServerDir};
+use stoke_harness::{Postgres, Prometheus, Redis, RedisCluster, ServerDir};
 
 use crate::command_line::stoke;
 use crate::scene::Scene;
@@ -172,4 +172,50 @@ fn one_line_warms_what_a_counter_says_is_used_most() {
         "{}",
         nothing.errors
     );
+}
+
+#[test]
+fn one_line_warms_what_a_prometheus_says_is_asked_for_most() {
+    let (cache, postgres) = (Redis::start().unwrap(), Postgres::start().unwrap());
+    let prometheus = Prometheus::start("global: {}\n").unwrap();
+    let fill = "CREATE TABLE items (id bigint PRIMARY KEY, name text);
+        INSERT INTO items SELECT id, 'item ' || id FROM generate_series(1, 1000) AS id; ANALYZE";
+    postgres.psql("postgres", fill).unwrap();
+    let views = (1..=20).map(|id| {
+        let number = 100 - id;
+        format!(r#"label_replace(vector({number}), "item", "{id}", "", "")"#)
+    });
+    let query = format!("topk(10, {})", views.collect::<Vec<_>>().join(" or "));
+    let (origin, url, at) = (postgres.url("postgres"), cache.url(), prometheus.url());
+    let load = "SELECT * FROM items WHERE id IN (:keys)";
+    let ran = warm(
+        &[
+            "--origin",
+            &origin,
+            "--cache",
+            &url,
+            "--load",
+            load,
+            "--key",
+            "item:{item}",
+            "--ttl",
+            "5m",
+            "--qps",
+            "100",
+            "--prometheus",
+            &at,
+            "--promql",
+            &query,
+        ],
+        "",
+    );
+    assert_eq!(ran.code, 0, "{}", ran.errors);
+    assert_eq!(ran.report["outcomes"]["warmed"], 10, "{}", ran.report);
+    for id in 1..=10 {
+        assert_eq!(
+            cache.cli(&["EXISTS", &format!("item:{id}")]).unwrap(),
+            "1",
+            "{id}"
+        );
+    }
 }

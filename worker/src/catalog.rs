@@ -17,8 +17,9 @@ use stoke_core::names::{CacheName, LoaderName, OriginName, ProbeName, SourceName
 use stoke_core::pattern::Pattern;
 use stoke_core::scan::Scan;
 use stoke_core::template::Template;
-use stoke_core::usage::{Counter, HotKeys};
+use stoke_core::usage::{Counter, HotKeys, Series};
 use stoke_core::value::ValueSpec;
+pub use stoke_prometheus::{NotAServer, Server};
 
 mod secret;
 
@@ -65,6 +66,8 @@ pub struct Catalog {
     pub origins: BTreeMap<OriginName, OriginConfig>,
     /// Other Redis deployments that keys are copied from, by name: none of the databases'.
     pub redis_origins: BTreeMap<OriginName, RedisOrigin>,
+    /// What is asked in PromQL which keys are used, by name: none of the others'.
+    pub prometheus_origins: BTreeMap<OriginName, PrometheusOrigin>,
     /// The Redis deployments, by name.
     pub caches: BTreeMap<CacheName, CacheConfig>,
     /// The loaders that jobs may name.
@@ -198,6 +201,19 @@ pub struct RedisOrigin {
     pub source_timeout: Duration,
 }
 
+/// A Prometheus whose series are key sources.
+#[derive(Clone, Debug)]
+pub struct PrometheusOrigin {
+    /// Its name in jobs, budgets and metrics.
+    pub name: OriginName,
+    /// Where it is, and how it lets us in.
+    pub server: Server,
+    /// How long it may take to show that it answers.
+    pub statement_timeout: Duration,
+    /// How long a key source's query may take.
+    pub source_timeout: Duration,
+}
+
 /// How sentinels are entered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SentinelLogin {
@@ -285,6 +301,8 @@ pub enum SourceFrom {
     Counter(Counter),
     /// The keys of a Redis, by how often they are used.
     HotKeys(HotKeys),
+    /// The series of a Prometheus.
+    Prometheus(Series),
     /// A CSV or NDJSON file on the worker's machine; `-` is its standard input.
     File(PathBuf),
 }
@@ -297,6 +315,7 @@ impl SourceFrom {
             Self::Sql { origin, .. } | Self::Keyspace { origin, .. } => Some(origin),
             Self::Counter(counter) => Some(&counter.origin),
             Self::HotKeys(hot) => Some(&hot.origin),
+            Self::Prometheus(series) => Some(&series.origin),
             Self::File(_) => None,
         }
     }

@@ -1,4 +1,5 @@
-//! Origins: the databases that values are loaded from, and other Redis deployments that keys are copied from.
+//! Origins: the databases that values are loaded from, other Redis deployments that keys are copied from, and what tells which keys are
+//! used.
 //!
 //! An [`Origin`] runs loaders' queries and key sources' queries, and turns rows into values. It opens connections when it
 //! needs them, keeps a few idle ones, and sends nothing without a token: the order is enter, connection, pass, send.
@@ -34,6 +35,7 @@ mod meter;
 mod mysql;
 mod postgres;
 mod probe;
+mod prometheus;
 mod redis;
 mod replicas;
 pub mod rewrite;
@@ -52,7 +54,7 @@ pub(crate) use replicas::Standing;
 pub use replicas::say_their_lag;
 pub use scan::{Cut, Page, PageRow};
 
-use crate::catalog::{Catalog, LoaderSpec, OriginConfig, RedisOrigin};
+use crate::catalog::{Catalog, LoaderSpec, OriginConfig, PrometheusOrigin, RedisOrigin};
 use crate::metrics::OriginMetrics;
 use crate::permit::Permit;
 use crate::source::{Gathered, Rules, SourceRow};
@@ -81,9 +83,12 @@ impl Origins {
             Ok((name.clone(), Arc::new(Origin::open_redis(config)?)))
         };
         let redis = catalog.redis_origins.iter().map(open);
-        Ok(Self(
-            databases.chain(redis).collect::<Result<_, OriginError>>()?,
-        ))
+        let open = |(name, config): (&OriginName, &PrometheusOrigin)| {
+            Ok((name.clone(), Arc::new(Origin::open_prometheus(config))))
+        };
+        let prometheus = catalog.prometheus_origins.iter().map(open);
+        let all = databases.chain(redis).chain(prometheus);
+        Ok(Self(all.collect::<Result<_, OriginError>>()?))
     }
 
     /// The origin of this name.
@@ -541,9 +546,12 @@ impl Origin {
         Ok(versions::loader(&self.name, loader, &query, dialect))
     }
 
-    /// The SQL that it speaks; a Redis speaks none.
+    /// The SQL that it speaks; a Redis and a Prometheus speak none.
     fn dialect(&self) -> Result<Dialect, OriginError> {
-        self.dialect.ok_or_else(engine::no_sql)
+        self.dialect.ok_or_else(|| match &self.primary {
+            Some(Engine::Prometheus(_)) => prometheus::nothing_loaded(),
+            _ => engine::no_sql(),
+        })
     }
 
     fn rewritten(&self, loader: &LoaderSpec) -> Result<Rewritten, OriginError> {

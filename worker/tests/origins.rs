@@ -37,6 +37,8 @@ mod pgbouncer;
 mod prepare;
 #[path = "origins/probes.rs"]
 mod probes;
+#[path = "origins/prometheus.rs"]
+mod prometheus;
 #[path = "origins/redis.rs"]
 mod redis_origins;
 #[path = "origins/replicas.rs"]

@@ -344,6 +344,11 @@ fn keys_from(from: &From, batch: &Batch) -> Option<v1::key_source::From> {
             which: Some(self::which(*which)),
         }),
         From::Scan => v1::key_source::From::Scan(v1::ScanSource {}),
+        From::Prometheus(series) => v1::key_source::From::Prometheus(v1::PrometheusSource {
+            origin: series.origin.to_string(),
+            query: series.query.clone(),
+            key_label: series.key_label.clone().unwrap_or_default(),
+        }),
         From::Keyspace { .. } | From::Counter(_) | From::HotKeys(_) => return None,
     })
 }

@@ -262,8 +262,9 @@ fn key_source(
     loaders: &[String],
 ) -> Option<KeySource> {
     let is_log = matches!(source.from, Some(v1::key_source::From::Log(_)));
+    let is_of_series = matches!(source.from, Some(v1::key_source::From::Prometheus(_)));
     let merge = match faults.one_of(&format!("{at}.merge"), source.merge) {
-        Some(v1::Merge::Unspecified) if is_log => Some(Merge::Sum),
+        Some(v1::Merge::Unspecified) if is_log || is_of_series => Some(Merge::Sum),
         Some(v1::Merge::Max) if is_log => {
             faults.note(
                 format!("{at}.merge"),
@@ -325,7 +326,7 @@ fn keys_from(
         None => {
             faults.note(
                 format!("{at}.from"),
-                "set one of named, sql, file, log, upload, plan, scan, keyspace, hot_keys and counter",
+                "set one of named, sql, file, log, upload, plan, scan, keyspace, hot_keys, counter and prometheus",
             );
             None
         }
@@ -360,6 +361,10 @@ fn keys_from(
         Some(v1::key_source::From::HotKeys(hot)) => {
             let hot = usage::hot_keys(faults, &format!("{at}.hot_keys"), &hot);
             Some(From::HotKeys(Box::new(hot?)))
+        }
+        Some(v1::key_source::From::Prometheus(series)) => {
+            let series = usage::series(faults, &format!("{at}.prometheus"), series);
+            Some(From::Prometheus(Box::new(series?)))
         }
         Some(v1::key_source::From::Log(log)) => {
             let log = log::access_log(faults, &format!("{at}.log"), log, loader, loaders);

@@ -97,6 +97,14 @@ fn counter(key: &str, pattern: &str) -> v1::JobSpec {
     }))
 }
 
+fn series(query: &str) -> v1::JobSpec {
+    from(From::Prometheus(v1::PrometheusSource {
+        origin: "shop".into(),
+        query: query.into(),
+        key_label: "product".into(),
+    }))
+}
+
 fn hot_keys(count: u32, frequency_min: u32) -> v1::JobSpec {
     from(From::HotKeys(v1::HotKeysSource {
         origin: "shop".into(),
@@ -410,6 +418,7 @@ async fn each_fault_of_a_spec_is_refused_and_its_field_is_named() {
             counter("views", "{a}{b}"),
             "spec.batch.sources[0].counter.match",
         ),
+        (series(""), "spec.batch.sources[0].prometheus.query"),
         (
             hot_keys(0, 256),
             "spec.batch.sources[0].hot_keys.frequency_min",
@@ -698,6 +707,11 @@ async fn what_tells_how_much_keys_are_used_is_for_workers_that_can_read_it() {
         (&*hot.r#match, hot.count, hot.frequency_min),
         ("*", 1000, 7)
     );
+    let job = leader.create(series("views")).await.unwrap();
+    let source = super::cluster::work(&mut job.spec.unwrap()).sources[0].clone();
+    assert_eq!(source.merge(), v1::Merge::Sum, "series of one key add up");
+    let asked = work(&mut series("views")).sources[0].from.clone();
+    assert_eq!(source.from, asked);
     let unknown = from(From::HotKeys(v1::HotKeysSource {
         origin: "nowhere".into(),
         ..v1::HotKeysSource::default()

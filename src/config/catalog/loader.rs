@@ -38,6 +38,14 @@ pub(super) fn loader(
         Some(item) => item.integer(1..=VALUE_BYTES_MAX),
         None => Some(VALUE_BYTES_DEFAULT),
     };
+    if let (Some(name), Some(item)) = (&origin, table.optional("origin"))
+        && catalog.prometheus_origins.contains_key(name)
+    {
+        let what =
+            "it is a Prometheus, whose series are key sources, and nothing is loaded from it";
+        item.fault(what, "name a database, or a Redis");
+        return None;
+    }
     let is_of = |name: &OriginName| catalog.redis_origins.contains_key(name);
     let is_known = |name: &OriginName| is_of(name) || catalog.origins.contains_key(name);
     let copies = match &origin {

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use stoke_core::names::{OriginName, ProbeName};
 use stoke_worker::catalog::{
-    CANARY_DEFAULT, OriginConfig, OriginVigil, PROBE_INTERVAL_DEFAULT, PROBE_INTERVAL_MAX,
-    PROBE_INTERVAL_MIN, ProbeConfig, REPLICA_LAG_INTERVAL_DEFAULT, REPLICA_LAG_MAX_DEFAULT,
-    REPLICA_LAG_MAX_MAX, RedisOrigin, ReplicasConfig, SOURCE_TIMEOUT_DEFAULT,
-    STATEMENT_TIMEOUT_DEFAULT, SecretUrl, TlsFiles,
+    CANARY_DEFAULT, NotAServer, OriginConfig, OriginVigil, PROBE_INTERVAL_DEFAULT,
+    PROBE_INTERVAL_MAX, PROBE_INTERVAL_MIN, ProbeConfig, PrometheusOrigin,
+    REPLICA_LAG_INTERVAL_DEFAULT, REPLICA_LAG_MAX_DEFAULT, REPLICA_LAG_MAX_MAX, RedisOrigin,
+    ReplicasConfig, SOURCE_TIMEOUT_DEFAULT, STATEMENT_TIMEOUT_DEFAULT, SecretUrl, Server, TlsFiles,
 };
 use stoke_worker::origin::rewrite::Dialect;
 use stoke_worker::origin::say_their_lag;
@@ -25,6 +25,7 @@ const REPLICA_LAG_MAX_MIN: Duration = Duration::from_millis(100);
 pub(super) enum Origin {
     Database(OriginConfig),
     Redis(RedisOrigin),
+    Prometheus(PrometheusOrigin),
 }
 
 impl Origin {
@@ -32,6 +33,7 @@ impl Origin {
         match self {
             Self::Database(origin) => &origin.name,
             Self::Redis(origin) => &origin.name,
+            Self::Prometheus(origin) => &origin.name,
         }
     }
 }
@@ -39,6 +41,9 @@ impl Origin {
 pub(super) fn origin(entry: &Entry<'_>, table: &Table<'_>) -> Option<Origin> {
     match where_it_is(table) {
         Some(Place::Redis(urls)) => redis(entry, table, urls).map(Origin::Redis),
+        Some(Place::Prometheus(item, text)) => {
+            prometheus(entry, table, &item, &text).map(Origin::Prometheus)
+        }
         Some(Place::Database(item, text)) => {
             database(entry, table, Some((item, text))).map(Origin::Database)
         }
@@ -49,6 +54,7 @@ pub(super) fn origin(entry: &Entry<'_>, table: &Table<'_>) -> Option<Origin> {
 /// Where an origin is, as far as its URLs' beginnings tell what it is.
 enum Place<'r> {
     Redis(Vec<(Item<'r>, String)>),
+    Prometheus(Item<'r>, String),
     Database(Item<'r>, String),
 }
 
@@ -82,6 +88,8 @@ fn where_it_is<'r>(table: &Table<'r>) -> Option<Place<'r>> {
     let scheme = text.split_once("://").map_or("", |(scheme, _)| scheme);
     Some(if scheme.starts_with("redis") {
         Place::Redis(vec![(item, text)])
+    } else if matches!(scheme, "http" | "https") {
+        Place::Prometheus(item, text)
     } else {
         Place::Database(item, text)
     })
@@ -114,6 +122,42 @@ fn redis(
         source_timeout: source_timeout?,
     };
     is_fine.then_some(origin)
+}
+
+fn prometheus(
+    entry: &Entry<'_>,
+    table: &Table<'_>,
+    item: &Item<'_>,
+    text: &str,
+) -> Option<PrometheusOrigin> {
+    let name: Option<OriginName> = entry.parsed(table);
+    let server = Server::parse(text);
+    let server = server
+        .map_err(|error| item.fault(error.to_string(), "write http://HOST:PORT of a Prometheus"));
+    let given = ["token", "token-file"].map(|key| table.optional(key));
+    let (bearer, token) = match &given {
+        [Some(plain), Some(file)] => {
+            table.contradiction(plain, file, "keep one of them");
+            return None;
+        }
+        [Some(plain), None] => (Some(plain), Some(plain.secret()?)),
+        [None, Some(file)] => (Some(file), Some(file.file()?)),
+        [None, None] => (None, None),
+    };
+    let statement_timeout = timeout(table, "statement-timeout", STATEMENT_TIMEOUT_DEFAULT);
+    let source_timeout = timeout(table, "source-timeout", SOURCE_TIMEOUT_DEFAULT);
+    let mut server = server.ok()?;
+    if let (Some(item), Some(token)) = (bearer, token) {
+        let with_token = server.with_token(token.trim_end_matches(['\r', '\n']));
+        let refused = |error: NotAServer| item.fault(error.to_string(), "give the token alone");
+        server = with_token.map_err(refused).ok()?;
+    }
+    Some(PrometheusOrigin {
+        name: name?,
+        server,
+        statement_timeout: statement_timeout?,
+        source_timeout: source_timeout?,
+    })
 }
 
 fn database(

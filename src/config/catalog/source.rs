@@ -4,7 +4,7 @@ use stoke_core::job::{From, OnBadLine};
 use stoke_core::names::OriginName;
 use stoke_worker::catalog::{Catalog, SourceConfig, SourceFrom};
 
-use super::usage::{of_redis, redis_source};
+use super::usage::{of_redis, redis_source, series};
 use crate::config::reader::{Entry, Item, Table};
 use crate::config::shared::all_or_none;
 
@@ -13,7 +13,8 @@ pub const ON_BAD_LINE: [(&str, OnBadLine); 2] =
     [("fail", OnBadLine::Fail), ("skip", OnBadLine::Skip)];
 
 /// What a source may read, of which one is to be given.
-const ONE_OF: &str = "give origin and query, origin and match, counter or hot-keys, or file";
+const ONE_OF: &str =
+    "give origin and query, origin and match, counter or hot-keys, origin and promql, or file";
 
 pub(super) fn source(
     entry: &Entry<'_>,
@@ -39,21 +40,43 @@ pub(super) fn source(
 }
 
 fn source_from(table: &Table<'_>, origins: &[&str], catalog: &Catalog) -> Option<SourceFrom> {
-    let keys = ["origin", "query", "file"].map(|key| table.optional(key));
-    let [origin, query, file] = &keys;
+    let keys = ["origin", "query", "promql", "file"].map(|key| table.optional(key));
+    let [origin, query, promql, file] = &keys;
+    let series = series(table, promql.as_ref());
     let of_redis = of_redis(table);
     let kind = of_redis.as_ref().map(|given| given.item.clone());
     if let (Some(origin), Some(file)) = (origin, file) {
         table.contradiction(origin, file, ONE_OF);
         return None;
     }
-    let kinds = [query, &kind, file];
+    let kinds = [query, promql, &kind, file];
     let mut given = kinds.into_iter().flatten();
     if let (Some(first), Some(second)) = (given.next(), given.next()) {
         table.contradiction(first, second, ONE_OF);
         return None;
     }
     let named = |item: &Item<'_>| item.name_of::<OriginName>("origin", origins, "[origins.NAME]");
+    if let Some(promql) = promql {
+        let Some(origin) = origin else {
+            promql.lacks("it stands without origin", "add origin");
+            return None;
+        };
+        let name = named(origin)?;
+        if !catalog.prometheus_origins.contains_key(&name) {
+            let what = "it is no Prometheus, and only that is asked in PromQL";
+            origin.fault(what, "name an origin whose url begins with http://");
+            return None;
+        }
+        return Some(SourceFrom::Prometheus(series?.of(name)));
+    }
+    if let (Some(origin), Some(other)) = (origin, query.as_ref().or(kind.as_ref()))
+        && let Some(name) = named(origin)
+        && catalog.prometheus_origins.contains_key(&name)
+    {
+        let what = "it is a Prometheus, which is asked in PromQL";
+        origin.fault(what, format!("give promql in place of {}", other.named()));
+        return None;
+    }
     match (origin, query, &of_redis, file) {
         (_, _, _, Some(file)) => Some(SourceFrom::File(file.path()?)),
         (Some(origin), Some(query), ..) => {
@@ -83,8 +106,8 @@ fn source_from(table: &Table<'_>, origins: &[&str], catalog: &Catalog) -> Option
         }
         (Some(alone), None, None, None) => {
             alone.lacks(
-                "it stands without query, and without match, counter or hot-keys",
-                "add query, or of a Redis one of those",
+                "it stands without query, promql, match, counter and hot-keys",
+                "add the one that says what is read",
             );
             None
         }

@@ -1,9 +1,10 @@
-//! What is read of a Redis as a key source: the keys that it has, those that are used most, or what an application counts there.
+//! What is read of a Redis as a key source: the keys that it has, those that are used most, or what an application counts there; and
+//! what a Prometheus is asked.
 
 use stoke_core::job::From;
 use stoke_core::names::OriginName;
 use stoke_core::pattern::Pattern;
-use stoke_core::usage::{COUNTER_KEY_BYTES_MAX, Counter, HotKeys};
+use stoke_core::usage::{COUNTER_KEY_BYTES_MAX, Counter, HotKeys, LABEL_BYTES_MAX, Series};
 
 use super::copy::{count, scan};
 use crate::config::reader::{Item, Table};
@@ -136,4 +137,41 @@ fn pattern(table: &Table<'_>) -> Option<Pattern> {
         ),
         None => Pattern::parse(ALL).ok(),
     }
+}
+
+/// A query of a Prometheus, whichever.
+pub struct Promql {
+    query: String,
+    key_label: Option<String>,
+}
+
+impl Promql {
+    /// As a query of this one.
+    pub fn of(self, origin: OriginName) -> Series {
+        Series {
+            origin,
+            query: self.query,
+            key_label: self.key_label,
+        }
+    }
+}
+
+/// Reads `promql`, which this is, and `key-label`.
+pub fn series(table: &Table<'_>, promql: Option<&Item<'_>>) -> Option<Promql> {
+    let label = table.optional("key-label");
+    let Some(promql) = promql else {
+        if let Some(label) = label {
+            label.lacks("only series of a Prometheus have labels", "remove it");
+        }
+        return None;
+    };
+    let query = promql.filled();
+    let key_label = match label {
+        Some(item) => Some(item.short(LABEL_BYTES_MAX / 4)?),
+        None => None,
+    };
+    Some(Promql {
+        query: query?.to_owned(),
+        key_label,
+    })
 }

@@ -480,7 +480,7 @@ action = "slow"
         ("guards.c.abort-after", "it is for action = \"pause\""),
         (
             "guards.d.url",
-            "coordinators ask Prometheus without TLS; write http://HOST:PORT",
+            "a Prometheus is asked without TLS; write http://HOST:PORT",
         ),
         ("guards.d.above", "a text cannot stand here"),
         (

@@ -70,7 +70,9 @@ fn looks(command: &Command<'_>) -> u64 {
         | Command::Dump { .. }
         | Command::End { .. }
         | Command::Size { .. }
-        | Command::Piece { .. } => 1,
+        | Command::Piece { .. }
+        | Command::Highest { .. }
+        | Command::Frequency { .. } => 1,
         // Their scripts begin with a PTTL.
         Command::Set {
             keep: Keep::Longer(_),

@@ -6,7 +6,7 @@ use stoke_core::access_log::AccessLog;
 use stoke_core::job::{Batch, From, KeySource, Loader, OnBadLine};
 use stoke_core::names::OriginName;
 use stoke_core::pattern::Pattern;
-use stoke_core::usage::{Counter, HotKeys};
+use stoke_core::usage::{Counter, HotKeys, Series};
 
 use crate::catalog::{Catalog, LoaderSpec, SourceFrom, VALUE_BYTES_DEFAULT};
 use crate::source::file::Format;
@@ -59,6 +59,8 @@ pub(super) enum Readable {
     Counter(Counter),
     /// The keys of a Redis, by how often they are used.
     HotKeys(HotKeys),
+    /// The series of a Prometheus.
+    Prometheus(Series),
     /// A file.
     File {
         path: std::path::PathBuf,
@@ -108,6 +110,10 @@ pub(super) fn source(source: &KeySource, catalog: &Catalog) -> Option<(Readable,
             let hot = || (Readable::HotKeys((**hot).clone()), of_job);
             catalog.allow_sql_in_jobs.then(hot)
         }
+        From::Prometheus(series) => {
+            let series = || (Readable::Prometheus((**series).clone()), of_job);
+            catalog.allow_sql_in_jobs.then(series)
+        }
         From::File { path, format } => catalog.allow_files_in_jobs.then(|| {
             let format = format.map(|format| match format {
                 stoke_core::job::FileFormat::Csv => Format::Csv,
@@ -137,6 +143,7 @@ pub(super) fn source(source: &KeySource, catalog: &Catalog) -> Option<(Readable,
                 },
                 SourceFrom::Counter(counter) => Readable::Counter(counter.clone()),
                 SourceFrom::HotKeys(hot) => Readable::HotKeys(hot.clone()),
+                SourceFrom::Prometheus(series) => Readable::Prometheus(series.clone()),
                 SourceFrom::File(path) => Readable::File {
                     path: path.clone(),
                     format: None,

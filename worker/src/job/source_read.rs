@@ -218,6 +218,12 @@ async fn rows(
             };
             of_origin(doing, &hot.origin, asked).await
         }
+        Readable::Prometheus(series) => {
+            let asked = async |origin: &Origin, permit: &ClientPermit| {
+                origin.series(permit, &series, rules, sink).await
+            };
+            of_origin(doing, &series.origin, asked).await
+        }
         Readable::File { path, format } => {
             match crate::source::file::read(&path, format, rules, sink).await {
                 Ok(gathered) => Ending {

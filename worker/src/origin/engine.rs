@@ -7,10 +7,11 @@ use tokio::sync::mpsc;
 use super::error::OriginError;
 use super::meter::Meter;
 use super::probe::ProbeFault;
+use super::prometheus::nothing_loaded;
 use super::rewrite::{Dialect, Rewritten};
 use super::scan::{Statement, Taken};
 use super::sheet::Sheet;
-use super::{mysql, postgres, redis, sqlite};
+use super::{mysql, postgres, prometheus, redis, sqlite};
 use crate::catalog::{LoaderSpec, OriginConfig};
 use crate::source::{Gathered, Rules, SourceRow};
 
@@ -22,16 +23,19 @@ pub(super) enum Engine {
     Sqlite(sqlite::Engine),
     /// Another Redis, whose keys are copied: it knows no SQL.
     Redis(Box<redis::Engine>),
+    /// A Prometheus, whose series are key sources: it knows no SQL either.
+    Prometheus(Box<prometheus::Engine>),
 }
 
-/// Calls the same method of whatever database it is; of a Redis, what it does in place of that.
+/// Calls the same method of whatever database it is; of a Redis and of a Prometheus, what those do in place of that.
 macro_rules! each {
-    ($engine:expr, $it:ident => $call:expr, $redis:pat => $other:expr) => {
+    ($engine:expr, $it:ident => $call:expr, $redis:pat => $other:expr, $prometheus:pat => $third:expr) => {
         match $engine {
             Engine::Postgres($it) => $call,
             Engine::MySql($it) => $call,
             Engine::Sqlite($it) => $call,
             Engine::Redis($redis) => $other,
+            Engine::Prometheus($prometheus) => $third,
         }
     };
 }
@@ -57,6 +61,7 @@ impl Engine {
             Self::MySql(engine) => engine.address().to_owned(),
             Self::Sqlite(_) => "a file".to_owned(),
             Self::Redis(_) => "a Redis".to_owned(),
+            Self::Prometheus(engine) => engine.address(),
         }
     }
 
@@ -64,17 +69,17 @@ impl Engine {
         match self {
             Self::Postgres(engine) => engine.is_setting_up(),
             Self::MySql(engine) => engine.is_setting_up(),
-            // A file is open at once, and a Redis has one connection for all.
-            Self::Sqlite(_) | Self::Redis(_) => false,
+            // A file is open at once, a Redis has one connection for all, and a Prometheus none that stays.
+            Self::Sqlite(_) | Self::Redis(_) | Self::Prometheus(_) => false,
         }
     }
 
     pub(super) fn set_idle_max(&self, max: usize) {
-        each!(self, engine => engine.set_idle_max(max), _ => {});
+        each!(self, engine => engine.set_idle_max(max), _ => {}, _ => {});
     }
 
     pub(super) async fn reach(&self, meter: &mut Meter<'_>) -> Result<(), OriginError> {
-        each!(self, engine => engine.reach(meter).await, engine => engine.reach(meter).await)
+        each!(self, engine => engine.reach(meter).await, engine => engine.reach(meter).await, engine => engine.reach(meter).await)
     }
 
     pub(super) async fn prepare(
@@ -83,7 +88,7 @@ impl Engine {
         loader: &LoaderSpec,
         query: &Rewritten,
     ) -> Result<(), OriginError> {
-        each!(self, engine => engine.prepare(meter, loader, query).await, _ => Err(no_sql()))
+        each!(self, engine => engine.prepare(meter, loader, query).await, _ => Err(no_sql()), _ => Err(nothing_loaded()))
     }
 
     pub(super) async fn load<'k>(
@@ -93,7 +98,7 @@ impl Engine {
         query: &Rewritten,
         keys: &[&'k str],
     ) -> Result<Sheet<'k>, OriginError> {
-        each!(self, engine => engine.load(meter, loader, query, keys).await, _ => Err(no_sql()))
+        each!(self, engine => engine.load(meter, loader, query, keys).await, _ => Err(no_sql()), _ => Err(nothing_loaded()))
     }
 
     /// Runs a statement of a scan, and takes its rows.
@@ -103,7 +108,7 @@ impl Engine {
         statement: &Statement<'_>,
         taken: &mut Taken,
     ) -> Result<(), OriginError> {
-        each!(self, engine => engine.scan(meter, statement, taken).await, _ => Err(no_sql()))
+        each!(self, engine => engine.scan(meter, statement, taken).await, _ => Err(no_sql()), _ => Err(nothing_loaded()))
     }
 
     pub(super) async fn rank(
@@ -113,7 +118,7 @@ impl Engine {
         rules: &Rules,
         sink: mpsc::Sender<Vec<SourceRow>>,
     ) -> Result<Gathered, OriginError> {
-        each!(self, engine => engine.rank(meter, query, rules, sink).await, _ => Err(no_sql()))
+        each!(self, engine => engine.rank(meter, query, rules, sink).await, _ => Err(no_sql()), _ => Err(nothing_loaded()))
     }
 
     pub(super) async fn probe(
@@ -122,7 +127,7 @@ impl Engine {
         query: &str,
         time: Duration,
     ) -> Result<f64, ProbeFault> {
-        each!(self, engine => engine.probe(meter, query, time).await, _ => Err(no_sql().into()))
+        each!(self, engine => engine.probe(meter, query, time).await, _ => Err(no_sql().into()), _ => Err(nothing_loaded().into()))
     }
 
     pub(super) async fn canary(
@@ -130,6 +135,6 @@ impl Engine {
         meter: &mut Meter<'_>,
         query: &str,
     ) -> Result<(), OriginError> {
-        each!(self, engine => engine.canary(meter, query).await, engine => engine.canary(meter).await)
+        each!(self, engine => engine.canary(meter, query).await, engine => engine.canary(meter).await, engine => engine.reach(meter).await)
     }
 }

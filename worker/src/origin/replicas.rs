@@ -342,7 +342,7 @@ async fn read(
         Engine::Postgres(engine) => engine.lag(&mut meter, LAG_TIME_MAX).await,
         Engine::MySql(engine) => engine.lag(&mut meter, LAG_TIME_MAX).await,
         // They have none.
-        Engine::Sqlite(_) | Engine::Redis(_) => Ok(None),
+        Engine::Sqlite(_) | Engine::Redis(_) | Engine::Prometheus(_) => Ok(None),
     };
     meter.ended(&lag);
     Ok(match lag {

@@ -30,7 +30,7 @@ mod hot_keys;
 #[path = "redis/refused.rs"]
 mod refused;
 #[path = "redis/scanned.rs"]
-mod scanned;
+pub(super) mod scanned;
 #[path = "redis/types.rs"]
 mod types;
 

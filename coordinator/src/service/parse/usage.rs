@@ -2,7 +2,7 @@
 
 use stoke_core::job::{SCAN_COUNT_DEFAULT, SCAN_COUNT_MAX};
 use stoke_core::pattern::Pattern;
-use stoke_core::usage::{COUNTER_KEY_BYTES_MAX, Counter, HotKeys};
+use stoke_core::usage::{COUNTER_KEY_BYTES_MAX, Counter, HotKeys, LABEL_BYTES_MAX, Series};
 use stoke_proto::v1;
 
 use super::faults::Faults;
@@ -43,6 +43,24 @@ pub(super) fn hot_keys(faults: &mut Faults, at: &str, hot: &v1::HotKeysSource) -
             given => given,
         },
         frequency_min: u8::try_from(hot.frequency_min).unwrap_or(u8::MAX),
+    })
+}
+
+pub(super) fn series(
+    faults: &mut Faults,
+    at: &str,
+    series: v1::PrometheusSource,
+) -> Option<Series> {
+    let origin = faults.name(&format!("{at}.origin"), &series.origin);
+    let query = faults.query(&format!("{at}.query"), series.query);
+    let (field, length) = (format!("{at}.key_label"), series.key_label.len());
+    if length > LABEL_BYTES_MAX {
+        faults.note(field, format!("is longer than {LABEL_BYTES_MAX} bytes"));
+    }
+    Some(Series {
+        origin: origin?,
+        query: query?,
+        key_label: Some(series.key_label).filter(|label| !label.is_empty()),
     })
 }
 

@@ -24,7 +24,7 @@ pub(super) async fn scan(
 }
 
 /// Rules of a database's loader.
-pub(super) fn rules(template: &str, on_bad_line: OnBadLine) -> Rules {
+pub(crate) fn rules(template: &str, on_bad_line: OnBadLine) -> Rules {
     Rules {
         on_bad_line,
         template: Some(("load".parse().unwrap(), Template::parse(template).unwrap())),
@@ -33,7 +33,7 @@ pub(super) fn rules(template: &str, on_bad_line: OnBadLine) -> Rules {
 }
 
 /// What is sent while a source is read: cache key, key, and thousandths of the priority, in their order.
-pub(super) async fn taken(
+pub(crate) async fn taken(
     read: impl AsyncFnOnce(mpsc::Sender<Vec<SourceRow>>) -> Result<Gathered, OriginError>,
 ) -> Result<(Vec<(String, String, u64)>, Gathered), String> {
     let (sink, mut chunks) = mpsc::channel::<Vec<SourceRow>>(4);

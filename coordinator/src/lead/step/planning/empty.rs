@@ -69,6 +69,7 @@ fn name(n: usize, from: &From) -> String {
             let (pattern, origin) = (&hot.pattern, &hot.origin);
             format!("key source {n} (the hot keys {pattern} of {origin})")
         }
+        From::Prometheus(series) => format!("key source {n} (the series of {})", series.origin),
         From::File { path, .. } => format!("key source {n} (the file {path})"),
         From::Log(log) => format!("key source {n} (the log {})", log.paths.join(", ")),
         From::Upload => format!("key source {n} (an upload)"),
