@@ -265,6 +265,7 @@ fn asked(args: &WarmArgs, catalog: &Catalog) -> Asked {
             "hot-keys",
             args.hot_keys.then(|| args.frequency_min.to_string()),
         ),
+        ("monitor", args.monitor.map(seconds)),
         ("promql", args.promql.clone()),
         ("key-label", args.key_label.clone()),
         ("load", args.load.clone()),
@@ -337,6 +338,14 @@ fn of_redis(args: &WarmArgs) -> Option<v1::key_source::From> {
             r#match: pattern.unwrap_or_default(),
             count: args.match_count,
             frequency_min: args.frequency_min.into(),
+        }));
+    }
+    if let Some(duration) = args.monitor {
+        return Some(v1::key_source::From::Monitor(v1::MonitorSource {
+            origin: origin.into(),
+            r#match: pattern.unwrap_or_default(),
+            duration: prost_types::Duration::try_from(duration).ok(),
+            ..v1::MonitorSource::default()
         }));
     }
     Some(v1::key_source::From::Keyspace(v1::KeyspaceSource {

@@ -20,6 +20,10 @@ const ADVICE: &[(&[&str], &str)] = &[
         "it does not say its lag to this user: GRANT REPLICATION CLIENT ON *.* to it, in MariaDB REPLICA MONITOR",
     ),
     (
+        &["run the 'monitor' command"],
+        "it does not let this user see what others send: ACL SETUSER NAME +monitor +info +client|list (before 7.0 +client), or read something else",
+    ),
+    (
         &[
             "failed to lookup address",
             "name or service not known",

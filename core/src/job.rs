@@ -12,7 +12,7 @@ use crate::names::{CacheName, JobName, LoaderName, OriginName, SourceName};
 use crate::pattern::Pattern;
 use crate::scan::Scan;
 use crate::slot::Slots;
-use crate::usage::{Counter, HotKeys, Series};
+use crate::usage::{Counter, HotKeys, Monitor, Series};
 use crate::value::ValueSpec;
 
 mod key_columns;
@@ -245,6 +245,8 @@ pub enum From {
     Counter(Box<Counter>),
     /// The keys of a Redis, by how often they are used.
     HotKeys(Box<HotKeys>),
+    /// The keys that a Redis is asked for while it is watched. Its rows are counts, which add up as those of logs do.
+    Monitor(Box<Monitor>),
     /// The series of a Prometheus.
     Prometheus(Box<Series>),
     /// A file on the worker's machine.
@@ -284,6 +286,7 @@ impl From {
             Self::Keyspace { origin, .. } => Some(("keyspace", origin)),
             Self::Counter(counter) => Some(("counter", &counter.origin)),
             Self::HotKeys(hot) => Some(("hot_keys", &hot.origin)),
+            Self::Monitor(monitor) => Some(("monitor", &monitor.origin)),
             Self::Prometheus(series) => Some(("prometheus", &series.origin)),
             // A scan asks what its loader asks.
             Self::Named(_)
@@ -300,7 +303,7 @@ impl From {
     pub const fn is_of_usage(&self) -> bool {
         matches!(
             self,
-            Self::Counter(_) | Self::HotKeys(_) | Self::Prometheus(_)
+            Self::Counter(_) | Self::HotKeys(_) | Self::Monitor(_) | Self::Prometheus(_)
         )
     }
 }

@@ -407,6 +407,33 @@ pub struct SourceReport {
     /// Of an access log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<LogReport>,
+    /// Of a Redis that was watched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitor: Option<MonitorReport>,
+}
+
+/// What watching a Redis showed, and what it cost.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MonitorReport {
+    /// How many masters were watched.
+    pub nodes: u32,
+    /// Of how many.
+    pub masters: u32,
+    /// Commands that they showed.
+    pub lines: u64,
+    /// The bytes that they sent for it.
+    pub bytes: u64,
+    /// Accesses to keys, of which each counts.
+    pub accesses: u64,
+    /// How busy the busiest was before, in thousandths of a core.
+    pub cpu_before_permille: u32,
+    /// How busy any of them was at most, in any second.
+    pub cpu_permille_max: u32,
+    /// How much any of them held at most that it could not send yet.
+    pub buffer_bytes_max: u64,
+    /// Why nodes were left before the time was over, of the first few.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stopped: Vec<String>,
 }
 
 /// What there was in an access log.

@@ -7,6 +7,9 @@ use crate::names::OriginName;
 use crate::pattern::Pattern;
 
 pub mod lfu;
+pub mod monitor;
+
+pub use monitor::Monitor;
 
 /// The longest name of a counter, in bytes: a job's record holds it.
 pub const COUNTER_KEY_BYTES_MAX: usize = 1024;

@@ -16,8 +16,8 @@ use super::{FitArg, LogArgs, OutputArg, SectionArgs, ValueArgs, rate, share};
 
 /// What the one-liner needs.
 #[derive(Debug, ClapArgs)]
-#[command(group = ArgGroup::new("source").required(true).multiple(true).args(["rank", "keys", "scan_by", "pattern", "paths", "counter", "hot_keys", "promql"]))]
-#[command(group = ArgGroup::new("ranked").args(["rank", "keys", "scan_by", "paths", "counter", "hot_keys", "promql"]))]
+#[command(group = ArgGroup::new("source").required(true).multiple(true).args(["rank", "keys", "scan_by", "pattern", "paths", "counter", "hot_keys", "monitor", "promql"]))]
+#[command(group = ArgGroup::new("ranked").args(["rank", "keys", "scan_by", "paths", "counter", "hot_keys", "monitor", "promql"]))]
 pub struct WarmArgs {
     /// The database to load from: postgres://… (behind a PgBouncer that pools by transactions with ?pooler=transaction),
     /// mysql://… or sqlite:FILE; or another Redis to copy from, written as --cache is. A password can be left to the variable
@@ -46,6 +46,10 @@ pub struct WarmArgs {
     /// Which keys an access log asks for, in place of --rank.
     #[command(flatten)]
     pub log: LogArgs,
+    /// The keys that this Redis is asked for while its masters are watched for so long by MONITOR, in place of --rank: from 1s to 10m.
+    /// A node that is busy by more than 0.9 of a core is left alone
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub monitor: Option<Duration>,
     /// A Prometheus query whose series are the keys, in place of --rank, each with its number as its priority: a vector, as 'sum by
     /// (product) (increase(views_total[1d]))'
     #[arg(long, value_name = "QUERY", requires = "prometheus")]

@@ -15,7 +15,7 @@ use crate::config::{Item, ON_BAD_LINE, Table, of_redis, redis_source, series};
 const MERGE: [(&str, Merge); 2] = [("max", Merge::Max), ("sum", Merge::Sum)];
 const FORMAT: [(&str, FileFormat); 2] = [("csv", FileFormat::Csv), ("ndjson", FileFormat::Ndjson)];
 /// What a source may read, of which one is to be given.
-const ONE_OF: &str = "give one of named, origin and query, origin and match, counter or hot-keys, origin and promql, file, log, upload";
+const ONE_OF: &str = "give one of named, origin and query, origin and match, counter, hot-keys or monitor, origin and promql, file, log, upload";
 
 /// `[[sources]]`, and which of them are uploads.
 pub(super) fn sources(
@@ -157,7 +157,7 @@ fn from(
         [_, Some(alone), None, ..] => {
             return lacks(
                 alone,
-                "query, promql (or, of a Redis, match, counter or hot-keys)",
+                "query, promql (or, of a Redis, match, counter, hot-keys or monitor)",
             );
         }
         [_, None, Some(alone), ..] => return lacks(alone, "origin"),

@@ -104,6 +104,21 @@ struct Source<'a> {
     bad_line_examples: &'a [String],
     /// Of an access log; else null.
     log: Option<Log<'a>>,
+    /// Of a Redis that was watched; else null.
+    monitor: Option<Watched<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Watched<'a> {
+    nodes: u32,
+    masters: u32,
+    lines: u64,
+    bytes: u64,
+    accesses: u64,
+    cpu_before_permille: u32,
+    cpu_permille_max: u32,
+    buffer_bytes_max: u64,
+    stopped: &'a [String],
 }
 
 #[derive(Debug, Serialize)]
@@ -247,6 +262,17 @@ fn source(source: &v1::SourceReport) -> Source<'_> {
             unmatched: log.unmatched,
             unmatched_example: &log.unmatched_example,
         }),
+        monitor: source.monitor.as_ref().map(|seen| Watched {
+            nodes: seen.nodes,
+            masters: seen.masters,
+            lines: seen.lines,
+            bytes: seen.bytes,
+            accesses: seen.accesses,
+            cpu_before_permille: seen.cpu_before_permille,
+            cpu_permille_max: seen.cpu_permille_max,
+            buffer_bytes_max: seen.buffer_bytes_max,
+            stopped: &seen.stopped,
+        }),
     }
 }
 
@@ -379,7 +405,7 @@ mod tests {
             "troubles": [{"worker": "w1-5f", "what": "cache main: connection refused"}],
             "slowed": ["origin/shop at 140/s of 200/s: guard latency slows: p99 812 ms over 10 s, above 200 ms"],
             "warnings": [{"kind": "expiry", "what": "it takes about 2h"}],
-            "sources": [{"entries": 100_000, "bad_lines": 2, "bad_line_examples": ["line 17: no key", "line 20: \u{1b}"], "log": null}],
+            "sources": [{"entries": 100_000, "bad_lines": 2, "bad_line_examples": ["line 17: no key", "line 20: \u{1b}"], "log": null, "monitor": null}],
             "bad_lines": 2, "left_out": 0, "cut": 0, "forecast": null,
         });
         assert_eq!(value(&samples::paused()), expected);

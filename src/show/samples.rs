@@ -55,6 +55,7 @@ pub fn paused() -> v1::Job {
             bad_line_examples: vec!["line 17: no key".into(), "line 20: \u{1b}".into()],
             rows_estimated: 0,
             log: None,
+            monitor: None,
         }],
         forecast: None,
         troubles: vec![v1::Trouble {

@@ -185,6 +185,12 @@ fn sources(job: &v1::Job, lines: &mut Lines) {
         if let Some(log) = &source.log {
             lines.add("log", of_log(&format!(" of source {}", n + 1), log));
         }
+        if let Some(seen) = &source.monitor {
+            lines.add("watched", plain(&of_monitor(n, seen)));
+            for why in &seen.stopped {
+                lines.add("", plain(&format!("stopped early: {why}")));
+            }
+        }
         if source.bad_lines == 0 {
             continue;
         }
@@ -201,6 +207,23 @@ fn sources(job: &v1::Job, lines: &mut Lines) {
             lines.add("", plain(example));
         }
     }
+}
+
+/// What a Redis that was watched showed, and what that cost.
+fn of_monitor(n: usize, seen: &v1::MonitorReport) -> String {
+    let core = |permille: u32| format!("{}.{:02}", permille / 1000, permille % 1000 / 10);
+    format!(
+        "{} of {} masters of source {}: {} accesses in {} commands, {} sent; busy by {} of a core before, at most {} meanwhile; at most {} held",
+        seen.nodes,
+        seen.masters,
+        n + 1,
+        grouped(seen.accesses),
+        grouped(seen.lines),
+        bytes(seen.bytes),
+        core(seen.cpu_before_permille),
+        core(seen.cpu_permille_max),
+        bytes(seen.buffer_bytes_max),
+    )
 }
 
 /// What there was in an access log, and what of it does not count; `whose` says of which.
@@ -247,6 +270,28 @@ mod tests {
              \x20          line 17: no key\n\
              \x20          line 20: \\u{1b}\n"
         );
+    }
+
+    #[test]
+    fn what_watching_a_redis_cost_is_told_with_why_it_ended_early() {
+        let mut job = samples::paused();
+        job.sources[0].monitor = Some(v1::MonitorReport {
+            nodes: 2,
+            masters: 6,
+            lines: 120_000,
+            bytes: 9_000_000,
+            accesses: 80_000,
+            cpu_before_permille: 310,
+            cpu_permille_max: 940,
+            buffer_bytes_max: 20_000,
+            stopped: vec![
+                "10.0.0.7:6379 was busy by 0.94 of a core (before: 0.31 of a core)".into(),
+            ],
+        });
+        let told = text(&job, samples::now(), Palette::PLAIN);
+        let expected = "watched    2 of 6 masters of source 1: 80,000 accesses in 120,000 commands, 9.0 MB sent; busy by 0.31 of a core before, at \
+             most 0.94 meanwhile; at most 20.0 kB held\n           stopped early: 10.0.0.7:6379 was busy by 0.94 of a core";
+        assert!(told.contains(expected), "{told}");
     }
 
     #[test]

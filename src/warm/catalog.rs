@@ -168,6 +168,7 @@ fn check_kind(args: &WarmArgs) -> anyhow::Result<()> {
         ("--match", args.pattern.is_some()),
         ("--counter", args.counter.is_some()),
         ("--hot-keys", args.hot_keys),
+        ("--monitor", args.monitor.is_some()),
     ];
     let of_copies = [
         ("--copy", args.copy.is_some()),
@@ -185,7 +186,7 @@ fn check_kind(args: &WarmArgs) -> anyhow::Result<()> {
             "{flag}: it is of a Redis, and the origin is none: say which, as --keys-from redis://…"
         ),
         None if args.keys_from.is_some() => anyhow::bail!(
-            "--keys-from: nothing says what is read there: give --match, --counter or --hot-keys"
+            "--keys-from: nothing says what is read there: give --match, --counter, --hot-keys or --monitor"
         ),
         _ => {}
     }

@@ -219,3 +219,76 @@ fn one_line_warms_what_a_prometheus_says_is_asked_for_most() {
         );
     }
 }
+
+#[test]
+fn one_line_warms_what_a_redis_is_asked_for_while_it_is_watched() {
+    let (live, cache, postgres) = (
+        Redis::start().unwrap(),
+        Redis::start().unwrap(),
+        Postgres::start().unwrap(),
+    );
+    let fill = "CREATE TABLE items (id bigint PRIMARY KEY, name text);
+        INSERT INTO items SELECT id, 'item ' || id FROM generate_series(1, 1000) AS id; ANALYZE";
+    postgres.psql("postgres", fill).unwrap();
+    let (origin, url, from) = (postgres.url("postgres"), cache.url(), live.url());
+    let load = "SELECT * FROM items WHERE id IN (:keys)";
+    let asking = std::thread::spawn({
+        let from = from.clone();
+        move || {
+            let mut connection = redis::Client::open(from).unwrap().get_connection().unwrap();
+            let begun = std::time::Instant::now();
+            while begun.elapsed() < std::time::Duration::from_secs(12) {
+                for id in 1..=20 {
+                    redis::cmd("GET")
+                        .arg(format!("item:{id}"))
+                        .exec(&mut connection)
+                        .unwrap();
+                }
+                std::thread::sleep(std::time::Duration::from_millis(50));
+            }
+        }
+    });
+    let ran = warm(
+        &[
+            "--origin",
+            &origin,
+            "--cache",
+            &url,
+            "--load",
+            load,
+            "--key",
+            "item:{id}",
+            "--ttl",
+            "5m",
+            "--qps",
+            "100",
+            "--keys-from",
+            &from,
+            "--match",
+            "item:{id}",
+            "--monitor",
+            "2s",
+        ],
+        "",
+    );
+    asking.join().unwrap();
+    assert_eq!(ran.code, 0, "{}", ran.errors);
+    assert_eq!(ran.report["outcomes"]["warmed"], 20, "{}", ran.report);
+    let seen = &ran.report["sources"][0]["monitor"];
+    assert_eq!(
+        (&seen["nodes"], &seen["masters"]),
+        (&1.into(), &1.into()),
+        "{seen}"
+    );
+    assert!(
+        seen["accesses"].as_u64().unwrap() >= 20 && seen["bytes"].as_u64().unwrap() > 1000,
+        "{seen}"
+    );
+    for id in 1..=20 {
+        assert_eq!(
+            cache.cli(&["EXISTS", &format!("item:{id}")]).unwrap(),
+            "1",
+            "{id}"
+        );
+    }
+}

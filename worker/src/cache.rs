@@ -38,6 +38,7 @@ mod discovery;
 mod error;
 mod hash;
 mod info;
+mod load;
 mod login;
 mod lookups;
 mod measure;
@@ -67,6 +68,7 @@ pub use self::url::{CacheUrl, NodeUrl, NotACacheUrl, SentinelsUrl, UrlsDisagree,
 
 pub(crate) use self::copy::{is_of_key, is_unknown_command};
 pub(crate) use self::counters::{CounterKind, Lfu, WINDOW};
+pub(crate) use self::load::Load;
 pub(crate) use self::router::packed_sets;
 
 use self::command::{Command, Keep};
@@ -247,6 +249,11 @@ impl Cache {
         let map = self.router.fresh_map().await;
         let owner = |node: &NodeAddr| (node.to_string(), map.slots_of(node).collect());
         map.nodes().iter().map(owner).collect()
+    }
+
+    /// The number of the database that is used.
+    pub(crate) fn database(&self) -> u64 {
+        self.router.database()
     }
 
     /// Whether this is a Redis Cluster.

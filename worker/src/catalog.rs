@@ -17,7 +17,7 @@ use stoke_core::names::{CacheName, LoaderName, OriginName, ProbeName, SourceName
 use stoke_core::pattern::Pattern;
 use stoke_core::scan::Scan;
 use stoke_core::template::Template;
-use stoke_core::usage::{Counter, HotKeys, Series};
+use stoke_core::usage::{Counter, HotKeys, Monitor, Series};
 use stoke_core::value::ValueSpec;
 pub use stoke_prometheus::{NotAServer, Server};
 
@@ -301,6 +301,8 @@ pub enum SourceFrom {
     Counter(Counter),
     /// The keys of a Redis, by how often they are used.
     HotKeys(HotKeys),
+    /// The keys that a Redis is asked for while it is watched.
+    Monitor(Monitor),
     /// The series of a Prometheus.
     Prometheus(Series),
     /// A CSV or NDJSON file on the worker's machine; `-` is its standard input.
@@ -315,6 +317,7 @@ impl SourceFrom {
             Self::Sql { origin, .. } | Self::Keyspace { origin, .. } => Some(origin),
             Self::Counter(counter) => Some(&counter.origin),
             Self::HotKeys(hot) => Some(&hot.origin),
+            Self::Monitor(monitor) => Some(&monitor.origin),
             Self::Prometheus(series) => Some(&series.origin),
             Self::File(_) => None,
         }

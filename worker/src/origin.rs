@@ -50,6 +50,7 @@ pub use error::{Cause, OriginError};
 pub(crate) use key_columns::DuplicateColumn;
 pub(crate) use postgres::Objects;
 pub use probe::ProbeFault;
+pub use redis::{Watched, WatchedNode};
 pub(crate) use replicas::Standing;
 pub use replicas::say_their_lag;
 pub use scan::{Cut, Page, PageRow};

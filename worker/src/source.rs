@@ -19,6 +19,7 @@ use stoke_core::names::LoaderName;
 use stoke_core::units::Priority;
 
 mod bad;
+mod count;
 pub mod file;
 mod found;
 mod lines;
@@ -28,6 +29,7 @@ mod rows;
 
 pub(crate) use bad::shown;
 pub use bad::{BadLine, Gathered};
+pub(crate) use count::Counter;
 pub(crate) use found::Found;
 pub use rows::Rules;
 pub(crate) use rows::{Rows, priority_of};

@@ -159,6 +159,21 @@ fn source_report(report: &records::SourceReport) -> v1::SourceReport {
             unmatched_example: log.unmatched_example.clone(),
         }),
         rows_estimated: report.rows_estimated,
+        monitor: report.monitor.as_ref().map(monitor_report),
+    }
+}
+
+fn monitor_report(seen: &records::MonitorReport) -> v1::MonitorReport {
+    v1::MonitorReport {
+        nodes: seen.nodes,
+        masters: seen.masters,
+        lines: seen.lines,
+        bytes: seen.bytes,
+        accesses: seen.accesses,
+        cpu_before_permille: seen.cpu_before_permille,
+        cpu_permille_max: seen.cpu_permille_max,
+        buffer_bytes_max: seen.buffer_bytes_max,
+        stopped: seen.stopped.clone(),
     }
 }
 
@@ -349,7 +364,9 @@ fn keys_from(from: &From, batch: &Batch) -> Option<v1::key_source::From> {
             query: series.query.clone(),
             key_label: series.key_label.clone().unwrap_or_default(),
         }),
-        From::Keyspace { .. } | From::Counter(_) | From::HotKeys(_) => return None,
+        From::Keyspace { .. } | From::Counter(_) | From::HotKeys(_) | From::Monitor(_) => {
+            return None;
+        }
     })
 }
 

@@ -261,15 +261,16 @@ fn key_source(
     source: v1::KeySource,
     loaders: &[String],
 ) -> Option<KeySource> {
-    let is_log = matches!(source.from, Some(v1::key_source::From::Log(_)));
+    // What they give are counts, and each sees things that are none.
+    let is_log = matches!(
+        source.from,
+        Some(v1::key_source::From::Log(_) | v1::key_source::From::Monitor(_))
+    );
     let is_of_series = matches!(source.from, Some(v1::key_source::From::Prometheus(_)));
     let merge = match faults.one_of(&format!("{at}.merge"), source.merge) {
         Some(v1::Merge::Unspecified) if is_log || is_of_series => Some(Merge::Sum),
         Some(v1::Merge::Max) if is_log => {
-            faults.note(
-                format!("{at}.merge"),
-                "must be the sum: a log's counts add up",
-            );
+            faults.note(format!("{at}.merge"), "must be the sum: counts add up");
             None
         }
         Some(v1::Merge::Unspecified | v1::Merge::Max) => Some(Merge::Max),
@@ -326,7 +327,7 @@ fn keys_from(
         None => {
             faults.note(
                 format!("{at}.from"),
-                "set one of named, sql, file, log, upload, plan, scan, keyspace, hot_keys, counter and prometheus",
+                "set one of named, sql, file, log, upload, plan, scan, keyspace, hot_keys, monitor, counter and prometheus",
             );
             None
         }
@@ -361,6 +362,10 @@ fn keys_from(
         Some(v1::key_source::From::HotKeys(hot)) => {
             let hot = usage::hot_keys(faults, &format!("{at}.hot_keys"), &hot);
             Some(From::HotKeys(Box::new(hot?)))
+        }
+        Some(v1::key_source::From::Monitor(monitor)) => {
+            let monitor = usage::monitor(faults, &format!("{at}.monitor"), monitor);
+            Some(From::Monitor(Box::new(monitor?)))
         }
         Some(v1::key_source::From::Prometheus(series)) => {
             let series = usage::series(faults, &format!("{at}.prometheus"), series);

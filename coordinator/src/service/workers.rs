@@ -10,7 +10,7 @@ use stoke_core::job::Work;
 use stoke_core::names::{JobName, Resource, WorkerName};
 use stoke_core::progress::Effort;
 use stoke_core::records::{
-    BAD_LINE_EXAMPLES_MAX, LoaderSample, LogReport, PlanningTask, SourceReport, keys,
+    BAD_LINE_EXAMPLES_MAX, LoaderSample, LogReport, MonitorReport, PlanningTask, SourceReport, keys,
 };
 use stoke_core::slot::{NotASlotRange, Slots, slot_range};
 use stoke_core::units::{BandId, Moment, PartitionId};
@@ -305,6 +305,25 @@ fn report(entries: u64, verdict: &v1::SourceVerdict) -> SourceReport {
                 .take(EXAMPLE_CHARS_MAX)
                 .collect(),
         }),
+        monitor: verdict.monitor.as_ref().map(watched),
+    }
+}
+
+/// What watching a Redis came to.
+fn watched(seen: &v1::MonitorReport) -> MonitorReport {
+    let stopped = seen.stopped.iter().take(BAD_LINE_EXAMPLES_MAX);
+    MonitorReport {
+        nodes: seen.nodes,
+        masters: seen.masters,
+        lines: seen.lines,
+        bytes: seen.bytes,
+        accesses: seen.accesses,
+        cpu_before_permille: seen.cpu_before_permille,
+        cpu_permille_max: seen.cpu_permille_max,
+        buffer_bytes_max: seen.buffer_bytes_max,
+        stopped: stopped
+            .map(|why| why.chars().take(EXAMPLE_CHARS_MAX).collect())
+            .collect(),
     }
 }
 

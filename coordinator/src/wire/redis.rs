@@ -1,7 +1,9 @@
 //! Key sources that read a Redis.
 
+use std::time::Duration;
+
 use stoke_core::job::From;
-use stoke_core::usage::{Counter, HotKeys};
+use stoke_core::usage::{Counter, HotKeys, Monitor};
 use stoke_proto::v1;
 
 /// A source that reads a Redis, as it was asked for; `None` of any other.
@@ -19,6 +21,7 @@ pub fn redis_key_source(from: &From) -> Option<v1::key_source::From> {
         }),
         From::Counter(asked) => v1::key_source::From::Counter(counter(asked)),
         From::HotKeys(asked) => v1::key_source::From::HotKeys(hot_keys(asked)),
+        From::Monitor(asked) => v1::key_source::From::Monitor(monitor(asked)),
         _ => return None,
     })
 }
@@ -38,5 +41,17 @@ fn hot_keys(hot: &HotKeys) -> v1::HotKeysSource {
         r#match: hot.pattern.to_string(),
         count: hot.count,
         frequency_min: hot.frequency_min.into(),
+    }
+}
+
+fn monitor(monitor: &Monitor) -> v1::MonitorSource {
+    let duration = Duration::from_millis(monitor.duration_ms);
+    v1::MonitorSource {
+        origin: monitor.origin.to_string(),
+        r#match: monitor.pattern.to_string(),
+        duration: prost_types::Duration::try_from(duration).ok(),
+        nodes_permille: monitor.nodes_permille,
+        cpu_max_permille: monitor.cpu_max_permille,
+        commands: monitor.commands.clone(),
     }
 }

@@ -97,6 +97,16 @@ fn counter(key: &str, pattern: &str) -> v1::JobSpec {
     }))
 }
 
+fn monitor(seconds: i64, change: impl FnOnce(&mut v1::MonitorSource)) -> v1::JobSpec {
+    let mut monitor = v1::MonitorSource {
+        origin: "shop".into(),
+        duration: Some(prost_types::Duration { seconds, nanos: 0 }),
+        ..v1::MonitorSource::default()
+    };
+    change(&mut monitor);
+    from(From::Monitor(monitor))
+}
+
 fn series(query: &str) -> v1::JobSpec {
     from(From::Prometheus(v1::PrometheusSource {
         origin: "shop".into(),
@@ -418,6 +428,31 @@ async fn each_fault_of_a_spec_is_refused_and_its_field_is_named() {
             counter("views", "{a}{b}"),
             "spec.batch.sources[0].counter.match",
         ),
+        (monitor(0, |_| {}), "spec.batch.sources[0].monitor.duration"),
+        (
+            monitor(601, |_| {}),
+            "spec.batch.sources[0].monitor.duration",
+        ),
+        (
+            monitor(5, |monitor| monitor.nodes_permille = 1001),
+            "spec.batch.sources[0].monitor.nodes_permille",
+        ),
+        (
+            monitor(5, |monitor| monitor.cpu_max_permille = 1_000_000),
+            "spec.batch.sources[0].monitor.cpu_max_permille",
+        ),
+        (
+            monitor(5, |monitor| monitor.commands = vec![String::new()]),
+            "spec.batch.sources[0].monitor.commands",
+        ),
+        (
+            {
+                let mut spec = monitor(5, |_| {});
+                work(&mut spec).sources[0].merge = v1::Merge::Max.into();
+                spec
+            },
+            "spec.batch.sources[0].merge",
+        ),
         (series(""), "spec.batch.sources[0].prometheus.query"),
         (
             hot_keys(0, 256),
@@ -712,6 +747,19 @@ async fn what_tells_how_much_keys_are_used_is_for_workers_that_can_read_it() {
     assert_eq!(source.merge(), v1::Merge::Sum, "series of one key add up");
     let asked = work(&mut series("views")).sources[0].from.clone();
     assert_eq!(source.from, asked);
+    let job = leader.create(monitor(5, |_| {})).await.unwrap();
+    let source = super::cluster::work(&mut job.spec.unwrap()).sources[0].clone();
+    assert_eq!(
+        (source.merge(), source.on_bad_line()),
+        (v1::Merge::Sum, v1::OnBadLine::Skip)
+    );
+    let Some(From::Monitor(told)) = &source.from else {
+        panic!("{source:?}");
+    };
+    assert_eq!(
+        (told.nodes_permille, told.cpu_max_permille, &*told.r#match),
+        (1000, 900, "*")
+    );
     let unknown = from(From::HotKeys(v1::HotKeysSource {
         origin: "nowhere".into(),
         ..v1::HotKeysSource::default()

@@ -13,8 +13,7 @@ pub const ON_BAD_LINE: [(&str, OnBadLine); 2] =
     [("fail", OnBadLine::Fail), ("skip", OnBadLine::Skip)];
 
 /// What a source may read, of which one is to be given.
-const ONE_OF: &str =
-    "give origin and query, origin and match, counter or hot-keys, origin and promql, or file";
+const ONE_OF: &str = "give origin and query, origin and match, counter, hot-keys or monitor, origin and promql, or file";
 
 pub(super) fn source(
     entry: &Entry<'_>,
@@ -106,7 +105,7 @@ fn source_from(table: &Table<'_>, origins: &[&str], catalog: &Catalog) -> Option
         }
         (Some(alone), None, None, None) => {
             alone.lacks(
-                "it stands without query, promql, match, counter and hot-keys",
+                "it stands without query, promql, match, counter, hot-keys and monitor",
                 "add the one that says what is read",
             );
             None
@@ -140,6 +139,7 @@ fn of_catalog(from: From) -> Option<SourceFrom> {
         },
         From::Counter(counter) => SourceFrom::Counter(*counter),
         From::HotKeys(hot) => SourceFrom::HotKeys(*hot),
+        From::Monitor(monitor) => SourceFrom::Monitor(*monitor),
         _ => return None,
     })
 }

@@ -286,7 +286,7 @@ query = "SELECT 1"
         "line 26, column 10: loaders.users.ttl: it is missing; add ttl = \"1h\", how long entries live",
         "line 28, column 9: loaders.users.query: the query has no placeholder: write IN (:keys) where a batch of keys belongs, or :key for one query a key; write IN (:keys) for a batch of keys, or :key for one query a key",
         "line 30, column 1: loaders.users.tll: there is no such setting; did you mean ttl? There are absent-ttl, absent-value, batch-keys, compress, copy, expiry-column, from, key, key-column, max-value-bytes, origin, query, scan-by, scan-rows, ttl, ttl-jitter, value, version-column, version-origin",
-        "line 34, column 8: sources.both.file: it cannot stand beside sources.both.origin (line 32); give origin and query, origin and match, counter or hot-keys, origin and promql, or file",
+        "line 34, column 8: sources.both.file: it cannot stand beside sources.both.origin (line 32); give origin and query, origin and match, counter, hot-keys or monitor, origin and promql, or file",
         r#"line 37, column 10: sources.unknown.loader: there is no loader "user"; did you mean users?"#,
         r#"line 38, column 15: sources.unknown.on-bad-line: "ignore" is not possible; choose "fail" or "skip""#,
         "line 40, column 9: sources.half.query: it stands without origin; add origin",
@@ -795,6 +795,19 @@ fn counters_and_hot_keys_of_a_redis_are_sources() {
     assert_eq!(
         (hot.pattern.as_str(), hot.count, hot.frequency_min),
         ("*", 500, 6)
+    );
+    let watched = "[origins.live]\nurl = \"redis://a\"\n[sources.s]\norigin = \"live\"\nmonitor = \"1m\"\ncpu-max = 0.5";
+    let catalog = check(watched).unwrap();
+    let SourceFrom::Monitor(monitor) = &catalog.sources[&"s".parse().unwrap()].from else {
+        panic!("what is watched");
+    };
+    assert_eq!(
+        (
+            monitor.duration_ms,
+            monitor.nodes_permille,
+            monitor.cpu_max_permille
+        ),
+        (60_000, 1000, 500)
     );
     for (source, says) in [
         ("counter = \"a\"\nhot-keys = true", "cannot stand beside"),

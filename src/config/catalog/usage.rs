@@ -1,10 +1,17 @@
 //! What is read of a Redis as a key source: the keys that it has, those that are used most, or what an application counts there; and
 //! what a Prometheus is asked.
 
+use std::time::Duration;
+
 use stoke_core::job::From;
 use stoke_core::names::OriginName;
 use stoke_core::pattern::Pattern;
-use stoke_core::usage::{COUNTER_KEY_BYTES_MAX, Counter, HotKeys, LABEL_BYTES_MAX, Series};
+use stoke_core::usage::monitor::{
+    COMMAND_BYTES_MAX, COMMANDS_MAX, CPU_MAX_PERMILLE_DEFAULT, DURATION_MS_MAX, DURATION_MS_MIN,
+};
+use stoke_core::usage::{
+    COUNTER_KEY_BYTES_MAX, Counter, HotKeys, LABEL_BYTES_MAX, Monitor, Series,
+};
 
 use super::copy::{count, scan};
 use crate::config::reader::{Item, Table};
@@ -20,6 +27,8 @@ enum Kind {
     Counter,
     /// `hot-keys`.
     HotKeys,
+    /// `monitor`.
+    Monitor,
 }
 
 /// What says that a key source reads a Redis, and how.
@@ -31,18 +40,20 @@ pub struct OfRedis<'r> {
 
 /// What of a Redis a source reads, where it reads one. Settings that do not go with it are faults.
 pub fn of_redis<'r>(table: &Table<'r>) -> Option<OfRedis<'r>> {
-    let counter = table.optional("counter");
-    let hot_keys = table.optional("hot-keys");
-    if let (Some(counter), Some(hot_keys)) = (&counter, &hot_keys) {
-        table.contradiction(counter, hot_keys, "keep one of them");
-    }
     let kinds = [
-        (Kind::Counter, counter),
-        (Kind::HotKeys, hot_keys),
-        (Kind::Keys, table.optional("match")),
+        (Kind::Counter, "counter"),
+        (Kind::HotKeys, "hot-keys"),
+        (Kind::Monitor, "monitor"),
     ];
-    let mut given = kinds.into_iter();
-    let given = given.find_map(|(kind, item)| Some(OfRedis { kind, item: item? }));
+    let kinds = kinds.into_iter();
+    let mut given = kinds.filter_map(|(kind, key)| Some((kind, table.optional(key)?)));
+    let first = given.next();
+    if let (Some((_, first)), Some((_, second))) = (&first, given.next()) {
+        table.contradiction(first, &second, "keep one of them");
+    }
+    let keys = || Some((Kind::Keys, table.optional("match")?));
+    let given = first.or_else(keys);
+    let given = given.map(|(kind, item)| OfRedis { kind, item });
     let kind = given.as_ref().map(|given| given.kind);
     for (key, kinds, what) in [
         (
@@ -55,6 +66,21 @@ pub fn of_redis<'r>(table: &Table<'r>) -> Option<OfRedis<'r>> {
             "frequency-min",
             [Kind::HotKeys; 2],
             "only hot keys have a frequency",
+        ),
+        (
+            "monitor-nodes",
+            [Kind::Monitor; 2],
+            "only what is watched has nodes",
+        ),
+        (
+            "cpu-max",
+            [Kind::Monitor; 2],
+            "only what is watched may be too busy",
+        ),
+        (
+            "commands",
+            [Kind::Monitor; 2],
+            "only what is watched shows commands",
         ),
     ] {
         let goes = kind.is_some_and(|kind| kinds.contains(&kind));
@@ -70,6 +96,7 @@ pub fn redis_source(table: &Table<'_>, given: &OfRedis<'_>, origin: OriginName) 
     Some(match given.kind {
         Kind::Counter => From::Counter(Box::new(counter(table, &given.item, origin)?)),
         Kind::HotKeys => From::HotKeys(Box::new(hot_keys(table, &given.item, origin)?)),
+        Kind::Monitor => From::Monitor(Box::new(monitor(table, &given.item, origin)?)),
         Kind::Keys => {
             let (pattern, count) = scan(table, &given.item)?;
             From::Keyspace {
@@ -101,6 +128,49 @@ fn counter(table: &Table<'_>, counter: &Item<'_>, origin: OriginName) -> Option<
         key: key?.to_owned(),
         pattern: pattern?,
         limit,
+    })
+}
+
+/// Reads how a Redis is watched: `monitor`, which is this, `match`, `monitor-nodes`, `cpu-max` and `commands`.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "they are in their ranges"
+)]
+fn monitor(table: &Table<'_>, duration: &Item<'_>, origin: OriginName) -> Option<Monitor> {
+    let times = Duration::from_millis(DURATION_MS_MIN)..=Duration::from_millis(DURATION_MS_MAX);
+    let duration = duration.duration(times);
+    let pattern = pattern(table);
+    let permille = |key, most: f64, otherwise: u32| match table.optional(key) {
+        Some(item) => item
+            .number(0.001..=most)
+            .map(|share| (share * 1000.0).round() as u32),
+        None => Some(otherwise),
+    };
+    let nodes_permille = permille("monitor-nodes", 1.0, 1000);
+    let cpu_max_permille = permille("cpu-max", 100.0, CPU_MAX_PERMILLE_DEFAULT);
+    let commands = match table.optional("commands") {
+        Some(item) => {
+            let items = item.filled_list("name at least one, or leave it out")?;
+            if items.len() > COMMANDS_MAX {
+                item.fault("there are too many", format!("name at most {COMMANDS_MAX}"));
+                return None;
+            }
+            let names = items.iter().map(|item| item.short(COMMAND_BYTES_MAX));
+            names.collect::<Option<Vec<_>>>()?
+        }
+        None => Vec::new(),
+    };
+    Some(Monitor {
+        origin,
+        pattern: pattern?,
+        duration_ms: u64::try_from(duration?.as_millis()).ok()?,
+        nodes_permille: nodes_permille?,
+        cpu_max_permille: cpu_max_permille?,
+        commands: commands
+            .iter()
+            .map(|name| name.to_ascii_uppercase())
+            .collect(),
     })
 }
 

@@ -7,6 +7,7 @@ use super::addr::NodeAddr;
 use super::answer::words;
 use super::error::{CommandError, FailureKind};
 use super::info;
+use super::load::OUR_NAME;
 
 /// The commands that open a connection; `only_master` where a replica is none that we want.
 pub(super) fn commands(settings: &RedisConnectionInfo, only_master: bool) -> Pipeline {
@@ -23,7 +24,9 @@ pub(super) fn commands(settings: &RedisConnectionInfo, only_master: bool) -> Pip
     if only_master {
         pipeline.cmd("INFO").arg("replication");
     }
-    // For whoever reads CLIENT LIST; servers before 7.2 do not know it.
+    // For whoever reads CLIENT LIST, as we do who must not count what we ask ourselves.
+    pipeline.cmd("CLIENT").arg("SETNAME").arg(OUR_NAME);
+    // Servers before 7.2 do not know it.
     pipeline
         .cmd("CLIENT")
         .arg("SETINFO")

@@ -19,6 +19,8 @@ use super::lookups::Tally;
 use crate::metrics::CacheMetrics;
 use crate::vitals::Vitals;
 
+mod monitor;
+
 /// The slowest network that a large flush is given time for.
 const BYTES_PER_SECOND_MIN: usize = 4 * 1024 * 1024;
 
@@ -227,30 +229,12 @@ impl Node {
     /// Connects, and then logs in by commands of our own: the crate would not tell what the server says to that.
     async fn connect(&self) -> Result<MultiplexedConnection, CommandError> {
         let failed = |error: RedisError| self.unreachable(&format!("cannot connect: {error}"));
-        let (host, port) = (self.addr.host().to_owned(), self.addr.port());
-        let addr = match &self.entry.tls {
-            None => ConnectionAddr::Tcp(host, port),
-            Some(_) => ConnectionAddr::TcpTls {
-                host,
-                port,
-                insecure: false,
-                tls_params: None,
-            },
-        };
         let nobody = RedisConnectionInfo::default().set_skip_set_lib_name();
-        let info = addr
-            .into_connection_info()
-            .map_err(failed)?
-            .set_redis_settings(nobody);
         // Answers have the time that `exchange` gives them.
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.entry.timeout))
             .set_response_timeout(None);
-        let client = match &self.entry.tls {
-            None => Client::open(info),
-            Some(certificates) => Client::build_with_tls(info, certificates.clone()),
-        };
-        let client = client.map_err(failed)?;
+        let client = self.client(nobody).map_err(failed)?;
         let connecting = client.get_multiplexed_async_connection_with_config(&config);
         let mut connection = connecting.await.map_err(failed)?;
         let Entry {
@@ -262,6 +246,25 @@ impl Node {
         let answers = self.exchange(&mut connection, &commands, 0).await?;
         login::check(answers, settings, *only_master, &self.addr)?;
         Ok(connection)
+    }
+
+    /// What makes connections to it, which log in with these.
+    fn client(&self, settings: RedisConnectionInfo) -> Result<Client, RedisError> {
+        let (host, port) = (self.addr.host().to_owned(), self.addr.port());
+        let addr = match &self.entry.tls {
+            None => ConnectionAddr::Tcp(host, port),
+            Some(_) => ConnectionAddr::TcpTls {
+                host,
+                port,
+                insecure: false,
+                tls_params: None,
+            },
+        };
+        let info = addr.into_connection_info()?.set_redis_settings(settings);
+        match &self.entry.tls {
+            None => Client::open(info),
+            Some(certificates) => Client::build_with_tls(info, certificates.clone()),
+        }
     }
 
     /// Sends a pipeline, and waits for one answer to each of its commands.
@@ -338,6 +341,11 @@ impl Nodes {
             known: Mutex::default(),
             metrics: Measure::default(),
         }
+    }
+
+    /// The number of the database that is used.
+    pub(crate) fn database(&self) -> u64 {
+        self.entry.settings.db().try_into().unwrap_or_default()
     }
 
     /// The node at `addr`.

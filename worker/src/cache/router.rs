@@ -70,6 +70,16 @@ impl Router {
         self.topology.map()
     }
 
+    /// A node, by its address.
+    pub(crate) fn node(&self, addr: &NodeAddr) -> Arc<Node> {
+        self.nodes.get(addr)
+    }
+
+    /// The number of the database that is used.
+    pub(crate) fn database(&self) -> u64 {
+        self.nodes.database()
+    }
+
     pub(crate) fn is_cluster(&self) -> bool {
         self.topology.is_cluster()
     }

@@ -6,7 +6,7 @@ use stoke_core::access_log::AccessLog;
 use stoke_core::job::{Batch, From, KeySource, Loader, OnBadLine};
 use stoke_core::names::OriginName;
 use stoke_core::pattern::Pattern;
-use stoke_core::usage::{Counter, HotKeys, Series};
+use stoke_core::usage::{Counter, HotKeys, Monitor, Series};
 
 use crate::catalog::{Catalog, LoaderSpec, SourceFrom, VALUE_BYTES_DEFAULT};
 use crate::source::file::Format;
@@ -59,6 +59,8 @@ pub(super) enum Readable {
     Counter(Counter),
     /// The keys of a Redis, by how often they are used.
     HotKeys(HotKeys),
+    /// The keys that a Redis is asked for while it is watched.
+    Monitor(Monitor),
     /// The series of a Prometheus.
     Prometheus(Series),
     /// A file.
@@ -74,7 +76,10 @@ impl Readable {
     /// Whether it gives keys that a Redis has, whole, as a loader that copies takes them. (What an application counts can be parts
     /// of them.)
     pub(super) const fn gives_whole_keys(&self) -> bool {
-        matches!(self, Self::Keyspace { .. } | Self::HotKeys(_))
+        matches!(
+            self,
+            Self::Keyspace { .. } | Self::HotKeys(_) | Self::Monitor(_)
+        )
     }
 }
 
@@ -110,6 +115,10 @@ pub(super) fn source(source: &KeySource, catalog: &Catalog) -> Option<(Readable,
             let hot = || (Readable::HotKeys((**hot).clone()), of_job);
             catalog.allow_sql_in_jobs.then(hot)
         }
+        From::Monitor(monitor) => {
+            let monitor = || (Readable::Monitor((**monitor).clone()), of_job);
+            catalog.allow_sql_in_jobs.then(monitor)
+        }
         From::Prometheus(series) => {
             let series = || (Readable::Prometheus((**series).clone()), of_job);
             catalog.allow_sql_in_jobs.then(series)
@@ -143,6 +152,7 @@ pub(super) fn source(source: &KeySource, catalog: &Catalog) -> Option<(Readable,
                 },
                 SourceFrom::Counter(counter) => Readable::Counter(counter.clone()),
                 SourceFrom::HotKeys(hot) => Readable::HotKeys(hot.clone()),
+                SourceFrom::Monitor(monitor) => Readable::Monitor(monitor.clone()),
                 SourceFrom::Prometheus(series) => Readable::Prometheus(series.clone()),
                 SourceFrom::File(path) => Readable::File {
                     path: path.clone(),

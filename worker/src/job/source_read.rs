@@ -8,14 +8,14 @@ use stoke_core::explain::explain;
 use stoke_core::job::{self, OnBadLine, Work};
 use stoke_core::names::{OriginName, Resource};
 use stoke_proto::v1::send_source_request::Part;
-use stoke_proto::v1::{EntryBatch, LogReport, SendSourceRequest, SourceVerdict};
+use stoke_proto::v1::{EntryBatch, LogReport, MonitorReport, SendSourceRequest, SourceVerdict};
 use tokio::sync::mpsc;
 
 use super::planning::{Doing, Failure, PARTS_MAX};
 use super::recipe::{self, Readable};
 use super::scan_cut;
 use crate::gate::ClientPermit;
-use crate::origin::{Origin, OriginError};
+use crate::origin::{Origin, OriginError, Watched};
 use crate::source::{Gathered, Rules, SourceRow, log};
 
 /// Why reading ends before its time.
@@ -112,6 +112,7 @@ pub(super) async fn read(
         bad_lines: gathered.bad_lines,
         bad_line_examples: gathered.examples,
         log: ending.log,
+        monitor: ending.monitor,
         ..SourceVerdict::default()
     }
 }
@@ -151,6 +152,7 @@ struct Ending {
     failure: Option<Failure>,
     gathered: Gathered,
     log: Option<LogReport>,
+    monitor: Option<MonitorReport>,
     queries: u64,
     origin_rows: u64,
 }
@@ -218,6 +220,19 @@ async fn rows(
             };
             of_origin(doing, &hot.origin, asked).await
         }
+        Readable::Monitor(monitor) => {
+            let mut watched = None;
+            let asked = async |origin: &Origin, permit: &ClientPermit| {
+                let (gathered, seen) = origin.monitor(permit, &monitor, rules, sink).await?;
+                watched = Some(monitor_report(&seen));
+                Ok(gathered)
+            };
+            let ending = of_origin(doing, &monitor.origin, asked).await;
+            Ending {
+                monitor: watched,
+                ..ending
+            }
+        }
         Readable::Prometheus(series) => {
             let asked = async |origin: &Origin, permit: &ClientPermit| {
                 origin.series(permit, &series, rules, sink).await
@@ -233,6 +248,26 @@ async fn rows(
                 Err(error) => Failure::lasting(explain(&error)).into(),
             }
         }
+    }
+}
+
+/// What watching a Redis came to, of all its nodes.
+fn monitor_report(watched: &Watched) -> MonitorReport {
+    /// How many are told of, of the nodes that were left early.
+    const STOPPED_MAX: usize = 3;
+    let nodes = &watched.nodes;
+    let count = |nodes: usize| u32::try_from(nodes).unwrap_or(u32::MAX);
+    let stopped = nodes.iter().filter_map(|node| node.stopped.clone());
+    MonitorReport {
+        nodes: count(nodes.len()),
+        masters: count(watched.masters),
+        lines: nodes.iter().map(|node| node.lines).sum(),
+        bytes: nodes.iter().map(|node| node.bytes).sum(),
+        accesses: nodes.iter().map(|node| node.accesses).sum(),
+        cpu_before_permille: (nodes.iter().map(|node| node.cpu_before_permille).max()).unwrap_or(0),
+        cpu_permille_max: (nodes.iter().map(|node| node.cpu_permille_max).max()).unwrap_or(0),
+        buffer_bytes_max: (nodes.iter().map(|node| node.buffer_bytes_max).max()).unwrap_or(0),
+        stopped: stopped.take(STOPPED_MAX).collect(),
     }
 }
 

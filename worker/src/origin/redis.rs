@@ -13,7 +13,7 @@ use bytes::Bytes;
 use stoke_core::copy::How;
 use stoke_core::explain::explain;
 use stoke_core::pattern::Pattern;
-use stoke_core::usage::{Counter, HotKeys};
+use stoke_core::usage::{Counter, HotKeys, Monitor};
 use tokio::sync::{OnceCell, mpsc};
 
 use super::error::NoAnswer;
@@ -30,9 +30,11 @@ use crate::value::Value;
 
 mod counter;
 mod frequency;
+mod monitor;
 mod scan;
 
 use frequency::Weighing;
+pub use monitor::{Watched, WatchedNode};
 
 /// A key that nobody has, to see which commands are allowed.
 const NO_KEY: &[u8] = b"stoke:reach:0";
@@ -318,7 +320,7 @@ impl Origin {
                 .scan(meter, (pattern, count), weighing, rules, &sink)
                 .await
         };
-        self.read_keys(permit, read).await
+        self.read_keys(permit, Duration::ZERO, read).await
     }
 
     /// Sends the keys that match, as [`Origin::scan`] does, by how often they are used as the Redis counts it.
@@ -337,7 +339,7 @@ impl Origin {
             let weighing = Weighing::Frequency { min };
             engine.scan(meter, keys, weighing, rules, &sink).await
         };
-        self.read_keys(permit, read).await
+        self.read_keys(permit, Duration::ZERO, read).await
     }
 
     /// Sends the members of an application's counter that match, with their counts.
@@ -354,19 +356,38 @@ impl Origin {
         let read = async |engine: &Engine, meter: &mut Meter<'_>| {
             engine.counter(meter, counter, rules, &sink).await
         };
-        self.read_keys(permit, read).await
+        self.read_keys(permit, Duration::ZERO, read).await
     }
 
-    /// Reads a key source, for as long as that may take.
-    async fn read_keys(
+    /// Sends the keys that are asked for while some masters are watched, as often as they are; and says what that cost.
+    ///
+    /// # Errors
+    /// As [`Origin::rank`]; and where it is not let see that.
+    pub async fn monitor(
         &self,
         permit: &dyn Permit,
-        read: impl AsyncFnOnce(&Engine, &mut Meter<'_>) -> Result<Gathered, OriginError>,
-    ) -> Result<Gathered, OriginError> {
+        monitor: &Monitor,
+        rules: &Rules,
+        sink: mpsc::Sender<Vec<SourceRow>>,
+    ) -> Result<(Gathered, Watched), OriginError> {
+        let read = async |engine: &Engine, meter: &mut Meter<'_>| {
+            engine.monitor(meter, monitor, rules, &sink).await
+        };
+        let duration = Duration::from_millis(monitor.duration_ms);
+        self.read_keys(permit, duration, read).await
+    }
+
+    /// Reads a key source, for as long as that may take, and so much more.
+    async fn read_keys<T>(
+        &self,
+        permit: &dyn Permit,
+        more: Duration,
+        read: impl AsyncFnOnce(&Engine, &mut Meter<'_>) -> Result<T, OriginError>,
+    ) -> Result<T, OriginError> {
         let engine = self.redis()?;
         let _place = permit.enter().await?;
         let mut meter = Meter::new(permit, &self.counters, "source");
-        let time = engine.source_timeout;
+        let time = engine.source_timeout + more;
         let read = match tokio::time::timeout(time, read(engine, &mut meter)).await {
             Ok(read) => read,
             Err(_) => Err(OriginError::transient(engine.doing.clone(), NoAnswer(time))),

@@ -16,19 +16,18 @@ use stoke_core::access_log::{AccessLog, Lines};
 use stoke_core::units::Priority;
 use tokio::sync::mpsc;
 
+use super::count::{Counted, Counter};
 use super::file::{StandardInputGone, Watchful, without_mark};
 use super::lines::{Line, length_at_hand, next_line, pass_over, too_long};
 use super::{
     BadLine, Gathered, KEY_COLUMN, Rows, Rules, SourceFault, SourceRow, Whereabouts, shown,
 };
-use count::{Counted, Counter};
 use filter::{Filtered, Sieve};
 use format::Format;
 
 mod access;
 mod columns;
 mod common;
-mod count;
 mod filter;
 mod format;
 mod json;

@@ -27,6 +27,8 @@ mod counters;
 mod ends;
 #[path = "redis/hot_keys.rs"]
 mod hot_keys;
+#[path = "redis/monitor.rs"]
+mod monitor;
 #[path = "redis/refused.rs"]
 mod refused;
 #[path = "redis/scanned.rs"]

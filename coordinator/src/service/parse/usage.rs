@@ -1,8 +1,16 @@
 //! Key sources that tell how much keys are used.
 
+use std::time::Duration;
+
 use stoke_core::job::{SCAN_COUNT_DEFAULT, SCAN_COUNT_MAX};
 use stoke_core::pattern::Pattern;
-use stoke_core::usage::{COUNTER_KEY_BYTES_MAX, Counter, HotKeys, LABEL_BYTES_MAX, Series};
+use stoke_core::usage::monitor::{
+    COMMAND_BYTES_MAX, COMMANDS_MAX, CPU_MAX_PERMILLE_DEFAULT, CPU_MAX_PERMILLE_MAX,
+    DURATION_MS_MAX, DURATION_MS_MIN,
+};
+use stoke_core::usage::{
+    COUNTER_KEY_BYTES_MAX, Counter, HotKeys, LABEL_BYTES_MAX, Monitor, Series,
+};
 use stoke_proto::v1;
 
 use super::faults::Faults;
@@ -43,6 +51,55 @@ pub(super) fn hot_keys(faults: &mut Faults, at: &str, hot: &v1::HotKeysSource) -
             given => given,
         },
         frequency_min: u8::try_from(hot.frequency_min).unwrap_or(u8::MAX),
+    })
+}
+
+pub(super) fn monitor(
+    faults: &mut Faults,
+    at: &str,
+    monitor: v1::MonitorSource,
+) -> Option<Monitor> {
+    let origin = faults.name(&format!("{at}.origin"), &monitor.origin);
+    let pattern = pattern(faults, at, &monitor.r#match);
+    let duration = monitor
+        .duration
+        .and_then(|time| Duration::try_from(time).ok());
+    let duration_ms = duration.and_then(|time| u64::try_from(time.as_millis()).ok());
+    let duration_ms = duration_ms.filter(|ms| (DURATION_MS_MIN..=DURATION_MS_MAX).contains(ms));
+    if duration_ms.is_none() {
+        faults.note(
+            format!("{at}.duration"),
+            "must be from a second to ten minutes",
+        );
+    }
+    faults.at_most(
+        &format!("{at}.nodes_permille"),
+        monitor.nodes_permille,
+        1000,
+    );
+    let (field, cpu_max) = (format!("{at}.cpu_max_permille"), monitor.cpu_max_permille);
+    faults.at_most(&field, cpu_max, CPU_MAX_PERMILLE_MAX);
+    let field = format!("{at}.commands");
+    faults.at_most(&field, monitor.commands.len(), COMMANDS_MAX);
+    if monitor
+        .commands
+        .iter()
+        .any(|name| !(1..=COMMAND_BYTES_MAX).contains(&name.len()))
+    {
+        faults.note(
+            field,
+            format!("a command has from 1 to {COMMAND_BYTES_MAX} bytes"),
+        );
+    }
+    let commands = monitor.commands.iter().take(COMMANDS_MAX);
+    let or = |given: u32, otherwise| if given == 0 { otherwise } else { given };
+    Some(Monitor {
+        origin: origin?,
+        pattern: pattern?,
+        duration_ms: duration_ms?,
+        nodes_permille: or(monitor.nodes_permille, 1000),
+        cpu_max_permille: or(cpu_max, CPU_MAX_PERMILLE_DEFAULT),
+        commands: commands.map(|name| name.to_ascii_uppercase()).collect(),
     })
 }
 

@@ -28,7 +28,17 @@ pub(super) fn reason(batch: &Batch, reports: &[SourceReport]) -> String {
             0 => String::new(),
             count => format!(", {count} do not count by method, status or time"),
         };
-        let left_out = left_out + &unmatched + &filtered;
+        let watched = match &report.monitor {
+            None => String::new(),
+            Some(seen) => {
+                let why = seen
+                    .stopped
+                    .first()
+                    .map_or(String::new(), |why| format!(": {why}"));
+                format!(", of {} commands that were seen{why}", seen.lines)
+            }
+        };
+        let left_out = left_out + &unmatched + &filtered + &watched;
         let unit = match source.from {
             From::Upload | From::Plan { .. } => "entries",
             _ => "lines or rows with a key",
@@ -68,6 +78,10 @@ fn name(n: usize, from: &From) -> String {
         From::HotKeys(hot) => {
             let (pattern, origin) = (&hot.pattern, &hot.origin);
             format!("key source {n} (the hot keys {pattern} of {origin})")
+        }
+        From::Monitor(monitor) => {
+            let (pattern, origin) = (&monitor.pattern, &monitor.origin);
+            format!("key source {n} (the keys {pattern} that {origin} is asked for)")
         }
         From::Prometheus(series) => format!("key source {n} (the series of {})", series.origin),
         From::File { path, .. } => format!("key source {n} (the file {path})"),

@@ -250,6 +250,7 @@ fn an_empty_plan_says_of_each_source_what_it_gave_and_what_was_left_out() {
         bad_line_examples: vec!["line 2: it is not UTF-8".into(), "line 3".into()],
         rows_estimated: 0,
         log: None,
+        monitor: None,
     };
     let sources = vec![left_out, SourceReport::default(), SourceReport::default()];
     let empty = Planning::Stored {

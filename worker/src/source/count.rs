@@ -10,13 +10,13 @@ use hashbrown::HashTable;
 
 /// What is known of a key.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Counted {
+pub(crate) struct Counted {
     /// How often, each time by its weight.
-    pub(super) count: f64,
+    pub(crate) count: f64,
     /// In how many lines.
-    pub(super) lines: u64,
+    pub(crate) lines: u64,
     /// Where it was met first: the number of the file, and of the line in it.
-    pub(super) first: (u32, u64),
+    pub(crate) first: (u32, u64),
 }
 
 /// What lies before a key's bytes.
@@ -79,7 +79,7 @@ impl Place {
 
 /// Counts keys, and says how much memory they take.
 #[derive(Debug, Default)]
-pub(super) struct Counter {
+pub(crate) struct Counter {
     hasher: RandomState,
     table: HashTable<Place>,
     /// The [`Head`] of each key, and the key.
@@ -88,7 +88,7 @@ pub(super) struct Counter {
 
 impl Counter {
     /// Counts a key once more; whether it could. It cannot where there are 4 GiB of keys.
-    pub(super) fn add(&mut self, key: &[u8], weight: f64, at: (u32, u64)) -> bool {
+    pub(crate) fn add(&mut self, key: &[u8], weight: f64, at: (u32, u64)) -> bool {
         let Self {
             hasher,
             table,
@@ -127,12 +127,12 @@ impl Counter {
     }
 
     /// About how many bytes it takes.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.keys.len() + self.table.allocation_size()
     }
 
     /// What was counted, in the order in which the keys were met.
-    pub(super) fn counts(&self) -> impl Iterator<Item = (&[u8], Counted)> {
+    pub(crate) fn counts(&self) -> impl Iterator<Item = (&[u8], Counted)> {
         let mut at = 0;
         std::iter::from_fn(move || {
             let (head, key) = read(&self.keys, at)?;
@@ -142,7 +142,7 @@ impl Counter {
     }
 
     /// Begins anew.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.table.clear();
         self.keys.clear();
     }
