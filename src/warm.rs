@@ -452,6 +452,7 @@ fn spec(args: &WarmArgs) -> anyhow::Result<v1::JobSpec> {
             from: Some(from),
             merge: v1::Merge::Unspecified.into(),
             on_bad_line: on_bad_line.into(),
+            ..v1::KeySource::default()
         }],
         loaders: vec![loader],
         cache: CACHE.into(),

@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use stoke_core::explain::explain;
-use stoke_core::job::{Merge, Work};
+use stoke_core::job::{Merge, Weight, Work};
 use stoke_core::names::{JobName, WorkerName};
 use stoke_core::plan::{PlanSummary, RankError};
 use stoke_core::progress::Effort;
@@ -463,7 +463,8 @@ pub(crate) fn begin_source(job: &JobView, source: u32, ranking: &Ranking) -> Col
         default: spec.map_or(0, |source| source.loader),
     };
     let merge = spec.map_or_else(Merge::default, |source| source.merge);
-    ranking.collect(source, merge, loaders)
+    let weight = spec.map_or_else(Weight::default, |source| source.weight);
+    ranking.collect(source, merge, loaders).weighted(weight)
 }
 
 /// Who reports on a task, as the stream's header says.

@@ -15,7 +15,7 @@ pub use list::List;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use stoke_core::job::Merge;
+use stoke_core::job::{Merge, Weight};
 use stoke_core::plan::{Entry, RankError, Ranked, SourceRows, TooManyEntries};
 use stoke_proto::v1::EntryBatch;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -127,6 +127,7 @@ impl Ranking {
         Collected {
             rows: SourceRows::new(source, merge, disk),
             loaders,
+            weight: Weight::default(),
             bytes: 0,
         }
     }
@@ -170,10 +171,16 @@ pub(crate) struct Loaders {
 pub struct Collected {
     rows: SourceRows<Disk>,
     loaders: Loaders,
+    weight: Weight,
     bytes: u64,
 }
 
 impl Collected {
+    /// The same, with this weight beside other sources.
+    pub(crate) fn weighted(self, weight: Weight) -> Self {
+        Self { weight, ..self }
+    }
+
     /// How many rows there are.
     pub(crate) const fn rows(&self) -> u64 {
         self.rows.rows()
@@ -189,8 +196,8 @@ impl Collected {
         self = self.make_room(batch.keys.len(), bytes).await?;
         for row in rows {
             let loader = row.loader.unwrap_or(self.loaders.default);
-            self.rows
-                .offer(row.key, row.argument, loader, row.priority)?;
+            let priority = self.weight.of(row.priority);
+            self.rows.offer(row.key, row.argument, loader, priority)?;
         }
         Ok(self)
     }
@@ -204,8 +211,9 @@ impl Collected {
         let bytes = entries.iter().map(bytes_of).sum();
         self = self.make_room(entries.len(), bytes).await?;
         for entry in entries {
+            let priority = self.weight.of(entry.priority);
             self.rows
-                .offer(&entry.key, &entry.argument, entry.loader, entry.priority)?;
+                .offer(&entry.key, &entry.argument, entry.loader, priority)?;
         }
         Ok(self)
     }

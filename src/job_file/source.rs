@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use stoke_coordinator::wire::redis_key_source;
-use stoke_core::job::OnBadLine;
-use stoke_core::names::{LoaderName, OriginName, SourceName};
+use stoke_core::job::{OnBadLine, Weight};
+use stoke_core::names::{FeedName, LoaderName, OriginName, SourceName};
+use stoke_core::pattern::Pattern;
 use stoke_proto::v1::key_source::From;
 use stoke_proto::v1::{self, FileFormat, Merge};
 
@@ -15,7 +16,7 @@ use crate::config::{Item, ON_BAD_LINE, Table, of_redis, redis_source, series};
 const MERGE: [(&str, Merge); 2] = [("max", Merge::Max), ("sum", Merge::Sum)];
 const FORMAT: [(&str, FileFormat); 2] = [("csv", FileFormat::Csv), ("ndjson", FileFormat::Ndjson)];
 /// What a source may read, of which one is to be given.
-const ONE_OF: &str = "give one of named, origin and query, origin and match, counter, hot-keys or monitor, origin and promql, file, log, upload";
+const ONE_OF: &str = "give one of named, origin and query, origin and match, counter, hot-keys or monitor, origin and promql, file, log, upload, inline, feed";
 
 /// `[[sources]]`, and which of them are uploads.
 pub(super) fn sources(
@@ -35,6 +36,9 @@ pub(super) fn sources(
         let merge = table.optional("merge").map(|item| item.one_of(&MERGE));
         let on_bad_line = table.optional("on-bad-line");
         let on_bad_line = on_bad_line.map(|item| item.one_of(&ON_BAD_LINE));
+        let weight = table
+            .optional("weight")
+            .map(|item| item.number(Weight::RANGE));
         let from = from(table, folder, &loaders);
         if let (Some((_, Some(file))), Ok(source)) = (&from, u32::try_from(position)) {
             let file = file.clone();
@@ -53,6 +57,10 @@ pub(super) fn sources(
                     })?
                     .into(),
                 from: Some(from?.0),
+                weight: match weight {
+                    Some(weight) => Some(weight?),
+                    None => None,
+                },
             })
         };
         sources.push(source());
@@ -88,6 +96,21 @@ fn from(
     folder: &Path,
     loaders: &[&str],
 ) -> Option<(From, Option<std::path::PathBuf>)> {
+    let given = [
+        "named", "origin", "query", "promql", "counter", "hot-keys", "monitor", "file", "log",
+        "upload",
+    ];
+    let alone = [table.optional("inline"), table.optional("feed")];
+    let others = given.into_iter().filter_map(|key| table.optional(key));
+    let mut all = alone.iter().flatten().cloned().chain(others);
+    if alone.iter().any(Option::is_some) {
+        if let (Some(first), Some(second)) = (all.next(), all.next()) {
+            table.contradiction(&first, &second, ONE_OF);
+            return None;
+        }
+        return in_itself(table, &alone);
+    }
+    drop(all);
     let log = table.optional("log");
     let keys = ["named", "origin", "query", "file", "upload"].map(|key| table.optional(key));
     let format = table.optional("format");
@@ -182,6 +205,38 @@ fn from(
         }
     };
     format?;
+    Some((from, None))
+}
+
+/// Keys in the file, or what applications report: neither names anything of a worker's.
+fn in_itself(
+    table: &Table<'_>,
+    [inline, feed]: &[Option<Item<'_>>; 2],
+) -> Option<(From, Option<std::path::PathBuf>)> {
+    let format = table.optional("format").map(|item| item.one_of(&FORMAT));
+    let pattern = table.optional("match").map(|item| {
+        item.parsed(
+            Pattern::parse,
+            "write it as \"product:{id}\", or \"product:*\"",
+        )
+    });
+    let top = table
+        .optional("top")
+        .map(|item| item.integer(1..=u64::from(u32::MAX)));
+    let from = match (inline, feed) {
+        (Some(content), _) => From::Inline(v1::InlineSource {
+            content: content.filled()?.to_owned(),
+            format: format.unwrap_or(Some(FileFormat::Unspecified))?.into(),
+        }),
+        (None, feed) => From::Reported(v1::ReportedSource {
+            feed: feed.as_ref()?.name::<FeedName>()?.to_string(),
+            top: u32::try_from(top.unwrap_or(Some(0))?).ok()?,
+            r#match: match pattern {
+                Some(pattern) => pattern?.to_string(),
+                None => String::new(),
+            },
+        }),
+    };
     Some((from, None))
 }
 

@@ -208,12 +208,12 @@ loader = "a"
         "line 14, column 9: loaders[1].query: the query has no placeholder: write IN (:keys) where a batch of keys belongs, or :key for one query a key; write IN (:keys) for a batch of keys, or :key for one query a key",
         "line 17, column 1: sources[0]: it does not say which loader loads its keys; add loader, one of a, c",
         "line 20, column 10: sources[1].loader: there is no loader \"b\"; use one of a, c, or define it in [[loaders]]",
-        "line 22, column 10: sources[1].upload: it cannot stand beside sources[1].named (line 21); give one of named, origin and query, origin and match, counter, hot-keys or monitor, origin and promql, file, log, upload",
+        "line 22, column 10: sources[1].upload: it cannot stand beside sources[1].named (line 21); give one of named, origin and query, origin and match, counter, hot-keys or monitor, origin and promql, file, log, upload, inline, feed",
         "line 25, column 10: sources[2].upload: the file cannot be read: entity not found; name a file that this process can read",
         "line 26, column 10: sources[2].format: only a file has a format; remove it",
         "line 29, column 10: sources[3].origin: it stands without query, promql (or, of a Redis, match, counter, hot-keys or monitor); add query, promql (or, of a Redis, match, counter, hot-keys or monitor)",
         "line 30, column 9: sources[3].merge: \"min\" is not possible; choose \"max\" or \"sum\"",
-        "line 31, column 1: sources[4]: nothing says what is read; give one of named, origin and query, origin and match, counter, hot-keys or monitor, origin and promql, file, log, upload",
+        "line 31, column 1: sources[4]: nothing says what is read; give one of named, origin and query, origin and match, counter, hot-keys or monitor, origin and promql, file, log, upload, inline, feed",
     ];
     assert_eq!(parse(text).unwrap_err().to_string(), expected.join("\n"));
 }

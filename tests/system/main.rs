@@ -28,6 +28,7 @@ mod planning;
 mod prometheus_answers;
 mod python;
 mod ranking;
+mod reported;
 mod restored_etcd;
 mod resumed;
 mod retention;

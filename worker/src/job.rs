@@ -18,6 +18,7 @@ mod planning;
 mod prepare;
 mod presence;
 mod recipe;
+mod reported;
 mod room;
 mod run;
 mod sample;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use hyper_util::rt::TokioIo;
 use stoke_core::records::{Leader, Peer, keys};
 use stoke_proto::MESSAGE_BYTES_MAX;
+use stoke_proto::v1::access_service_client::AccessServiceClient;
 use stoke_proto::v1::worker_service_client::WorkerServiceClient;
 use stoke_store::{Keys, Store, StoreError, record};
 use tokio::io::DuplexStream;
@@ -80,6 +81,20 @@ impl Link {
         let addresses = self.addresses().await?;
         let leader = addresses.leader.ok_or(LinkError::Nobody)?;
         connect(&self.dial, &leader).await.ok_or(LinkError::Nobody)
+    }
+
+    /// Connects to the leader, for what applications report.
+    ///
+    /// # Errors
+    /// Where there is none, or it does not answer.
+    pub(crate) async fn accesses(&self) -> Result<AccessServiceClient<Traced>, LinkError> {
+        let addresses = self.addresses().await?;
+        let leader = addresses.leader.ok_or(LinkError::Nobody)?;
+        let channel = connect_channel(&self.dial, &leader).await;
+        let channel = channel.ok_or(LinkError::Nobody)?;
+        let traced: fn(Request<()>) -> Result<Request<()>, Status> = traced;
+        let client = AccessServiceClient::with_interceptor(channel, traced);
+        Ok(client.max_decoding_message_size(MESSAGE_BYTES_MAX))
     }
 
     /// Connects to the leader or, where it does not answer, to any other coordinator.

@@ -49,6 +49,7 @@ pub(super) fn spec(sources: Vec<From>) -> Spec {
         from,
         merge: Merge::Max,
         on_bad_line: stoke_core::job::OnBadLine::Fail,
+        weight: Default::default(),
     };
     let loader = Loader {
         name: "product".parse().unwrap(),

@@ -44,6 +44,7 @@ mod tests {
             from,
             merge: Merge::Max,
             on_bad_line: OnBadLine::Fail,
+            weight: Default::default(),
         }
     }
 

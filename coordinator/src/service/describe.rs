@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 
 use stoke_core::expiry;
 use stoke_core::job::{
-    Batch, FileFormat, Fit, From, Merge, Mode, OnBadLine, Phase, Section, Spec, State, Which, Work,
+    Batch, FileFormat, Fit, From, Merge, Mode, OnBadLine, Phase, Section, Spec, State, Weight,
+    Which, Work,
 };
 use stoke_core::ledger::Share;
 use stoke_core::names::{JobName, OriginName, Resource, WorkerName};
@@ -330,7 +331,17 @@ fn key_source(source: &stoke_core::job::KeySource, batch: &Batch) -> v1::KeySour
         from,
         merge: merge.into(),
         on_bad_line: on_bad_line.into(),
+        weight: (source.weight != Weight::default()).then(|| source.weight.as_number()),
     }
+}
+
+fn format(format: Option<FileFormat>) -> i32 {
+    let format = match format {
+        None => v1::FileFormat::Unspecified,
+        Some(FileFormat::Csv) => v1::FileFormat::Csv,
+        Some(FileFormat::Ndjson) => v1::FileFormat::Ndjson,
+    };
+    format.into()
 }
 
 /// What is read, of a source that reads no Redis.
@@ -341,17 +352,19 @@ fn keys_from(from: &From, batch: &Batch) -> Option<v1::key_source::From> {
             origin: origin.to_string(),
             query: query.clone(),
         }),
-        From::File { path, format } => {
-            let format = match format {
-                None => v1::FileFormat::Unspecified,
-                Some(FileFormat::Csv) => v1::FileFormat::Csv,
-                Some(FileFormat::Ndjson) => v1::FileFormat::Ndjson,
-            };
-            v1::key_source::From::File(v1::FileSource {
-                path: path.clone(),
-                format: format.into(),
-            })
-        }
+        From::File { path, format } => v1::key_source::From::File(v1::FileSource {
+            path: path.clone(),
+            format: self::format(*format),
+        }),
+        From::Inline { content, format } => v1::key_source::From::Inline(v1::InlineSource {
+            content: content.clone(),
+            format: self::format(*format),
+        }),
+        From::Reported(reported) => v1::key_source::From::Reported(v1::ReportedSource {
+            feed: reported.feed.to_string(),
+            top: reported.top.unwrap_or(0),
+            r#match: reported.pattern.to_string(),
+        }),
         From::Log(log) => v1::key_source::From::Log(self::log::access_log(log, &batch.loaders)),
         From::Upload => v1::key_source::From::Upload(v1::UploadSource {}),
         From::Plan { job, which } => v1::key_source::From::Plan(v1::PlanSource {

@@ -19,7 +19,7 @@ use stoke_core::access_log::AccessLog;
 use stoke_core::batch_keys::BATCH_KEYS_MAX;
 use stoke_core::job::{
     Batch, FileFormat, Fit, From, KeySource, Loader, Merge, Mode, OnBadLine, PRIORITY_MAX, Recipe,
-    SAMPLE_MAX, SECTION_ITEMS_MAX, Section, Spec, Which, Work, check_node,
+    Reported, SAMPLE_MAX, SECTION_ITEMS_MAX, Section, Spec, Weight, Which, Work, check_node,
 };
 use stoke_core::ledger::Share;
 use stoke_core::names::OriginName;
@@ -291,6 +291,8 @@ fn key_source(
         Some(v1::key_source::From::Log(log)) if !log.urls.is_empty() => Some(0),
         _ => which_loader(faults, &format!("{at}.loader"), &source.loader, loaders),
     };
+    let weight = source.weight.map_or(Ok(Weight::default()), Weight::new);
+    let weight = faults.keep(&format!("{at}.weight"), weight);
     let from = keys_from(faults, at, source.from, (&source.loader, loaders));
     let loader = match &from {
         Some(From::Log(log)) => log.urls.first().map(|rule| rule.loader).or(loader),
@@ -301,6 +303,7 @@ fn key_source(
         from: from?,
         merge: merge?,
         on_bad_line: on_bad_line?,
+        weight: weight?,
     })
 }
 
@@ -327,7 +330,7 @@ fn keys_from(
         None => {
             faults.note(
                 format!("{at}.from"),
-                "set one of named, sql, file, log, upload, plan, scan, keyspace, hot_keys, monitor, counter and prometheus",
+                "set one of named, sql, file, log, upload, plan, scan, keyspace, hot_keys, monitor, counter, prometheus, inline and reported",
             );
             None
         }
@@ -379,17 +382,41 @@ fn keys_from(
             if file.path.is_empty() {
                 faults.note(format!("{at}.file.path"), "name a file");
             }
-            let format = match faults.one_of(&format!("{at}.file.format"), file.format)? {
-                v1::FileFormat::Unspecified => None,
-                v1::FileFormat::Csv => Some(FileFormat::Csv),
-                v1::FileFormat::Ndjson => Some(FileFormat::Ndjson),
-            };
             Some(From::File {
                 path: file.path,
-                format,
+                format: format(faults, &format!("{at}.file.format"), file.format)?,
             })
         }
+        Some(v1::key_source::From::Inline(inline)) => {
+            if inline.content.trim().is_empty() {
+                faults.note(
+                    format!("{at}.inline.content"),
+                    "write keys: CSV with a header, or an object on each line",
+                );
+            }
+            Some(From::Inline {
+                content: inline.content,
+                format: format(faults, &format!("{at}.inline.format"), inline.format)?,
+            })
+        }
+        Some(v1::key_source::From::Reported(reported)) => {
+            let feed = faults.name(&format!("{at}.reported.feed"), &reported.feed);
+            let pattern = usage::pattern(faults, &format!("{at}.reported"), &reported.r#match);
+            Some(From::Reported(Box::new(Reported {
+                feed: feed?,
+                top: (reported.top > 0).then_some(reported.top),
+                pattern: pattern?,
+            })))
+        }
     }
+}
+
+fn format(faults: &mut Faults, field: &str, format: i32) -> Option<Option<FileFormat>> {
+    Some(match faults.one_of(field, format)? {
+        v1::FileFormat::Unspecified => None,
+        v1::FileFormat::Csv => Some(FileFormat::Csv),
+        v1::FileFormat::Ndjson => Some(FileFormat::Ndjson),
+    })
 }
 
 fn which(faults: &mut Faults, at: &str, which: Option<v1::plan_source::Which>) -> Option<Which> {

@@ -152,6 +152,14 @@ impl Failure {
         }
     }
 
+    /// One that may pass.
+    pub(super) fn passing(reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            transient: true,
+        }
+    }
+
     /// The verdict of a task that ended with it.
     pub(super) fn verdict(self) -> SourceVerdict {
         SourceVerdict {

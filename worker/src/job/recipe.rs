@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use stoke_core::access_log::AccessLog;
-use stoke_core::job::{Batch, From, KeySource, Loader, OnBadLine};
+use stoke_core::job::{Batch, FileFormat, From, KeySource, Loader, OnBadLine, Reported};
 use stoke_core::names::OriginName;
 use stoke_core::pattern::Pattern;
 use stoke_core::usage::{Counter, HotKeys, Monitor, Series};
@@ -68,6 +68,13 @@ pub(super) enum Readable {
         path: std::path::PathBuf,
         format: Option<Format>,
     },
+    /// Keys in the job itself.
+    Inline {
+        content: String,
+        format: Option<Format>,
+    },
+    /// What applications report.
+    Reported(Reported),
     /// An access log.
     Log(AccessLog),
 }
@@ -124,13 +131,14 @@ pub(super) fn source(source: &KeySource, catalog: &Catalog) -> Option<(Readable,
             catalog.allow_sql_in_jobs.then(series)
         }
         From::File { path, format } => catalog.allow_files_in_jobs.then(|| {
-            let format = format.map(|format| match format {
-                stoke_core::job::FileFormat::Csv => Format::Csv,
-                stoke_core::job::FileFormat::Ndjson => Format::Ndjson,
-            });
-            let path = path.into();
+            let (path, format) = (path.into(), format.map(self::format));
             (Readable::File { path, format }, of_job)
         }),
+        From::Inline { content, format } => {
+            let (content, format) = (content.clone(), format.map(self::format));
+            Some((Readable::Inline { content, format }, of_job))
+        }
+        From::Reported(reported) => Some((Readable::Reported((**reported).clone()), of_job)),
         From::Log(log) => catalog
             .allow_files_in_jobs
             .then(|| (Readable::Log((**log).clone()), of_job)),
@@ -168,6 +176,13 @@ pub(super) fn source(source: &KeySource, catalog: &Catalog) -> Option<(Readable,
     }
 }
 
+fn format(format: FileFormat) -> Format {
+    match format {
+        FileFormat::Csv => Format::Csv,
+        FileFormat::Ndjson => Format::Ndjson,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use stoke_core::job::Merge;
@@ -199,6 +214,7 @@ mod tests {
                 from: From::Named("top".parse().unwrap()),
                 merge: Merge::Max,
                 on_bad_line: job,
+                weight: Default::default(),
             };
             assert_eq!(source(&asked, &catalog).unwrap().1, expected);
         }

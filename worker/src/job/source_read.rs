@@ -13,10 +13,10 @@ use tokio::sync::mpsc;
 
 use super::planning::{Doing, Failure, PARTS_MAX};
 use super::recipe::{self, Readable};
-use super::scan_cut;
+use super::{reported, scan_cut};
 use crate::gate::ClientPermit;
 use crate::origin::{Origin, OriginError, Watched};
-use crate::source::{Gathered, Rules, SourceRow, log};
+use crate::source::{Gathered, Rules, SourceRow, file, log};
 
 /// Why reading ends before its time.
 pub(super) const NOT_TAKEN: &str = "the leader does not take it any more";
@@ -157,6 +157,15 @@ struct Ending {
     origin_rows: u64,
 }
 
+impl From<Gathered> for Ending {
+    fn from(gathered: Gathered) -> Self {
+        Self {
+            gathered,
+            ..Self::default()
+        }
+    }
+}
+
 impl From<Failure> for Ending {
     fn from(failure: Failure) -> Self {
         Self {
@@ -239,6 +248,17 @@ async fn rows(
             };
             of_origin(doing, &series.origin, asked).await
         }
+        Readable::Inline { content, format } => {
+            let read = file::read_content("in the job", content, format, rules, sink).await;
+            match read {
+                Ok(gathered) => gathered.into(),
+                Err(error) => Failure::lasting(explain(&error)).into(),
+            }
+        }
+        Readable::Reported(wanted) => match reported::read(doing, &wanted, rules, sink).await {
+            Ok(gathered) => gathered.into(),
+            Err(failure) => failure.into(),
+        },
         Readable::File { path, format } => {
             match crate::source::file::read(&path, format, rules, sink).await {
                 Ok(gathered) => Ending {

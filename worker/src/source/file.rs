@@ -152,6 +152,25 @@ pub async fn read(
     task.await.unwrap_or(Err(stopped))
 }
 
+/// Reads what would be in a key file, as [`read`] does; `name` is what it is called in errors.
+///
+/// # Errors
+/// See [`FileError`]; the rows before the fault have been sent.
+pub async fn read_content(
+    name: &str,
+    content: String,
+    format: Option<Format>,
+    rules: &Rules,
+    sink: mpsc::Sender<Vec<SourceRow>>,
+) -> Result<Gathered, FileError> {
+    let (path, rules) = (PathBuf::from(name), rules.clone());
+    let stopped = FileError::Stopped { path: path.clone() };
+    let task = tokio::task::spawn_blocking(move || {
+        read_from(content.as_bytes(), &path, format, &rules, &sink)
+    });
+    task.await.unwrap_or(Err(stopped))
+}
+
 /// Reads a key file from `reader`; `path` is for errors. It blocks while `sink` is full.
 pub(crate) fn read_from(
     reader: impl BufRead,

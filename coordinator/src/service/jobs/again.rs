@@ -3,7 +3,7 @@
 //! They are jobs like all others, so that budget, hand-over, abort, accounting and the list of failures are theirs, too.
 
 use stoke_core::job::{
-    Batch, From, IllegalMove, KeySource, Merge, Mode, OnBadLine, Section, Spec, Which, Work,
+    Batch, From, IllegalMove, KeySource, Merge, Mode, OnBadLine, Section, Spec, Weight, Which, Work,
 };
 use stoke_core::names::JobName;
 use stoke_proto::v1;
@@ -114,6 +114,7 @@ fn over_its_plan(
         },
         merge: Merge::Max,
         on_bad_line: OnBadLine::Fail,
+        weight: Weight::default(),
     }];
     // That plan has what was to be warmed, wherever it lies now.
     batch.section = Section::default();

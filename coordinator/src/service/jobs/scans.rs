@@ -43,6 +43,7 @@ fn add(batch: &mut Batch, members: &Members) {
                 from: From::Scan,
                 merge: Merge::Max,
                 on_bad_line: OnBadLine::Fail,
+                weight: Default::default(),
             });
         }
     }
@@ -127,6 +128,7 @@ mod tests {
             from: from.clone(),
             merge: Merge::Max,
             on_bad_line: OnBadLine::Fail,
+            weight: Default::default(),
         };
         Spec {
             labels: BTreeMap::new(),

@@ -121,7 +121,7 @@ pub(super) fn series(
     })
 }
 
-fn pattern(faults: &mut Faults, at: &str, pattern: &str) -> Option<Pattern> {
+pub(super) fn pattern(faults: &mut Faults, at: &str, pattern: &str) -> Option<Pattern> {
     let pattern = if pattern.is_empty() { ALL } else { pattern };
     faults.keep(&format!("{at}.match"), pattern.parse())
 }

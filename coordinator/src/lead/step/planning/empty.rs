@@ -86,6 +86,10 @@ fn name(n: usize, from: &From) -> String {
         From::Prometheus(series) => format!("key source {n} (the series of {})", series.origin),
         From::File { path, .. } => format!("key source {n} (the file {path})"),
         From::Log(log) => format!("key source {n} (the log {})", log.paths.join(", ")),
+        From::Inline { .. } => format!("key source {n} (keys in the job)"),
+        From::Reported(reported) => {
+            format!("key source {n} (what is reported to {})", reported.feed)
+        }
         From::Upload => format!("key source {n} (an upload)"),
         From::Plan { job, .. } => format!("key source {n} (the plan of job {job})"),
         From::Scan => format!("key source {n} (a scan)"),

@@ -211,6 +211,7 @@ impl Job {
                     from: From::Named(named("top")),
                     merge: Merge::Max,
                     on_bad_line: OnBadLine::Fail,
+                    weight: Default::default(),
                 }],
                 loaders: vec![Loader {
                     name: named("product"),
