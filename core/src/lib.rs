@@ -14,6 +14,7 @@ pub mod calendar;
 pub mod capacity;
 pub mod copy;
 pub mod draws;
+pub mod estimate;
 pub mod expiry;
 pub mod explain;
 pub mod glob;

@@ -1,0 +1,51 @@
+//! Is warming worth it? What is known of a plan and of traffic before anything is loaded, and what follows from that.
+//!
+//! A [`Curve`] says what share of the requests the first ranks of a plan get, in bounded memory; a [`Zipf`] law is fitted to
+//! it. A [`History`] looks at who asked for what, and when: what a plan of the past catches of traffic to come is less than its
+//! curve says, and by how much is its [`Drift`]. A [`Timeline`] is the hit rate over time, cold and warmed, and a [`Verdict`] says
+//! whether the one is worth more than the other costs.
+//!
+//! All of it is arithmetic: nothing here reads, nothing asks a cache or a database. What is not known is not guessed: whatever needs
+//! it is `None`.
+
+mod curve;
+mod drift;
+mod history;
+mod later;
+mod popularity;
+mod timeline;
+mod verdict;
+mod zipf;
+
+pub use curve::Curve;
+pub use drift::{Drift, Fading, PARTS};
+pub use history::History;
+pub use later::Later;
+pub use popularity::{Popularity, TOPS, TopShare, entries_of_top};
+pub use timeline::{Moments, Setting, Timeline};
+pub use verdict::{Facts, Reason, Verdict};
+pub use zipf::Zipf;
+
+/// A number of which a float keeps 53 bits: enough for a share.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "shares and estimates, not counts"
+)]
+pub(crate) const fn float(count: u64) -> f64 {
+    count as f64
+}
+
+/// The hash by which keys are told apart and sampled: FNV-1a with the finalizer of MurmurHash3, whose low values are spread evenly
+/// whatever the keys have in common.
+#[must_use]
+pub fn key_hash(key: &[u8]) -> u64 {
+    let fnv = key.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    let mixed = (fnv ^ (fnv >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    let mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    mixed ^ (mixed >> 33)
+}
+
+#[cfg(test)]
+pub(crate) mod traffic;
