@@ -120,6 +120,24 @@ impl Ranking {
         })
     }
 
+    /// What ranks a list where there is no coordinator.
+    ///
+    /// # Errors
+    /// Where nothing can be spilled to the folder.
+    pub fn alone(settings: &RankingSettings) -> Result<Self, SpillError> {
+        Self::start(settings, Arc::new(Metrics::new(&crate::metrics::none())))
+    }
+
+    /// Begins to collect entries that are of no job.
+    #[must_use]
+    pub fn list(&self, merge: Merge) -> Collected {
+        let loaders = Loaders {
+            count: 1,
+            default: 0,
+        };
+        self.collect(0, merge, loaders)
+    }
+
     /// Begins to collect the rows of a source of a job with so many loaders; `loader` is that of rows which name none.
     #[must_use]
     pub(crate) fn collect(&self, source: u32, merge: Merge, loaders: Loaders) -> Collected {
@@ -145,7 +163,7 @@ impl Ranking {
     ///
     /// # Errors
     /// Where that cannot be done.
-    pub(crate) async fn rank(&self, sources: Vec<Collected>) -> Result<Ranked<Disk>, RankingError> {
+    pub async fn rank(&self, sources: Vec<Collected>) -> Result<Ranked<Disk>, RankingError> {
         let stop = CancellationToken::new();
         let disk = Disk::new(&self.folder, &self.memory, stop.clone());
         let stopped_if_dropped = stop.drop_guard();
@@ -206,7 +224,7 @@ impl Collected {
     ///
     /// # Errors
     /// Where they are one too many, or nothing can be spilled.
-    pub(crate) async fn add_entries(mut self, entries: &[Entry]) -> Result<Self, RankingError> {
+    pub async fn add_entries(mut self, entries: &[Entry]) -> Result<Self, RankingError> {
         let bytes_of = |entry: &Entry| entry.key.len() + entry.argument.len();
         let bytes = entries.iter().map(bytes_of).sum();
         self = self.make_room(entries.len(), bytes).await?;
@@ -236,7 +254,7 @@ impl Collected {
     ///
     /// # Errors
     /// Where it cannot be spilled.
-    pub(crate) async fn complete(self) -> Result<Self, RankingError> {
+    pub async fn complete(self) -> Result<Self, RankingError> {
         if self.rows.is_spilled() {
             self.spill().await
         } else {

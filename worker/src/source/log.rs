@@ -170,6 +170,34 @@ pub async fn read(
     task.await.unwrap_or(Err(LogError::Stopped))
 }
 
+/// An access that counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen<'a> {
+    /// The same bytes for the same key, and for no other.
+    pub key: &'a [u8],
+    /// When, in seconds since 1970, where its line says so.
+    pub at: Option<i64>,
+}
+
+/// Reads a log as [`read`] does, and shows each access that counts, in the order of the lines.
+///
+/// # Errors
+/// As [`read`].
+pub async fn read_showing(
+    log: AccessLog,
+    rules: Vec<Rules>,
+    now: SystemTime,
+    sink: mpsc::Sender<Vec<SourceRow>>,
+    mut show: impl FnMut(Seen<'_>) + Send + 'static,
+) -> Result<Read, LogError> {
+    let task = tokio::task::spawn_blocking(move || {
+        let mut reading = Reading::new(&log, &rules, now, &sink, COUNTS_BYTES_MAX)?;
+        reading.show = Some(&mut show);
+        reading.all()
+    });
+    task.await.unwrap_or(Err(LogError::Stopped))
+}
+
 /// Reads one file's content, as [`read`] does, and holds so many bytes of counts. It blocks while `sink` is full.
 pub(crate) fn read_from(
     reader: impl BufRead,
@@ -211,6 +239,8 @@ struct Reading<'a> {
     /// Empty between two lines: what the line at hand has in the places of a pattern's names.
     found: Vec<&'static [u8]>,
     sink: &'a mpsc::Sender<Vec<SourceRow>>,
+    /// Whom each access that counts is shown.
+    show: Option<&'a mut dyn FnMut(Seen<'_>)>,
 }
 
 impl<'a> Reading<'a> {
@@ -250,6 +280,7 @@ impl<'a> Reading<'a> {
             packed: Vec::new(),
             found: Vec::new(),
             sink,
+            show: None,
         })
     }
 
@@ -383,6 +414,10 @@ impl<'a> Reading<'a> {
                 shown(url.unwrap_or(text))
             });
             return self.look_for_accesses();
+        }
+        if let Some(show) = &mut self.show {
+            let (key, at) = (self.packed.as_slice(), access.at);
+            show(Seen { key, at });
         }
         let file = u32::try_from(self.files.len() - 1).unwrap_or(u32::MAX);
         if !self.counter.add(&self.packed, weight, (file, line)) {
