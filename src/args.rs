@@ -2,6 +2,7 @@
 
 mod budget;
 mod cluster;
+mod estimate;
 mod gate;
 mod jobs;
 mod log;
@@ -18,6 +19,7 @@ use clap_complete::Shell;
 
 pub use budget::{BudgetArgs, BudgetCommand, BudgetSetArgs, ResourceArgs};
 pub use cluster::{ClusterArgs, OutputArgs};
+pub use estimate::EstimateArgs;
 pub use gate::{GateArgs, HitRateArgs};
 pub use jobs::{
     AbortArgs, ExportFormat, FailuresArgs, FailuresFormat, JobArgs, JobsArgs, JobsCommand,
@@ -86,6 +88,8 @@ pub enum Command {
     Plan(PlanArgs),
     /// Ranks the keys that access logs ask for, the most requested first: a list for --keys, job files, and to look at
     Rank(Box<RankArgs>),
+    /// Says what warming a plan would bring, and what it would cost, without touching a cache or a database
+    Estimate(Box<EstimateArgs>),
     /// Writes shell completions to standard output
     Completions(CompletionsArgs),
     /// Writes the manual page of `stoke` to standard output, or those of all commands to a directory

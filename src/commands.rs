@@ -3,6 +3,7 @@
 mod abort;
 mod budget;
 mod completions;
+mod estimate;
 mod failures;
 mod gate;
 mod hit_rate;
@@ -54,6 +55,7 @@ pub async fn run(args: Args) -> Outcome {
         Command::Budget(args) => budget::budget(&args, palette).await,
         Command::Plan(args) => plan::plan(&args).await,
         Command::Rank(args) => rank::rank(&args).await,
+        Command::Estimate(args) => estimate::estimate(&args, palette).await,
         Command::Completions(args) => completions::completions(&args),
         Command::Man(args) => man::man(&args),
     }

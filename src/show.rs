@@ -5,6 +5,8 @@
 
 pub mod budget;
 pub mod entries;
+pub mod estimate;
+pub mod estimate_svg;
 pub mod fleet;
 pub mod forecast;
 pub mod gate;

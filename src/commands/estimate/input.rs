@@ -1,0 +1,94 @@
+//! What is read of a plan, wherever it comes from.
+
+use std::time::Duration;
+
+use stoke_coordinator::ranking::{Collected, Ranking, RankingError, RankingSettings};
+use stoke_core::estimate::History;
+use stoke_core::plan::Entry;
+use stoke_worker::source::SourceRow;
+use tokio::sync::mpsc;
+
+use crate::exit::{Exit, Failure, OrExit};
+use crate::show::estimate::About;
+
+/// How many chunks of rows wait to be collected.
+pub(super) const CHUNKS_WAITING: usize = 4;
+
+/// A plan in no order yet, and what its source says beside it.
+pub(super) struct Input {
+    pub(super) entries: Entries,
+    pub(super) about: About,
+    pub(super) history: Option<History>,
+    pub(super) requests_per_second: Option<f64>,
+    pub(super) batch_keys: Option<u32>,
+    pub(super) ttl: Option<Duration>,
+    pub(super) plan_bytes: Option<f64>,
+}
+
+impl Input {
+    /// Of a source that says nothing beside its entries.
+    pub(super) const fn of(entries: Entries, about: About) -> Self {
+        Self {
+            entries,
+            about,
+            history: None,
+            requests_per_second: None,
+            batch_keys: None,
+            ttl: None,
+            plan_bytes: None,
+        }
+    }
+}
+
+/// Entries, collected to be ranked as plans are: in bounded memory, of one key one.
+pub(super) struct Entries {
+    ranking: Ranking,
+    collected: Collected,
+}
+
+impl Entries {
+    /// None yet, whose duplicates are merged in this way.
+    pub(super) fn new(merge: stoke_core::job::Merge) -> Result<Self, Failure> {
+        let ranking = Ranking::alone(&RankingSettings::default()).or_exit(Exit::Unreachable)?;
+        let collected = ranking.list(merge);
+        Ok(Self { ranking, collected })
+    }
+
+    /// Adds some.
+    pub(super) async fn add(mut self, entries: &[Entry]) -> Result<Self, Failure> {
+        let added = self.collected.add_entries(entries).await;
+        self.collected = added.map_err(failure)?;
+        Ok(self)
+    }
+
+    /// Adds all rows that come, each as the entry that `entry` makes of it, until no more come.
+    pub(super) async fn add_rows(
+        mut self,
+        mut rows: mpsc::Receiver<Vec<SourceRow>>,
+        mut entry: impl FnMut(SourceRow) -> Result<Option<Entry>, Failure>,
+    ) -> Result<Self, Failure> {
+        while let Some(chunk) = rows.recv().await {
+            let entries = chunk.into_iter().filter_map(|row| entry(row).transpose());
+            let entries: Vec<Entry> = entries.collect::<Result<_, _>>()?;
+            self = self.add(&entries).await?;
+        }
+        Ok(self)
+    }
+
+    /// Ranks them.
+    pub(super) async fn rank(
+        self,
+    ) -> Result<impl Iterator<Item = Result<Entry, Failure>> + Send, Failure> {
+        let collected = self.collected.complete().await.map_err(failure)?;
+        let ranked = self.ranking.rank(vec![collected]).await.map_err(failure)?;
+        Ok(ranked.map(|entry| entry.map_err(|error| failure(error.into()))))
+    }
+}
+
+fn failure(error: RankingError) -> Failure {
+    let exit = match error.is_transient() {
+        true => Exit::Unreachable,
+        false => Exit::Usage,
+    };
+    (exit, error.into())
+}

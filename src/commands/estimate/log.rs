@@ -1,0 +1,202 @@
+//! An access log: the plan that it gives, and the history of its traffic.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use stoke_core::access_log::{AccessLog, Fields, Filter, Lines, UrlRule};
+use stoke_core::estimate::{History, key_hash};
+use stoke_core::job::{Merge, OnBadLine};
+use stoke_core::names::LoaderName;
+use stoke_core::plan::Entry;
+use stoke_worker::source::log::{Read, Seen};
+use stoke_worker::source::{Rules, SourceRow};
+use tokio::sync::mpsc;
+
+use super::input::{CHUNKS_WAITING, Entries, Input};
+use crate::args::{EstimateArgs, LogArgs, LogLinesArg, OnBadLineArg};
+use crate::exit::{Exit, Failure, OrExit};
+use crate::show::estimate::{About, LogLines, Source};
+
+/// Who asked for what, and when the first and the last did.
+#[derive(Default)]
+struct Watched {
+    history: History,
+    times: Option<(i64, i64)>,
+}
+
+impl Watched {
+    fn see(&mut self, seen: Seen<'_>) {
+        self.history.observe(key_hash(seen.key));
+        if let Some(at) = seen.at {
+            let (first, last) = self.times.unwrap_or((at, at));
+            self.times = Some((first.min(at), last.max(at)));
+        }
+    }
+
+    /// How many requests there were a second, where lines have times.
+    #[expect(clippy::cast_precision_loss, reason = "a rate")]
+    fn requests_per_second(&self) -> Option<f64> {
+        let (first, last) = self.times?;
+        let seconds = last.checked_sub(first).filter(|seconds| *seconds > 0)?;
+        Some(self.history.requests() as f64 / seconds as f64)
+    }
+}
+
+/// Reads the log.
+pub(super) async fn read(args: &EstimateArgs) -> Result<Input, Failure> {
+    let log = access_log(&args.log);
+    let rules = rules(args, &log);
+    let patterns: Vec<String> = log.urls.iter().map(|url| url.pattern.to_string()).collect();
+    let watched = Arc::new(Mutex::new(Watched::default()));
+    let see = {
+        let watched = Arc::clone(&watched);
+        move |seen: Seen<'_>| {
+            watched
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .see(seen)
+        }
+    };
+    let (sink, received) = mpsc::channel(CHUNKS_WAITING);
+    let reading = stoke_worker::source::log::read_showing(log, rules, SystemTime::now(), sink, see);
+    let entries = Entries::new(Merge::Sum)?;
+    let taking = entries.add_rows(received, |row| Ok(Some(entry(row, &patterns))));
+    let (read, entries) = tokio::join!(reading, taking);
+    let entries = entries?;
+    let read = read.or_exit(Exit::Usage)?;
+    let watched = std::mem::take(&mut *watched.lock().unwrap_or_else(PoisonError::into_inner));
+    Ok(Input {
+        requests_per_second: watched.requests_per_second(),
+        history: Some(watched.history),
+        ..Input::of(entries, about(&args.log, read))
+    })
+}
+
+fn about(args: &LogArgs, read: Read) -> About {
+    About {
+        source: Source::Log,
+        name: args.paths.join(", "),
+        bad_lines: read.gathered.bad_lines,
+        bad_line_examples: read.gathered.examples,
+        log: Some(LogLines {
+            lines: read.lines,
+            filtered: read.filtered,
+            unmatched: read.unmatched,
+            unmatched_example: read.unmatched_example,
+        }),
+    }
+}
+
+/// An entry under its cache key; where there is no template, under what the log asks for, with the pattern before it where there are
+/// several.
+fn entry(row: SourceRow, patterns: &[String]) -> Entry {
+    let pattern = usize::try_from(row.loader)
+        .ok()
+        .and_then(|n| patterns.get(n));
+    let pattern = pattern.filter(|_| patterns.len() > 1).cloned();
+    let priority = row.priority;
+    let (cache_key, key) = row.into_keys();
+    let key = match (cache_key.is_empty(), pattern) {
+        (false, _) => cache_key,
+        (true, None) => key.into_bytes(),
+        (true, Some(pattern)) => format!("{pattern} {key}").into_bytes(),
+    };
+    Entry {
+        key: key.into(),
+        loader: 0,
+        argument: "".into(),
+        priority,
+    }
+}
+
+/// What makes keys of the log's fields: of each pattern its own, or those of the lines.
+fn rules(args: &EstimateArgs, log: &AccessLog) -> Vec<Rules> {
+    let template = args.key.clone().map(|template| {
+        let name = "load".parse::<LoaderName>();
+        let name = name.unwrap_or_else(|_| unreachable!("it is a name"));
+        (name, template)
+    });
+    let on_bad_line = match args.on_bad_line {
+        Some(OnBadLineArg::Fail) => OnBadLine::Fail,
+        Some(OnBadLineArg::Skip) | None => OnBadLine::Skip,
+    };
+    let of = |loader: usize, names: &[String]| Rules {
+        on_bad_line,
+        template: template.clone(),
+        // The only name of a pattern is the key already.
+        key_parts: if names.len() == 1 {
+            Vec::new()
+        } else {
+            names.to_vec()
+        },
+        loader: u32::try_from(loader).unwrap_or(u32::MAX),
+    };
+    if log.urls.is_empty() {
+        let columns = args
+            .key
+            .iter()
+            .flat_map(|key| key.columns().map(str::to_owned));
+        let columns: Vec<String> = columns.collect();
+        let has_key = columns
+            .iter()
+            .any(|column| column == stoke_worker::source::KEY_COLUMN);
+        let parts = match has_key {
+            true => Vec::new(),
+            false => columns,
+        };
+        return vec![Rules {
+            key_parts: parts,
+            ..of(0, &[])
+        }];
+    }
+    let urls = log.urls.iter().enumerate();
+    urls.map(|(n, url)| of(n, url.pattern.names())).collect()
+}
+
+/// The log that the flags describe, as `stoke warm` takes them.
+fn access_log(args: &LogArgs) -> AccessLog {
+    let lines = match (&args.log_regex, args.log_lines) {
+        (Some(regex), _) => Lines::Regex(regex.clone()),
+        (None, None) => Lines::Auto,
+        (None, Some(LogLinesArg::Common)) => Lines::Common,
+        (None, Some(LogLinesArg::Json)) => Lines::Json,
+        (None, Some(LogLinesArg::Csv)) => Lines::Csv,
+    };
+    let urls = (0..).zip(&args.urls).map(|(loader, pattern)| UrlRule {
+        pattern: pattern.clone(),
+        loader,
+    });
+    let usual = Filter::default();
+    let methods = match args.log_method.as_slice() {
+        [] => usual.methods,
+        all if all.iter().any(|method| method == "*") => Default::default(),
+        some => some.iter().cloned().collect(),
+    };
+    let statuses = match args.log_status.as_slice() {
+        [] => usual.statuses,
+        some => some.iter().copied().collect(),
+    };
+    AccessLog {
+        paths: args.paths.clone(),
+        lines,
+        fields: Fields {
+            url: args.log_url_field.clone(),
+            time: args.log_time_field.clone(),
+            ..Fields::default()
+        },
+        urls: urls.collect(),
+        filter: Filter {
+            methods,
+            statuses,
+            since: args.log_since.map(seconds),
+            until: args.log_until.map(seconds),
+        },
+        half_life_s: args.log_half_life.map(|time| time.as_secs().max(1)),
+    }
+}
+
+/// Seconds since 1970.
+fn seconds(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
