@@ -30,6 +30,7 @@ const BATCH_KEYS_DEFAULT: u32 = 500;
 /// Estimates, prints it, and draws it where that is asked for.
 pub async fn estimate(args: &EstimateArgs, palette: Palette) -> Outcome {
     one_standard_input(args).or_exit(Exit::Usage)?;
+    log_of_its_flags(args).or_exit(Exit::Usage)?;
     let later = match &args.later {
         Some(path) => Some(list::later(path, args.on_bad_line).await?),
         None => None,
@@ -58,6 +59,28 @@ fn one_standard_input(args: &EstimateArgs) -> anyhow::Result<()> {
     let logs = args.log.paths.iter().filter(|path| is(Path::new(path)));
     if lists + logs.count() > 1 {
         bail!("-: standard input can be one of the plan and --later, not both");
+    }
+    Ok(())
+}
+
+/// What says how a log is read needs one. (What the plan can be instead excludes it, so that the parser does not miss it.)
+fn log_of_its_flags(args: &EstimateArgs) -> anyhow::Result<()> {
+    let log = &args.log;
+    let is_read_somehow = args.key.is_some()
+        || !log.urls.is_empty()
+        || log.log_lines.is_some()
+        || log.log_regex.is_some()
+        || log.log_url_field.is_some()
+        || log.log_time_field.is_some()
+        || !log.log_method.is_empty()
+        || !log.log_status.is_empty()
+        || log.log_since.is_some()
+        || log.log_until.is_some()
+        || log.log_half_life.is_some();
+    if log.paths.is_empty() && is_read_somehow {
+        bail!(
+            "--key, --url and the flags that begin with --log- say how a log is read: name one by --log"
+        );
     }
     Ok(())
 }

@@ -502,15 +502,14 @@ fn labelled(lines: impl Iterator<Item = (&'static str, String)>, palette: Palett
     lines.map(line).collect()
 }
 
-/// A number without needless digits.
+/// A number as exact as people want it, without needless digits.
 pub(super) fn shown(number: f64) -> String {
-    match number {
-        ..1000.0 => {
-            let text = format!("{number:.3}");
-            text.trim_end_matches('0').trim_end_matches('.').to_owned()
-        }
-        _ => count(number),
-    }
+    let text = match number {
+        ..10.0 => format!("{number:.3}"),
+        10.0..100.0 => format!("{number:.1}"),
+        _ => return count(number),
+    };
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// A whole number.

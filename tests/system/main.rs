@@ -15,6 +15,7 @@ mod cache_budget;
 mod capacity;
 mod command_line;
 mod copying;
+mod estimate;
 mod expiry;
 mod fail_over;
 mod fresh;

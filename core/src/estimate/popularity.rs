@@ -1,6 +1,6 @@
 //! How popular a plan's keys are: small, and known from its priorities alone.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::curve::Curve;
 use super::drift::Drift;
@@ -11,7 +11,7 @@ use super::zipf::Zipf;
 pub const TOPS: [f64; 6] = [0.001, 0.01, 0.05, 0.1, 0.25, 1.0];
 
 /// What a plan's priorities say.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Popularity {
     /// How many entries it has.
     pub entries: u64,
@@ -24,7 +24,7 @@ pub struct Popularity {
 }
 
 /// What the top of a plan is worth.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TopShare {
     /// Which part of the plan, from 0 to 1.
     pub top: f64,

@@ -9,7 +9,7 @@
 //!
 //! H(n, s) is summed up to a bound and continued by Euler–Maclaurin's formula: two terms leave less than 10⁻⁹ of it.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::curve::Curve;
 use super::float;
@@ -22,7 +22,7 @@ const EXPONENT_STEP: f64 = 1e-7;
 const SUMMED: u64 = 128;
 
 /// The law.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Zipf {
     /// s; 0: all keys alike.
     pub exponent: f64,

@@ -38,7 +38,8 @@ impl Watched {
     fn requests_per_second(&self) -> Option<f64> {
         let (first, last) = self.times?;
         let seconds = last.checked_sub(first).filter(|seconds| *seconds > 0)?;
-        Some(self.history.requests() as f64 / seconds as f64)
+        // The last second counts, too.
+        Some(self.history.requests() as f64 / (seconds as f64 + 1.0))
     }
 }
 
