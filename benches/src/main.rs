@@ -1,10 +1,12 @@
 //! What sharing a budget costs: dividing it among a thousand workers, and renewing their shares in a real etcd. What big
 //! plans cost: ranking, banding and streaming them. How long partitions take to be handed over. And how fast a cache is
-//! loaded, or copied from another Redis, and a log ranked, beside what people do today.
+//! loaded, or copied from another Redis, and a log ranked, beside what people do today. And how well an estimate foretells hit rates on a
+//! trace, which has to be given.
 //!
 //! Without names of parts it measures everything, prints the tables and writes them to `benches/RESULTS.md`; with the names of
-//! parts (`dividing`, `renewing`, `planning`, `handing-over`, `loading`, `copying`, `ranking`) only those, and writes nothing but with `--write`, which
-//! puts them in the place of theirs. Build it with `--release`.
+//! parts (`dividing`, `renewing`, `planning`, `handing-over`, `loading`, `copying`, `ranking`, `estimating`) only those, and writes nothing
+//! but with `--write`, which puts them in the place of theirs. `estimating` is measured only where `--trace FILE` names keys in the order of
+//! access, one a line. Build it with `--release`.
 #![cfg_attr(
     test,
     allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")
@@ -12,6 +14,7 @@
 
 mod copying;
 mod dividing;
+mod estimating;
 mod handing_over;
 mod loading;
 mod machine;
@@ -27,7 +30,7 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, bail, ensure};
 
-const PARTS: [&str; 7] = [
+const PARTS: [&str; 8] = [
     "dividing",
     "renewing",
     "planning",
@@ -35,6 +38,7 @@ const PARTS: [&str; 7] = [
     "loading",
     "copying",
     "ranking",
+    "estimating",
 ];
 
 /// How many rows are loaded, and how often.
@@ -51,6 +55,7 @@ struct Asked {
     loading: loading::Options,
     lines: u64,
     keys: u64,
+    estimating: estimating::Options,
     write: bool,
 }
 
@@ -82,8 +87,11 @@ fn main() -> Result<()> {
         _ => {}
     }
     let asked = asked(arguments)?;
-    let is_wanted =
-        |part: &str| asked.parts.is_empty() || asked.parts.iter().any(|name| name == part);
+    let is_wanted = |part: &str| match asked.parts.is_empty() {
+        // Without a trace there is nothing to estimate.
+        true => part != "estimating" || asked.estimating.trace.is_some(),
+        false => asked.parts.iter().any(|name| name == part),
+    };
     if cfg!(debug_assertions) {
         eprintln!("This is no release build: what it measures says little.");
     }
@@ -93,7 +101,7 @@ fn main() -> Result<()> {
     } else {
         String::new()
     };
-    let parts: [fn(&Asked) -> Result<String>; 7] = [
+    let parts: [fn(&Asked) -> Result<String>; 8] = [
         |_| dividing::run(),
         |_| renewing::run(),
         |_| planning::run(),
@@ -101,6 +109,7 @@ fn main() -> Result<()> {
         |asked| loading::run(&asked.loading),
         |asked| copying::run(&asked.copying()),
         |asked| ranking::run(&asked.ranking()),
+        |asked| estimating::run(&asked.estimating),
     ];
     for (name, run) in PARTS.into_iter().zip(parts) {
         if is_wanted(name) {
@@ -130,6 +139,7 @@ fn asked(arguments: Vec<String>) -> Result<Asked> {
         },
         lines: LINES,
         keys: KEYS,
+        estimating: estimating::Options::default(),
         write: false,
     };
     let mut arguments = arguments.into_iter();
@@ -143,10 +153,14 @@ fn asked(arguments: Vec<String>) -> Result<Asked> {
                 let path = arguments.next().context("--stoke: say which program")?;
                 asked.loading.stoke = std::path::absolute(PathBuf::from(path))?;
             }
+            "--trace" => {
+                let path = arguments.next().context("--trace: say which file")?;
+                asked.estimating.trace = Some(path.into());
+            }
             "--write" => asked.write = true,
             part if PARTS.contains(&part) => asked.parts.push(argument),
             unknown => bail!(
-                "there is no part {unknown:?}: there are {}, and --rows N, --rounds N, --lines N, --keys N, --stoke PATH, --write",
+                "there is no part {unknown:?}: there are {}, and --rows N, --rounds N, --lines N, --keys N, --stoke PATH, --trace FILE, --write",
                 PARTS.join(", ")
             ),
         }
