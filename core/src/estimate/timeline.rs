@@ -18,8 +18,9 @@ use super::curve::Curve;
 use super::drift::Drift;
 use super::float;
 
-/// So many moments are looked at.
-const MOMENTS: u32 = 200;
+/// So many moments are looked at over all, closer together at the beginning, where most happens; and so many while the warm-up runs.
+const MOMENTS: u32 = 150;
+const MOMENTS_WARMING: u32 = 50;
 /// A cold cache counts as warm when its hit rate has come so near to what it will be.
 pub(crate) const WARM: f64 = 0.95;
 /// Beyond that nobody looks: a month.
@@ -172,9 +173,7 @@ impl Run<'_> {
         let mut turns = Turns::of(self.groups.len());
         let (mut spared, mut spared_before) = (0.0, 0.0);
         let mut last_s = 0.0;
-        for n in 0..=MOMENTS {
-            // Closer together at the beginning, where most happens.
-            let seconds = end * (f64::from(n) / f64::from(MOMENTS)).powi(2);
+        for seconds in self.times(end) {
             let step = seconds - last_s;
             let (cold_was, warmed_was, before_was) = (cold, warmed, before);
             cold.own_s += step * self.answered(cold_was.hit_rate, 0.0);
@@ -239,6 +238,16 @@ impl Run<'_> {
             end *= 1.5;
         }
         (end * 1.1).min(TIME_MAX_S)
+    }
+
+    /// The moments that are looked at, until this one.
+    fn times(&self, end: f64) -> Vec<f64> {
+        let part = |n: u32, of: u32| f64::from(n) / f64::from(of);
+        let over_all = (0..=MOMENTS).map(|n| end * part(n, MOMENTS).powi(2));
+        let warming = (1..=MOMENTS_WARMING).map(|n| self.all_s * part(n, MOMENTS_WARMING));
+        let mut times: Vec<f64> = over_all.chain(warming.filter(|at| *at < end)).collect();
+        times.sort_unstable_by(f64::total_cmp);
+        times
     }
 
     /// What share of misses is answered.

@@ -201,3 +201,79 @@ fn seconds(time: SystemTime) -> i64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Args, Command};
+
+    fn args(flags: &[&str]) -> EstimateArgs {
+        let args = Args::try_parse_from([&["stoke", "estimate", "--log", "x"], flags].concat());
+        match args.unwrap().command {
+            Command::Estimate(args) => *args,
+            command => panic!("{command:?}"),
+        }
+    }
+
+    fn row(loader: u32, key: &str, cache_key: &str) -> SourceRow {
+        SourceRow {
+            columns: vec!["key".to_owned()].into(),
+            values: vec![Some(key.to_owned())],
+            priority: stoke_core::units::Priority::ONE,
+            loader,
+            cache_key: cache_key.into(),
+        }
+    }
+
+    #[test]
+    fn keys_of_several_patterns_are_not_taken_for_each_other() {
+        let keys = |patterns: &[&str], cache_key: &str| {
+            let patterns: Vec<String> = patterns.iter().map(|text| (*text).to_owned()).collect();
+            let rows = [row(0, "7", cache_key), row(1, "7", cache_key)];
+            rows.map(|row| String::from_utf8(entry(row, &patterns).key.into()).unwrap())
+        };
+        let two = ["/product/{id}", "/user/{id}"];
+        assert_eq!(keys(&two, ""), ["/product/{id} 7", "/user/{id} 7"]);
+        assert_eq!(keys(&two[..1], ""), ["7", "7"]);
+        assert_eq!(keys(&two, "k:7"), ["k:7", "k:7"], "a template says it");
+    }
+
+    #[test]
+    fn what_a_pattern_or_a_template_names_makes_the_key() {
+        let parts = |flags: &[&str]| {
+            let args = args(flags);
+            let rules = rules(&args, &access_log(&args.log));
+            let parts: Vec<Vec<String>> = rules.into_iter().map(|rules| rules.key_parts).collect();
+            parts
+        };
+        assert_eq!(parts(&[]), [[""; 0]]);
+        assert_eq!(parts(&["--url", "/p/{id}"]), [[""; 0]]);
+        assert_eq!(parts(&["--url", "/p/{tenant}/{id}"]), [["tenant", "id"]]);
+        let of_regex = [
+            "--log-regex",
+            "(?<tenant>a)(?<id>b)",
+            "--key",
+            "t:{tenant}:{id}",
+        ];
+        assert_eq!(parts(&of_regex), [["id", "tenant"]]);
+        assert_eq!(parts(&["--key", "t:{key}:{id}"]), [[""; 0]]);
+    }
+
+    #[test]
+    fn a_rate_needs_two_times() {
+        let mut watched = Watched::default();
+        let see = |watched: &mut Watched, at| watched.see(Seen { key: b"k", at });
+        see(&mut watched, None);
+        assert_eq!(watched.requests_per_second(), None);
+        see(&mut watched, Some(1000));
+        assert_eq!(watched.requests_per_second(), None);
+        // Clocks jump back.
+        see(&mut watched, Some(997));
+        assert_eq!(watched.requests_per_second(), Some(0.75));
+        see(&mut watched, Some(i64::MIN));
+        see(&mut watched, Some(i64::MAX));
+        assert_eq!(watched.requests_per_second(), None);
+    }
+}

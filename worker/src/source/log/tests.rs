@@ -493,3 +493,41 @@ fn what_the_loader_needs_and_the_pattern_does_not_name_is_told_before_anything_i
         "{error}"
     );
 }
+
+#[tokio::test]
+async fn each_access_that_counts_is_shown_in_the_order_of_the_lines() {
+    let folder = Folder::new();
+    let content = [
+        hit("/product/b"),
+        "half a line\n".to_owned(),
+        hit("/user/b?tab=cart"),
+        hit("/product/b?ref=mail"),
+        hit("/style.css"),
+        "{\"uri\":\"/product/b\"}\n".to_owned(),
+        hit("/product/a").replace("GET", "POST"),
+        hit("/product/a"),
+    ];
+    let log = log(vec![folder.file("access.log", content.concat())]);
+    let (sink, mut rows) = mpsc::channel(1);
+    let (shown, mut seen) = mpsc::unbounded_channel();
+    let show = move |access: Seen<'_>| shown.send((access.key.to_vec(), access.at)).unwrap();
+    let reading = read_showing(
+        log,
+        both(OnBadLine::Skip),
+        SystemTime::UNIX_EPOCH,
+        sink,
+        show,
+    );
+    let (read, ()) = tokio::join!(reading, async { while rows.recv().await.is_some() {} });
+    assert_eq!(read.unwrap().filtered, 1);
+    let mut keys = Vec::new();
+    while let Some((key, at)) = seen.recv().await {
+        assert_eq!(at, Some(1_709_208_000));
+        keys.push(key);
+    }
+    let [product, cart, again, other] = &keys[..] else {
+        panic!("{keys:?}");
+    };
+    assert_eq!(product, again);
+    assert!(product != cart && product != other);
+}
