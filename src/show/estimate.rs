@@ -80,8 +80,8 @@ pub struct LogLines {
 pub struct Tried {
     /// How many requests these are.
     pub requests: f64,
-    /// Of what part of the keys it is known.
-    pub sampled: f64,
+    /// Whether that is known of a sample of keys.
+    pub is_sample: bool,
     /// By the tops of the plan.
     pub hit_rates: Vec<f64>,
 }
@@ -131,7 +131,7 @@ struct Top {
 #[derive(Debug, Serialize)]
 struct Later {
     requests: f64,
-    sampled: f64,
+    is_sample: bool,
 }
 
 /// What is not said, and what it would need.
@@ -172,7 +172,7 @@ impl<'a> Report<'a> {
             unseen_by_counts: estimate.unseen,
             later: estimate.tried.as_ref().map(|tried| Later {
                 requests: tried.requests,
-                sampled: tried.sampled,
+                is_sample: tried.is_sample,
             }),
             setting: &estimate.setting,
             plan_bytes: estimate.facts.plan_bytes,
@@ -280,10 +280,13 @@ impl<'a> Report<'a> {
 
     fn later_line(&self) -> Option<(&'static str, String)> {
         let later = self.later.as_ref()?;
-        Some((
-            "later",
-            format!("tried on {} requests", count(later.requests)),
-        ))
+        let of = if later.is_sample {
+            ", by a sample of their keys"
+        } else {
+            ""
+        };
+        let line = format!("tried on {} requests{of}", count(later.requests));
+        Some(("later", line))
     }
 
     fn table(&self, palette: Palette) -> String {

@@ -23,7 +23,7 @@ struct Asked {
     of_plan: Curve,
     /// Of other keys, in requests.
     of_others: f64,
-    sampled: f64,
+    is_sample: bool,
 }
 
 impl Ranked {
@@ -49,7 +49,7 @@ impl Ranked {
         };
         Some(Tried {
             requests: all,
-            sampled: asked.sampled,
+            is_sample: asked.is_sample,
             hit_rates: popularity
                 .tops
                 .iter()
@@ -93,7 +93,7 @@ fn through(
         later: later.map(|later| Asked {
             of_plan,
             of_others: later.left(),
-            sampled: later.sampled(),
+            is_sample: later.is_sample(),
         }),
     })
 }

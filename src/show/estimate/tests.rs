@@ -78,7 +78,7 @@ fn log() -> Estimate {
         },
         tried: Some(Tried {
             requests: 500.0,
-            sampled: 1.0,
+            is_sample: false,
             hit_rates: vec![0.5; popularity.tops.len()],
         }),
         popularity,
