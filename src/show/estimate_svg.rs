@@ -135,24 +135,23 @@ fn curve(svg: &mut String, class: &str, timeline: &Timeline, span_s: f64, of: fn
     );
 }
 
+/// Which line is which: above the axes, where no curve is.
 fn legend(svg: &mut String) {
-    for (n, (class, text)) in [("warmed", "warmed"), ("cold", "cold")]
-        .into_iter()
-        .enumerate()
-    {
-        let y = BOTTOM - 40.0 + 20.0 * if n == 0 { 0.0 } else { 1.0 };
+    for (class, y) in [("warmed", 26.0), ("cold", 48.0)] {
+        let line_y = y - 4.0;
+        let begin = RIGHT - 100.0;
         line(
             svg,
             &format!("curve {class}"),
-            (RIGHT - 110.0, y - 4.0),
-            (RIGHT - 75.0, y - 4.0),
+            (begin, line_y),
+            (begin + 35.0, line_y),
         );
         label(
             svg,
             &format!("{class}-ink"),
-            (RIGHT - 68.0, y),
+            (begin + 42.0, y),
             "start",
-            text,
+            class,
         );
     }
 }
@@ -205,7 +204,7 @@ fn short(seconds: f64, span_s: f64) -> String {
 
 /// A name that goes into a line.
 fn shortened(name: &str) -> String {
-    const CHARS_MAX: usize = 70;
+    const CHARS_MAX: usize = 45;
     match name.char_indices().nth(CHARS_MAX) {
         None => name.to_owned(),
         Some((end, _)) => format!("{}…", &name[..end]),
