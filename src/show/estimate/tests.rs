@@ -1,5 +1,6 @@
 use stoke_core::estimate::{Curve, History, key_hash};
 
+use super::super::style::Palette;
 use super::*;
 
 fn setting() -> Setting {
