@@ -120,24 +120,6 @@ impl Ranking {
         })
     }
 
-    /// What ranks a list where there is no coordinator.
-    ///
-    /// # Errors
-    /// Where nothing can be spilled to the folder.
-    pub fn alone(settings: &RankingSettings) -> Result<Self, SpillError> {
-        Self::start(settings, Arc::new(Metrics::new(&crate::metrics::none())))
-    }
-
-    /// Begins to collect entries that are of no job.
-    #[must_use]
-    pub fn list(&self, merge: Merge) -> Collected {
-        let loaders = Loaders {
-            count: 1,
-            default: 0,
-        };
-        self.collect(0, merge, loaders)
-    }
-
     /// Begins to collect the rows of a source of a job with so many loaders; `loader` is that of rows which name none.
     #[must_use]
     pub(crate) fn collect(&self, source: u32, merge: Merge, loaders: Loaders) -> Collected {

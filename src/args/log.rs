@@ -2,8 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
+use anyhow::anyhow;
 use clap::{Args as ClapArgs, ValueEnum};
-use stoke_core::access_log::Statuses;
+use stoke_coordinator::wire;
+use stoke_core::access_log::{AccessLog, Statuses};
 use stoke_core::url_pattern::UrlPattern;
 use stoke_proto::v1;
 
@@ -54,6 +56,15 @@ pub struct LogArgs {
 }
 
 impl LogArgs {
+    /// The log that the flags describe, checked.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn access_log(&self) -> anyhow::Result<AccessLog> {
+        let log = wire::access_log(self.source().unwrap_or_default());
+        log.map_err(|faults| anyhow!(faults))
+    }
+
     /// The source that the flags describe; `None` where they name no log.
     pub fn source(&self) -> Option<v1::AccessLogSource> {
         if self.paths.is_empty() {

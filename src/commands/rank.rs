@@ -7,7 +7,6 @@ use std::time::SystemTime;
 
 use anyhow::{Context, anyhow};
 use stoke_coordinator::ranking::{List, RankingSettings};
-use stoke_coordinator::wire;
 use stoke_core::access_log::AccessLog;
 use stoke_core::job::{Merge, OnBadLine};
 use stoke_core::plan::Entry;
@@ -82,9 +81,7 @@ impl Source {
         if let Some(path) = &args.keys {
             return Ok(Self::Keys(path.clone(), asked.unwrap_or(OnBadLine::Fail)));
         }
-        let log = args.log.source().unwrap_or_default();
-        let log = wire::access_log(log).map_err(|faults| anyhow!(faults));
-        let log = log.or_exit(Exit::Usage)?;
+        let log = args.log.access_log().or_exit(Exit::Usage)?;
         Ok(Self::Log(log, asked.unwrap_or(OnBadLine::Skip)))
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use stoke_coordinator::ranking::{Collected, Ranking, RankingError, RankingSettings};
+use stoke_coordinator::ranking::{List, RankingError, RankingSettings};
 use stoke_core::estimate::History;
 use stoke_core::plan::Entry;
 use stoke_worker::source::SourceRow;
@@ -41,24 +41,26 @@ impl Input {
 }
 
 /// Entries, collected to be ranked as plans are: in bounded memory, of one key one.
-pub(super) struct Entries {
-    ranking: Ranking,
-    collected: Collected,
-}
+pub(super) struct Entries(List);
 
 impl Entries {
     /// None yet, whose duplicates are merged in this way.
     pub(super) fn new(merge: stoke_core::job::Merge) -> Result<Self, Failure> {
-        let ranking = Ranking::alone(&RankingSettings::default()).or_exit(Exit::Unreachable)?;
-        let collected = ranking.list(merge);
-        Ok(Self { ranking, collected })
+        let list = List::new(&RankingSettings::default(), merge);
+        Ok(Self(list.or_exit(Exit::Unreachable)?))
     }
 
     /// Adds some.
-    pub(super) async fn add(mut self, entries: &[Entry]) -> Result<Self, Failure> {
-        let added = self.collected.add_entries(entries).await;
-        self.collected = added.map_err(failure)?;
-        Ok(self)
+    pub(super) async fn add(self, entries: Vec<Entry>) -> Result<Self, Failure> {
+        let adding = tokio::task::spawn_blocking(move || {
+            let Self(mut list) = self;
+            for entry in &entries {
+                list.offer(&entry.key, entry.priority)?;
+            }
+            Ok(Self(list))
+        });
+        let added = adding.await.or_exit(Exit::Unreachable)?;
+        added.map_err(failure)
     }
 
     /// Adds all rows that come, each as the entry that `entry` makes of it, until no more come.
@@ -70,7 +72,7 @@ impl Entries {
         while let Some(chunk) = rows.recv().await {
             let entries = chunk.into_iter().filter_map(|row| entry(row).transpose());
             let entries: Vec<Entry> = entries.collect::<Result<_, _>>()?;
-            self = self.add(&entries).await?;
+            self = self.add(entries).await?;
         }
         Ok(self)
     }
@@ -79,8 +81,8 @@ impl Entries {
     pub(super) async fn rank(
         self,
     ) -> Result<impl Iterator<Item = Result<Entry, Failure>> + Send, Failure> {
-        let collected = self.collected.complete().await.map_err(failure)?;
-        let ranked = self.ranking.rank(vec![collected]).await.map_err(failure)?;
+        let ranking = tokio::task::spawn_blocking(move || self.0.rank());
+        let ranked = ranking.await.or_exit(Exit::Unreachable)?.map_err(failure)?;
         Ok(ranked.map(|entry| entry.map_err(|error| failure(error.into()))))
     }
 }

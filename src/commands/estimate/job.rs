@@ -32,7 +32,7 @@ pub(super) async fn read(args: &EstimateArgs, name: &str) -> Result<Input, Failu
             break;
         };
         let batch = entries_of(&message.entries.unwrap_or_default());
-        entries = entries.add(&batch).await?;
+        entries = entries.add(batch).await?;
     }
     let about = About {
         source: Source::Job,

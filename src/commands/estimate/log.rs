@@ -1,9 +1,9 @@
 //! An access log: the plan that it gives, and the history of its traffic.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
-use stoke_core::access_log::{AccessLog, Fields, Filter, Lines, UrlRule};
+use stoke_core::access_log::AccessLog;
 use stoke_core::estimate::{History, key_hash};
 use stoke_core::job::{Merge, OnBadLine};
 use stoke_core::names::LoaderName;
@@ -13,7 +13,7 @@ use stoke_worker::source::{Rules, SourceRow};
 use tokio::sync::mpsc;
 
 use super::input::{CHUNKS_WAITING, Entries, Input};
-use crate::args::{EstimateArgs, LogArgs, LogLinesArg, OnBadLineArg};
+use crate::args::{EstimateArgs, LogArgs, OnBadLineArg};
 use crate::exit::{Exit, Failure, OrExit};
 use crate::show::estimate::{About, LogLines, Source};
 
@@ -45,7 +45,11 @@ impl Watched {
 
 /// Reads the log.
 pub(super) async fn read(args: &EstimateArgs) -> Result<Input, Failure> {
-    let log = access_log(&args.log);
+    let mut log = args.log.access_log().or_exit(Exit::Usage)?;
+    // Each pattern is told by its place.
+    for (n, url) in (0..).zip(&mut log.urls) {
+        url.loader = n;
+    }
     let rules = rules(args, &log);
     let patterns: Vec<String> = log.urls.iter().map(|url| url.pattern.to_string()).collect();
     let watched = Arc::new(Mutex::new(Watched::default()));
@@ -131,6 +135,7 @@ fn rules(args: &EstimateArgs, log: &AccessLog) -> Vec<Rules> {
             names.to_vec()
         },
         loader: u32::try_from(loader).unwrap_or(u32::MAX),
+        ..Rules::default()
     };
     if log.urls.is_empty() {
         let columns = args
@@ -152,54 +157,6 @@ fn rules(args: &EstimateArgs, log: &AccessLog) -> Vec<Rules> {
     }
     let urls = log.urls.iter().enumerate();
     urls.map(|(n, url)| of(n, url.pattern.names())).collect()
-}
-
-/// The log that the flags describe, as `stoke warm` takes them.
-fn access_log(args: &LogArgs) -> AccessLog {
-    let lines = match (&args.log_regex, args.log_lines) {
-        (Some(regex), _) => Lines::Regex(regex.clone()),
-        (None, None) => Lines::Auto,
-        (None, Some(LogLinesArg::Common)) => Lines::Common,
-        (None, Some(LogLinesArg::Json)) => Lines::Json,
-        (None, Some(LogLinesArg::Csv)) => Lines::Csv,
-    };
-    let urls = (0..).zip(&args.urls).map(|(loader, pattern)| UrlRule {
-        pattern: pattern.clone(),
-        loader,
-    });
-    let usual = Filter::default();
-    let methods = match args.log_method.as_slice() {
-        [] => usual.methods,
-        all if all.iter().any(|method| method == "*") => Default::default(),
-        some => some.iter().cloned().collect(),
-    };
-    let statuses = match args.log_status.as_slice() {
-        [] => usual.statuses,
-        some => some.iter().copied().collect(),
-    };
-    AccessLog {
-        paths: args.paths.clone(),
-        lines,
-        fields: Fields {
-            url: args.log_url_field.clone(),
-            time: args.log_time_field.clone(),
-            ..Fields::default()
-        },
-        urls: urls.collect(),
-        filter: Filter {
-            methods,
-            statuses,
-            since: args.log_since.map(seconds),
-            until: args.log_until.map(seconds),
-        },
-        half_life_s: args.log_half_life.map(|time| time.as_secs().max(1)),
-    }
-}
-
-/// Seconds since 1970.
-fn seconds(time: SystemTime) -> i64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -244,7 +201,7 @@ mod tests {
     fn what_a_pattern_or_a_template_names_makes_the_key() {
         let parts = |flags: &[&str]| {
             let args = args(flags);
-            let rules = rules(&args, &access_log(&args.log));
+            let rules = rules(&args, &args.log.access_log().unwrap());
             let parts: Vec<Vec<String>> = rules.into_iter().map(|rules| rules.key_parts).collect();
             parts
         };
