@@ -9,7 +9,6 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::glob;
 use crate::template::{NotATemplate, Part, TEMPLATE_LENGTH_MAX, parts};
 
 /// What a key source's own columns are called: no name in a pattern.
@@ -114,13 +113,6 @@ impl Pattern {
         let mut found = Vec::with_capacity(self.names.len());
         let matches = self.names.is_empty() || captures(&self.parts, key, &mut found);
         matches.then_some(found)
-    }
-
-    /// As [`Pattern::captures`], of a key that no Redis has compared with the glob.
-    #[must_use]
-    pub fn find<'k>(&self, key: &'k [u8]) -> Option<Vec<&'k [u8]>> {
-        let matches = !self.names.is_empty() || glob::matches(self.glob().as_bytes(), key);
-        matches.then(|| self.captures(key)).flatten()
     }
 }
 
@@ -259,18 +251,6 @@ mod tests {
             });
             assert_eq!(captures(pattern, key), expected, "{pattern} of {key}");
         }
-    }
-
-    #[test]
-    fn a_key_that_nobody_has_compared_is_compared_with_the_glob() {
-        let found = |pattern: &str, key: &str| {
-            let pattern = Pattern::parse(pattern).unwrap();
-            pattern.find(key.as_bytes()).map(|parts| parts.len())
-        };
-        assert_eq!(found("a*", "ab"), Some(0));
-        assert_eq!(found("a*", "ba"), None);
-        assert_eq!(found("a[*:{id}", "a[*:7"), Some(1));
-        assert_eq!(found("a[*:{id}", "a[b:7"), None);
     }
 
     #[test]

@@ -124,7 +124,7 @@ mod tests {
 
     fn on(auth: &str, select: &str) -> Result<(), CommandError> {
         let unknown = "-ERR unknown subcommand 'SETINFO'\r\n";
-        let answers = [auth, select, unknown, unknown]
+        let answers = [auth, select, unknown, unknown, unknown]
             .map(|wire| redis::parse_redis_value(wire.as_bytes()).unwrap());
         check(answers.to_vec(), &settings(), false, &NodeAddr::new("n", 1))
     }
@@ -132,10 +132,10 @@ mod tests {
     #[test]
     fn a_server_that_agrees_is_entered_even_if_it_does_not_know_all_that_we_say() {
         assert_eq!(on("+OK\r\n", "+OK\r\n"), Ok(()));
-        assert_eq!(commands(&settings(), false).len(), 4);
-        assert_eq!(commands(&RedisConnectionInfo::default(), false).len(), 2);
+        assert_eq!(commands(&settings(), false).len(), 5);
+        assert_eq!(commands(&RedisConnectionInfo::default(), false).len(), 3);
         let newer = RedisConnectionInfo::default().set_protocol(redis::ProtocolVersion::RESP3);
-        assert_eq!(commands(&newer, false).len(), 3);
+        assert_eq!(commands(&newer, false).len(), 4);
         let refused = redis::parse_redis_value(b"-NOPROTO unsupported protocol version\r\n");
         let refused = check(
             vec![refused.unwrap()],
@@ -189,7 +189,7 @@ mod tests {
     fn where_only_a_master_will_do_a_replica_is_for_later_and_anything_else_is_refused() {
         let nobody = RedisConnectionInfo::default();
         let of = |answer: Value| {
-            let answers = vec![answer, Value::Okay, Value::Okay];
+            let answers = vec![answer, Value::Okay, Value::Okay, Value::Okay];
             assert_eq!(commands(&nobody, true).len(), answers.len());
             check(answers, &nobody, true, &NodeAddr::new("n", 1)).map_err(|error| error.kind)
         };

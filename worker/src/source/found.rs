@@ -4,6 +4,7 @@
 //! compares with its keys is what stands in the place of a pattern's name. With one name, that is it; of several, those that are
 //! called as the columns that the loader compares. Without names, the whole key is all there is.
 
+use stoke_core::glob;
 use stoke_core::pattern::Pattern;
 use stoke_core::units::Priority;
 
@@ -14,6 +15,8 @@ use super::{
 /// Keys of a pattern, as they come.
 pub(crate) struct Found<'p> {
     pattern: &'p Pattern,
+    /// What keys match, where it has no names.
+    glob: String,
     rows: Rows,
     key: KeyOf,
 }
@@ -45,12 +48,19 @@ impl<'p> Found<'p> {
             KeyOf::Parts => names.to_vec(),
         };
         rows.columns(columns)?;
-        Ok(Self { pattern, rows, key })
+        let glob = pattern.glob();
+        Ok(Self {
+            pattern,
+            glob,
+            rows,
+            key,
+        })
     }
 
     /// What of a key stands in the places of the pattern's names; `None` where it is none of the pattern's.
     pub(crate) fn parts<'k>(&self, key: &'k [u8]) -> Option<Vec<&'k [u8]>> {
-        self.pattern.find(key)
+        let matches = !self.pattern.names().is_empty() || glob::matches(self.glob.as_bytes(), key);
+        matches.then(|| self.pattern.captures(key)).flatten()
     }
 
     /// A key with its parts. Gives a chunk back when it is full.
