@@ -27,6 +27,7 @@ use crate::show::style::Palette;
 use crate::state::{self, Asked, State};
 
 mod catalog;
+mod live;
 mod log;
 
 use self::catalog::{cache_name, catalog, copies, shown};
@@ -320,41 +321,6 @@ fn asked(args: &WarmArgs, catalog: &Catalog) -> Asked {
     Asked::new(given.filter_map(|(flag, value)| Some((flag.to_owned(), value?))))
 }
 
-/// What is read of a Redis as the key source, where something is.
-fn of_redis(args: &WarmArgs) -> Option<v1::key_source::From> {
-    let origin = args.keys_from.as_ref().map_or(ORIGIN, |_| KEYS);
-    let pattern = args.pattern.as_ref().map(ToString::to_string);
-    if let Some(key) = &args.counter {
-        return Some(v1::key_source::From::Counter(v1::CounterSource {
-            origin: origin.into(),
-            key: key.clone(),
-            r#match: pattern.unwrap_or_default(),
-            limit: args.counter_limit.unwrap_or_default(),
-        }));
-    }
-    if args.hot_keys {
-        return Some(v1::key_source::From::HotKeys(v1::HotKeysSource {
-            origin: origin.into(),
-            r#match: pattern.unwrap_or_default(),
-            count: args.match_count,
-            frequency_min: args.frequency_min.into(),
-        }));
-    }
-    if let Some(duration) = args.monitor {
-        return Some(v1::key_source::From::Monitor(v1::MonitorSource {
-            origin: origin.into(),
-            r#match: pattern.unwrap_or_default(),
-            duration: prost_types::Duration::try_from(duration).ok(),
-            ..v1::MonitorSource::default()
-        }));
-    }
-    Some(v1::key_source::From::Keyspace(v1::KeyspaceSource {
-        origin: origin.into(),
-        r#match: pattern?,
-        count: args.match_count,
-    }))
-}
-
 /// The job.
 #[expect(
     clippy::cast_possible_truncation,
@@ -381,7 +347,7 @@ fn spec(args: &WarmArgs) -> anyhow::Result<v1::JobSpec> {
                 key_label: args.key_label.clone().unwrap_or_default(),
             })
         }
-        (None, None) => match (of_redis(args), args.log.source()) {
+        (None, None) => match (live::source(args), args.log.source()) {
             (Some(of_redis), _) => of_redis,
             (None, Some(log)) => v1::key_source::From::Log(log),
             (None, None) => v1::key_source::From::Scan(v1::ScanSource {}),
