@@ -15,6 +15,7 @@ pub mod job;
 pub mod jobs;
 pub mod number;
 pub mod pace;
+pub mod popularity;
 pub mod progress;
 pub mod pruned;
 pub mod ranked;

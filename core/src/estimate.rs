@@ -15,6 +15,7 @@ mod later;
 mod popularity;
 mod timeline;
 mod verdict;
+mod worth;
 mod zipf;
 
 pub use curve::Curve;
@@ -24,6 +25,7 @@ pub use later::Later;
 pub use popularity::{Popularity, TOPS, TopShare, entries_of_top};
 pub use timeline::{Moments, Setting, Timeline};
 pub use verdict::{Facts, Reason, Verdict};
+pub use worth::{Worth, WorthOfTop};
 pub use zipf::Zipf;
 
 /// A number of which a float keeps 53 bits: enough for a share.

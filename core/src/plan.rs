@@ -15,6 +15,7 @@ pub use rank::{ENTRIES_MAX, RankError, Ranked, SourceRows, Spill, TooManyEntries
 
 use serde::{Deserialize, Serialize};
 
+use crate::estimate::Worth;
 use crate::slot::{Partitioning, Slot};
 use crate::units::{BandId, PartitionId, Priority, Rank};
 
@@ -57,6 +58,9 @@ pub struct PlanSummary {
     /// still stored, and count as skipped.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub cut: u64,
+    /// What its priorities say, with what was cut; none where no requests are expected, or where an older coordinator has ranked it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worth: Option<Worth>,
 }
 
 impl PlanSummary {
@@ -145,6 +149,7 @@ mod tests {
             entries_by_loader: vec![200_000, 100_000, 0],
             left_out: 5,
             cut: 0,
+            worth: None,
         };
         let cut = plan.clone().cut_to(131_073);
         assert_eq!((cut.entries, cut.cut, cut.bands), (131_073, 168_927, 2));

@@ -168,7 +168,7 @@ impl Looked {
     }
 
     async fn look(&mut self) {
-        let asked = self.cache.info(&Unlimited).await.unwrap_or_default();
+        let asked = self.cache.info_of_all(&Unlimited).await.unwrap_or_default();
         let mut now = BTreeMap::new();
         for answer in asked {
             match answer {

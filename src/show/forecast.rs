@@ -50,7 +50,7 @@ impl<'a> ForecastReport<'a> {
         Self {
             entries: entries(forecast),
             origin_queries: forecast.origin_queries,
-            duration_seconds: forecast.duration.map(seconds),
+            duration_seconds: forecast.duration.map(time::seconds),
             cache_bytes: forecast.cache_bytes,
             loaders: forecast.loaders.iter().map(loader).collect(),
         }
@@ -81,7 +81,10 @@ pub fn text(forecast: &v1::Forecast, palette: Palette) -> String {
     };
     let rows: Vec<_> = forecast.loaders.iter().map(row).collect();
     let lasts = match forecast.duration {
-        Some(duration) => format!("{} at the present budget", time::span(seconds(duration))),
+        Some(duration) => format!(
+            "{} at the present budget",
+            time::span(time::seconds(duration))
+        ),
         None => {
             "time unknown: an origin has no budget, or one of zero (see `stoke budget`)".to_owned()
         }
@@ -104,12 +107,6 @@ fn bytes_of(loader: &v1::LoaderForecast) -> Option<u64> {
     let bytes = u128::from(loader.sample_bytes) * u128::from(loader.entries);
     let bytes = bytes.checked_div(loader.sample_entries.into())?;
     Some(u64::try_from(bytes).unwrap_or(u64::MAX))
-}
-
-#[expect(clippy::cast_precision_loss, reason = "seconds for display")]
-fn seconds(duration: prost_types::Duration) -> f64 {
-    let seconds = duration.seconds as f64 + f64::from(duration.nanos) / 1e9;
-    (seconds * 1000.0).round() / 1000.0
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use stoke_proto::v1;
 
 use super::forecast::ForecastReport;
 use super::number::grouped;
+use super::popularity::PopularityReport;
 use super::style::state_name;
 use super::time;
 
@@ -66,6 +67,8 @@ pub struct JobReport<'a> {
     cut: u64,
     /// Of a dry run that has succeeded; else null.
     forecast: Option<ForecastReport<'a>>,
+    /// What is to be expected by the plan's priorities; null before it is sealed, and of scans.
+    popularity: Option<PopularityReport>,
 }
 
 #[derive(Debug, Serialize)]
@@ -175,6 +178,7 @@ impl<'a> JobReport<'a> {
             left_out: job.left_out,
             cut: job.cut,
             forecast: job.forecast.as_ref().map(ForecastReport::new),
+            popularity: job.popularity.as_ref().map(PopularityReport::new),
         }
     }
 }
@@ -356,6 +360,7 @@ mod tests {
             "outcomes",
             "pending",
             "planned",
+            "popularity",
             "priority",
             "ranges",
             "ranges_read",
@@ -407,6 +412,7 @@ mod tests {
             "warnings": [{"kind": "expiry", "what": "it takes about 2h"}],
             "sources": [{"entries": 100_000, "bad_lines": 2, "bad_line_examples": ["line 17: no key", "line 20: \u{1b}"], "log": null, "monitor": null}],
             "bad_lines": 2, "left_out": 0, "cut": 0, "forecast": null,
+            "popularity": PopularityReport::new(&samples::popularity()),
         });
         assert_eq!(value(&samples::paused()), expected);
     }

@@ -9,7 +9,7 @@ use super::job::{done, planned, ranges};
 use super::number::{grouped, percent};
 use super::pace::Pace;
 use super::style::state_name;
-use super::{plain, time};
+use super::{plain, popularity, time};
 use crate::print;
 
 /// How long at least between two plain lines about the same state.
@@ -83,6 +83,8 @@ struct Account {
     slowed: Vec<String>,
     /// The kinds of what it was warned of.
     warned: Vec<String>,
+    /// Whether what is to be expected was told.
+    expected: bool,
 }
 
 /// What there is to tell.
@@ -152,6 +154,10 @@ impl Account {
                 gone.map(|trouble| format!("  {} is out of trouble", plain(&trouble.worker))),
             );
             self.troubles.clone_from(&job.troubles);
+        }
+        if let Some(expected) = job.popularity.as_ref().filter(|_| !self.expected) {
+            self.expected = true;
+            news.push(format!("  expected: {}", popularity::text(expected)));
         }
         // How far one is down changes all the time: that it is begins and ends.
         let budget = |slowed: &String| slowed.split(' ').next().unwrap_or_default().to_owned();
@@ -231,6 +237,9 @@ mod tests {
     use super::super::samples::{self, in_state};
     use super::*;
 
+    const EXPECTED: &str = "  expected: hit rate 42.0 % by the top 0.1 % in 1.0 s, 61.0 % by the top 1 % in 2.0 s, 80.0 % by the top 10 %, \
+        100.0 % by all in 3m 20s; Zipf's exponent 0.98, within 1.2 %";
+
     /// What is printed when these jobs come so many milliseconds after the first.
     fn lines(jobs: &[(u64, v1::Job)]) -> Vec<String> {
         let begun = Instant::now();
@@ -260,6 +269,7 @@ mod tests {
             lines(&jobs),
             [
                 "PLANNING: reading and ranking the keys",
+                EXPECTED,
                 "RUNNING: 345/100,000 keys, coverage 93.6 %",
                 "RUNNING: 2,345/100,000 keys, coverage 93.6 %, 2000 keys/s, 49s left",
                 "RUNNING: 4,345/100,000 keys, coverage 93.6 %, 2000 keys/s, 48s left",
@@ -293,6 +303,7 @@ mod tests {
             lines(&jobs),
             [
                 "RUNNING: 12,345/100,000 keys, coverage 93.6 %",
+                EXPECTED,
                 "PAUSED: 12,345/100,000 keys, coverage 93.6 %",
                 "  held by operator: lunch",
                 "  trouble at w1-5f: cache main: connection refused",

@@ -46,6 +46,7 @@ pub fn paused() -> v1::Job {
             reason: "lunch".into(),
         }],
         progress: Some(progress(12_000, 87_655)),
+        popularity: Some(popularity()),
         create_time: at(0, 0),
         start_time: at(2, 500),
         end_time: None,
@@ -150,4 +151,28 @@ pub fn dry_run() -> v1::Job {
         cache_bytes: 39_700_000,
     });
     job
+}
+
+/// What is to be expected of 100,000 keys.
+pub fn popularity() -> v1::Popularity {
+    let top = |(top, entries, hit_rate, seconds): (f64, u64, f64, i64)| v1::TopShare {
+        top,
+        entries,
+        hit_rate,
+        origin_queries: entries.div_ceil(500),
+        duration: (seconds > 0).then_some(prost_types::Duration { seconds, nanos: 0 }),
+    };
+    v1::Popularity {
+        zipf_exponent: Some(0.984),
+        zipf_distance: Some(0.012),
+        tops: [
+            (0.001, 100, 0.42, 1),
+            (0.01, 1000, 0.61, 2),
+            (0.05, 5000, 0.7, 0),
+            (0.1, 10_000, 0.8, 0),
+            (1.0, 100_000, 1.0, 200),
+        ]
+        .map(top)
+        .into(),
+    }
 }

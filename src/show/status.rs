@@ -9,7 +9,7 @@ use stoke_proto::v1;
 use super::job::{batch, is_over, keys_per_second, mode, planned, ranges};
 use super::number::{bytes, grouped, percent};
 use super::style::{Palette, state_name, tone_of};
-use super::{forecast, plain, time};
+use super::{forecast, plain, popularity, time};
 
 /// The job as text.
 pub fn text(job: &v1::Job, now: SystemTime, palette: Palette) -> String {
@@ -157,6 +157,9 @@ fn progress(job: &v1::Job, now: SystemTime, lines: &mut Lines) {
         let covered = percent(progress.coverage);
         lines.add("coverage", format!("{covered} of the expected requests"));
     }
+    if let Some(expected) = &job.popularity {
+        lines.add("expected", popularity::text(expected));
+    }
     let seconds = time::seconds_of(job, now);
     let effort = progress.effort.unwrap_or_default();
     lines.add(
@@ -265,6 +268,8 @@ mod tests {
              started    2026-11-23T21:00:02Z (17s ago)\n\
              keys       100,000 planned = 12,000 warmed + 300 present + 40 absent + 0 skipped + 5 failed + 0 cancelled + 87,655 pending\n\
              coverage   93.6 % of the expected requests\n\
+             expected   hit rate 42.0 % by the top 0.1 % in 1.0 s, 61.0 % by the top 1 % in 2.0 s, 80.0 % by the top 10 %, \
+             100.0 % by all in 3m 20s; Zipf's exponent 0.98, within 1.2 %\n\
              effort     20.0 s, 617 keys a second, 25 queries, 12,000 rows, 39.7 MB written\n\
              bad lines  2 of source 1 were left out; it gave 100,000 entries\n\
              \x20          line 17: no key\n\

@@ -59,6 +59,13 @@ pub fn whole(seconds: f64) -> String {
     humantime::format_duration(seconds).to_string()
 }
 
+/// A duration in seconds, to the millisecond.
+#[expect(clippy::cast_precision_loss, reason = "seconds for display")]
+pub fn seconds(duration: prost_types::Duration) -> f64 {
+    let seconds = duration.seconds as f64 + f64::from(duration.nanos) / 1e9;
+    (seconds * 1000.0).round() / 1000.0
+}
+
 /// How long a job has run, in seconds: from its creation to its end, or until now.
 #[expect(clippy::cast_precision_loss, reason = "seconds for display")]
 pub fn seconds_of(job: &v1::Job, now: SystemTime) -> f64 {

@@ -2,7 +2,7 @@
 
 use redis::Commands as _;
 use stoke_harness::{Redis, wait_for};
-use stoke_proto::v1::JobState;
+use stoke_proto::v1::{self, JobState};
 
 use crate::command_line::{ended, start, stoke};
 use crate::scene::{PATIENCE, Scene, is_over, watch_until};
@@ -26,6 +26,25 @@ fn counted(nodes: &Nodes) -> (u64, u64) {
     let ports = nodes.ports();
     let sum = |name| ports.iter().map(|port| of(*port, name)).sum();
     (sum("keyspace_hits"), sum("keyspace_misses"))
+}
+
+/// What is told of the plan is what its priorities are: the nth key is asked for a million times divided by n, rounded down.
+fn assert_popularity(job: &v1::Job) {
+    let expected = job.popularity.clone().unwrap();
+    let worth = |keys: u64| (1..=keys).map(|n| 1_000_000 / n).sum::<u64>() as f64;
+    let one_percent = &expected.tops[1];
+    assert_eq!(
+        (one_percent.top, one_percent.entries),
+        (0.01, shop::PLANNED / 100)
+    );
+    let hit_rate = worth(shop::PLANNED / 100) / worth(shop::PLANNED);
+    assert!(
+        (one_percent.hit_rate - hit_rate).abs() < 1e-3,
+        "{one_percent:?}, and it is {hit_rate}"
+    );
+    assert_eq!(one_percent.origin_queries, 1);
+    let exponent = expected.zipf_exponent.unwrap();
+    assert!((exponent - 1.0).abs() < 0.01, "{exponent}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -68,6 +87,7 @@ async fn a_gate_opens_once_enough_is_warm_and_says_by_its_code_that_it_will_not(
         };
     }
     let expected = hits as f64 / all as f64;
+    assert_popularity(&over);
     let nodes = Nodes::connect(&scene);
     let before = counted(&nodes);
     let both = gate(&[

@@ -174,6 +174,12 @@ pub enum ExtendOutcome {
     Failed(CommandError),
 }
 
+fn info_of(
+    (node, answer): (NodeAddr, Result<redis::Value, CommandError>),
+) -> Result<NodeInfo, CommandError> {
+    answer.and_then(|answer| NodeInfo::parse(answer, &node))
+}
+
 /// A node that owns no slots, or is none of the cache's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{node} owns no slots; those that do are {}", owners.join(", "))]
@@ -426,10 +432,22 @@ impl Cache {
         permit: &dyn Permit,
     ) -> Result<Vec<Result<NodeInfo, CommandError>>, Stopped> {
         let answers = self.router.ask_each(permit, "INFO").await?;
-        let read = |(node, answer): (NodeAddr, Result<redis::Value, CommandError>)| {
-            answer.and_then(|answer| NodeInfo::parse(answer, &node))
-        };
-        Ok(answers.into_iter().map(read).collect())
+        Ok(answers.into_iter().map(info_of).collect())
+    }
+
+    /// As [`Cache::info`], and asks also the replicas that the cluster names, of whom some serve reads. (Of a standalone server's, and of
+    /// those behind sentinels, nobody tells.)
+    ///
+    /// # Errors
+    /// [`Stopped`] where the permit said so.
+    pub async fn info_of_all(
+        &self,
+        permit: &dyn Permit,
+    ) -> Result<Vec<Result<NodeInfo, CommandError>>, Stopped> {
+        let mut all = self.info(permit).await?;
+        let replicas = self.router.ask_each_replica(permit, "INFO").await?;
+        all.extend(replicas.into_iter().map(info_of));
+        Ok(all)
     }
 
     /// Sends each node that owns slots a `PING`, for which `permit` is passed, only to see how it is answered.

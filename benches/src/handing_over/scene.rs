@@ -127,6 +127,7 @@ fn job(partitions: u16) -> Result<Job> {
         entries_by_loader: vec![ENTRIES],
         left_out: 0,
         cut: 0,
+        worth: None,
     };
     Ok(Job {
         spec: job_spec(spec).context("the job's spec")?,

@@ -86,6 +86,7 @@ pub(super) fn plan(entries: u64, partitioning: Partitioning) -> PlanSummary {
         entries_by_loader: vec![entries],
         left_out: 0,
         cut: 0,
+        worth: None,
     }
 }
 

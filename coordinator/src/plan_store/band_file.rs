@@ -375,6 +375,7 @@ mod tests {
             entries_by_loader: vec![1],
             left_out: 0,
             cut: 0,
+            worth: None,
         };
         assert!(!store.has_plan(&plan).await.unwrap());
         assert!(

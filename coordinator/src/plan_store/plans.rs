@@ -1,6 +1,7 @@
 //! Storing plans: ranked entries come one after another, and go to the store band by band.
 
 use object_store::path::Path;
+use stoke_core::estimate::{Curve, Popularity, Worth};
 use stoke_core::names::JobName;
 use stoke_core::plan::{Band, Entry, PlanSummary};
 use stoke_core::slot::{Partitioning, Slot, Slots};
@@ -34,6 +35,7 @@ struct Totals {
     by_loader: Vec<u64>,
     bands: u32,
     left_out: u64,
+    curve: Curve,
 }
 
 impl Totals {
@@ -41,6 +43,7 @@ impl Totals {
         let sum = self.priority_milli.checked_add(entry.priority.as_milli());
         self.priority_milli = sum.ok_or(PlanStoreError::TooMuchPriority)?;
         self.entries += 1;
+        self.curve.push(entry.priority.as_milli());
         let loader = usize::try_from(entry.loader).unwrap_or(usize::MAX);
         if self.by_loader.len() <= loader {
             self.by_loader.resize(loader + 1, 0);
@@ -87,6 +90,9 @@ impl PlanStore {
             entries_by_loader: totals.by_loader,
             left_out: totals.left_out,
             cut: 0,
+            worth: Popularity::of(&totals.curve, None)
+                .as_ref()
+                .map(Worth::from),
         })
     }
 }

@@ -70,6 +70,7 @@ mod tests {
             entries_by_loader: vec![1],
             left_out: 0,
             cut: 0,
+            worth: None,
         });
         let life = Life {
             phase,

@@ -5,6 +5,7 @@ mod budget;
 pub(super) use budget::budget;
 
 mod log;
+mod popularity;
 
 use std::collections::BTreeMap;
 
@@ -51,6 +52,7 @@ pub(super) fn job(job: &JobView, shared: &Shared) -> v1::Job {
         slowed: budget::slowed(job, shared),
         left_out: record.plan.as_ref().map_or(0, |plan| plan.left_out),
         cut: job.cut(),
+        popularity: popularity::popularity(job),
         warnings: warnings::of(job, crate::wall_ms())
             .into_iter()
             .map(|warning| v1::Warning {

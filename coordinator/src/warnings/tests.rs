@@ -70,6 +70,7 @@ fn job(lives_ms: &[Option<u64>], entries: &[u64]) -> JobView {
             entries_by_loader: entries.to_vec(),
             left_out: 0,
             cut: 0,
+            worth: None,
         }),
         planning: Effort::default(),
         result: None,

@@ -143,7 +143,7 @@ fn own(cache: &Cache) -> Vec<NodeLookups> {
 /// The nodes' counts, beside what of them is our own.
 async fn of_nodes(cache: &Cache, permit: &ClientPermit) -> Result<Vec<NodeLookups>, Stopped> {
     let _place = permit.enter().await?;
-    let asked = cache.info(permit).await?;
+    let asked = cache.info_of_all(permit).await?;
     let mut nodes = own(cache);
     for answer in asked {
         match answer {

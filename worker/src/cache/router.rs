@@ -115,7 +115,30 @@ impl Router {
     ) -> Result<Vec<(NodeAddr, Result<Value, CommandError>)>, Stopped> {
         self.topology.look(&self.nodes).await;
         let map = self.topology.map();
-        let asking = map.nodes().iter().map(|addr| async move {
+        self.ask_all(permit, &map, map.nodes(), command).await
+    }
+
+    /// As [`Router::ask_each`], but it asks their replicas, as the cluster names them now.
+    ///
+    /// # Errors
+    /// [`Stopped`], once nothing is under way any more.
+    pub(crate) async fn ask_each_replica(
+        &self,
+        permit: &dyn Permit,
+        command: &'static str,
+    ) -> Result<Vec<(NodeAddr, Result<Value, CommandError>)>, Stopped> {
+        let map = self.fresh_map().await;
+        self.ask_all(permit, &map, map.replicas(), command).await
+    }
+
+    async fn ask_all(
+        &self,
+        permit: &dyn Permit,
+        map: &Arc<SlotMap>,
+        nodes: &[NodeAddr],
+        command: &'static str,
+    ) -> Result<Vec<(NodeAddr, Result<Value, CommandError>)>, Stopped> {
+        let asking = nodes.iter().map(|addr| async move {
             let answer = ask(permit, &self.nodes.get(addr), redis::cmd(command)).await?;
             Ok((addr.clone(), answer))
         });
@@ -126,7 +149,7 @@ impl Router {
         let is_gone = |answer: &Result<Value, CommandError>| matches!(answer, Err(error) if error.is_transient());
         if answers.iter().any(|(_, answer)| is_gone(answer)) {
             // It may have been replaced.
-            self.topology.refresh(&self.nodes, &map).await;
+            self.topology.refresh(&self.nodes, map).await;
         }
         Ok(answers)
     }

@@ -32,6 +32,8 @@ pub(crate) struct SlotMap {
     nodes: Vec<NodeAddr>,
     /// For each slot its owner's index in `nodes`.
     owners: Vec<Option<u16>>,
+    /// Each replica of an owner once.
+    replicas: Vec<NodeAddr>,
 }
 
 impl SlotMap {
@@ -40,6 +42,7 @@ impl SlotMap {
         Self {
             nodes: vec![node],
             owners: vec![Some(0); SLOTS],
+            replicas: Vec::new(),
         }
     }
 
@@ -52,12 +55,14 @@ impl SlotMap {
         let mut map = Self {
             nodes: Vec::new(),
             owners: vec![None; SLOTS],
+            replicas: Vec::new(),
         };
         for range in ranges {
             let Value::Array(range) = range else {
                 return Err(Malformed);
             };
-            let [Value::Int(first), Value::Int(last), owner, ..] = range.as_slice() else {
+            let [Value::Int(first), Value::Int(last), owner, replicas @ ..] = range.as_slice()
+            else {
                 return Err(Malformed);
             };
             let first = usize::try_from(*first).map_err(|_| Malformed)?;
@@ -67,6 +72,13 @@ impl SlotMap {
                 .get_mut(first..=last)
                 .ok_or(Malformed)?
                 .fill(Some(node));
+            for replica in replicas {
+                // Nothing goes there that has to arrive: one that cannot be read is none.
+                match node_addr(replica, asked) {
+                    Ok(replica) if !map.replicas.contains(&replica) => map.replicas.push(replica),
+                    _ => {}
+                }
+            }
         }
         Ok(map)
     }
@@ -106,6 +118,11 @@ impl SlotMap {
     /// All nodes that own slots.
     pub(crate) fn nodes(&self) -> &[NodeAddr] {
         &self.nodes
+    }
+
+    /// All replicas of nodes that own slots, as far as this map knows.
+    pub(crate) fn replicas(&self) -> &[NodeAddr] {
+        &self.replicas
     }
 
     /// The slots that no node owns; `None` where there are none.
@@ -216,6 +233,7 @@ mod tests {
         assert_eq!(owner(16_383), "10.0.0.2:7002");
         assert_eq!(map.owner(Slot(16_384)), None);
         assert_eq!(map.nodes().len(), 2);
+        assert_eq!(map.replicas(), [NodeAddr::new("10.9.9.9", 1)]);
         assert_eq!(map.uncovered(), None);
     }
 

@@ -1,7 +1,7 @@
 //! What our own looks add to a node's hits and misses, and how to look without adding any.
 
 use bytes::Bytes;
-use stoke_harness::Redis;
+use stoke_harness::{Redis, RedisCluster};
 use stoke_worker::cache::{Cache, HashFields, Item, Lookups, WriteMode};
 use stoke_worker::permit::Unlimited;
 use stoke_worker::value::Value;
@@ -123,4 +123,36 @@ async fn weighing_is_not_counted_by_the_server() {
         ),
         (1, 1, one_each)
     );
+}
+
+#[tokio::test]
+async fn replicas_that_a_cluster_names_tell_of_their_own_hits() {
+    let mut cluster = RedisCluster::start(2).unwrap();
+    let master = cluster.ports()[0];
+    let replica = cluster.add_replica(master).unwrap();
+    let cache = connect(&cluster.urls()).await;
+    let mut reader = redis::Client::open(format!("redis://127.0.0.1:{replica}"))
+        .unwrap()
+        .get_connection()
+        .unwrap();
+    redis::cmd("READONLY").exec(&mut reader).unwrap();
+    let key = (0..).map(|n| format!("k{n}")).find(|key| {
+        redis::cmd("GET")
+            .arg(key)
+            .query::<Option<String>>(&mut reader)
+            .is_ok()
+    });
+    assert!(key.is_some());
+    // Whom the map comes from may hear of the replica a little later than its master.
+    let address = format!("127.0.0.1:{replica}");
+    let misses = loop {
+        let nodes = cache.info_of_all(&Unlimited).await.unwrap();
+        let mut nodes = nodes.into_iter().map(Result::unwrap);
+        if let Some(of_replica) = nodes.find(|node| node.address == address) {
+            break of_replica.keyspace_misses;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    };
+    assert_eq!(misses, 1);
+    assert_eq!(cache.info(&Unlimited).await.unwrap().len(), 2);
 }

@@ -325,6 +325,7 @@ impl Scene {
             entries_by_loader: vec![1],
             left_out: 0,
             cut: 0,
+            worth: None,
         };
         let loader = Loader {
             name: "product".parse().unwrap(),

@@ -59,6 +59,7 @@ fn plan(name: &str, bands: u32) -> PlanSummary {
         entries_by_loader: vec![1],
         left_out: 0,
         cut: 0,
+        worth: None,
     }
 }
 

@@ -146,6 +146,7 @@ impl Job {
             entries_by_loader: vec![entries],
             left_out: 0,
             cut: 0,
+            worth: None,
         }
     }
 
