@@ -177,12 +177,14 @@ impl HeavyHitters {
     #[must_use]
     pub fn hitters(&self, now_ms: u64) -> Vec<Hitter> {
         let fading = self.fading(now_ms);
-        let hitter = |(key, Reverse(counter)): (&Box<[u8]>, &Reverse<Counter>)| Hitter {
-            key: key.clone(),
-            count: counter.count * fading,
-            error: counter.error * fading,
-        };
-        let mut hitters: Vec<Hitter> = self.counters.iter().map(hitter).collect();
+        let all = self.counters.iter();
+        let mut hitters: Vec<Hitter> = all
+            .map(|(key, Reverse(counter))| Hitter {
+                key: key.clone(),
+                count: counter.count * fading,
+                error: counter.error * fading,
+            })
+            .collect();
         hitters
             .sort_unstable_by(|a, b| b.count.total_cmp(&a.count).then_with(|| a.key.cmp(&b.key)));
         hitters

@@ -68,7 +68,7 @@ fn settings(args: &RankArgs) -> RankingSettings {
 
 /// What is ranked.
 enum Source {
-    Log(AccessLog, OnBadLine),
+    Log(Box<AccessLog>, OnBadLine),
     Keys(PathBuf, OnBadLine),
 }
 
@@ -82,7 +82,7 @@ impl Source {
             return Ok(Self::Keys(path.clone(), asked.unwrap_or(OnBadLine::Fail)));
         }
         let log = args.log.access_log().or_exit(Exit::Usage)?;
-        Ok(Self::Log(log, asked.unwrap_or(OnBadLine::Skip)))
+        Ok(Self::Log(Box::new(log), asked.unwrap_or(OnBadLine::Skip)))
     }
 
     /// The columns of the keys; `None`: those that the first row has.
@@ -125,7 +125,7 @@ impl Source {
             Self::Log(log, on_bad_line) => {
                 let rules = rules(&log, on_bad_line);
                 let counts_bytes_max = usize::try_from(counts_bytes_max).unwrap_or(usize::MAX);
-                let read = log::read(log, rules, SystemTime::now(), counts_bytes_max, rows).await;
+                let read = log::read(*log, rules, SystemTime::now(), counts_bytes_max, rows).await;
                 let read = read.or_exit(Exit::Usage)?;
                 let report = v1::LogReport {
                     lines: read.lines,
