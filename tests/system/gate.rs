@@ -1,7 +1,7 @@
 //! When is it warm: the gate before a deploy goes on, and the hit rate that those have who use the cache.
 
 use redis::Commands as _;
-use stoke_harness::{Redis, wait_for};
+use stoke_harness::{Program, Redis, ServerDir, wait_for};
 use stoke_proto::v1::{self, JobState};
 
 use crate::command_line::{ended, start, stoke};
@@ -251,4 +251,50 @@ fn a_cache_is_watched_by_its_url_until_it_is_warm() {
     assert_eq!(last["warmth"], "WARM", "{ran:?}");
     let rate = last["hit_rate"].as_f64().unwrap();
     assert!((rate - 0.95).abs() < 0.001, "{ran:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_script_for_deploys_shifts_the_traffic_only_when_the_cache_is_warm() {
+    let scene = Scene::start(1, 100);
+    shop::fill(&scene);
+    scene.wait_for_members(3);
+    let files = ServerDir::new("deploy").unwrap();
+    let at = |name: &str| files.path().join(name).display().to_string();
+    let job = "cache = \"main\"\n[[loaders]]\nname = \"item\"\n[[sources]]\ninline = \"key\\n17\\n18\\n43\\n\"\n";
+    std::fs::write(at("job.toml"), job).unwrap();
+    let script = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/deploy/scripts/warm-then-deploy"
+    );
+    let stoke = std::path::Path::new(env!("CARGO_BIN_EXE_stoke"));
+    let path = format!(
+        "{}:{}",
+        stoke.parent().unwrap().display(),
+        std::env::var("PATH").unwrap()
+    );
+    let deploy = |coverage: &str| {
+        let launch = Program::new(script).unwrap();
+        let launch = launch.args([&at("job.toml"), "v2", "touch", &at("shifted")]);
+        let launch = launch
+            .env("PATH", &path)
+            .env("STOKE_COORDINATOR", scene.leader())
+            .env("COVERAGE", coverage)
+            .env("HIT_RATE", "0.6")
+            .env("TIMEOUT", "20s");
+        let ran = ended(&launch.start().unwrap());
+        (ran, std::path::Path::new(&at("shifted")).exists())
+    };
+    let (ran, shifted) = deploy("0.9");
+    assert_eq!((ran.code, shifted), (0, true), "{ran:?}");
+    std::fs::remove_file(at("shifted")).unwrap();
+    for port in Nodes::connect(&scene).ports() {
+        scene.cache.cli(port, &["FLUSHALL"]).unwrap();
+    }
+    // For the same release it is the same job, whose coverage is what it was: the cache itself says otherwise.
+    let (ran, shifted) = deploy("0.9");
+    assert_eq!((ran.code, shifted), (5, false), "{ran:?}");
+    assert!(
+        ran.errors.contains("the traffic stays where it is"),
+        "{ran:?}"
+    );
 }
