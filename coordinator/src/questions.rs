@@ -152,7 +152,8 @@ impl Questions {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn is_attached(&self, worker: &WorkerName) -> bool {
+    /// Whether this worker can be asked.
+    pub(crate) fn is_attached(&self, worker: &WorkerName) -> bool {
         lock(&self.attached).contains_key(worker)
     }
 }

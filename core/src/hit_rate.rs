@@ -146,10 +146,14 @@ pub struct Nodes {
 impl Nodes {
     /// Takes note of what the nodes' counters are now, by their addresses. A node that was not seen before counts from now on.
     pub fn look(&mut self, now: BTreeMap<String, Counters>) {
-        for (node, counters) in now {
+        for (node, mut counters) in now {
             let had = self.since.entry(node.clone()).or_default();
-            if let Some(last) = self.last.get(&node) {
-                *had = had.and(counters.since(last));
+            if let Some(last) = self.last.remove(&node) {
+                *had = had.and(counters.since(&last));
+                // Whoever was not heard of this time may be the next.
+                for (process, looks) in last.own {
+                    counters.own.entry(process).or_insert(looks);
+                }
             }
             self.last.insert(node, counters);
         }
@@ -360,6 +364,14 @@ mod tests {
         assert_eq!(Interval::of_all(&had).others(), looks(16, 0));
         nodes.look([at("n1", 120)].into());
         assert_eq!(nodes.take()["n1"].all, looks(5, 0));
+        // One of ours that was not heard of for a while is not taken for a new one.
+        let mut gone = nodes.clone();
+        let of =
+            |hits, own: &[(&str, Looks)]| ("n1".to_owned(), counters("a", looks(hits, 0), own));
+        gone.look([of(130, &[("w1", looks(10, 0))])].into());
+        gone.look([of(130, &[])].into());
+        gone.look([of(135, &[("w1", looks(12, 0))])].into());
+        assert_eq!(gone.take()["n1"].own, looks(12, 0));
         // Ours are told before the node's.
         let ours = |hits, own| {
             let own = [("w1", looks(own, 0))];

@@ -3,13 +3,13 @@
 //! A node counts what it is asked for, and each worker what of that it has asked itself. All of them are asked at the same time, again
 //! and again: what others have asked is the difference.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
 use stoke_core::hit_rate::{Counters, Interval, Looks, Nodes};
-use stoke_core::names::CacheName;
+use stoke_core::names::{CacheName, WorkerName};
 use stoke_proto::v1::cache_question::About;
 use stoke_proto::v1::cache_service_server::CacheService;
 use stoke_proto::v1::{self, CacheAnswer, LookupsQuestion};
@@ -125,6 +125,8 @@ async fn look(shared: &Shared, cache: &mut Looked, reference: &mut Option<Looked
 /// A cache whose nodes are looked at.
 struct Looked {
     cache: CacheName,
+    /// Workers that know it, as far as was ever seen: one may be no member for a moment, and still look for keys.
+    workers: BTreeSet<WorkerName>,
     nodes: Nodes,
     troubles: Vec<String>,
 }
@@ -133,6 +135,7 @@ impl Looked {
     fn at(cache: CacheName) -> Self {
         Self {
             cache,
+            workers: BTreeSet::new(),
             nodes: Nodes::default(),
             troubles: Vec::new(),
         }
@@ -148,7 +151,16 @@ impl Looked {
 
     /// What all nodes count, and what all workers say is theirs.
     async fn counters(&mut self, shared: &Shared) -> Result<BTreeMap<String, Counters>, NoAnswer> {
-        let workers = shared.who_knows(&self.cache).await?;
+        match shared.who_knows(&self.cache).await {
+            Ok(workers) => self.workers.extend(workers),
+            Err(error) if self.workers.is_empty() => return Err(error),
+            Err(_) => {}
+        }
+        let attached = |worker: &&WorkerName| shared.questions.is_attached(worker);
+        let workers: Vec<WorkerName> = self.workers.iter().filter(attached).cloned().collect();
+        if workers.is_empty() {
+            return Err(NoAnswer::Nobody(self.cache.clone()));
+        }
         let asking = workers.iter().enumerate().map(|(n, worker)| {
             let ask_nodes = n == 0;
             let about = About::Lookups(LookupsQuestion { ask_nodes });

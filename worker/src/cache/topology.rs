@@ -166,7 +166,7 @@ impl Topology {
         {
             tracing::info!(%from, %to, "a cache has another master");
         }
-        nodes.retain(map.nodes());
+        nodes.retain(&[map.nodes(), map.replicas()].concat());
         *current = Arc::new(map);
     }
 }
