@@ -88,6 +88,8 @@ pub(crate) struct Shared {
     pub(crate) accesses: accesses::Accesses,
     /// What workers are asked about caches.
     pub(crate) questions: questions::Questions,
+    /// What is measured for those who wait at gates.
+    pub(crate) measurements: service::Measurements,
     /// Whether the store's history grows without end.
     pub(crate) grows: Arc<history::Grows>,
     pub(crate) metrics: Arc<Metrics>,

@@ -36,7 +36,7 @@ use crate::metrics::{self, Metrics};
 use crate::plan_store::{PlanStore, PlanStoreError};
 use crate::questions::Questions;
 use crate::ranking::{Ranking, SpillError};
-use crate::service::{Accessed, Budgets, Caches, Fleet, Jobs, Limits, Workers};
+use crate::service::{Accessed, Budgets, Caches, Fleet, Jobs, Limits, Measurements, Workers};
 use crate::sightings::{Sightings, keep_looking};
 use crate::view::ViewError;
 use crate::{Leading, Settings, Shared};
@@ -157,6 +157,7 @@ impl Coordinator {
             troubles: std::sync::Mutex::default(),
             troubles_told: watch::channel(()).0,
             questions: Questions::default(),
+            measurements: Measurements::default(),
             accesses: Accesses::new(settings.accesses.clone()),
             grows,
             metrics,

@@ -18,7 +18,7 @@ pub(crate) use accesses::Accessed;
 pub(crate) use budgets::Budgets;
 pub(crate) use caches::Caches;
 pub(crate) use fleet::Fleet;
-pub(crate) use jobs::Jobs;
+pub(crate) use jobs::{Jobs, Measurements};
 pub(crate) use limits::Limits;
 pub(crate) use workers::Workers;
 

@@ -28,6 +28,8 @@ pub use verdict::{Facts, Reason, Verdict};
 pub use worth::{Worth, WorthOfTop};
 pub use zipf::Zipf;
 
+pub use crate::key_hash::key_hash;
+
 /// A number of which a float keeps 53 bits: enough for a share.
 #[expect(
     clippy::cast_precision_loss,
@@ -35,18 +37,6 @@ pub use zipf::Zipf;
 )]
 pub(crate) const fn float(count: u64) -> f64 {
     count as f64
-}
-
-/// The hash by which keys are told apart and sampled: FNV-1a with the finalizer of MurmurHash3, whose low values are spread evenly
-/// whatever the keys have in common.
-#[must_use]
-pub fn key_hash(key: &[u8]) -> u64 {
-    let fnv = key.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, &byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
-    let mixed = (fnv ^ (fnv >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    let mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-    mixed ^ (mixed >> 33)
 }
 
 #[cfg(test)]

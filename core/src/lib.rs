@@ -22,6 +22,7 @@ pub mod guard;
 pub mod heavy_hitters;
 pub mod hit_rate;
 pub mod job;
+pub mod key_hash;
 pub mod ledger;
 pub mod metric;
 pub mod mutant;

@@ -21,6 +21,7 @@ use stoke_store::{Compare, Op, Revision, Txn, record};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request as Call, Response, Status, Streaming};
 
+pub(crate) use self::gate::Measurements;
 use super::refusal::{Refusal, invalid};
 use super::streams::{Answers, answer, deadline};
 use super::{COMMIT_ATTEMPTS_MAX, describe, parse};

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use super::Entry;
 use crate::job::Which;
+use crate::key_hash::key_hash;
 use crate::units::Rank;
 
 /// Takes a plan's entries in the order of their ranks, and keeps those that are asked for.
@@ -41,7 +42,7 @@ impl Choice {
             Which::All => (!has_failed).then_some(entry),
             Which::Sample(most) => {
                 if !has_failed {
-                    self.sample.insert((hash(&entry.key), rank.0), entry);
+                    self.sample.insert((key_hash(&entry.key), rank.0), entry);
                 }
                 if self.sample.len() > usize::try_from(most).unwrap_or(usize::MAX) {
                     self.sample.pop_last();
@@ -69,17 +70,6 @@ impl Choice {
         chosen.sort_unstable_by_key(|((_, rank), _)| *rank);
         chosen.into_iter().map(|(_, entry)| entry).collect()
     }
-}
-
-/// FNV-1a, 64 bits, with the finalizer of MurmurHash3 behind it, so that low hashes are evenly spread over keys that differ
-/// in their last digits only.
-fn hash(key: &[u8]) -> u64 {
-    let fnv = key.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, &byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
-    let mixed = (fnv ^ (fnv >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    let mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-    mixed ^ (mixed >> 33)
 }
 
 #[cfg(test)]

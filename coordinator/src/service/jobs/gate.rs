@@ -1,19 +1,18 @@
 //! Waiting until what a job warms is warm enough: by its coverage, and by what is measured in the cache itself.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use stoke_core::draws::Draws;
 use stoke_core::hit_rate::{margin, rate};
 use stoke_core::job::{From, Work};
-use stoke_core::names::{CacheName, WorkerName};
+use stoke_core::names::{CacheName, JobName, WorkerName};
 use stoke_core::plan::PlanSummary;
-use stoke_core::records::keys;
 use stoke_core::units::{BandId, PartitionId, Priority};
 use stoke_proto::v1::cache_question::About;
 use stoke_proto::v1::{self, GateVerdict, KeysQuestion, Segment};
-use stoke_store::Keys;
 use stoke_store::wake::Wakeups;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -30,7 +29,7 @@ use crate::view::{JobView, View, ViewError};
 /// How long at least between two looks at a job that changes all the time.
 const LOOKS_APART: Duration = Duration::from_millis(100);
 /// How many bytes of keys a sample may have.
-const SAMPLE_BYTES_MAX: usize = 64 << 20;
+const SAMPLE_BYTES_MAX: usize = 16 << 20;
 /// How many keys one question has, and about how many bytes of them: well below the limit of a message.
 const KEYS_PER_QUESTION: usize = 5000;
 const BYTES_PER_QUESTION: usize = 1 << 20;
@@ -59,17 +58,15 @@ pub(super) async fn wait(
     mut job: JobView,
     send: &Sending<v1::GateJobResponse>,
 ) -> Result<(), Refusal> {
-    let watched = vec![
-        Keys::One(keys::job(&job.name)),
-        Keys::One(keys::run(&job.name)),
-        Keys::Prefix(keys::assignments(&job.name)),
-        Keys::Prefix(keys::checkpoints(&job.name)),
-    ];
+    let watched = super::show::records(&job.name);
     let stop = CancellationToken::new();
     let _stop_at_the_end = stop.clone().drop_guard();
     let mut wakeups = Wakeups::spawn(Arc::clone(&shared.store), watched, stop);
     let until = Instant::now() + gate.timeout;
-    let mut measuring = Measuring::default();
+    let mut measuring = Measuring {
+        measured: shared.measurements.of(&job.name, gate.sample),
+        at: None,
+    };
     let mut told = None;
     loop {
         let mut state = measuring.look(shared, gate, &job).await?;
@@ -104,20 +101,51 @@ pub(super) async fn wait(
     }
 }
 
+/// What is measured for gates, by their jobs and the sizes of their samples: those who wait for the same, as all pods of a deployment do,
+/// have one sample, and what was measured for one counts for all.
+#[derive(Debug, Default)]
+pub(crate) struct Measurements(std::sync::Mutex<BTreeMap<(JobName, u32), Weak<Shareable>>>);
+
+type Shareable = tokio::sync::Mutex<Measured>;
+
+impl Measurements {
+    /// Those of a job, with a sample of this size: kept as long as anybody waits at such a gate.
+    fn of(&self, job: &JobName, sample: u32) -> Arc<Shareable> {
+        let mut known = self
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        known.retain(|_, one| one.strong_count() > 0);
+        let one = known.entry((job.clone(), sample)).or_default();
+        one.upgrade().unwrap_or_else(|| {
+            let new = Arc::default();
+            *one = Arc::downgrade(&new);
+            new
+        })
+    }
+}
+
 /// What was measured so far.
-#[derive(Default)]
-struct Measuring {
+#[derive(Debug, Default)]
+struct Measured {
     sample: Option<Sample>,
-    measured: Option<Instant>,
+    at: Option<Instant>,
     /// Of each cache; or why that could not be found out.
     last: Option<Result<Vec<v1::HitRate>, NoAnswer>>,
+}
+
+/// A gate that is waited at.
+struct Measuring {
+    measured: Arc<Shareable>,
+    /// When it was measured last, as far as this gate knows.
+    at: Option<Instant>,
 }
 
 impl Measuring {
     /// When there is something to measure again.
     fn due(&self, gate: &Gate) -> Instant {
         let every = gate.measure_every;
-        self.measured
+        self.at
             .map_or_else(|| Instant::now() + every, |at| at + every)
     }
 
@@ -152,9 +180,13 @@ impl Measuring {
             }
         }
         if let (Some(wanted), true) = (gate.hit_rate, state.reason.is_empty()) {
-            self.measure(shared, gate, job, plan).await?;
-            match &self.last {
+            let shareable = Arc::clone(&self.measured);
+            let mut measured = shareable.lock().await;
+            measured.anew(shared, gate, job, plan).await?;
+            self.at = measured.at;
+            match &measured.last {
                 Some(Ok(rates)) => {
+                    state.hit_rates.clone_from(rates);
                     let worst = rates.iter().min_by(|a, b| a.rate.total_cmp(&b.rate));
                     if let Some(low) = worst.filter(|worst| worst.rate < wanted) {
                         state.reason = format!(
@@ -164,22 +196,21 @@ impl Measuring {
                     }
                 }
                 Some(Err(error)) => {
-                    state.reason = format!("the hit rate cannot be measured: {error}")
+                    state.reason = format!("the hit rate cannot be measured: {error}");
                 }
                 None => state.reason = "the hit rate was not measured yet".into(),
             }
-        }
-        if let Some(Ok(rates)) = &self.last {
-            state.hit_rates.clone_from(rates);
         }
         if state.reason.is_empty() {
             state.set_verdict(GateVerdict::Met);
         }
         Ok(state)
     }
+}
 
+impl Measured {
     /// Measures, where it is time.
-    async fn measure(
+    async fn anew(
         &mut self,
         shared: &Shared,
         gate: &Gate,
@@ -187,7 +218,7 @@ impl Measuring {
         plan: &PlanSummary,
     ) -> Result<(), Refusal> {
         if self
-            .measured
+            .at
             .is_some_and(|at| Instant::now() < at + gate.measure_every)
         {
             return Ok(());
@@ -207,12 +238,13 @@ impl Measuring {
         }
         self.sample = Some(sample);
         self.last = Some(rates);
-        self.measured = Some(Instant::now());
+        self.at = Some(Instant::now());
         Ok(())
     }
 }
 
 /// Requests that were drawn from a plan.
+#[derive(Debug)]
 struct Sample {
     /// The keys that are asked for, and how often each.
     keys: Vec<(Bytes, u64)>,
@@ -336,4 +368,38 @@ fn for_one_question(keys: &[(Bytes, u64)]) -> usize {
         bytes <= BYTES_PER_QUESTION
     });
     fit.count().max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gates_that_wait_for_the_same_share_what_is_measured_as_long_as_one_does() {
+        let measurements = Measurements::default();
+        let (job, other) = ("j1".parse().unwrap(), "j2".parse().unwrap());
+        let first = measurements.of(&job, 1000);
+        assert!(Arc::ptr_eq(&first, &measurements.of(&job, 1000)));
+        assert!(!Arc::ptr_eq(&first, &measurements.of(&job, 10)));
+        assert!(!Arc::ptr_eq(&first, &measurements.of(&other, 1000)));
+        drop(first);
+        let _ = measurements.of(&other, 1);
+        let kept = measurements.0.lock().unwrap();
+        assert!(
+            kept.keys()
+                .all(|(job, sample)| job.as_str() == "j2" && *sample == 1)
+        );
+    }
+
+    #[test]
+    fn a_question_has_as_many_keys_as_go_into_one() {
+        let keys = |bytes: usize, count: usize| vec![(Bytes::from(vec![0; bytes]), 1); count];
+        assert_eq!(for_one_question(&keys(10, 20_000)), KEYS_PER_QUESTION);
+        assert_eq!(for_one_question(&keys(300_000, 10)), 3);
+        assert_eq!(
+            for_one_question(&keys(2_000_000, 2)),
+            1,
+            "one goes at least"
+        );
+    }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message;
+use stoke_core::names::JobName;
 use stoke_core::records::keys;
 use stoke_proto::{MESSAGE_BYTES_MAX, v1};
 use stoke_store::Keys;
@@ -77,19 +78,24 @@ fn fits(job: &JobView, filter: &Filter) -> bool {
             .all(|(key, value)| labels.get(key) == Some(value))
 }
 
+/// The records that say how a job stands.
+pub(super) fn records(job: &JobName) -> Vec<Keys> {
+    vec![
+        Keys::One(keys::job(job)),
+        Keys::One(keys::run(job)),
+        Keys::Prefix(keys::assignments(job)),
+        Keys::Prefix(keys::checkpoints(job)),
+    ]
+}
+
 /// Sends the job whenever it has changed, until it is over or nobody listens.
 pub(super) async fn watch(
     shared: &Shared,
     mut job: JobView,
     send: &Sending<v1::WatchJobResponse>,
 ) -> Result<(), Refusal> {
-    let watched = vec![
-        Keys::One(keys::job(&job.name)),
-        Keys::One(keys::run(&job.name)),
-        Keys::Prefix(keys::assignments(&job.name)),
-        Keys::Prefix(keys::checkpoints(&job.name)),
-        Keys::Prefix(keys::GUARDS.to_owned()),
-    ];
+    let mut watched = records(&job.name);
+    watched.push(Keys::Prefix(keys::GUARDS.to_owned()));
     let stop = CancellationToken::new();
     let _stop_at_the_end = stop.clone().drop_guard();
     let mut wakeups = Wakeups::spawn(Arc::clone(&shared.store), watched, stop);

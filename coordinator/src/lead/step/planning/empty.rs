@@ -20,7 +20,7 @@ pub(super) fn reason(batch: &Batch, reports: &[SourceReport]) -> String {
         let unmatched = match &report.log {
             Some(log) if log.unmatched > 0 => {
                 let (count, example) = (log.unmatched, &log.unmatched_example);
-                format!(", {count} ask for no key of the job's (as {example})")
+                format!(", {count} ask for no key that is wanted (as {example})")
             }
             _ => String::new(),
         };
