@@ -28,6 +28,7 @@ pub mod metric;
 pub mod mutant;
 pub mod names;
 pub mod pattern;
+pub mod place;
 pub mod plan;
 pub mod progress;
 pub mod records;
