@@ -169,7 +169,8 @@ impl Default for Filter {
 /// An access log as a key source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccessLog {
-    /// Paths on the worker's machine, globs among them; `-` alone is the standard input.
+    /// Paths on the worker's machine, or URLs of objects (see [`place`](crate::place)), globs among them; `-` alone is the standard
+    /// input.
     pub paths: Vec<String>,
     /// How lines are written.
     #[serde(default)]

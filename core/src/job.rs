@@ -312,9 +312,9 @@ pub enum From {
     Monitor(Box<Monitor>),
     /// The series of a Prometheus.
     Prometheus(Box<Series>),
-    /// A file on the worker's machine.
+    /// A file on the worker's machine, or an object.
     File {
-        /// Its path; `-` is the standard input.
+        /// Its path, or its URL (see [`place`](crate::place)); `-` is the standard input.
         path: String,
         /// Its format; by name or content where there is none.
         format: Option<FileFormat>,
@@ -419,6 +419,8 @@ pub enum FileFormat {
     Csv,
     /// A JSON object a line.
     Ndjson,
+    /// Apache Parquet.
+    Parquet,
 }
 
 /// How the priorities of a key that comes more than once are merged.

@@ -12,8 +12,8 @@ use stoke_proto::v1;
 /// What of a log counts, and for which keys.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct LogArgs {
-    /// An access log, whose most requested keys come first: a file or a glob, as '/var/log/nginx/access.log*', once
-    /// for each; - is standard input. Gzip and zstd are decompressed
+    /// An access log, whose most requested keys come first: a file or a glob, as '/var/log/nginx/access.log*', or the URL of
+    /// either, as 's3://bucket/logs/access.log*', once for each; - is standard input. Gzip and zstd are decompressed
     #[arg(long = "log", value_name = "FILE")]
     pub paths: Vec<String>,
     /// URLs of the log that ask for keys, as '/product/{id}' or '/search?q={query}', once for each; {*name} at the end is all the

@@ -40,7 +40,7 @@ pub struct WarmArgs {
     /// further ones for the key template
     #[arg(long, value_name = "SQL")]
     pub rank: Option<String>,
-    /// A file with the keys, in place of --rank: CSV or newline-delimited JSON; - is standard input
+    /// A file with the keys, in place of --rank: CSV, newline-delimited JSON or Parquet, by its path or URL; - is standard input
     #[arg(long, value_name = "FILE")]
     pub keys: Option<PathBuf>,
     /// Which keys an access log asks for, in place of --rank.

@@ -14,7 +14,11 @@ use super::recipe::query;
 use crate::config::{Item, ON_BAD_LINE, Table, of_redis, redis_source, series};
 
 const MERGE: [(&str, Merge); 2] = [("max", Merge::Max), ("sum", Merge::Sum)];
-const FORMAT: [(&str, FileFormat); 2] = [("csv", FileFormat::Csv), ("ndjson", FileFormat::Ndjson)];
+const FORMAT: [(&str, FileFormat); 3] = [
+    ("csv", FileFormat::Csv),
+    ("ndjson", FileFormat::Ndjson),
+    ("parquet", FileFormat::Parquet),
+];
 /// What a source may read, of which one is to be given.
 const ONE_OF: &str = "give one of named, origin and query, origin and match, counter, hot-keys or monitor, origin and promql, file, log, upload, inline, feed";
 

@@ -76,7 +76,7 @@ pub struct Catalog {
     pub sources: BTreeMap<SourceName, SourceConfig>,
     /// Whether a job may bring SQL of its own.
     pub allow_sql_in_jobs: bool,
-    /// Whether a job may name a file on the worker's machine.
+    /// Whether a job may name a file on the worker's machine, or an object that this one can read.
     pub allow_files_in_jobs: bool,
 }
 
@@ -305,7 +305,7 @@ pub enum SourceFrom {
     Monitor(Monitor),
     /// The series of a Prometheus.
     Prometheus(Series),
-    /// A CSV or NDJSON file on the worker's machine; `-` is its standard input.
+    /// A key file: a path on the worker's machine, or the URL of an object; `-` is its standard input.
     File(PathBuf),
 }
 

@@ -17,14 +17,19 @@ use std::sync::Arc;
 
 use stoke_core::names::LoaderName;
 use stoke_core::units::Priority;
+use tokio::sync::mpsc;
 
 mod bad;
+mod compressed;
 mod count;
 pub mod file;
 mod found;
+mod json;
 mod lines;
 pub mod log;
-mod object;
+#[cfg(feature = "object-stores")]
+mod objects;
+mod place;
 mod rows;
 
 pub(crate) use bad::shown;
@@ -42,6 +47,9 @@ pub const PRIORITY_COLUMN: &str = "priority";
 pub const CHUNK_ROWS: usize = 1000;
 /// A chunk goes out when its texts have this many bytes, however few rows that are.
 pub const CHUNK_BYTES: usize = 1 << 20;
+
+/// Where chunks of rows go.
+type Sink = mpsc::Sender<Vec<SourceRow>>;
 
 /// One row of a key source.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,6 +152,14 @@ pub enum SourceFault {
         column: String,
         /// The columns that there are.
         found: Vec<String>,
+    },
+    /// A column cannot be text.
+    #[error("the column {column:?} cannot be used: {what}")]
+    Column {
+        /// The column.
+        column: String,
+        /// What it has in it.
+        what: String,
     },
     /// The line of column names cannot be read.
     #[error("{0}; it should be the header, with the columns' names")]

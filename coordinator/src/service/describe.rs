@@ -342,6 +342,7 @@ fn format(format: Option<FileFormat>) -> i32 {
         None => v1::FileFormat::Unspecified,
         Some(FileFormat::Csv) => v1::FileFormat::Csv,
         Some(FileFormat::Ndjson) => v1::FileFormat::Ndjson,
+        Some(FileFormat::Parquet) => v1::FileFormat::Parquet,
     };
     format.into()
 }

@@ -23,6 +23,7 @@ use stoke_core::job::{
 };
 use stoke_core::ledger::Share;
 use stoke_core::names::OriginName;
+use stoke_core::place::ObjectUrl;
 use stoke_core::scan::{ROWS_DEFAULT, Scan};
 use stoke_core::slot::slot_range;
 use stoke_core::value::{Compression, Form, Negative, ValueSpec, Versions};
@@ -379,8 +380,11 @@ fn keys_from(
             Some(From::Log(Box::new(log?)))
         }
         Some(v1::key_source::From::File(file)) => {
+            let field = format!("{at}.file.path");
             if file.path.is_empty() {
-                faults.note(format!("{at}.file.path"), "name a file");
+                faults.note(field, "name a file");
+            } else {
+                faults.keep(&field, ObjectUrl::of(&file.path));
             }
             Some(From::File {
                 path: file.path,
@@ -394,9 +398,14 @@ fn keys_from(
                     "write keys: CSV with a header, or an object on each line",
                 );
             }
+            let field = format!("{at}.inline.format");
+            let format = format(faults, &field, inline.format)?;
+            if format == Some(FileFormat::Parquet) {
+                faults.note(field, "Parquet is no text: write CSV, or objects");
+            }
             Some(From::Inline {
                 content: inline.content,
-                format: format(faults, &format!("{at}.inline.format"), inline.format)?,
+                format,
             })
         }
         Some(v1::key_source::From::Reported(reported)) => {
@@ -416,6 +425,7 @@ fn format(faults: &mut Faults, field: &str, format: i32) -> Option<Option<FileFo
         v1::FileFormat::Unspecified => None,
         v1::FileFormat::Csv => Some(FileFormat::Csv),
         v1::FileFormat::Ndjson => Some(FileFormat::Ndjson),
+        v1::FileFormat::Parquet => Some(FileFormat::Parquet),
     })
 }
 

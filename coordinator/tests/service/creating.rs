@@ -266,6 +266,27 @@ async fn each_fault_of_a_spec_is_refused_and_its_field_is_named() {
             "spec.batch.sources[0].file.path",
         ),
         (
+            from(From::File(v1::FileSource {
+                path: "s3://me:secret@bucket/keys.csv".into(),
+                ..v1::FileSource::default()
+            })),
+            "spec.batch.sources[0].file.path",
+        ),
+        (
+            from(From::Log(v1::AccessLogSource {
+                paths: vec!["a.log".into(), "https://host/a.log?sig=secret".into()],
+                ..v1::AccessLogSource::default()
+            })),
+            "spec.batch.sources[0].log.paths[1]",
+        ),
+        (
+            from(From::Inline(v1::InlineSource {
+                content: "key".into(),
+                format: v1::FileFormat::Parquet.into(),
+            })),
+            "spec.batch.sources[0].inline.format",
+        ),
+        (
             with_recipe(|sql| sql.origin = "a b".into()),
             "spec.batch.loaders[0].sql.origin",
         ),

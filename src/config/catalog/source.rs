@@ -1,7 +1,10 @@
 //! `[sources.NAME]`: a query of an origin, the keys of a Redis, or a file.
 
+use std::path::PathBuf;
+
 use stoke_core::job::{From, OnBadLine};
 use stoke_core::names::OriginName;
+use stoke_core::place::ObjectUrl;
 use stoke_worker::catalog::{Catalog, SourceConfig, SourceFrom};
 
 use super::usage::{of_redis, redis_source, series};
@@ -77,7 +80,7 @@ fn source_from(table: &Table<'_>, origins: &[&str], catalog: &Catalog) -> Option
         return None;
     }
     match (origin, query, &of_redis, file) {
-        (_, _, _, Some(file)) => Some(SourceFrom::File(file.path()?)),
+        (_, _, _, Some(file)) => Some(SourceFrom::File(file_or_object(file)?)),
         (Some(origin), Some(query), ..) => {
             let (name, query) = (named(origin), query.filled());
             let name = name?;
@@ -123,6 +126,15 @@ fn source_from(table: &Table<'_>, origins: &[&str], catalog: &Catalog) -> Option
             None
         }
     }
+}
+
+/// A path, or the URL of an object.
+fn file_or_object(item: &Item<'_>) -> Option<PathBuf> {
+    if let Err(error) = ObjectUrl::of(item.filled()?) {
+        item.fault(error.to_string(), "as s3://bucket/keys.csv, or a path");
+        return None;
+    }
+    item.path()
 }
 
 /// What a job would read, as a source of the configuration.

@@ -96,6 +96,7 @@ fn assert_placed(error: &FileError, file: &[u8]) {
             SourceFault::MissingColumn { .. } | SourceFault::NoParts { .. } => {
                 panic!("no template was given, and no parts")
             }
+            SourceFault::Column { .. } => panic!("only Parquet has types"),
             SourceFault::WhichKey { .. } => panic!("a file has no pattern"),
         },
         other => panic!("memory can be read: {other:?}"),

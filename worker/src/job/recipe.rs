@@ -180,6 +180,7 @@ fn format(format: FileFormat) -> Format {
     match format {
         FileFormat::Csv => Format::Csv,
         FileFormat::Ndjson => Format::Ndjson,
+        FileFormat::Parquet => Format::Parquet,
     }
 }
 

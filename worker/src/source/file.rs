@@ -1,20 +1,25 @@
-//! Key files: CSV with a header line, or one JSON object a line.
+//! Key files: CSV with a header line, one JSON object a line, or Parquet.
 //!
+//! A file is named by its path, or by the URL of an object (see `place`). What gzip or zstd have compressed is told by its content.
 //! Files are read as streams, by a blocking task; what is held is one line and one chunk. Every error has its line. A line
 //! over the bound is passed over without being held. Where nobody takes the rows any more, nothing more is read, however
-//! little there is to send. A byte order mark at the start is no part of the content.
+//! little there is to send. A byte order mark at the start is no part of the content. Parquet is read from its end, and here and there:
+//! that takes a file or an object, and the cargo feature `parquet`.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::mpsc;
 
-use super::{Gathered, Rows, Rules, SourceFault, SourceRow};
+use super::compressed::{decompressed, truncated};
+use super::place::{self, shown};
+use super::{Gathered, Rows, Rules, Sink, SourceFault, SourceRow, Whereabouts};
 
 mod csv;
 mod ndjson;
+#[cfg(feature = "parquet")]
+mod parquet;
 #[cfg(test)]
 mod tests;
 
@@ -28,16 +33,21 @@ pub enum Format {
     Csv,
     /// One JSON object a line; blank lines are skipped.
     Ndjson,
+    /// Apache Parquet, whose columns are taken as CSV has them: as texts.
+    Parquet,
 }
 
 impl Format {
-    /// By the name's ending: `.csv`; `.json`, `.jsonl` and `.ndjson`.
+    /// By the name's ending: `.csv`; `.json`, `.jsonl` and `.ndjson`; `.parquet`. Behind it the ending of what has compressed it may
+    /// stand.
     #[must_use]
     pub fn of_name(path: &Path) -> Option<Self> {
         let ending = path.extension()?.to_str()?.to_ascii_lowercase();
         match ending.as_str() {
             "csv" => Some(Self::Csv),
             "json" | "jsonl" | "ndjson" => Some(Self::Ndjson),
+            "parquet" => Some(Self::Parquet),
+            "gz" | "zst" => Self::of_name(&path.with_extension("")),
             _ => None,
         }
     }
@@ -69,15 +79,23 @@ pub enum FileError {
         source: io::Error,
     },
     /// It cannot be read.
-    #[error("cannot read the key file {} from line {line}", .path.display())]
+    #[error("cannot read the key file {} from {at}{}", .path.display(), truncated(.source))]
     Read {
         /// The file.
         path: PathBuf,
-        /// The line at which reading stopped.
-        line: u64,
+        /// Where reading stopped.
+        at: Whereabouts,
         /// Why.
         #[source]
         source: io::Error,
+    },
+    /// It is Parquet, and cannot be read so.
+    #[error("cannot read the key file {} as Parquet: {what}", .path.display())]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// Why, and what to do.
+        what: &'static str,
     },
     /// The content is not that of a key source.
     #[error("the key file {} cannot be used", .path.display())]
@@ -102,9 +120,6 @@ pub enum FileError {
     "standard input can be read only once, and an attempt at planning that failed has read it: see the log for why, and start again"
 )]
 pub struct StandardInputGone;
-
-/// Where chunks of rows go.
-type Sink = mpsc::Sender<Vec<SourceRow>>;
 
 /// Whether somebody has begun to read standard input: what was read is gone.
 static STANDARD_INPUT_READ: AtomicBool = AtomicBool::new(false);
@@ -135,21 +150,51 @@ pub async fn read(
     sink: mpsc::Sender<Vec<SourceRow>>,
 ) -> Result<Gathered, FileError> {
     let (path, rules) = (path.to_owned(), rules.clone());
-    let stopped = FileError::Stopped { path: path.clone() };
-    let task = tokio::task::spawn_blocking(move || {
-        let format = format.or_else(|| Format::of_name(&path));
-        if path == Path::new("-") {
-            take_standard_input()?;
-            return read_from(io::stdin().lock(), &path, format, &rules, &sink);
-        }
-        let file = File::open(&path).map_err(|source| FileError::Open {
-            path: path.clone(),
-            source,
-        })?;
-        read_from(BufReader::new(file), &path, format, &rules, &sink)
-    });
+    let stopped = FileError::Stopped { path: shown(&path) };
+    let task = tokio::task::spawn_blocking(move || read_named(&path, format, &rules, &sink));
     // The task ends without a result only when the runtime shuts down.
     task.await.unwrap_or(Err(stopped))
+}
+
+fn read_named(
+    path: &Path,
+    format: Option<Format>,
+    rules: &Rules,
+    sink: &Sink,
+) -> Result<Gathered, FileError> {
+    let name = shown(path);
+    let format = format.or_else(|| Format::of_name(&name));
+    let is_standard_input = path == Path::new("-");
+    if is_standard_input {
+        take_standard_input()?;
+    } else if format == Some(Format::Parquet) {
+        return parquet_file(path, rules, sink);
+    }
+    let opened = if is_standard_input {
+        decompressed(io::stdin().lock())
+    } else {
+        place::open(path, sink).and_then(decompressed)
+    };
+    match opened {
+        Ok(reader) => read_from(reader, &name, format, rules, sink),
+        Err(_) if sink.is_closed() => Err(FileError::Stopped { path: name }),
+        Err(source) => Err(FileError::Open { path: name, source }),
+    }
+}
+
+#[cfg(feature = "parquet")]
+fn parquet_file(path: &Path, rules: &Rules, sink: &Sink) -> Result<Gathered, FileError> {
+    let mut rows = Rows::new(rules);
+    let read = parquet::read_named(path, &mut rows, sink);
+    ended(read, rows, &shown(path), sink)
+}
+
+#[cfg(not(feature = "parquet"))]
+fn parquet_file(path: &Path, _: &Rules, _: &Sink) -> Result<Gathered, FileError> {
+    Err(FileError::Parquet {
+        path: shown(path),
+        what: "this program is built without it: build it with the feature parquet, or give CSV or NDJSON",
+    })
 }
 
 /// Reads what would be in a key file, as [`read`] does; `name` is what it is called in errors.
@@ -181,14 +226,27 @@ pub(crate) fn read_from(
 ) -> Result<Gathered, FileError> {
     let mut rows = Rows::new(rules);
     let reader = Watchful::new(reader, sink);
-    let read = read_rows(reader, format, &mut rows, sink).and_then(|()| {
+    let read = read_rows(reader, format, &mut rows, sink);
+    ended(read, rows, path, sink)
+}
+
+/// What reading came to, once the last rows are sent.
+fn ended(
+    read: Result<(), Ended>,
+    rows: Rows,
+    path: &Path,
+    sink: &Sink,
+) -> Result<Gathered, FileError> {
+    let read = read.and_then(|()| {
         let (last, gathered) = rows.finish();
         hand_on(last, sink)?;
         Ok(gathered)
     });
     read.map_err(|ended| match ended {
         // It cannot be read because nobody wants it.
-        Ended::Unreadable { .. } if sink.is_closed() => Ended::Stopped.described(path.to_owned()),
+        Ended::Unopened(_) | Ended::Unreadable { .. } if sink.is_closed() => {
+            Ended::Stopped.described(path.to_owned())
+        }
         ended => ended.described(path.to_owned()),
     })
 }
@@ -199,7 +257,8 @@ fn read_rows(
     rows: &mut Rows,
     sink: &Sink,
 ) -> Result<(), Ended> {
-    let unreadable = |source| Ended::Unreadable { line: 1, source };
+    let at = Whereabouts::Line(1);
+    let unreadable = |source| Ended::Unreadable { at, source };
     let start = without_mark(&mut reader).map_err(unreadable)?;
     let mut reader = io::Cursor::new(start).chain(reader);
     let format = match format {
@@ -209,6 +268,7 @@ fn read_rows(
     match format {
         Format::Csv => csv::read(reader, rows, sink),
         Format::Ndjson => ndjson::read(reader, rows, sink),
+        Format::Parquet => Err(Ended::Streamed),
     }
 }
 
@@ -263,8 +323,16 @@ pub(super) fn without_mark(reader: &mut impl BufRead) -> io::Result<Vec<u8>> {
 
 /// Why reading ended before the file's end.
 enum Ended {
-    /// It cannot be read on from this line.
-    Unreadable { line: u64, source: io::Error },
+    /// It cannot be opened.
+    #[cfg_attr(
+        not(feature = "parquet"),
+        expect(dead_code, reason = "others are opened first")
+    )]
+    Unopened(io::Error),
+    /// It cannot be read on from this line (row).
+    Unreadable { at: Whereabouts, source: io::Error },
+    /// It comes as a stream, and should not.
+    Streamed,
     /// By its content.
     Fault(SourceFault),
     /// Nobody takes the rows any more.
@@ -280,7 +348,12 @@ impl From<SourceFault> for Ended {
 impl Ended {
     fn described(self, path: PathBuf) -> FileError {
         match self {
-            Self::Unreadable { line, source } => FileError::Read { path, line, source },
+            Self::Unopened(source) => FileError::Open { path, source },
+            Self::Unreadable { at, source } => FileError::Read { path, at, source },
+            Self::Streamed => FileError::Parquet {
+                path,
+                what: "it is read from its end: name a file or an object, and not the standard input",
+            },
             Self::Fault(source) => FileError::Content { path, source },
             Self::Stopped => FileError::Stopped { path },
         }

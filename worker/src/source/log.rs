@@ -16,6 +16,7 @@ use stoke_core::access_log::{AccessLog, Lines};
 use stoke_core::units::Priority;
 use tokio::sync::mpsc;
 
+use super::compressed::truncated;
 use super::count::{Counted, Counter};
 use super::file::{StandardInputGone, Watchful, without_mark};
 use super::lines::{Line, length_at_hand, next_line, pass_over, too_long};
@@ -122,15 +123,6 @@ pub enum LogError {
     /// Nobody takes the rows any more.
     #[error("stopped reading the log")]
     Stopped,
-}
-
-fn truncated(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::UnexpectedEof => {
-            ": it ends in the middle of what is compressed, as a file does that is still written, or was not copied whole"
-        }
-        _ => "",
-    }
 }
 
 /// What there was in a log.
@@ -286,7 +278,7 @@ impl<'a> Reading<'a> {
 
     /// Reads all files.
     fn all(mut self) -> Result<Read, LogError> {
-        let files = open::files(&self.log.paths)?;
+        let files = open::files(&self.log.paths, self.sink)?;
         self.several = files.len() > 1;
         for path in files {
             self.file(path)?;
@@ -298,7 +290,7 @@ impl<'a> Reading<'a> {
         if path == Path::new(open::STANDARD_INPUT) {
             super::file::take_standard_input()?;
         }
-        let reader = open::open(&path)?;
+        let reader = open::open(&path, self.sink)?;
         self.content(path, reader)
     }
 

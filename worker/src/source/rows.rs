@@ -191,6 +191,14 @@ impl Rows {
             .map_or(0, |header| header.given().len())
     }
 
+    /// Whether anything is made of a column: where there is no template, whoever takes the rows may want any.
+    #[cfg(feature = "parquet")]
+    pub(crate) fn wants(&self, column: &str) -> bool {
+        self.rules.template.is_none()
+            || [KEY_COLUMN, PRIORITY_COLUMN].contains(&column)
+            || self.rules.columns().iter().any(|wanted| wanted == column)
+    }
+
     /// Whether a list is a key.
     pub(crate) fn has_parts(&self) -> bool {
         !self.rules.key_parts.is_empty()

@@ -6,6 +6,7 @@ use std::time::Duration;
 use stoke_core::access_log::{
     AccessLog, Fields, Filter, HALF_LIFE_MIN, Lines, PATHS_MAX, PATTERNS_MAX, Statuses, UrlRule,
 };
+use stoke_core::place::ObjectUrl;
 use stoke_core::value::COLUMN_BYTES_MAX;
 use stoke_proto::v1;
 
@@ -82,6 +83,9 @@ fn paths(faults: &mut Faults, at: &str, paths: Vec<String>) -> Option<Vec<String
     {
         faults.note(at, format!("a path has from 1 to {TEXT_BYTES_MAX} bytes"));
         return None;
+    }
+    for (n, path) in paths.iter().take(PATHS_MAX).enumerate() {
+        faults.keep(&format!("{at}[{n}]"), ObjectUrl::of(path));
     }
     Some(paths)
 }

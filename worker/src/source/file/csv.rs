@@ -2,7 +2,7 @@
 
 mod records;
 
-use std::io::BufRead;
+use std::io::{self, BufRead};
 
 use super::{Ended, Sink, hand_on};
 use crate::source::{BadLine, Rows, SourceFault, Whereabouts};
@@ -34,8 +34,8 @@ pub(super) fn read(reader: impl BufRead, rows: &mut Rows, sink: &Sink) -> Result
         }
         rows.leave_out_more(left_out.more);
         let more = more.map_err(|error| Ended::Unreadable {
-            line: reader.get_ref().record_line(),
-            source: error.into(),
+            at: Whereabouts::Line(reader.get_ref().record_line()),
+            source: of_reader(error),
         })?;
         if !more {
             break;
@@ -64,6 +64,15 @@ pub(super) fn read(reader: impl BufRead, rows: &mut Rows, sink: &Sink) -> Result
         rows.columns(Vec::new())?;
     }
     Ok(())
+}
+
+/// What is said of a reader's error: of what kind it is must not be lost.
+fn of_reader(error: ::csv::Error) -> io::Error {
+    let kind = match error.kind() {
+        ::csv::ErrorKind::Io(error) => error.kind(),
+        _ => io::ErrorKind::Other,
+    };
+    io::Error::new(kind, error)
 }
 
 /// The fields as texts.

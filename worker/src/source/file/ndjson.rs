@@ -6,16 +6,16 @@ use std::io::BufRead;
 use serde_json::value::RawValue;
 
 use super::{Ended, Sink, hand_on};
+use crate::source::json::{Object, malformed, text_of};
 use crate::source::lines::{Line, next_line, pass_over, too_long};
-use crate::source::object::{Object, malformed, text_of};
 use crate::source::{BadLine, KEY_COLUMN, Rows, Whereabouts};
 
 /// Reads objects until the end, or until nobody takes the rows.
 pub(super) fn read(mut reader: impl BufRead, rows: &mut Rows, sink: &Sink) -> Result<(), Ended> {
     let mut text = Vec::new();
     for line in 1.. {
-        let unreadable = |source| Ended::Unreadable { line, source };
         let at = Whereabouts::Line(line);
+        let unreadable = |source| Ended::Unreadable { at, source };
         match next_line(&mut reader, &mut text).map_err(unreadable)? {
             Line::None => break,
             Line::Whole if text.trim_ascii().is_empty() => {}

@@ -1,6 +1,7 @@
 //! Key files as people write them, and what is said of those that are wrong. All go through real files and the reader
 //! that workers use.
 
+use std::io::BufReader;
 use std::path::Path;
 
 use proptest::prelude::*;
@@ -112,6 +113,10 @@ fn the_format_follows_from_the_ending_or_else_from_the_first_byte() {
         ("a.jsonl", NDJSON),
         ("a.ndjson", NDJSON),
         ("a.json", NDJSON),
+        ("a.csv.gz", CSV),
+        ("s3://bucket/a.ndjson.zst", NDJSON),
+        ("a.parquet", Some(Format::Parquet)),
+        ("a.gz", None),
         ("a", None),
         ("-", None),
     ] {
@@ -653,6 +658,74 @@ async fn a_file_that_is_not_there_is_named() {
     assert_eq!(
         error.to_string(),
         "cannot open the key file /nowhere/keys.csv"
+    );
+}
+
+#[test]
+fn what_is_compressed_is_told_by_its_content_and_a_cut_is_said() {
+    let content = "key,priority\na,3\nb,2\n";
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut gzip, content.as_bytes()).unwrap();
+    let gzip = gzip.finish().unwrap();
+    let zstd = zstd::encode_all(content.as_bytes(), 1).unwrap();
+    for file in [&gzip, &zstd] {
+        assert_eq!(keys(&rows(file, None)), ["a", "b"]);
+        let (_, cut) = read_file(&file[..file.len() - 5], None, &skipping());
+        let error = explained(cut);
+        assert!(
+            error.contains("in the middle of what is compressed"),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_file_may_be_named_by_its_url_and_no_error_repeats_a_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("top keys.csv");
+    std::fs::write(&path, "key\na\n").unwrap();
+    let url = format!("file://{}", path.display()).replace(' ', "%20");
+    let (sink, mut source) = mpsc::channel(1);
+    let read = super::read(Path::new(&url), None, &Rules::default(), sink).await;
+    assert_eq!(read.unwrap().rows, 1);
+    assert_eq!(keys(&source.recv().await.unwrap()), ["a"]);
+    for url in [
+        "s3://me:SECRET@bucket/keys.csv",
+        "https://host/keys.parquet?sig=SECRET",
+    ] {
+        let (sink, _source) = mpsc::channel(1);
+        let read = super::read(Path::new(url), None, &Rules::default(), sink).await;
+        let error = explained(read);
+        assert!(!error.contains("SECRET"), "{error}");
+        #[cfg(feature = "parquet")]
+        assert!(error.contains("is refused"), "{error}");
+    }
+}
+
+#[cfg(not(feature = "parquet"))]
+#[tokio::test]
+async fn parquet_is_refused_by_the_name_of_the_feature_that_is_missing() {
+    let (sink, _source) = mpsc::channel(1);
+    let read = super::read(Path::new("keys.parquet"), None, &Rules::default(), sink).await;
+    let error = explained(read);
+    assert!(error.contains("feature parquet"), "{error}");
+}
+
+#[cfg(not(feature = "object-stores"))]
+#[tokio::test]
+async fn an_object_is_refused_by_the_name_of_the_feature_that_is_missing() {
+    let (sink, _source) = mpsc::channel(1);
+    let read = super::read(
+        Path::new("s3://bucket/keys.csv"),
+        None,
+        &Rules::default(),
+        sink,
+    )
+    .await;
+    let error = explained(read);
+    assert!(
+        error.contains("s3://bucket/keys.csv") && error.contains("feature object-stores"),
+        "{error}"
     );
 }
 

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::access::{Access, Field, status};
 use super::names::Names;
 use super::time;
-use crate::source::object::{Object, malformed, text_of};
+use crate::source::json::{Object, malformed, text_of};
 
 /// Reads a line. Bytes that are not UTF-8 matter where what is wanted has them.
 pub(super) fn read<'l>(line: &'l [u8], names: &Names) -> Result<Access<'l>, String> {

@@ -1,50 +1,72 @@
-//! The files of a log, opened: found by their paths and globs, and decompressed where they are.
+//! The files of a log, opened: found by their paths, URLs and globs, and decompressed where they are.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
 
 use super::LogError;
-
-/// How a file begins that gzip has made, and one of zstd's.
-const GZIP: &[u8] = b"\x1f\x8b";
-const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd";
-/// How much is read at once, in bytes.
-const BUFFER_BYTES: usize = 256 * 1024;
+use crate::source::Sink;
+use crate::source::compressed::decompressed;
+use crate::source::place::{self, Place, shown};
 
 /// What stands for the standard input.
 pub(super) const STANDARD_INPUT: &str = "-";
 
-/// The files that paths and globs name, each once, in the order of their names.
-pub(super) fn files(paths: &[String]) -> Result<BTreeSet<PathBuf>, LogError> {
+/// The files that paths, URLs and globs name, each once, in the order of their names.
+pub(super) fn files(names: &[String], sink: &Sink) -> Result<BTreeSet<PathBuf>, LogError> {
     let mut files = BTreeSet::new();
-    for path in paths {
-        if !path.contains(['*', '?', '[']) || Path::new(path).exists() {
-            files.insert(PathBuf::from(path));
-            continue;
-        }
-        let mut any = false;
-        let found = glob::glob(path).map_err(|source| LogError::Glob {
-            path: path.clone(),
-            what: source.to_string(),
-        })?;
-        for file in found {
-            let file = file.map_err(|error| LogError::Open {
-                path: error.path().to_owned(),
-                source: error.into(),
-            })?;
-            // A pattern finds folders, too: those of older logs, say.
-            if file.is_file() {
-                any = true;
-                files.insert(file);
+    for name in names {
+        match Place::of(Path::new(name)).map_err(|source| failed(name, source))? {
+            Place::Path(path) => of_pattern(&path, &mut files)?,
+            Place::Object(pattern) => {
+                let found = place::matching(&pattern, sink);
+                let found = found.map_err(|source| failed(name, source))?;
+                if found.is_empty() {
+                    return Err(nothing_found(name));
+                }
+                files.extend(found.into_iter().map(PathBuf::from));
             }
-        }
-        if !any {
-            return Err(LogError::NothingFound { path: path.clone() });
         }
     }
     Ok(each_once(files))
+}
+
+/// The files of this machine that a path, or a glob, names.
+fn of_pattern(path: &Path, files: &mut BTreeSet<PathBuf>) -> Result<(), LogError> {
+    // What is no text is no pattern.
+    let pattern = path.to_str().unwrap_or_default();
+    if !pattern.contains(['*', '?', '[']) || path.exists() {
+        files.insert(path.to_owned());
+        return Ok(());
+    }
+    let mut any = false;
+    let found = glob::glob(pattern).map_err(|source| LogError::Glob {
+        path: pattern.to_owned(),
+        what: source.to_string(),
+    })?;
+    for file in found {
+        let file = file.map_err(|error| LogError::Open {
+            path: error.path().to_owned(),
+            source: error.into(),
+        })?;
+        // A pattern finds folders, too: those of older logs, say.
+        if file.is_file() {
+            any = true;
+            files.insert(file);
+        }
+    }
+    any.then_some(()).ok_or_else(|| nothing_found(pattern))
+}
+
+fn nothing_found(name: &str) -> LogError {
+    LogError::NothingFound {
+        path: name.to_owned(),
+    }
+}
+
+fn failed(name: impl AsRef<Path>, source: io::Error) -> LogError {
+    let path = shown(name.as_ref());
+    LogError::Open { path, source }
 }
 
 /// Without those that are others under another name.
@@ -59,80 +81,18 @@ fn each_once(files: BTreeSet<PathBuf>) -> BTreeSet<PathBuf> {
 }
 
 /// A file's content.
-pub(super) fn open(path: &Path) -> Result<Box<dyn BufRead>, LogError> {
-    let failed = |source| LogError::Open {
-        path: path.to_owned(),
-        source,
-    };
-    if path == Path::new(STANDARD_INPUT) {
-        return decompressed(io::stdin().lock()).map_err(failed);
-    }
-    let file = File::open(path).map_err(failed)?;
-    decompressed(file).map_err(failed)
-}
-
-/// The content, by how it begins and not by any name.
-fn decompressed(reader: impl Read + 'static) -> io::Result<Box<dyn BufRead>> {
-    let mut reader = BufReader::with_capacity(BUFFER_BYTES, reader);
-    let mut start = Vec::with_capacity(ZSTD.len());
-    reader
-        .by_ref()
-        .take(ZSTD.len() as u64)
-        .read_to_end(&mut start)?;
-    let (is_gzip, is_zstd) = (start.starts_with(GZIP), start.starts_with(ZSTD));
-    let whole = io::Cursor::new(start).chain(reader);
-    // Several of them behind one another are one file, as after `cat`.
-    Ok(if is_gzip {
-        Box::new(BufReader::with_capacity(
-            BUFFER_BYTES,
-            flate2::bufread::MultiGzDecoder::new(whole),
-        ))
-    } else if is_zstd {
-        Box::new(BufReader::with_capacity(
-            BUFFER_BYTES,
-            zstd::Decoder::with_buffer(whole)?,
-        ))
+pub(super) fn open(path: &Path, sink: &Sink) -> Result<Box<dyn BufRead>, LogError> {
+    let opened = if path == Path::new(STANDARD_INPUT) {
+        decompressed(io::stdin().lock())
     } else {
-        Box::new(whole)
-    })
+        place::open(path, sink).and_then(decompressed)
+    };
+    opened.map_err(|source| failed(path, source))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use super::*;
-
-    fn content(bytes: &[u8]) -> io::Result<String> {
-        let mut text = String::new();
-        decompressed(io::Cursor::new(bytes.to_vec()))?.read_to_string(&mut text)?;
-        Ok(text)
-    }
-
-    fn gzip(text: &str) -> Vec<u8> {
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        encoder.write_all(text.as_bytes()).unwrap();
-        encoder.finish().unwrap()
-    }
-
-    #[test]
-    fn a_file_is_read_as_what_it_is_whatever_it_is_called() {
-        assert_eq!(content(b"").unwrap(), "");
-        assert_eq!(content(b"a").unwrap(), "a");
-        assert_eq!(content(b"plain\n").unwrap(), "plain\n");
-        assert_eq!(content(&gzip("a\nb\n")).unwrap(), "a\nb\n");
-        let two = [gzip("a\n"), gzip("b\n")].concat();
-        assert_eq!(content(&two).unwrap(), "a\nb\n");
-        let frame = |text: &str| zstd::encode_all(text.as_bytes(), 1).unwrap();
-        assert_eq!(
-            content(&[frame("a\n"), frame("b\n")].concat()).unwrap(),
-            "a\nb\n"
-        );
-        for cut in [gzip(&"line\n".repeat(1000)), frame(&"line\n".repeat(1000))] {
-            let error = content(&cut[..cut.len() - 9]).unwrap_err();
-            assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
-        }
-    }
 
     #[test]
     fn globs_find_files_and_say_where_there_are_none() {
@@ -146,7 +106,8 @@ mod tests {
                 .iter()
                 .map(|name| folder.path().join(name).display().to_string())
                 .collect();
-            files(&paths).map(|files| {
+            let (sink, _rows) = tokio::sync::mpsc::channel(1);
+            files(&paths, &sink).map(|files| {
                 let name =
                     |file: &PathBuf| file.file_name().unwrap().to_string_lossy().into_owned();
                 files.iter().map(name).collect::<Vec<_>>()
@@ -160,6 +121,10 @@ mod tests {
             ["access.log", "access.log.1"]
         );
         assert_eq!(found(&["odd[1].log"]).unwrap(), ["odd[1].log"]);
+        let url = format!("file://{}/access.log*", folder.path().display());
+        let (sink, _rows) = tokio::sync::mpsc::channel(1);
+        let of_url = files(&[url], &sink).unwrap();
+        assert_eq!(of_url.len(), 2, "{of_url:?}");
         assert_eq!(
             found(&["missing.log"]).unwrap(),
             ["missing.log"],
