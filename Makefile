@@ -17,6 +17,7 @@ quickstart: deps ## warm a real Redis Cluster from a real PostgreSQL on this mac
 
 test: deps ## all tests, against real servers that they start themselves
 	cargo test --workspace --locked
+	cargo test --locked -p stoke-worker --features object-stores,parquet --lib source
 	cargo test --locked -p stoke-simulator --features mutants -- mutants
 
 model-check: ## try every order of events in larger scopes of the budget's protocol: some minutes, some gigabytes
@@ -40,6 +41,7 @@ lint: ## formatting, clippy, and buf for the protobuf files: their style, and th
 	@deploy/install-dependencies build lint
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy -p stoke-worker --all-targets --features object-stores,parquet --locked -- -D warnings
 	cargo metadata --locked --format-version 1 --manifest-path tests/fuzz/Cargo.toml >/dev/null # its own lock file
 	cd proto && $(buf) lint
 	proto/check-breaking $(buf)

@@ -111,6 +111,44 @@ fn what_a_log_asks_for_is_warmed_and_what_does_not_count_is_told() {
 }
 
 #[test]
+fn a_log_and_a_key_file_may_be_named_by_their_urls_and_objects_take_a_feature() {
+    let (postgres, cache, files) = (
+        products(),
+        Redis::start().unwrap(),
+        ServerDir::new("urls").unwrap(),
+    );
+    let asked = hit(22, "GET", "/product/1", 200) + &hit(22, "GET", "/product/2", 200);
+    std::fs::write(files.path().join("access.log"), asked).unwrap();
+    std::fs::write(files.path().join("keys.csv.gz"), gzip("key\n3\n")).unwrap();
+    let (origin, to) = (postgres.url("postgres"), cache.url());
+    let of = |more: &[&str]| {
+        let base = ["--origin", &origin, "--cache", &to];
+        warm(&[&base[..], &LOAD, more].concat(), "")
+    };
+    let url = |name: &str| format!("file://{}/{name}", files.path().display());
+    let ran = of(&["--log", &url("access.log*"), "--url", "/product/{id}"]);
+    assert_eq!(ran.code, 0, "{}", ran.errors);
+    let ran = of(&["--keys", &url("keys.csv.gz")]);
+    assert_eq!(ran.code, 0, "{}", ran.errors);
+    for key in ["product:1", "product:2", "product:3"] {
+        assert_eq!(cache.cli(&["EXISTS", key]).unwrap().trim(), "1", "{key}");
+    }
+    let ran = of(&["--keys", "s3://me:SECRET@bucket/keys.csv"]);
+    assert_ne!(ran.code, 0);
+    assert!(
+        ran.errors.contains("is refused") && !ran.errors.contains("SECRET"),
+        "{}",
+        ran.errors
+    );
+    if !cfg!(feature = "object-stores") {
+        let ran = of(&["--keys", "s3://bucket/keys.csv"]);
+        assert_ne!(ran.code, 0);
+        let said = ran.errors + &ran.report.to_string();
+        assert!(said.contains("feature object-stores"), "{said}");
+    }
+}
+
+#[test]
 fn a_log_can_come_from_standard_input_count_by_age_and_be_of_keys() {
     let (postgres, cache) = (products(), Redis::start().unwrap());
     let (origin, url) = (postgres.url("postgres"), cache.url());
