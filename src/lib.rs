@@ -26,6 +26,7 @@ mod run;
 mod show;
 mod state;
 mod telemetry;
+mod told;
 mod warm;
 
 use clap::{ColorChoice, CommandFactory, FromArgMatches};

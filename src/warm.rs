@@ -11,7 +11,6 @@ use stoke_core::value::Form;
 use stoke_proto::v1;
 use stoke_worker::ReachError;
 use stoke_worker::catalog::{Catalog, RedisOrigin, SecretUrl};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tonic::Code;
 
 use crate::Outcome;
@@ -25,6 +24,7 @@ use crate::print::say;
 use crate::show::progress::Progress;
 use crate::show::style::Palette;
 use crate::state::{self, Asked, State};
+use crate::told::Told;
 
 mod catalog;
 mod live;
@@ -147,29 +147,6 @@ async fn follow(
     }
     progress.finish();
     Ok(last)
-}
-
-/// What tells this process to stop.
-struct Told {
-    interrupts: Signal,
-    terminations: Signal,
-}
-
-impl Told {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            interrupts: signal(SignalKind::interrupt())?,
-            terminations: signal(SignalKind::terminate())?,
-        })
-    }
-
-    /// Waits for the next of them, and says what it was.
-    async fn heard(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.interrupts.recv() => "Ctrl-C",
-            _ = self.terminations.recv() => "SIGTERM",
-        }
-    }
 }
 
 /// The job that an earlier process left; says how far that one has come with it.

@@ -10,6 +10,9 @@ use stoke_core::names::FeedName;
 /// How many feeds there may be.
 pub(crate) const FEEDS_MAX: usize = 8;
 
+/// For how long nothing must have been reported to a feed, so that another may take its place.
+const SILENT_MS: u64 = 3_600_000;
+
 /// How reported accesses are counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessSettings {
@@ -63,13 +66,22 @@ impl Accesses {
     ///
     /// # Errors
     /// Where there are too many.
-    pub(crate) fn feed(&self, name: &FeedName) -> Result<Feed, TooManyFeeds> {
+    pub(crate) fn feed(&self, name: &FeedName, now_ms: u64) -> Result<Feed, TooManyFeeds> {
         let mut feeds = lock(&self.feeds);
         if let Some(feed) = feeds.get(name) {
             return Ok(Arc::clone(feed));
         }
         if feeds.len() >= FEEDS_MAX {
-            return Err(TooManyFeeds);
+            // One that nobody has reported to for long gives way; a name that was mistyped once must not stand for ever.
+            let silent = |feed: &Feed| now_ms.saturating_sub(lock(feed).newest_ms());
+            let most = feeds
+                .iter()
+                .map(|(name, feed)| (silent(feed), name.clone()))
+                .max();
+            match most.filter(|(silent_ms, _)| *silent_ms >= SILENT_MS) {
+                Some((_, name)) => feeds.remove(&name),
+                None => return Err(TooManyFeeds),
+            };
         }
         let hitters = HeavyHitters::new(self.settings.counters, self.settings.half_life);
         let feed = Arc::new(Mutex::new(hitters));
@@ -129,15 +141,21 @@ mod tests {
     fn there_are_so_many_feeds_and_no_more_and_each_counts_for_itself() {
         let accesses = Accesses::new(AccessSettings::default());
         for n in 0..FEEDS_MAX {
-            let feed = accesses.feed(&name(n)).unwrap();
+            let feed = accesses.feed(&name(n), 5).unwrap();
             assert!(count(&mut lock(&feed), b"k", n as u64, 5, 5));
         }
-        assert!(accesses.feed(&name(FEEDS_MAX)).is_err());
-        assert!(accesses.feed(&name(0)).is_ok());
+        assert!(accesses.feed(&name(FEEDS_MAX), 5).is_err());
+        assert!(accesses.feed(&name(0), 5).is_ok());
         let counts = |n| accesses.list(&name(n), 10, 5).unwrap().hitters[0].count;
         assert_eq!((counts(0), counts(7)), (1.0, 7.0));
         assert_eq!(accesses.list(&name(99), 10, 5), None);
         assert_eq!(accesses.names().len(), FEEDS_MAX);
+        let later = 5 + SILENT_MS;
+        let fresh = accesses.feed(&name(0), later).unwrap();
+        count(&mut lock(&fresh), b"k", 1, later, later);
+        assert!(accesses.feed(&name(FEEDS_MAX), later).is_ok());
+        assert_eq!(accesses.names().len(), FEEDS_MAX);
+        assert!(accesses.names().contains(&name(0)), "it is not silent");
         accesses.forget();
         assert!(accesses.names().is_empty());
     }
@@ -145,7 +163,7 @@ mod tests {
     #[test]
     fn what_is_said_to_come_makes_nothing_old() {
         let accesses = Accesses::new(AccessSettings::default());
-        let feed = accesses.feed(&name(0)).unwrap();
+        let feed = accesses.feed(&name(0), 5).unwrap();
         count(&mut lock(&feed), b"now", 8, 1_000_000, 1_000_000);
         count(&mut lock(&feed), b"far", 4, u64::MAX, 1_000_000);
         assert!(!count(&mut lock(&feed), b"", 4, 1, 1_000_000));

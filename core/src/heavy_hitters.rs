@@ -127,6 +127,12 @@ impl HeavyHitters {
         true
     }
 
+    /// When the newest access was, in milliseconds since 1970; 0 where there was none.
+    #[must_use]
+    pub const fn newest_ms(&self) -> u64 {
+        self.newest_ms
+    }
+
     /// How many half-lives a moment lies behind the landmark.
     #[expect(
         clippy::cast_precision_loss,

@@ -116,18 +116,15 @@ impl Interval {
 }
 
 impl Counters {
-    /// The looks since `before`; none where the node was started anew: it counts from now on. A process of our own that was not there
-    /// before has begun since.
+    /// The looks since `before`; none where the node was started anew: it counts from now on, as a process of our own does that was not
+    /// heard of before.
     #[must_use]
     pub fn since(&self, before: &Self) -> Interval {
         if self.run_id != before.run_id {
             return Interval::default();
         }
-        let of_process = |(name, now): (&String, &Looks)| {
-            let before = before.own.get(name).copied().unwrap_or_default();
-            now.since(before)
-        };
-        let own = self.own.iter().map(of_process);
+        let of_process = |(name, now): (&String, &Looks)| Some(now.since(*before.own.get(name)?));
+        let own = self.own.iter().filter_map(of_process);
         let own = own.fold(Looks::default(), Looks::and);
         Interval {
             all: self.all.since(before.all),
@@ -336,7 +333,8 @@ mod tests {
         let interval = now.since(&before);
         assert_eq!(
             (interval.others(), interval.own),
-            (looks(75, 10), looks(15, 35))
+            (looks(80, 15), looks(10, 30)),
+            "w2 counts from now on"
         );
         // A reset of the node's counters: those since it.
         let reset = counters("a", looks(7, 3), &[("w1", looks(10, 40))]);
@@ -364,24 +362,26 @@ mod tests {
         assert_eq!(Interval::of_all(&had).others(), looks(16, 0));
         nodes.look([at("n1", 120)].into());
         assert_eq!(nodes.take()["n1"].all, looks(5, 0));
-        // One of ours that was not heard of for a while is not taken for a new one.
-        let mut gone = nodes.clone();
-        let of =
-            |hits, own: &[(&str, Looks)]| ("n1".to_owned(), counters("a", looks(hits, 0), own));
-        gone.look([of(130, &[("w1", looks(10, 0))])].into());
-        gone.look([of(130, &[])].into());
-        gone.look([of(135, &[("w1", looks(12, 0))])].into());
-        assert_eq!(gone.take()["n1"].own, looks(12, 0));
-        // Ours are told before the node's.
-        let ours = |hits, own| {
-            let own = [("w1", looks(own, 0))];
-            ("n1".to_owned(), counters("a", looks(hits, 0), &own))
+        // One of ours that was not heard of for a while is not taken for a new one; a new one counts from the first time on.
+        let mut ours = |hits, own: &[(&str, Looks)]| {
+            let now = counters("a", looks(hits, 0), own);
+            nodes.look([("n1".to_owned(), now)].into());
         };
-        nodes.look([ours(125, 12)].into());
-        assert_eq!(nodes.take()["n1"].others(), looks(0, 0));
-        nodes.look([ours(140, 12)].into());
+        ours(120, &[("w1", looks(1000, 0))]);
+        ours(130, &[("w1", looks(1004, 0))]);
+        ours(130, &[]);
+        ours(135, &[("w1", looks(1006, 0))]);
+        let had = nodes.take()["n1"];
+        assert_eq!((had.all, had.own), (looks(15, 0), looks(6, 0)));
+        // Ours are told before the node's.
+        let mut ours = |hits, own| {
+            let now = counters("a", looks(hits, 0), &[("w1", looks(own, 0))]);
+            nodes.look([("n1".to_owned(), now)].into());
+            nodes.take()["n1"].others()
+        };
+        assert_eq!(ours(140, 1018), looks(0, 0));
         assert_eq!(
-            nodes.take()["n1"].others(),
+            ours(155, 1018),
             looks(8, 0),
             "15 of the node's, 7 of them ours"
         );

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{ArgGroup, Args as ClapArgs};
 
 use super::OutputArgs;
-use super::values::{interval, part};
+use super::values::{interval, part, waiting};
 
 /// When the gate opens.
 #[derive(Debug, ClapArgs)]
@@ -28,7 +28,7 @@ pub struct GateArgs {
     #[arg(long, value_name = "TIME", default_value = "10s", requires = "hit_rate", value_parser = interval)]
     pub measure_every: Duration,
     /// How long is waited, at most a day
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = waiting)]
     pub timeout: Duration,
     /// Where the cluster is, and how its answer is printed.
     #[command(flatten)]
@@ -54,7 +54,7 @@ pub struct HitRateArgs {
     #[arg(long)]
     pub until_warm: bool,
     /// How long is waited
-    #[arg(long, value_name = "TIME", default_value = "10m", requires = "until_warm", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "10m", requires = "until_warm", value_parser = waiting)]
     pub timeout: Duration,
     /// How long an interval is, from a second to an hour
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = interval)]

@@ -58,6 +58,15 @@ pub(super) fn interval(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// How long is waited: a day at most.
+pub(super) fn waiting(text: &str) -> Result<Duration, String> {
+    let waiting = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    match waiting <= Duration::from_secs(86_400) {
+        true => Ok(waiting),
+        false => Err("must be from 0s to 24h".into()),
+    }
+}
+
 /// How much memory something may take: a mebibyte at least.
 pub(super) fn size(text: &str) -> Result<u64, String> {
     match crate::config::parse_size(text) {

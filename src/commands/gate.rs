@@ -10,6 +10,7 @@ use crate::args::{GateArgs, OutputArg};
 use crate::client::{Cluster, jobs, may_go_on, refusal};
 use crate::exit::{Exit, Failure, OrExit};
 use crate::show::gate::{GateReport, text};
+use crate::told::Told;
 use crate::{Outcome, print};
 
 /// How long lies between two words on how the gate stands.
@@ -20,9 +21,10 @@ const AGAIN_EVERY: Duration = Duration::from_secs(1);
 /// Waits.
 pub async fn gate(args: &GateArgs) -> Outcome {
     let cluster = Cluster::new(&args.output.cluster.coordinator)?;
+    let mut told = Told::new().or_exit(Exit::Unreachable)?;
     let waited = tokio::select! {
         waited = wait(args, &cluster) => waited?,
-        _ = tokio::signal::ctrl_c() => return Ok(Exit::Interrupted),
+        _ = told.heard() => return Ok(Exit::Interrupted),
     };
     print::data(match args.output.output {
         OutputArg::Json => print::json(&GateReport::new(&args.job, &waited)),

@@ -4,7 +4,7 @@
 //! from here, and nobody tells what of its counts is Stoke's.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use stoke_coordinator::wire;
@@ -14,21 +14,21 @@ use stoke_worker::cache::{Cache, CacheConfig};
 use stoke_worker::permit::Unlimited;
 
 use crate::args::{HitRateArgs, OutputArg};
-use crate::client::{Cluster, caches, refusal};
+use crate::client::{Cluster, caches, may_go_on, refusal};
 use crate::exit::{Exit, Failure, OrExit};
 use crate::print::Reader;
 use crate::show::hit_rate::{HitRateReport, text};
+use crate::told::Told;
 use crate::{Outcome, print};
 
 /// How long lies between two looks, at most.
 const LOOK_EVERY_MAX: Duration = Duration::from_secs(1);
+/// How long between two attempts, where the call broke.
+const AGAIN_EVERY: Duration = Duration::from_secs(1);
 
 /// Shows intervals.
 pub async fn hit_rate(args: &HitRateArgs) -> Outcome {
-    let mut shown = Shown {
-        args,
-        until: Instant::now() + args.timeout,
-    };
+    let mut shown = Shown { args };
     let is_url = |text: &String| text.contains("://");
     let showing = async {
         match (is_url(&args.cache), args.reference.as_ref().map(is_url)) {
@@ -40,16 +40,23 @@ pub async fn hit_rate(args: &HitRateArgs) -> Outcome {
             .or_exit(Exit::Usage),
         }
     };
+    let mut told = Told::new().or_exit(Exit::Unreachable)?;
+    let over = async {
+        match args.until_warm {
+            true => tokio::time::sleep(args.timeout).await,
+            false => std::future::pending().await,
+        }
+    };
     tokio::select! {
         ended = showing => ended,
-        _ = tokio::signal::ctrl_c() => Ok(Exit::Interrupted),
+        () = over => Ok(Exit::NotMet),
+        _ = told.heard() => Ok(Exit::Interrupted),
     }
 }
 
 /// What was asked for, as long as it goes on.
 struct Shown<'a> {
     args: &'a HitRateArgs,
-    until: Instant,
 }
 
 impl Shown<'_> {
@@ -60,15 +67,11 @@ impl Shown<'_> {
             OutputArg::Text => text(interval),
         })?;
         let is_warm = interval.warmth() == v1::Warmth::Warm;
-        Ok(if self.args.until_warm {
-            match (is_warm, Instant::now() >= self.until) {
-                (true, _) => Some(Exit::Succeeded),
-                (false, true) => Some(Exit::NotMet),
-                (false, false) => None,
-            }
-        } else {
-            (reader == Reader::Gone || !self.args.watch).then_some(Exit::Succeeded)
-        })
+        let is_last = match self.args.until_warm {
+            true => is_warm,
+            false => reader == Reader::Gone || !self.args.watch,
+        };
+        Ok(is_last.then_some(Exit::Succeeded))
     }
 }
 
@@ -82,20 +85,26 @@ async fn by_name(args: &HitRateArgs, shown: &mut Shown<'_>) -> Outcome {
         steady_state: args.steady_state.unwrap_or(0.0),
         epsilon: args.epsilon,
     };
-    let opened = cluster.call(|channel| {
-        let request = request.clone();
-        async move { caches(channel).watch_hit_rate(request).await }
-    });
-    let mut watched = opened.await?;
     loop {
-        let interval = watched.message().await;
-        let interval = interval.map_err(|status| refusal::failure(&status))?;
-        let Some(interval) = interval else {
-            return Err(anyhow!("the coordinator has ended the watch")).or_exit(Exit::Unreachable);
-        };
-        if let Some(exit) = shown.interval(&interval)? {
-            return Ok(exit);
+        let opened = cluster.call(|channel| {
+            let request = request.clone();
+            async move { caches(channel).watch_hit_rate(request).await }
+        });
+        let mut watched = opened.await?;
+        loop {
+            match watched.message().await {
+                Ok(Some(interval)) => {
+                    if let Some(exit) = shown.interval(&interval)? {
+                        return Ok(exit);
+                    }
+                }
+                Err(status) if !may_go_on(&status) => return Err(refusal::failure(&status)),
+                // The coordinator stops, or leads no more: another one begins anew.
+                Ok(None) | Err(_) => break,
+            }
         }
+        print::say("the watch broke, and is begun again");
+        tokio::time::sleep(AGAIN_EVERY).await;
     }
 }
 

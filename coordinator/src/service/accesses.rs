@@ -72,17 +72,20 @@ impl Accessed {
 
     fn feed(&self, name: &str) -> Result<Feed, Refusal> {
         let name: FeedName = parse::name("feed", name)?;
-        self.shared.accesses.feed(&name).map_err(|TooManyFeeds| {
-            let names = self.shared.accesses.names();
-            let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-            invalid(
-                "feed",
-                format!(
-                    "there are {FEEDS_MAX} feeds already, and no more may be: {}",
-                    names.join(", ")
-                ),
-            )
-        })
+        self.shared
+            .accesses
+            .feed(&name, wall_ms())
+            .map_err(|TooManyFeeds| {
+                let names = self.shared.accesses.names();
+                let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+                invalid(
+                    "feed",
+                    format!(
+                        "there are {FEEDS_MAX} feeds already, and no more may be: {}",
+                        names.join(", ")
+                    ),
+                )
+            })
     }
 }
 

@@ -28,6 +28,10 @@ use crate::wire;
 const QUEUE: usize = 1;
 /// How long lies between two looks, at most: our own looks of a worker that leaves are lost from the last look on.
 const LOOK_EVERY_MAX: Duration = Duration::from_secs(1);
+/// How long after a node has counted a look whoever asked has its answer.
+const HEARD_WITHIN: Duration = Duration::from_millis(100);
+/// How many workers are asked for what nodes count, where the first cannot tell.
+const ASKED_MAX: usize = 3;
 
 /// Serves what is to be known of caches.
 #[derive(Debug)]
@@ -156,33 +160,67 @@ impl Looked {
             Err(error) if self.workers.is_empty() => return Err(error),
             Err(_) => {}
         }
-        let attached = |worker: &&WorkerName| shared.questions.is_attached(worker);
-        let workers: Vec<WorkerName> = self.workers.iter().filter(attached).cloned().collect();
-        if workers.is_empty() {
+        self.workers
+            .retain(|worker| shared.questions.is_attached(worker));
+        if self.workers.is_empty() {
             return Err(NoAnswer::Nobody(self.cache.clone()));
         }
-        let asking = workers.iter().enumerate().map(|(n, worker)| {
-            let ask_nodes = n == 0;
-            let about = About::Lookups(LookupsQuestion { ask_nodes });
-            let asked = shared.questions.ask(worker, &self.cache, about);
-            async move { (worker, asked.await) }
+        let workers: Vec<WorkerName> = self.workers.iter().cloned().collect();
+        let mut nodes = self.of_nodes(shared, &workers).await?;
+        // What a node has counted, whoever asked hears of a moment later. Told the other way round, a look would be taken for somebody
+        // else's in this interval, and be missing in none.
+        tokio::time::sleep(HEARD_WITHIN).await;
+        let cache = &self.cache;
+        let asking = workers.iter().map(|worker| async move {
+            let about = About::Lookups(LookupsQuestion { ask_nodes: false });
+            (worker, shared.questions.ask(worker, cache, about).await)
         });
-        let mut nodes: BTreeMap<String, Counters> = BTreeMap::new();
         let mut own: BTreeMap<String, BTreeMap<String, Looks>> = BTreeMap::new();
         let answers: Vec<(_, Result<CacheAnswer, NoAnswer>)> = join_all(asking).await;
         for (worker, answer) in answers {
-            for told in answer?.nodes {
-                if !told.error.is_empty() {
-                    self.note(told.error);
+            let told = match answer {
+                Ok(answer) => answer.nodes,
+                Err(error) => {
+                    self.note(format!("what of it is Stoke's own is not known: {error}"));
                     continue;
                 }
+            };
+            for told in told {
                 let looks = Looks {
                     hits: told.own_hits,
                     misses: told.own_misses,
                 };
-                let of_node = own.entry(told.node.clone()).or_default();
+                let of_node = own.entry(told.node).or_default();
                 of_node.insert(worker.to_string(), looks);
-                if let Some(counts) = told.counts {
+            }
+        }
+        for (node, counters) in &mut nodes {
+            counters.own = own.remove(node).unwrap_or_default();
+        }
+        Ok(nodes)
+    }
+
+    /// What all nodes count, as the first worker hears it that can ask them.
+    async fn of_nodes(
+        &mut self,
+        shared: &Shared,
+        workers: &[WorkerName],
+    ) -> Result<BTreeMap<String, Counters>, NoAnswer> {
+        let mut failed = NoAnswer::Nobody(self.cache.clone());
+        for worker in workers.iter().take(ASKED_MAX) {
+            let about = About::Lookups(LookupsQuestion { ask_nodes: true });
+            let answer = match shared.questions.ask(worker, &self.cache, about).await {
+                Ok(answer) => answer,
+                Err(error) => {
+                    failed = error;
+                    continue;
+                }
+            };
+            let mut nodes = BTreeMap::new();
+            for told in answer.nodes {
+                if !told.error.is_empty() {
+                    self.note(told.error);
+                } else if let Some(counts) = told.counts {
                     let counters = Counters {
                         run_id: counts.run_id,
                         all: Looks {
@@ -194,11 +232,9 @@ impl Looked {
                     nodes.insert(told.node, counters);
                 }
             }
+            return Ok(nodes);
         }
-        for (node, counters) in &mut nodes {
-            counters.own = own.remove(node).unwrap_or_default();
-        }
-        Ok(nodes)
+        Err(failed)
     }
 
     fn note(&mut self, trouble: String) {

@@ -267,6 +267,7 @@ fn key_source(
         source.from,
         Some(v1::key_source::From::Log(_) | v1::key_source::From::Monitor(_))
     );
+    let is_reported = matches!(source.from, Some(v1::key_source::From::Reported(_)));
     let is_of_series = matches!(source.from, Some(v1::key_source::From::Prometheus(_)));
     let merge = match faults.one_of(&format!("{at}.merge"), source.merge) {
         Some(v1::Merge::Unspecified) if is_log || is_of_series => Some(Merge::Sum),
@@ -279,8 +280,8 @@ fn key_source(
         None => None,
     };
     let on_bad_line = match faults.one_of(&format!("{at}.on_bad_line"), source.on_bad_line) {
-        // Every log has some.
-        Some(v1::OnBadLine::Unspecified) if is_log => Some(OnBadLine::Skip),
+        // Every log has some, and anybody may report.
+        Some(v1::OnBadLine::Unspecified) if is_log || is_reported => Some(OnBadLine::Skip),
         Some(v1::OnBadLine::Unspecified | v1::OnBadLine::Fail) => Some(OnBadLine::Fail),
         Some(v1::OnBadLine::Skip) => Some(OnBadLine::Skip),
         None => None,

@@ -1,6 +1,6 @@
 //! What a coordinator wants to know of a cache: answered beside all else, for whoever measures it.
 //!
-//! It is asked under the cache's budget, as the vigil is, and changes nothing there.
+//! It changes nothing there, and takes no tokens: a cache's budget is one of writes. How much may be asked is bounded by whoever asks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +11,8 @@ use stoke_proto::v1::{CacheAnswer, CacheQuestion, KeysQuestion, NodeCounts, Node
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::cache::{Cache, Lookups, NodeInfo};
-use crate::gate::ClientPermit;
-use crate::permit::{Permit as _, Stopped};
+use crate::cache::{Cache, CommandError, Lookups, NodeInfo};
+use crate::permit::{Stopped, Unlimited};
 use crate::reach::cache_text;
 use crate::worker::Shared;
 
@@ -58,7 +57,7 @@ impl Questions {
                 Ok(Ok(answer)) => answer,
                 Ok(Err(error)) => failed(error),
                 Err(_) => failed(format!(
-                    "it does not answer within {} s: it is out of reach, or its budget leaves no command for it",
+                    "it does not answer within {} s: it is out of reach, or very slow",
                     WITHIN.as_secs()
                 )),
             };
@@ -82,23 +81,15 @@ async fn answer(shared: &Shared, question: CacheQuestion) -> Result<CacheAnswer,
         .map_err(|error| format!("no cache: {error}"))?;
     let resource = Resource::Cache(name.clone());
     let unknown = || format!("this worker does not know the {resource}");
-    let gate = shared.gates.get(&resource).ok_or_else(unknown)?;
     let connected = shared.cache(&name).await.ok_or_else(unknown)?;
     let cache = connected.map_err(|error| cache_text(&name, &error))?;
-    let permit = gate.vigil();
-    let no_share = |Stopped| {
-        format!(
-            "this worker has no share of the budget of {resource} in force: nothing is asked without one"
-        )
-    };
     match question.about {
-        Some(About::Keys(about)) => present(&cache, &permit, &about)
+        Some(About::Keys(about)) => present(&cache, &about)
             .await
-            .map_err(no_share)?
             .map_err(|error| format!("cache {name}: {error}")),
         Some(About::Lookups(about)) => Ok(CacheAnswer {
             nodes: match about.ask_nodes {
-                true => of_nodes(&cache, &permit).await.map_err(no_share)?,
+                true => of_nodes(&cache).await,
                 false => own(&cache),
             },
             ..CacheAnswer::default()
@@ -110,23 +101,16 @@ async fn answer(shared: &Shared, question: CacheQuestion) -> Result<CacheAnswer,
 }
 
 /// Which of the keys are there; all of them, or an error.
-async fn present(
-    cache: &Cache,
-    permit: &ClientPermit,
-    about: &KeysQuestion,
-) -> Result<Result<CacheAnswer, String>, Stopped> {
-    let _place = permit.enter().await?;
+async fn present(cache: &Cache, about: &KeysQuestion) -> Result<CacheAnswer, CommandError> {
     let mut answer = CacheAnswer::default();
     for keys in about.keys.chunks(KEYS_AT_ONCE) {
         let keys: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
-        for is_there in cache.weigh_as(permit, &keys).await? {
-            match is_there {
-                Ok(is_there) => answer.present.push(is_there),
-                Err(error) => return Ok(Err(error.to_string())),
-            }
+        let there = cache.weigh_as(&Unlimited, &keys).await;
+        for is_there in there.unwrap_or_else(|Stopped| unreachable!("Unlimited never stops")) {
+            answer.present.push(is_there?);
         }
     }
-    Ok(Ok(answer))
+    Ok(answer)
 }
 
 /// What of the nodes' counts is our own.
@@ -141,9 +125,9 @@ fn own(cache: &Cache) -> Vec<NodeLookups> {
 }
 
 /// The nodes' counts, beside what of them is our own.
-async fn of_nodes(cache: &Cache, permit: &ClientPermit) -> Result<Vec<NodeLookups>, Stopped> {
-    let _place = permit.enter().await?;
-    let asked = cache.info_of_all(permit).await?;
+async fn of_nodes(cache: &Cache) -> Vec<NodeLookups> {
+    let asked = cache.info_of_all(&Unlimited).await;
+    let asked = asked.unwrap_or_else(|Stopped| unreachable!("Unlimited never stops"));
     let mut nodes = own(cache);
     for answer in asked {
         match answer {
@@ -154,7 +138,7 @@ async fn of_nodes(cache: &Cache, permit: &ClientPermit) -> Result<Vec<NodeLookup
             }),
         }
     }
-    Ok(nodes)
+    nodes
 }
 
 fn note(nodes: &mut Vec<NodeLookups>, info: NodeInfo) {

@@ -100,6 +100,8 @@ fn is_there(command: &Command<'_>, reply: &Value) -> bool {
         (Command::Set { .. } | Command::SetHash { .. } | Command::Copy { .. }, reply) => {
             *reply == Value::Nil
         }
+        // A counter that has fallen to nothing is there.
+        (Command::Frequency { .. }, Value::Int(_)) => true,
         (_, Value::Int(number)) => *number > 0,
         (_, Value::BulkString(bytes)) => !bytes.is_empty(),
         (_, Value::Array(values)) => values.iter().any(|value| *value != Value::Nil),

@@ -48,7 +48,7 @@ pub(super) async fn read(
             number += 1;
             let at = Whereabouts::Row(number);
             let priority = priority(accessed.count);
-            let full = found.row(at, (&accessed.key, &parts), priority);
+            let full = found.row(at, (&accessed.key, &parts), Ok(priority));
             let full = full.map_err(|fault| Failure::lasting(fault.to_string()))?;
             send(full, &sink).await?;
         }
@@ -71,8 +71,9 @@ async fn send(
     }
 }
 
-/// A count as a priority: at least the least that there is, however old its accesses are.
-fn priority(count: f64) -> Result<Priority, String> {
-    let priority = Priority::from_requests(count).map_err(|error| error.to_string())?;
-    Ok(priority.max(Priority::from_milli(1)))
+/// A count as a priority: at least the least that there is, however old its accesses are, and at most the greatest, whatever was said.
+fn priority(count: f64) -> Priority {
+    let greatest = Priority::from_milli(u64::MAX);
+    Priority::from_requests(count)
+        .map_or(greatest, |priority| priority.max(Priority::from_milli(1)))
 }

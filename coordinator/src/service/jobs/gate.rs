@@ -28,6 +28,8 @@ use crate::view::{JobView, View, ViewError};
 
 /// How long at least between two looks at a job that changes all the time.
 const LOOKS_APART: Duration = Duration::from_millis(100);
+/// How long the first look may take, whatever the time that is waited: it may read a large plan, and ask slow workers.
+const FIRST_LOOK_WITHIN: Duration = Duration::from_secs(60);
 /// How many bytes of keys a sample may have.
 const SAMPLE_BYTES_MAX: usize = 16 << 20;
 /// How many keys one question has, and about how many bytes of them: well below the limit of a message.
@@ -62,14 +64,26 @@ pub(super) async fn wait(
     let stop = CancellationToken::new();
     let _stop_at_the_end = stop.clone().drop_guard();
     let mut wakeups = Wakeups::spawn(Arc::clone(&shared.store), watched, stop);
-    let until = Instant::now() + gate.timeout;
+    let begun = Instant::now();
+    let until = begun + gate.timeout;
     let mut measuring = Measuring {
         measured: shared.measurements.of(&job.name, gate.sample),
         at: None,
     };
     let mut told = None;
     loop {
-        let mut state = measuring.look(shared, gate, &job).await?;
+        // The first look is made to its end, however little time there is.
+        let latest = until.max(begun + FIRST_LOOK_WITHIN);
+        let looked = tokio::time::timeout_at(latest, measuring.look(shared, gate, &job)).await;
+        let mut state = match looked {
+            Ok(state) => state?,
+            Err(_) => v1::GateJobResponse {
+                verdict: GateVerdict::Waiting.into(),
+                state: describe::state(job.life.value.state()).into(),
+                reason: "the hit rate could not be measured in time".into(),
+                ..v1::GateJobResponse::default()
+            },
+        };
         if state.verdict() == GateVerdict::Waiting && Instant::now() >= until {
             state.set_verdict(GateVerdict::NotMet);
             let waited = gate.timeout.as_secs();
@@ -128,7 +142,7 @@ impl Measurements {
 /// What was measured so far.
 #[derive(Debug, Default)]
 struct Measured {
-    sample: Option<Sample>,
+    sample: Option<Arc<Sample>>,
     at: Option<Instant>,
     /// Of each cache; or why that could not be found out.
     last: Option<Result<Vec<v1::HitRate>, NoAnswer>>,
@@ -185,6 +199,11 @@ impl Measuring {
             measured.anew(shared, gate, job, plan).await?;
             self.at = measured.at;
             match &measured.last {
+                Some(Ok(rates)) if rates.iter().any(|rate| rate.sample == 0) => {
+                    state.set_verdict(GateVerdict::NotMet);
+                    state.reason =
+                        "the plan's priorities are all 0: there are no requests to draw".into();
+                }
                 Some(Ok(rates)) => {
                     state.hit_rates.clone_from(rates);
                     let worst = rates.iter().min_by(|a, b| a.rate.total_cmp(&b.rate));
@@ -223,9 +242,12 @@ impl Measured {
         {
             return Ok(());
         }
-        let sample = match self.sample.take() {
-            Some(sample) => sample,
-            None => Sample::draw(shared, plan, gate.sample).await?,
+        let sample = match &self.sample {
+            Some(sample) => Arc::clone(sample),
+            None => {
+                let drawn = Arc::new(Sample::draw(shared, plan, gate.sample).await?);
+                Arc::clone(self.sample.insert(drawn))
+            }
         };
         let Work::Batch(batch) = &job.record.value.spec.work;
         let mut rates = Ok(Vec::new());
@@ -236,7 +258,6 @@ impl Measured {
                 (Ok(_), Err(_)) => {}
             }
         }
-        self.sample = Some(sample);
         self.last = Some(rates);
         self.at = Some(Instant::now());
         Ok(())

@@ -13,6 +13,8 @@ use super::faults::Faults;
 /// How many requests are drawn where nothing is said, and at most: for more, the margin is less than anybody's hit rate is steady.
 const SAMPLE_DEFAULT: u32 = 10_000;
 const SAMPLE_MAX: u32 = 100_000;
+/// How many keys a second a gate may ask after, on average.
+const KEYS_A_SECOND_MAX: u32 = 10_000;
 /// How long is waited where nothing is said, and at most.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(600);
 const TIMEOUT_MAX: Duration = Duration::from_secs(86_400);
@@ -64,13 +66,22 @@ pub(in super::super) fn gate(request: &v1::GateJobRequest) -> Result<Gate, Refus
         within,
         TIMEOUT_DEFAULT,
     );
+    let sample = match request.sample {
+        0 => SAMPLE_DEFAULT,
+        sample => sample,
+    };
+    let least = Duration::from_secs(sample.div_ceil(KEYS_A_SECOND_MAX).into());
+    if every.is_some_and(|every| every < least) {
+        let least = least.as_secs();
+        faults.note(
+            "measure_every",
+            format!("must be {least} s at least for a sample of {sample}: looks are not budgeted"),
+        );
+    }
     let gate = every.zip(timeout).map(|(measure_every, timeout)| Gate {
         coverage,
         hit_rate,
-        sample: match request.sample {
-            0 => SAMPLE_DEFAULT,
-            sample => sample,
-        },
+        sample,
         measure_every,
         timeout,
     });
