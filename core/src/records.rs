@@ -13,7 +13,7 @@
 //! | `request/ID` | coordinator | [`Request`] |
 //! | `job/J` | coordinator | [`Job`] |
 //! | `past/J'` | coordinator | [`Past`]: all that is left of a job that is over, instead of its other records; J' is J turned round so that the newest comes first |
-//! | `run/J` | coordinator | [`Life`](crate::job::Life): may job J query |
+//! | `run/J` | coordinator | [`Life`]: may job J query |
 //! | `read/J/TASK` | coordinator | [`SourceTask`]: who does this [`PlanningTask`] for J |
 //! | `assign/J/W` | coordinator | [`Assignment`] |
 //! | `ckpt/J/W` | worker | [`Checkpoint`] |
