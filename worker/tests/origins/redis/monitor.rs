@@ -59,19 +59,37 @@ fn is_watched(redis: &Redis) -> bool {
     clients.lines().any(|line| line.contains(" flags=O "))
 }
 
+/// How often a node has been told to be watched.
+fn watches(redis: &Redis) -> u32 {
+    let stats = cli(redis, "INFO commandstats");
+    let calls = stats
+        .lines()
+        .find_map(|line| line.strip_prefix("cmdstat_monitor:calls="));
+    calls.map_or(0, |calls| calls.split(',').next().unwrap().parse().unwrap())
+}
+
+/// Waits until a node that was told so `before` times is watched: the first that watches only looks whether it may.
+async fn until_watched_after(redis: &Redis, before: u32) {
+    until(|| watches(redis) >= before + 2 && is_watched(redis)).await;
+}
+
+async fn until(holds: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < Duration::from_secs(30));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// Runs an application on a thread of its own once the node is watched, and waits for both.
 async fn beside<T>(
     redis: &Redis,
     watching: impl Future<Output = T>,
     application: impl FnOnce(redis::Connection) + Send + 'static,
 ) -> T {
-    let url = redis.url();
+    let (url, before) = (redis.url(), watches(redis));
     let starting = async {
-        while !is_watched(redis) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        // The first that watches only looks whether it may.
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        until_watched_after(redis, before).await;
         tokio::task::spawn_blocking(move || {
             application(redis::Client::open(url).unwrap().get_connection().unwrap());
         })
@@ -140,10 +158,7 @@ async fn what_our_own_connections_ask_does_not_count_and_commands_may_be_named()
         ..monitor("product:{id}", 3000)
     };
     let probing = async {
-        while !is_watched(&redis) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        until_watched_after(&redis, 0).await;
         for _ in 0..50 {
             ours.probe(&[b"product:ours"]).await[0].as_ref().unwrap();
         }
@@ -261,18 +276,8 @@ async fn a_node_that_cannot_send_as_fast_as_it_is_asked_is_left_and_one_that_goe
     let (sink, chunks) = tokio::sync::mpsc::channel(1);
     let watching = async {
         let taking = async {
-            for wanted in [true, false] {
-                while is_watched(&redis) != wanted {
-                    assert!(
-                        begun.elapsed() < Duration::from_secs(30),
-                        "watched: {}",
-                        !wanted
-                    );
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-                // The first that watches only looks whether it may.
-                tokio::time::sleep(Duration::from_millis(300)).await;
-            }
+            until_watched_after(&redis, 0).await;
+            until(|| !is_watched(&redis)).await;
             drop(chunks);
         };
         tokio::join!(from.monitor(&Unlimited, &large, &rules, sink), taking).0
