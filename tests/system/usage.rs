@@ -1,6 +1,8 @@
 //! What tells how much keys are used: a live cluster's own counters, and those that the application keeps there.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use stoke_core::slot::Slot;
 use stoke_harness::{Postgres, Prometheus, Redis, RedisCluster, ServerDir};
@@ -112,18 +114,13 @@ fn a_job_warms_what_a_live_cluster_and_its_applications_counters_say_is_used() {
     }
 }
 
-#[test]
-fn one_line_warms_what_a_counter_says_is_used_most() {
-    let (live, cache, postgres) = (live(), Redis::start().unwrap(), Postgres::start().unwrap());
-    let fill = "CREATE TABLE items (id bigint PRIMARY KEY, name text);
-        INSERT INTO items SELECT id, 'item ' || id FROM generate_series(1, 1000) AS id; ANALYZE";
-    postgres.psql("postgres", fill).unwrap();
-    let (origin, url, from) = (postgres.url("postgres"), cache.url(), live.urls().join(","));
-    let load = [
+/// The flags of a line that loads items which are found in a Redis.
+fn found<'a>(origin: &'a str, cache: &'a str, from: &'a str) -> [&'a str; 16] {
+    [
         "--origin",
-        &origin,
+        origin,
         "--cache",
-        &url,
+        cache,
         "--load",
         "SELECT * FROM items WHERE id IN (:keys)",
         "--key",
@@ -133,10 +130,20 @@ fn one_line_warms_what_a_counter_says_is_used_most() {
         "--qps",
         "100",
         "--keys-from",
-        &from,
+        from,
         "--match",
         "item:{id}",
-    ];
+    ]
+}
+
+#[test]
+fn one_line_warms_what_a_counter_says_is_used_most() {
+    let (live, cache, postgres) = (live(), Redis::start().unwrap(), Postgres::start().unwrap());
+    let fill = "CREATE TABLE items (id bigint PRIMARY KEY, name text);
+        INSERT INTO items SELECT id, 'item ' || id FROM generate_series(1, 1000) AS id; ANALYZE";
+    postgres.psql("postgres", fill).unwrap();
+    let (origin, url, from) = (postgres.url("postgres"), cache.url(), live.urls().join(","));
+    let load = found(&origin, &url, &from);
     let counted = [&load[..], &["--counter", "sold", "--counter-limit", "10"]].concat();
     let ran = warm(&counted, "");
     assert_eq!(ran.code, 0, "{}", ran.errors);
@@ -231,13 +238,12 @@ fn one_line_warms_what_a_redis_is_asked_for_while_it_is_watched() {
         INSERT INTO items SELECT id, 'item ' || id FROM generate_series(1, 1000) AS id; ANALYZE";
     postgres.psql("postgres", fill).unwrap();
     let (origin, url, from) = (postgres.url("postgres"), cache.url(), live.url());
-    let load = "SELECT * FROM items WHERE id IN (:keys)";
+    let is_over = Arc::new(AtomicBool::new(false));
     let asking = std::thread::spawn({
-        let from = from.clone();
+        let (from, is_over) = (from.clone(), Arc::clone(&is_over));
         move || {
             let mut connection = redis::Client::open(from).unwrap().get_connection().unwrap();
-            let begun = std::time::Instant::now();
-            while begun.elapsed() < std::time::Duration::from_secs(12) {
+            while !is_over.load(Ordering::Relaxed) {
                 for id in 1..=20 {
                     redis::cmd("GET")
                         .arg(format!("item:{id}"))
@@ -248,29 +254,9 @@ fn one_line_warms_what_a_redis_is_asked_for_while_it_is_watched() {
             }
         }
     });
-    let ran = warm(
-        &[
-            "--origin",
-            &origin,
-            "--cache",
-            &url,
-            "--load",
-            load,
-            "--key",
-            "item:{id}",
-            "--ttl",
-            "5m",
-            "--qps",
-            "100",
-            "--keys-from",
-            &from,
-            "--match",
-            "item:{id}",
-            "--monitor",
-            "2s",
-        ],
-        "",
-    );
+    let load = found(&origin, &url, &from);
+    let ran = warm(&[&load[..], &["--monitor", "2s"]].concat(), "");
+    is_over.store(true, Ordering::Relaxed);
     asking.join().unwrap();
     assert_eq!(ran.code, 0, "{}", ran.errors);
     assert_eq!(ran.report["outcomes"]["warmed"], 20, "{}", ran.report);
