@@ -81,7 +81,8 @@ fn a_list_is_estimated_however_it_is_written() {
     let later = files.write("later.csv", "key,count\nnew,60\nb,30\na,10\n");
     for (name, text) in lists {
         let path = files.write(name, text);
-        for (plan, stdin) in [(path.as_str(), ""), ("-", text)] {
+        let url = format!("file://{path}");
+        for (plan, stdin) in [(path.as_str(), ""), (url.as_str(), ""), ("-", text)] {
             let report = estimated(&[plan, "--later", &later, "--batch-keys", "2"], stdin);
             assert_eq!(
                 (&report["entries"], &report["requests"]),

@@ -94,7 +94,7 @@ fn what_memory_does_not_hold_is_ranked_in_a_folder_where_nothing_is_left() {
     let ran = rank(
         &[
             "--keys",
-            &at("keys.csv"),
+            &format!("file://{}", at("keys.csv")),
             "--memory",
             "1MiB",
             "--spill-dir",
