@@ -15,7 +15,9 @@ mod surroundings;
 mod values;
 mod worker;
 
-pub use catalog::{ON_BAD_LINE, copies, copying, of_redis, recipe, redis_source, series};
+pub use catalog::{
+    LogLoaders, ON_BAD_LINE, access_log, copies, copying, of_redis, recipe, redis_source, series,
+};
 pub use coordinator::{BURST_MAX, CoordinatorConfig, IN_FLIGHT_MAX, share};
 use fault::Fault;
 pub use fault::{Faults, FileError};

@@ -6,7 +6,6 @@
 //! Absent: secrets. Nothing in a job file takes one; a job names what the workers' configuration knows.
 
 mod caches;
-mod log;
 mod recipe;
 mod section;
 mod source;

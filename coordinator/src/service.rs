@@ -29,6 +29,7 @@ use stoke_proto::v1;
 use stoke_store::{Compare, Keys, Txn, TxnOutcome, record};
 
 use crate::Shared;
+use crate::view::Members;
 use refusal::Refusal;
 
 /// How often a mutation is decided anew when a record it read changed before it was committed.
@@ -40,13 +41,16 @@ pub(crate) fn job_spec(spec: v1::JobSpec) -> Result<Spec, tonic::Status> {
         request_id: String::new(),
         spec: Some(spec),
     };
-    let (_, spec) = parse::create(request)?;
+    let (_, spec) = parse::create(request, &Members::new())?;
     Ok(spec)
 }
 
 /// An access log, checked; what is answered where it is wrong.
-pub(crate) fn access_log(log: v1::AccessLogSource) -> Result<AccessLog, String> {
-    parse::access_log(log).map_err(|refusal| refusal.to_string())
+pub(crate) fn access_log(
+    log: v1::AccessLogSource,
+    loaders: &[String],
+) -> Result<AccessLog, String> {
+    parse::access_log(log, loaders).map_err(|refusal| refusal.to_string())
 }
 
 impl Shared {

@@ -18,10 +18,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use stoke_core::job::{From, Life, Phase};
 use stoke_core::ledger::{Ack, Cap, Ledger, Observed, Share};
-use stoke_core::names::{JobName, OriginName, Resource, WorkerName};
+use stoke_core::names::{JobName, OriginName, Resource, SourceName, WorkerName};
 use stoke_core::progress::{Effort, Tally};
 use stoke_core::records::{
-    self, Assignment, Checkpoint, FailureLog, Member, PlanningTask, SourceTask, keys,
+    self, Assignment, Checkpoint, FailureLog, Member, PlanningTask, SourceTask, SourceTerms, keys,
 };
 use stoke_core::units::PartitionId;
 use stoke_store::record::{self, RecordError};
@@ -48,6 +48,9 @@ pub enum ViewError {
     #[error(transparent)]
     Record(#[from] RecordError),
 }
+
+/// The workers that are there, and what each can serve.
+pub type Members = BTreeMap<WorkerName, Member>;
 
 /// One owner of partitions of a job.
 #[derive(Clone, Debug)]
@@ -193,7 +196,7 @@ pub struct View {
     /// The store's id, and the revision of the read.
     pub read_at: (u64, Revision),
     /// The workers that are there.
-    pub members: BTreeMap<WorkerName, Member>,
+    pub members: Members,
     /// All jobs.
     pub jobs: BTreeMap<JobName, JobView>,
     /// The records of each resource's budget.
@@ -600,10 +603,7 @@ fn kind_of(recipe: &stoke_core::job::Recipe) -> &'static str {
 
 /// What this spec brings along that none of these members allows in jobs; `None` where there is no such thing.
 #[must_use]
-pub fn not_allowed(
-    spec: &stoke_core::job::Spec,
-    members: &BTreeMap<WorkerName, Member>,
-) -> Option<&'static str> {
+pub fn not_allowed(spec: &stoke_core::job::Spec, members: &Members) -> Option<&'static str> {
     let stoke_core::job::Work::Batch(batch) = &spec.work;
     let from = |wanted: fn(&From) -> bool| batch.sources.iter().any(|s| wanted(&s.from));
     let sql = from(|from| from.asks().is_some())
@@ -616,6 +616,12 @@ pub fn not_allowed(
     } else {
         None
     }
+}
+
+/// What is not as usual with a key source of the workers' configuration. (They may differ while one is rolled out.)
+#[must_use]
+pub fn source_terms<'a>(members: &'a Members, name: &SourceName) -> Option<&'a SourceTerms> {
+    (members.values()).find_map(|member| member.source_terms.get(name))
 }
 
 /// The origin that reading a source takes, where it takes one.

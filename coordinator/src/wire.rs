@@ -13,12 +13,12 @@ use stoke_core::job::Recipe;
 use stoke_core::value::{Compression, ValueSpec};
 use stoke_proto::v1;
 
-/// What the coordinator makes of an access log whose keys are all of one loader.
+/// What the coordinator makes of an access log of a job with these loaders.
 ///
 /// # Errors
 /// What it says of the faults of one.
-pub fn access_log(log: v1::AccessLogSource) -> Result<AccessLog, String> {
-    crate::service::access_log(log)
+pub fn access_log(log: v1::AccessLogSource, loaders: &[String]) -> Result<AccessLog, String> {
+    crate::service::access_log(log, loaders)
 }
 
 /// What is told of an interval of a cache's nodes, which is judged with those before it; `other` is what the reference has had.

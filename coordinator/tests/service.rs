@@ -24,6 +24,8 @@ mod fleet;
 mod guards;
 #[path = "service/life.rs"]
 mod life;
+#[path = "service/named_sources.rs"]
+mod named_sources;
 #[path = "service/past.rs"]
 mod past;
 #[path = "service/refusing.rs"]

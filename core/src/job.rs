@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::access_log::{AccessLog, UrlRule};
 use crate::batch_keys::BatchKeys;
-use crate::names::{CacheName, FeedName, JobName, LoaderName, OriginName, SourceName};
-use crate::pattern::Pattern;
+use crate::names::{CacheName, LoaderName, OriginName};
 use crate::scan::Scan;
 use crate::slot::Slots;
-use crate::units::Priority;
-use crate::usage::{Counter, HotKeys, Monitor, Series};
 use crate::value::ValueSpec;
 
 mod key_columns;
+mod merge;
+mod source;
 
 pub use key_columns::KeyColumns;
+pub use merge::{Merge, NotAWeight, Priorities, Weight};
+pub use source::{FileFormat, From, KeySource, OnBadLine, Reported, Which};
 
 /// The highest priority of a job.
 pub const PRIORITY_MAX: u32 = 1000;
@@ -180,258 +180,6 @@ impl Mode {
     pub const fn is_verify(self) -> bool {
         matches!(self, Self::Verify | Self::VerifyValues)
     }
-}
-
-/// Where ranked keys come from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeySource {
-    /// Which of the job's loaders loads these keys: an index.
-    pub loader: u32,
-    /// Where from.
-    pub from: From,
-    /// How duplicates merge.
-    pub merge: Merge,
-    /// What is done with lines (rows) that are no entries.
-    #[serde(default)]
-    pub on_bad_line: OnBadLine,
-    /// What its priorities are multiplied by before they meet those of other sources.
-    #[serde(default, skip_serializing_if = "Weight::is_one")]
-    pub weight: Weight,
-}
-
-/// What a source's priorities are multiplied by: from a thousandth to a million, in thousandths.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Weight(u64);
-
-impl Default for Weight {
-    /// 1.
-    fn default() -> Self {
-        Self(1000)
-    }
-}
-
-/// A number that is no weight.
-#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
-#[error("{0} is no weight: give one from 0.001 to 1000000")]
-pub struct NotAWeight(pub f64);
-
-impl Weight {
-    /// The least, and the greatest.
-    pub const RANGE: std::ops::RangeInclusive<f64> = 0.001..=1_000_000.0;
-
-    /// From a number, rounded to thousandths.
-    ///
-    /// # Errors
-    /// Where it is out of [`Weight::RANGE`].
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "checked"
-    )]
-    pub fn new(weight: f64) -> Result<Self, NotAWeight> {
-        match Self::RANGE.contains(&weight) {
-            true => Ok(Self((weight * 1000.0).round() as u64)),
-            false => Err(NotAWeight(weight)),
-        }
-    }
-
-    /// As a number.
-    #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "at most a billion")]
-    pub fn as_number(self) -> f64 {
-        self.0 as f64 / 1000.0
-    }
-
-    /// A priority with this weight, rounded to thousandths: what counts at all still counts one of them.
-    #[must_use]
-    pub fn of(self, priority: Priority) -> Priority {
-        let milli = u128::from(priority.as_milli());
-        let weighted = (milli * u128::from(self.0) + 500) / 1000;
-        let weighted = u64::try_from(weighted).unwrap_or(u64::MAX);
-        Priority::from_milli(weighted.max(u64::from(milli > 0)))
-    }
-
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
-    fn is_one(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-impl KeySource {
-    /// The loaders of its keys, by their places among the job's; one may come more than once. (Of another job's plan, each entry
-    /// brings its own.)
-    pub fn loaders(&self) -> impl Iterator<Item = u32> {
-        let rules: &[UrlRule] = match &self.from {
-            From::Log(log) => &log.urls,
-            _ => &[],
-        };
-        let own = rules.is_empty().then_some(self.loader);
-        rules.iter().map(|rule| rule.loader).chain(own)
-    }
-}
-
-/// What is done with lines (rows) of a key source that are no entries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OnBadLine {
-    /// The job fails.
-    #[default]
-    Fail,
-    /// They are left out and counted.
-    Skip,
-}
-
-/// The kinds of key sources.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum From {
-    /// A source of the workers' configuration.
-    Named(SourceName),
-    /// The rows of a query.
-    Sql {
-        /// The origin to ask.
-        origin: OriginName,
-        /// The query.
-        query: String,
-    },
-    /// The keys of a Redis, by SCAN.
-    Keyspace {
-        /// The origin to read: a Redis.
-        origin: OriginName,
-        /// Which keys.
-        pattern: Pattern,
-        /// How much one SCAN looks through, from 1 to [`SCAN_COUNT_MAX`].
-        count: u32,
-    },
-    /// Counts that an application keeps in a Redis.
-    Counter(Box<Counter>),
-    /// The keys of a Redis, by how often they are used.
-    HotKeys(Box<HotKeys>),
-    /// The keys that a Redis is asked for while it is watched. Its rows are counts, which add up as those of logs do.
-    Monitor(Box<Monitor>),
-    /// The series of a Prometheus.
-    Prometheus(Box<Series>),
-    /// A file on the worker's machine, or an object.
-    File {
-        /// Its path, or its URL (see [`place`](crate::place)); `-` is the standard input.
-        path: String,
-        /// Its format; by name or content where there is none.
-        format: Option<FileFormat>,
-    },
-    /// The content of a file, in the job itself.
-    Inline {
-        /// What would be in the file.
-        content: String,
-        /// Its format; by content where there is none.
-        format: Option<FileFormat>,
-    },
-    /// What applications report to a feed. Its keys come once each.
-    Reported(Box<Reported>),
-    /// An access log on the worker's machine. Its rows are counts, of which a key may have several: they add up.
-    Log(Box<AccessLog>),
-    /// Entries that the caller uploads.
-    Upload,
-    /// Entries of another job's plan; each keeps its loader, by name.
-    Plan {
-        /// The other job.
-        job: JobName,
-        /// Which of them.
-        which: Which,
-    },
-    /// The ranges into which the source's loader cuts what it scans.
-    Scan,
-}
-
-impl From {
-    /// Whether a worker has to read it.
-    #[must_use]
-    pub const fn is_read_by_worker(&self) -> bool {
-        !matches!(self, Self::Upload | Self::Plan { .. })
-    }
-
-    /// The origin that it asks by what the job itself says, as SQL is, and which field of a source says so.
-    #[must_use]
-    pub fn asks(&self) -> Option<(&'static str, &OriginName)> {
-        match self {
-            Self::Sql { origin, .. } => Some(("sql", origin)),
-            Self::Keyspace { origin, .. } => Some(("keyspace", origin)),
-            Self::Counter(counter) => Some(("counter", &counter.origin)),
-            Self::HotKeys(hot) => Some(("hot_keys", &hot.origin)),
-            Self::Monitor(monitor) => Some(("monitor", &monitor.origin)),
-            Self::Prometheus(series) => Some(("prometheus", &series.origin)),
-            // A scan asks what its loader asks.
-            Self::Named(_)
-            | Self::File { .. }
-            | Self::Inline { .. }
-            | Self::Reported(_)
-            | Self::Log(_)
-            | Self::Upload
-            | Self::Plan { .. }
-            | Self::Scan => None,
-        }
-    }
-
-    /// Whether it is of a kind that older workers cannot read: those who tell how much keys are used, and what came with them.
-    #[must_use]
-    pub const fn is_of_usage(&self) -> bool {
-        matches!(
-            self,
-            Self::Counter(_)
-                | Self::HotKeys(_)
-                | Self::Monitor(_)
-                | Self::Prometheus(_)
-                | Self::Inline { .. }
-                | Self::Reported(_)
-        )
-    }
-}
-
-/// What applications report to a feed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reported {
-    /// Which.
-    pub feed: FeedName,
-    /// So many keys at most, the most requested; `None`: all that are counted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub top: Option<u32>,
-    /// Which of the keys.
-    pub pattern: Pattern,
-}
-
-/// Which entries of another job's plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Which {
-    /// All but those that failed.
-    All,
-    /// So many of these, from 1 to [`SAMPLE_MAX`].
-    Sample(u32),
-    /// Those that failed.
-    Failed,
-}
-
-/// Formats of key files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FileFormat {
-    /// Comma-separated values below a line of column names.
-    Csv,
-    /// A JSON object a line.
-    Ndjson,
-    /// Apache Parquet.
-    Parquet,
-}
-
-/// How the priorities of a key that comes more than once are merged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Merge {
-    /// The highest counts.
-    #[default]
-    Max,
-    /// They add up.
-    Sum,
 }
 
 /// How values are loaded.
@@ -759,27 +507,6 @@ mod tests {
         assert_eq!(serde_json::to_string(&batch).unwrap(), old);
         batch.also = vec!["us".parse().unwrap()];
         assert_eq!(names(&batch), ["eu", "us"]);
-    }
-
-    #[test]
-    fn a_weight_multiplies_priorities_and_makes_nothing_of_none_of_them() {
-        let of = |weight, milli| {
-            let weight = Weight::new(weight).unwrap();
-            weight.of(Priority::from_milli(milli)).as_milli()
-        };
-        for (weight, milli, weighted) in [
-            (1.0, 2500, 2500),
-            (2.5, 1000, 2500),
-            (0.001, 1000, 1),
-            (0.001, 400, 1),
-            (0.5, 0, 0),
-            (1e6, u64::MAX, Priority::REQUESTS_MAX * 1000),
-        ] {
-            assert_eq!(of(weight, milli), weighted, "{weight} of {milli}");
-        }
-        for wrong in [0.0, -1.0, f64::NAN, f64::INFINITY, 0.0001, 1e7] {
-            assert!(Weight::new(wrong).is_err(), "{wrong}");
-        }
     }
 
     #[test]

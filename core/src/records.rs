@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::batch_keys::BatchKeys;
 use crate::copy::COMMANDS_A_KEY;
-use crate::job::{Life, Loader, Spec};
+use crate::job::{Life, Loader, Priorities, Spec};
 use crate::names::{
     CacheName, GuardName, JobName, LoaderName, OriginName, Resource, SourceName, WorkerName,
 };
@@ -274,6 +274,9 @@ pub struct Member {
     pub scans: BTreeSet<LoaderName>,
     /// The key sources it knows, with the origin of each that has one.
     pub sources: BTreeMap<SourceName, Option<OriginName>>,
+    /// What there is to know of some of them beside: those of which nothing is said have it as usual.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub source_terms: BTreeMap<SourceName, SourceTerms>,
     /// Whether it knows that a job may write to several caches: an older one would warm the first, and say that it is done.
     #[serde(default)]
     pub several_caches: bool,
@@ -286,6 +289,25 @@ pub struct Member {
     /// Whether it accepts files in jobs.
     #[serde(default)]
     pub files_in_jobs: bool,
+}
+
+/// What a job that names a key source of the workers' configuration takes from there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceTerms {
+    /// The loader of its keys, where a job does not say; or, where there are several, those that it has keys of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub loaders: Vec<LoaderName>,
+    /// What its priorities are.
+    #[serde(default, skip_serializing_if = "Priorities::are_ranks")]
+    pub priorities: Priorities,
+}
+
+impl SourceTerms {
+    /// Whether this is what is taken of a source of which nothing is said.
+    #[must_use]
+    pub fn are_usual(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Member {

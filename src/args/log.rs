@@ -61,7 +61,7 @@ impl LogArgs {
     /// # Errors
     /// What is wrong with it.
     pub fn access_log(&self) -> anyhow::Result<AccessLog> {
-        let log = wire::access_log(self.source().unwrap_or_default());
+        let log = wire::access_log(self.source().unwrap_or_default(), &[String::new()]);
         log.map_err(|faults| anyhow!(faults))
     }
 

@@ -5,6 +5,7 @@
 mod cache;
 mod copy;
 mod loader;
+mod log;
 mod origin;
 mod source;
 mod usage;
@@ -21,6 +22,7 @@ use super::shared::all_or_none;
 
 pub use copy::{copies, copying};
 pub use loader::recipe;
+pub use log::{LogLoaders, access_log};
 pub use source::ON_BAD_LINE;
 pub use usage::{of_redis, redis_source, series};
 

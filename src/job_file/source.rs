@@ -11,7 +11,9 @@ use stoke_proto::v1::{self, FileFormat, Merge};
 
 use super::Upload;
 use super::recipe::query;
-use crate::config::{Item, ON_BAD_LINE, Table, of_redis, redis_source, series};
+use crate::config::{
+    Item, LogLoaders, ON_BAD_LINE, Table, access_log, of_redis, redis_source, series,
+};
 
 const MERGE: [(&str, Merge); 2] = [("max", Merge::Max), ("sum", Merge::Sum)];
 const FORMAT: [(&str, FileFormat); 3] = [
@@ -81,8 +83,14 @@ fn loader(table: &Table<'_>, loaders: &[&str]) -> Option<String> {
             let name: LoaderName = item.name_of("loader", loaders, "[[loaders]]")?;
             Some(name.to_string())
         }
-        // The log's patterns say which.
-        None if table.optional("urls").is_some() => Some(String::new()),
+        // The log's patterns say which; of a source of the workers' configuration, that does.
+        None if table
+            .optional("urls")
+            .or_else(|| table.optional("named"))
+            .is_some() =>
+        {
+            Some(String::new())
+        }
         None if loaders.len() > 1 => {
             table.lacks(
                 "it does not say which loader loads its keys",
@@ -158,7 +166,11 @@ fn from(
         return Some((From::Prometheus(series), None));
     }
     if let Some(log) = &log {
-        return Some((From::Log(super::log::log(table, log, loaders)?), None));
+        let loaders = LogLoaders {
+            loaders,
+            table: "[[loaders]]",
+        };
+        return Some((From::Log(access_log(table, log, loaders)?), None));
     }
     let format = match (&format, path) {
         (None, _) => Some(FileFormat::Unspecified),

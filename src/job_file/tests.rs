@@ -178,7 +178,7 @@ query = "SELECT 1"
 [[loaders]]
 name = "c"
 [[sources]]
-named = "popular"
+feed = "popular"
 [[sources]]
 loader = "b"
 named = "a b"

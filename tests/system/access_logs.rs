@@ -5,6 +5,9 @@ use std::process::{Command, Stdio};
 
 use stoke_harness::{Postgres, Redis, ServerDir};
 
+use crate::command_line::stoke;
+use crate::scene::Scene;
+use crate::shop;
 use crate::warm_command::warm;
 
 /// A line of nginx' combined format.
@@ -234,5 +237,86 @@ fn a_log_can_come_from_standard_input_count_by_age_and_be_of_keys() {
         let ran = of(more, stdin);
         assert_ne!(ran.code, 0, "{more:?}");
         assert!(ran.errors.contains(says), "{more:?}: {}", ran.errors);
+    }
+}
+
+/// What a machine's log asks for is the workers' to know: a job names it, and brings its loaders.
+#[test]
+fn a_log_of_the_workers_configuration_warms_keys_of_several_loaders() {
+    let logs = ServerDir::new("logs").unwrap();
+    let workers = format!(
+        r#"
+        [loaders.name]
+        origin = "shop"
+        query = "SELECT id, name FROM items WHERE id IN (:keys)"
+        key = "name:{{id}}"
+        ttl = "1h"
+        [sources.asked-for]
+        log = "{}/access.log"
+        [[sources.asked-for.urls]]
+        match = "/item/{{id}}"
+        loader = "item"
+        [[sources.asked-for.urls]]
+        match = "/name/{{id}}"
+        loader = "name"
+        "#,
+        logs.path().display()
+    );
+    let lines = [
+        hit(22, "GET", "/name/1", 200).repeat(7),
+        hit(22, "GET", "/item/1", 200).repeat(5),
+        hit(23, "GET", "/name/1", 200).repeat(2),
+        hit(23, "GET", "/item/2", 200).repeat(3),
+        "no access\n".into(),
+        hit(23, "GET", "/style.css", 200),
+    ];
+    std::fs::write(logs.path().join("access.log"), lines.concat()).unwrap();
+    let scene = Scene::start_configured(20, "", &workers);
+    shop::fill(&scene);
+    scene.wait_for_members(3);
+    let at = scene.leader();
+    let file = logs.path().join("job.toml");
+    let submit = |loaders: &[&str]| {
+        let loaders = loaders
+            .iter()
+            .map(|name| format!("[[loaders]]\nname = \"{name}\"\n"));
+        let loaders: String = loaders.collect();
+        let job = format!("cache = \"main\"\n[[sources]]\nnamed = \"asked-for\"\n{loaders}");
+        std::fs::write(&file, job).unwrap();
+        let file = file.to_str().unwrap();
+        stoke(&at, &["submit", file, "--watch", "--output", "json"])
+    };
+    let ran = submit(&["item"]);
+    assert_ne!(ran.code, 0, "{ran:?}");
+    assert!(
+        ran.errors.contains("keys of the loaders name, too"),
+        "{ran:?}"
+    );
+
+    let ran = submit(&["name", "item"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let told = ran.lines();
+    let last = told.last().unwrap();
+    let source = &last["sources"][0];
+    assert_eq!(
+        (&source["entries"], &source["bad_lines"]),
+        (&3.into(), &1.into()),
+        "{last}"
+    );
+    let plan = stoke(&at, &["plan", "export", last["job"].as_str().unwrap()]);
+    let plan: Vec<&str> = plan.out.lines().skip(1).collect();
+    let expected = [
+        "0,name:1,1,name,9",
+        "1,item:1,1,item,5",
+        "2,item:2,2,item,3",
+    ];
+    assert_eq!(plan, expected);
+    let nodes = shop::Nodes::connect(&scene);
+    for key in ["item:1", "item:2", "name:1"] {
+        assert_eq!(
+            scene.cache.cli(nodes.owner(key), &["EXISTS", key]).unwrap(),
+            "1",
+            "{key}"
+        );
     }
 }

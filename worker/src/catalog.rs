@@ -10,11 +10,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use stoke_core::access_log::AccessLog;
 pub use stoke_core::batch_keys::BATCH_KEYS_MAX;
 use stoke_core::batch_keys::BatchKeys;
-use stoke_core::job::{KeyColumns, OnBadLine};
+use stoke_core::job::{KeyColumns, OnBadLine, Priorities};
 use stoke_core::names::{CacheName, LoaderName, OriginName, ProbeName, SourceName};
 use stoke_core::pattern::Pattern;
+use stoke_core::records::SourceTerms;
 use stoke_core::scan::Scan;
 use stoke_core::template::Template;
 use stoke_core::usage::{Counter, HotKeys, Monitor, Series};
@@ -272,10 +274,21 @@ pub struct SourceConfig {
     pub name: SourceName,
     /// What is read.
     pub from: SourceFrom,
-    /// The loader of its keys where a job does not say.
-    pub loader: Option<LoaderName>,
+    /// The loader of its keys where a job does not say; where there are several, which only a log has, the job has to have them all.
+    pub loaders: Vec<LoaderName>,
     /// What is done with lines (rows) that are no entries, where a job does not say that they are skipped.
     pub on_bad_line: OnBadLine,
+}
+
+impl SourceConfig {
+    /// What a job that names it takes from here.
+    #[must_use]
+    pub fn terms(&self) -> SourceTerms {
+        SourceTerms {
+            loaders: self.loaders.clone(),
+            priorities: self.from.priorities(),
+        }
+    }
 }
 
 /// What a key source reads.
@@ -307,9 +320,25 @@ pub enum SourceFrom {
     Prometheus(Series),
     /// A key file: a path on the worker's machine, or the URL of an object; `-` is its standard input.
     File(PathBuf),
+    /// An access log. The loaders of its patterns are places among the source's own.
+    Log(Box<AccessLog>),
 }
 
 impl SourceFrom {
+    /// What its priorities are.
+    #[must_use]
+    pub const fn priorities(&self) -> Priorities {
+        match self {
+            Self::Log(_) | Self::Monitor(_) => Priorities::Counts,
+            Self::Prometheus(_) => Priorities::Numbers,
+            Self::Sql { .. }
+            | Self::Keyspace { .. }
+            | Self::Counter(_)
+            | Self::HotKeys(_)
+            | Self::File(_) => Priorities::Ranks,
+        }
+    }
+
     /// The origin that is asked, where one is.
     #[must_use]
     pub const fn origin(&self) -> Option<&OriginName> {
@@ -319,7 +348,7 @@ impl SourceFrom {
             Self::HotKeys(hot) => Some(&hot.origin),
             Self::Monitor(monitor) => Some(&monitor.origin),
             Self::Prometheus(series) => Some(&series.origin),
-            Self::File(_) => None,
+            Self::File(_) | Self::Log(_) => None,
         }
     }
 }

@@ -364,6 +364,12 @@ fn member(catalog: &Catalog, origins: &Origins, weight: Weight, zone: String) ->
             .iter()
             .map(|(name, source)| (name.clone(), source.from.origin().cloned()))
             .collect(),
+        source_terms: catalog
+            .sources
+            .iter()
+            .map(|(name, source)| (name.clone(), source.terms()))
+            .filter(|(_, terms)| !terms.are_usual())
+            .collect(),
         several_caches: true,
         usage_sources: true,
         sql_in_jobs: catalog.allow_sql_in_jobs,

@@ -7,6 +7,7 @@ mod filter;
 mod gate;
 mod log;
 mod prune;
+mod source;
 mod usage;
 
 pub(super) use filter::{Filter, filter};
@@ -18,12 +19,11 @@ use std::time::Duration;
 use stoke_core::access_log::AccessLog;
 use stoke_core::batch_keys::BATCH_KEYS_MAX;
 use stoke_core::job::{
-    Batch, FileFormat, Fit, From, KeySource, Loader, Merge, Mode, OnBadLine, PRIORITY_MAX, Recipe,
-    Reported, SAMPLE_MAX, SECTION_ITEMS_MAX, Section, Spec, Weight, Which, Work, check_node,
+    Batch, Fit, Loader, Mode, PRIORITY_MAX, Recipe, SAMPLE_MAX, SECTION_ITEMS_MAX, Section, Spec,
+    Which, Work, check_node,
 };
 use stoke_core::ledger::Share;
 use stoke_core::names::OriginName;
-use stoke_core::place::ObjectUrl;
 use stoke_core::scan::{ROWS_DEFAULT, Scan};
 use stoke_core::slot::slot_range;
 use stoke_core::value::{Compression, Form, Negative, ValueSpec, Versions};
@@ -33,12 +33,12 @@ use stoke_store::record;
 use self::faults::Faults;
 use self::filter::labels;
 use super::refusal::{Refusal, invalid};
+use crate::view::Members;
 
 /// How often an entry is tried where nothing is said.
 const ATTEMPTS_DEFAULT: u32 = 5;
 /// How often an entry may be tried at most.
 const ATTEMPTS_MAX: u32 = 100;
-/// How many keys one query may take.
 /// How many sources, loaders or labels a job may have: its record stays a few kilobytes.
 pub(super) const ITEMS_MAX: usize = 32;
 /// The largest spec, in bytes as it is stored: what a caller writes is put into the store with every change of the
@@ -70,11 +70,14 @@ const ROWS_MAX: u64 = 1_000_000_000_000;
 ///
 /// # Errors
 /// With all faults.
-pub(super) fn create(request: v1::CreateJobRequest) -> Result<(String, Spec), Refusal> {
+pub(super) fn create(
+    request: v1::CreateJobRequest,
+    members: &Members,
+) -> Result<(String, Spec), Refusal> {
     let mut faults = Faults::default();
     note_long_id(&mut faults, &request.request_id);
     let spec = match request.spec {
-        Some(asked) => spec(&mut faults, asked),
+        Some(asked) => spec(&mut faults, asked, members),
         None => {
             faults.note("spec", "say what to do");
             None
@@ -99,20 +102,16 @@ fn note_long_id(faults: &mut Faults, request_id: &str) {
     }
 }
 
-/// Parses a log whose keys are all of one loader.
+/// Parses a log of a job with these loaders.
 ///
 /// # Errors
 /// With all faults.
-pub(super) fn access_log(log: v1::AccessLogSource) -> Result<AccessLog, Refusal> {
+pub(super) fn access_log(
+    log: v1::AccessLogSource,
+    loaders: &[String],
+) -> Result<AccessLog, Refusal> {
     let mut faults = Faults::default();
-    let loader = "loader".to_owned();
-    let log = log::access_log(
-        &mut faults,
-        "log",
-        log,
-        &loader,
-        std::slice::from_ref(&loader),
-    );
+    let log = log::access_log(&mut faults, "log", log, "", loaders);
     faults.end(log)
 }
 
@@ -140,13 +139,13 @@ pub(super) fn retry(request: &v1::RetryJobRequest) -> Result<(), Refusal> {
     faults.end(Some(()))
 }
 
-fn spec(faults: &mut Faults, spec: v1::JobSpec) -> Option<Spec> {
+fn spec(faults: &mut Faults, spec: v1::JobSpec, members: &Members) -> Option<Spec> {
     labels(faults, "spec.labels", &spec.labels);
     faults.text("spec.trigger", &spec.trigger);
     faults.text("spec.requester", &spec.requester);
     faults.at_most("spec.priority", spec.priority, PRIORITY_MAX);
     let work = match spec.work {
-        Some(v1::job_spec::Work::Batch(work)) => batch(faults, work),
+        Some(v1::job_spec::Work::Batch(work)) => batch(faults, work, members),
         Some(v1::job_spec::Work::Continuous(_)) => {
             let problem = "continuous jobs are not accepted yet: use batch";
             faults.note("spec.continuous", problem);
@@ -167,7 +166,7 @@ fn spec(faults: &mut Faults, spec: v1::JobSpec) -> Option<Spec> {
     })
 }
 
-fn batch(faults: &mut Faults, work: v1::BatchWork) -> Option<Batch> {
+fn batch(faults: &mut Faults, work: v1::BatchWork, members: &Members) -> Option<Batch> {
     const AT: &str = "spec.batch";
     let mode = faults.one_of(&format!("{AT}.mode"), work.mode);
     faults.few("spec.batch.loaders", work.loaders.len());
@@ -186,12 +185,9 @@ fn batch(faults: &mut Faults, work: v1::BatchWork) -> Option<Batch> {
     }
     let mut sources = Vec::new();
     for (n, asked) in work.sources.into_iter().take(ITEMS_MAX).enumerate() {
-        sources.push(key_source(
-            faults,
-            &format!("{AT}.sources[{n}]"),
-            asked,
-            &names,
-        ));
+        let at = format!("{AT}.sources[{n}]");
+        let source = source::key_source(faults, &at, asked, (&names, members));
+        sources.push(source);
     }
     faults.at_most("spec.batch.attempts_max", work.attempts_max, ATTEMPTS_MAX);
     let caches = caches::caches(faults, &work.cache, &work.also);
@@ -254,198 +250,6 @@ fn section(faults: &mut Faults, section: v1::CacheSection) -> Section {
             .extend(faults.keep(&format!("{AT}.nodes[{n}]"), checked));
     }
     known
-}
-
-fn key_source(
-    faults: &mut Faults,
-    at: &str,
-    source: v1::KeySource,
-    loaders: &[String],
-) -> Option<KeySource> {
-    // What they give are counts, and each sees things that are none.
-    let is_log = matches!(
-        source.from,
-        Some(v1::key_source::From::Log(_) | v1::key_source::From::Monitor(_))
-    );
-    let is_reported = matches!(source.from, Some(v1::key_source::From::Reported(_)));
-    let is_of_series = matches!(source.from, Some(v1::key_source::From::Prometheus(_)));
-    let merge = match faults.one_of(&format!("{at}.merge"), source.merge) {
-        Some(v1::Merge::Unspecified) if is_log || is_of_series => Some(Merge::Sum),
-        Some(v1::Merge::Max) if is_log => {
-            faults.note(format!("{at}.merge"), "must be the sum: counts add up");
-            None
-        }
-        Some(v1::Merge::Unspecified | v1::Merge::Max) => Some(Merge::Max),
-        Some(v1::Merge::Sum) => Some(Merge::Sum),
-        None => None,
-    };
-    let on_bad_line = match faults.one_of(&format!("{at}.on_bad_line"), source.on_bad_line) {
-        // Every log has some, and anybody may report.
-        Some(v1::OnBadLine::Unspecified) if is_log || is_reported => Some(OnBadLine::Skip),
-        Some(v1::OnBadLine::Unspecified | v1::OnBadLine::Fail) => Some(OnBadLine::Fail),
-        Some(v1::OnBadLine::Skip) => Some(OnBadLine::Skip),
-        None => None,
-    };
-    let loader = match &source.from {
-        // Its entries bring their own.
-        Some(v1::key_source::From::Plan(_)) => Some(0),
-        // Its patterns say which.
-        Some(v1::key_source::From::Log(log)) if !log.urls.is_empty() => Some(0),
-        _ => which_loader(faults, &format!("{at}.loader"), &source.loader, loaders),
-    };
-    let weight = source.weight.map_or(Ok(Weight::default()), Weight::new);
-    let weight = faults.keep(&format!("{at}.weight"), weight);
-    let from = keys_from(faults, at, source.from, (&source.loader, loaders));
-    let loader = match &from {
-        Some(From::Log(log)) => log.urls.first().map(|rule| rule.loader).or(loader),
-        _ => loader,
-    };
-    Some(KeySource {
-        loader: loader?,
-        from: from?,
-        merge: merge?,
-        on_bad_line: on_bad_line?,
-        weight: weight?,
-    })
-}
-
-/// The index of the loader that a key source names. With one loader there is nothing to choose; that there
-/// is none is said elsewhere.
-fn which_loader(faults: &mut Faults, field: &str, name: &str, loaders: &[String]) -> Option<u32> {
-    if loaders.is_empty() || (name.is_empty() && loaders.len() == 1) {
-        return Some(0);
-    }
-    let found = loaders.iter().position(|loader| loader == name);
-    if found.is_none() {
-        faults.note(field, format!("the job has no loader {name:?}"));
-    }
-    found.and_then(|n| u32::try_from(n).ok())
-}
-
-fn keys_from(
-    faults: &mut Faults,
-    at: &str,
-    from: Option<v1::key_source::From>,
-    (loader, loaders): (&str, &[String]),
-) -> Option<From> {
-    match from {
-        None => {
-            faults.note(
-                format!("{at}.from"),
-                "set one of named, sql, file, log, upload, plan, scan, keyspace, hot_keys, monitor, counter, prometheus, inline and reported",
-            );
-            None
-        }
-        Some(v1::key_source::From::Named(named)) => {
-            Some(From::Named(faults.name(&format!("{at}.named"), &named)?))
-        }
-        Some(v1::key_source::From::Upload(_)) => Some(From::Upload),
-        Some(v1::key_source::From::Scan(_)) => Some(From::Scan),
-        Some(v1::key_source::From::Plan(plan)) => {
-            let job = faults.name(&format!("{at}.plan.job"), &plan.job);
-            let which = which(faults, &format!("{at}.plan"), plan.which);
-            Some(From::Plan {
-                job: job?,
-                which: which?,
-            })
-        }
-        Some(v1::key_source::From::Sql(sql)) => {
-            let origin = faults.name(&format!("{at}.sql.origin"), &sql.origin);
-            let query = faults.query(&format!("{at}.sql.query"), sql.query);
-            Some(From::Sql {
-                origin: origin?,
-                query: query?,
-            })
-        }
-        Some(v1::key_source::From::Keyspace(scan)) => {
-            self::copy::scan(faults, &format!("{at}.keyspace"), &scan)
-        }
-        Some(v1::key_source::From::Counter(counter)) => {
-            let counter = usage::counter(faults, &format!("{at}.counter"), counter);
-            Some(From::Counter(Box::new(counter?)))
-        }
-        Some(v1::key_source::From::HotKeys(hot)) => {
-            let hot = usage::hot_keys(faults, &format!("{at}.hot_keys"), &hot);
-            Some(From::HotKeys(Box::new(hot?)))
-        }
-        Some(v1::key_source::From::Monitor(monitor)) => {
-            let monitor = usage::monitor(faults, &format!("{at}.monitor"), monitor);
-            Some(From::Monitor(Box::new(monitor?)))
-        }
-        Some(v1::key_source::From::Prometheus(series)) => {
-            let series = usage::series(faults, &format!("{at}.prometheus"), series);
-            Some(From::Prometheus(Box::new(series?)))
-        }
-        Some(v1::key_source::From::Log(log)) => {
-            let log = log::access_log(faults, &format!("{at}.log"), log, loader, loaders);
-            Some(From::Log(Box::new(log?)))
-        }
-        Some(v1::key_source::From::File(file)) => {
-            let field = format!("{at}.file.path");
-            if file.path.is_empty() {
-                faults.note(field, "name a file");
-            } else {
-                faults.keep(&field, ObjectUrl::of(&file.path));
-            }
-            Some(From::File {
-                path: file.path,
-                format: format(faults, &format!("{at}.file.format"), file.format)?,
-            })
-        }
-        Some(v1::key_source::From::Inline(inline)) => {
-            if inline.content.trim().is_empty() {
-                faults.note(
-                    format!("{at}.inline.content"),
-                    "write keys: CSV with a header, or an object on each line",
-                );
-            }
-            let field = format!("{at}.inline.format");
-            let format = format(faults, &field, inline.format)?;
-            if format == Some(FileFormat::Parquet) {
-                faults.note(field, "Parquet is no text: write CSV, or objects");
-            }
-            Some(From::Inline {
-                content: inline.content,
-                format,
-            })
-        }
-        Some(v1::key_source::From::Reported(reported)) => {
-            let feed = faults.name(&format!("{at}.reported.feed"), &reported.feed);
-            let pattern = usage::pattern(faults, &format!("{at}.reported"), &reported.r#match);
-            Some(From::Reported(Box::new(Reported {
-                feed: feed?,
-                top: (reported.top > 0).then_some(reported.top),
-                pattern: pattern?,
-            })))
-        }
-    }
-}
-
-fn format(faults: &mut Faults, field: &str, format: i32) -> Option<Option<FileFormat>> {
-    Some(match faults.one_of(field, format)? {
-        v1::FileFormat::Unspecified => None,
-        v1::FileFormat::Csv => Some(FileFormat::Csv),
-        v1::FileFormat::Ndjson => Some(FileFormat::Ndjson),
-        v1::FileFormat::Parquet => Some(FileFormat::Parquet),
-    })
-}
-
-fn which(faults: &mut Faults, at: &str, which: Option<v1::plan_source::Which>) -> Option<Which> {
-    match which {
-        Some(v1::plan_source::Which::All(_)) => Some(Which::All),
-        Some(v1::plan_source::Which::Failed(_)) => Some(Which::Failed),
-        Some(v1::plan_source::Which::Sample(most)) => {
-            if !(1..=SAMPLE_MAX).contains(&most) {
-                let problem = format!("must be from 1 to {SAMPLE_MAX}");
-                faults.note(format!("{at}.sample"), problem);
-            }
-            Some(Which::Sample(most))
-        }
-        None => {
-            faults.note(format!("{at}.which"), "set one of all, sample and failed");
-            None
-        }
-    }
 }
 
 fn loader(faults: &mut Faults, at: &str, loader: v1::Loader) -> Option<Loader> {

@@ -1,12 +1,15 @@
-//! `[sources.NAME]`: a query of an origin, the keys of a Redis, or a file.
+//! `[sources.NAME]`: a query of an origin, the keys of a Redis, a file, or an access log.
 
 use std::path::PathBuf;
 
+use stoke_coordinator::wire;
 use stoke_core::job::{From, OnBadLine};
-use stoke_core::names::OriginName;
+use stoke_core::names::{LoaderName, OriginName};
 use stoke_core::place::ObjectUrl;
 use stoke_worker::catalog::{Catalog, SourceConfig, SourceFrom};
+use stoke_worker::source::log;
 
+use super::log::{LogLoaders, access_log};
 use super::usage::{of_redis, redis_source, series};
 use crate::config::reader::{Entry, Item, Table};
 use crate::config::shared::all_or_none;
@@ -16,7 +19,7 @@ pub const ON_BAD_LINE: [(&str, OnBadLine); 2] =
     [("fail", OnBadLine::Fail), ("skip", OnBadLine::Skip)];
 
 /// What a source may read, of which one is to be given.
-const ONE_OF: &str = "give origin and query, origin and match, counter, hot-keys or monitor, origin and promql, or file";
+const ONE_OF: &str = "give origin and query, origin and match, counter, hot-keys or monitor, origin and promql, file, or log";
 
 pub(super) fn source(
     entry: &Entry<'_>,
@@ -28,17 +31,88 @@ pub(super) fn source(
     let name = entry.parsed(table);
     let loader = table.optional("loader");
     let loader = loader.map(|item| item.name_of("loader", loaders, "[loaders.NAME]"));
+    let loader = all_or_none(loader);
+    let log = table.optional("log");
     let on_bad_line = match table.optional("on-bad-line") {
         Some(item) => item.one_of(&ON_BAD_LINE),
+        // Every log has some.
+        None if log.is_some() => Some(OnBadLine::Skip),
         None => Some(OnBadLine::default()),
     };
-    let from = source_from(table, origins, catalog);
+    let read = match &log {
+        Some(log) => of_log(table, log, loader.clone()?, loaders),
+        None => source_from(table, origins, catalog)
+            .and_then(|from| Some((from, Vec::from_iter(loader.clone()?)))),
+    };
+    let (from, loaders) = read?;
     Some(SourceConfig {
         name: name?,
-        from: from?,
-        loader: all_or_none(loader)?,
+        from,
+        loaders,
         on_bad_line: on_bad_line?,
     })
+}
+
+/// An access log, and the loaders of its keys: those that its patterns name, and its own for the others.
+fn of_log(
+    table: &Table<'_>,
+    item: &Item<'_>,
+    own: Option<LoaderName>,
+    defined: &[&str],
+) -> Option<(SourceFrom, Vec<LoaderName>)> {
+    let others = ["origin", "query", "promql", "file"].map(|key| table.optional(key));
+    let of_redis = of_redis(table).map(|given| given.item);
+    if let Some(other) = others.into_iter().flatten().chain(of_redis).next() {
+        table.contradiction(item, &other, ONE_OF);
+        return None;
+    }
+    let loaders = LogLoaders {
+        loaders: defined,
+        table: "[loaders.NAME]",
+    };
+    let mut log = access_log(table, item, loaders)?;
+    let mut names: Vec<LoaderName> = Vec::new();
+    let says = log.urls.iter().any(|url| !url.loader.is_empty());
+    for url in &mut log.urls {
+        let name = match (url.loader.as_str(), &own) {
+            ("", None) if says => {
+                table.lacks(
+                    format!(
+                        "its pattern {} names no loader, where others do",
+                        url.pattern
+                    ),
+                    "add loader there, or to the source for all that name none",
+                );
+                return None;
+            }
+            ("", None) => break,
+            ("", Some(own)) => own.clone(),
+            (name, _) => name.parse().ok()?,
+        };
+        url.loader = name.to_string();
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    if log.urls.is_empty() {
+        names.extend(own);
+    }
+    let known: Vec<String> = match names.as_slice() {
+        // The job's, whatever it is called.
+        [] => vec![String::new()],
+        names => names.iter().map(ToString::to_string).collect(),
+    };
+    let checked = wire::access_log(log, &known).and_then(|log| {
+        log::check(&log)?;
+        Ok(log)
+    });
+    match checked {
+        Ok(log) => Some((SourceFrom::Log(Box::new(log)), names)),
+        Err(what) => {
+            item.fault(what, "correct that");
+            None
+        }
+    }
 }
 
 fn source_from(table: &Table<'_>, origins: &[&str], catalog: &Catalog) -> Option<SourceFrom> {
@@ -155,3 +229,6 @@ fn of_catalog(from: From) -> Option<SourceFrom> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests;

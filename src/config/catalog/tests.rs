@@ -14,7 +14,7 @@ use stoke_core::batch_keys::BatchKeys;
 use super::super::{Faults, Surroundings, read};
 use super::*;
 
-fn check(text: &str) -> Result<Catalog, Faults> {
+pub(super) fn check(text: &str) -> Result<Catalog, Faults> {
     read(text, &Surroundings::of_tests(), |file| {
         Some(catalog(file)?.catalog)
     })
@@ -286,7 +286,7 @@ query = "SELECT 1"
         "line 26, column 10: loaders.users.ttl: it is missing; add ttl = \"1h\", how long entries live",
         "line 28, column 9: loaders.users.query: the query has no placeholder: write IN (:keys) where a batch of keys belongs, or :key for one query a key; write IN (:keys) for a batch of keys, or :key for one query a key",
         "line 30, column 1: loaders.users.tll: there is no such setting; did you mean ttl? There are absent-ttl, absent-value, batch-keys, compress, copy, expiry-column, from, key, key-column, max-value-bytes, origin, query, scan-by, scan-rows, ttl, ttl-jitter, value, version-column, version-origin",
-        "line 34, column 8: sources.both.file: it cannot stand beside sources.both.origin (line 32); give origin and query, origin and match, counter, hot-keys or monitor, origin and promql, or file",
+        "line 34, column 8: sources.both.file: it cannot stand beside sources.both.origin (line 32); give origin and query, origin and match, counter, hot-keys or monitor, origin and promql, file, or log",
         r#"line 37, column 10: sources.unknown.loader: there is no loader "user"; did you mean users?"#,
         r#"line 38, column 15: sources.unknown.on-bad-line: "ignore" is not possible; choose "fail" or "skip""#,
         "line 40, column 9: sources.half.query: it stands without origin; add origin",
@@ -759,145 +759,5 @@ fn what_makes_no_sense_of_a_redis_is_refused_with_a_reason() {
         let text = format!("{old}[origins.shop]\nurl = \"sqlite:shop.db\"\n{settings}\n");
         let faults = check(&text).unwrap_err().to_string();
         assert!(faults.contains(says), "{text}\n{faults}");
-    }
-}
-
-#[test]
-fn counters_and_hot_keys_of_a_redis_are_sources() {
-    let catalog = check(
-        r#"
-        [origins.live]
-        url = "redis://a"
-        [sources.sold]
-        origin = "live"
-        counter = "sold"
-        match = "product:{id}"
-        limit = 1000
-        [sources.hot]
-        origin = "live"
-        hot-keys = true
-        frequency-min = 6
-        count = 500
-        "#,
-    )
-    .unwrap();
-    let from = |name: &str| &catalog.sources[&name.parse().unwrap()].from;
-    let SourceFrom::Counter(sold) = from("sold") else {
-        panic!("a counter");
-    };
-    assert_eq!(
-        (&*sold.key, sold.pattern.as_str(), sold.limit),
-        ("sold", "product:{id}", Some(1000))
-    );
-    let SourceFrom::HotKeys(hot) = from("hot") else {
-        panic!("hot keys");
-    };
-    assert_eq!(
-        (hot.pattern.as_str(), hot.count, hot.frequency_min),
-        ("*", 500, 6)
-    );
-    let watched = "[origins.live]\nurl = \"redis://a\"\n[sources.s]\norigin = \"live\"\nmonitor = \"1m\"\ncpu-max = 0.5";
-    let catalog = check(watched).unwrap();
-    let SourceFrom::Monitor(monitor) = &catalog.sources[&"s".parse().unwrap()].from else {
-        panic!("what is watched");
-    };
-    assert_eq!(
-        (
-            monitor.duration_ms,
-            monitor.nodes_permille,
-            monitor.cpu_max_permille
-        ),
-        (60_000, 1000, 500)
-    );
-    for (source, says) in [
-        ("counter = \"a\"\nhot-keys = true", "cannot stand beside"),
-        (
-            "counter = \"a\"\nquery = \"SELECT 1\"",
-            "cannot stand beside",
-        ),
-        ("counter = \"a\"\nlimit = 0", "from 1"),
-        ("counter = \"a\"\ncount = 5", "only what is scanned"),
-        ("match = \"a*\"\nlimit = 5", "only a counter has a limit"),
-        ("match = \"a*\"\nfrequency-min = 5", "only hot keys"),
-        ("hot-keys = false", "asks for nothing"),
-        ("hot-keys = true\nfrequency-min = 256", "from 0 to 255"),
-    ] {
-        let text = format!(
-            "[origins.live]\nurl = \"redis://a\"\n[sources.s]\norigin = \"live\"\n{source}\n"
-        );
-        let faults = check(&text).unwrap_err().to_string();
-        assert!(faults.contains(says), "{text}\n{faults}");
-    }
-    let of_database =
-        "[origins.shop]\nurl = \"sqlite:shop.db\"\n[sources.s]\norigin = \"shop\"\ncounter = \"a\"";
-    let faults = check(of_database).unwrap_err().to_string();
-    assert!(faults.contains("it is a database"), "{faults}");
-}
-
-#[test]
-fn a_prometheus_is_an_origin_whose_series_are_sources() {
-    let metrics = "[origins.metrics]\nurl = \"http://me:${PASSWORD}@prom:9090/base\"\n";
-    let named = format!(
-        "{metrics}[sources.viewed]\norigin = \"metrics\"\npromql = \"sum by (product) (views)\"\nkey-label = \"product\""
-    );
-    let catalog = check(&named).unwrap();
-    let origin = &catalog.prometheus_origins[&"metrics".parse().unwrap()];
-    assert_eq!(format!("{:?}", origin.server), "http://prom:9090/base");
-    let SourceFrom::Prometheus(series) = &catalog.sources[&"viewed".parse().unwrap()].from else {
-        panic!("series");
-    };
-    assert_eq!(
-        (&*series.query, series.key_label.as_deref()),
-        ("sum by (product) (views)", Some("product"))
-    );
-    let token = "[origins.metrics]\nurl = \"http://prom\"\ntoken = \"${PASSWORD}\"\nsource-timeout = \"30s\"";
-    let catalog = check(token).unwrap();
-    let origin = &catalog.prometheus_origins[&"metrics".parse().unwrap()];
-    assert_eq!(origin.source_timeout, Duration::from_secs(30));
-    assert!(!format!("{origin:?}").contains("Bearer"), "{origin:?}");
-    for (settings, says) in [
-        ("[origins.m]\nurl = \"https://prom\"", "without TLS"),
-        (
-            "[origins.m]\nurl = \"http://prom/?a=b\"",
-            "a query of its own",
-        ),
-        (
-            "[origins.m]\nurl = \"http://prom\"\ntoken = \"a\\nb\"",
-            "cannot be sent",
-        ),
-        (
-            "[origins.m]\nurl = \"http://prom\"\ncanary = \"up\"",
-            "no such setting",
-        ),
-        (
-            "[sources.s]\norigin = \"metrics\"\nquery = \"up\"",
-            "asked in PromQL",
-        ),
-        (
-            "[sources.s]\norigin = \"metrics\"\nmatch = \"a*\"",
-            "asked in PromQL",
-        ),
-        ("[sources.s]\npromql = \"up\"", "stands without origin"),
-        (
-            "[sources.s]\norigin = \"shop\"\npromql = \"up\"",
-            "no Prometheus",
-        ),
-        (
-            "[sources.s]\norigin = \"metrics\"\npromql = \"up\"\nmatch = \"a\"",
-            "cannot stand beside",
-        ),
-        (
-            "[sources.s]\nfile = \"a\"\nkey-label = \"a\"",
-            "only series",
-        ),
-        (
-            "[loaders.l]\norigin = \"metrics\"\nquery = \"SELECT 1 WHERE a IN (:keys)\"\nkey = \"{key}\"\nttl = \"1h\"",
-            "a Prometheus",
-        ),
-    ] {
-        let text = format!("{metrics}[origins.shop]\nurl = \"sqlite:shop.db\"\n{settings}\n");
-        let faults = check(&text).unwrap_err().to_string();
-        assert!(faults.contains(says), "{text}\n{faults}");
-        assert!(!faults.contains("s3cret"), "{faults}");
     }
 }

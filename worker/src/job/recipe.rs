@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use stoke_core::access_log::AccessLog;
 use stoke_core::job::{Batch, FileFormat, From, KeySource, Loader, OnBadLine, Reported};
-use stoke_core::names::OriginName;
+use stoke_core::names::{LoaderName, OriginName};
 use stoke_core::pattern::Pattern;
 use stoke_core::usage::{Counter, HotKeys, Monitor, Series};
 
@@ -90,9 +90,13 @@ impl Readable {
     }
 }
 
-/// One source, and what is done with its bad lines: they are skipped where the job or the catalog says so. `None` where
-/// this worker does not know or allow it (any more).
-pub(super) fn source(source: &KeySource, catalog: &Catalog) -> Option<(Readable, OnBadLine)> {
+/// One source of a job, and what is done with its bad lines: they are skipped where the job or the catalog says so. `None` where
+/// this worker does not know or allow it (any more), or the job lacks loaders that it has keys of.
+pub(super) fn source(
+    source: &KeySource,
+    batch: &Batch,
+    catalog: &Catalog,
+) -> Option<(Readable, OnBadLine)> {
     let of_job = source.on_bad_line;
     match &source.from {
         // A scan is cut into ranges: see `scan_cut`.
@@ -166,6 +170,9 @@ pub(super) fn source(source: &KeySource, catalog: &Catalog) -> Option<(Readable,
                     path: path.clone(),
                     format: None,
                 },
+                SourceFrom::Log(log) => {
+                    Readable::Log(for_job(log, &config.loaders, source.loader, batch)?)
+                }
             };
             let on_bad_line = match of_job {
                 OnBadLine::Skip => OnBadLine::Skip,
@@ -174,6 +181,25 @@ pub(super) fn source(source: &KeySource, catalog: &Catalog) -> Option<(Readable,
             Some((readable, on_bad_line))
         }
     }
+}
+
+/// A log of the catalog, with the loaders of its patterns by their places among the job's: where it has keys of several, by their names,
+/// else the one that the job says. `None` where the job lacks one.
+fn for_job(log: &AccessLog, loaders: &[LoaderName], said: u32, batch: &Batch) -> Option<AccessLog> {
+    let place = |name: &LoaderName| {
+        let place = (batch.loaders.iter()).position(|loader| loader.name == *name)?;
+        u32::try_from(place).ok()
+    };
+    let places: Vec<u32> = match loaders {
+        [] | [_] => vec![said],
+        several => several.iter().map(place).collect::<Option<_>>()?,
+    };
+    let mut log = log.clone();
+    for rule in &mut log.urls {
+        let own = usize::try_from(rule.loader).ok()?;
+        rule.loader = *places.get(own)?;
+    }
+    Some(log)
 }
 
 fn format(format: FileFormat) -> Format {
@@ -186,38 +212,108 @@ fn format(format: FileFormat) -> Format {
 
 #[cfg(test)]
 mod tests {
-    use stoke_core::job::Merge;
+    use stoke_core::access_log::{Fields, Filter, Lines, UrlRule};
+    use stoke_core::job::{Fit, Merge, Mode, Section};
 
     use super::*;
     use crate::catalog::SourceConfig;
 
+    fn batch(loaders: &[&str]) -> Batch {
+        let loader = |name: &&str| Loader {
+            name: name.parse().unwrap(),
+            recipe: None,
+        };
+        Batch {
+            sources: Vec::new(),
+            loaders: loaders.iter().map(loader).collect(),
+            cache: "main".parse().unwrap(),
+            also: Vec::new(),
+            mode: Mode::Add,
+            allowed_failures: 0,
+            attempts_max: 1,
+            section: Section::default(),
+            fit: Fit::default(),
+        }
+    }
+
+    fn named(loader: u32, on_bad_line: OnBadLine) -> KeySource {
+        KeySource {
+            loader,
+            from: From::Named("top".parse().unwrap()),
+            merge: Merge::Max,
+            on_bad_line,
+            weight: Default::default(),
+        }
+    }
+
+    fn catalog(from: SourceFrom, loaders: &[&str], on_bad_line: OnBadLine) -> Catalog {
+        let config = SourceConfig {
+            name: "top".parse().unwrap(),
+            from,
+            loaders: loaders.iter().map(|name| name.parse().unwrap()).collect(),
+            on_bad_line,
+        };
+        Catalog {
+            sources: [(config.name.clone(), config)].into(),
+            ..Catalog::default()
+        }
+    }
+
     #[test]
     fn bad_lines_of_a_named_source_are_skipped_where_the_job_or_the_catalog_says_so() {
         use OnBadLine::{Fail, Skip};
-        for (job, catalog, expected) in [
+        for (job, configured, expected) in [
             (Fail, Fail, Fail),
             (Fail, Skip, Skip),
             (Skip, Fail, Skip),
             (Skip, Skip, Skip),
         ] {
-            let config = SourceConfig {
-                name: "top".parse().unwrap(),
-                from: SourceFrom::File("keys.csv".into()),
-                loader: None,
-                on_bad_line: catalog,
-            };
-            let catalog = Catalog {
-                sources: [(config.name.clone(), config)].into(),
-                ..Catalog::default()
-            };
-            let asked = KeySource {
-                loader: 0,
-                from: From::Named("top".parse().unwrap()),
-                merge: Merge::Max,
-                on_bad_line: job,
-                weight: Default::default(),
-            };
-            assert_eq!(source(&asked, &catalog).unwrap().1, expected);
+            let catalog = catalog(SourceFrom::File("keys.csv".into()), &[], configured);
+            let read = source(&named(0, job), &batch(&["product"]), &catalog);
+            assert_eq!(read.unwrap().1, expected);
         }
+    }
+
+    #[test]
+    fn the_patterns_of_a_named_log_find_their_loaders_among_the_jobs() {
+        let rule = |pattern: &str, loader| UrlRule {
+            pattern: pattern.parse().unwrap(),
+            loader,
+        };
+        let log = AccessLog {
+            paths: vec!["access.log".into()],
+            lines: Lines::Auto,
+            fields: Fields::default(),
+            urls: vec![rule("/p/{id}", 0), rule("/u/{id}", 1), rule("/q/{id}", 0)],
+            filter: Filter::default(),
+            half_life_s: None,
+        };
+        let places = |loaders: &[&str], said, of_job: &[&str]| {
+            let mut log = log.clone();
+            if loaders.len() < 2 {
+                log.urls.iter_mut().for_each(|rule| rule.loader = 0);
+            }
+            let catalog = catalog(SourceFrom::Log(Box::new(log)), loaders, OnBadLine::Skip);
+            let read = source(&named(said, OnBadLine::Fail), &batch(of_job), &catalog);
+            let (readable, on_bad_line) = read?;
+            assert_eq!(on_bad_line, OnBadLine::Skip);
+            let Readable::Log(log) = readable else {
+                panic!("it is a log");
+            };
+            Some(
+                log.urls
+                    .iter()
+                    .map(|rule| rule.loader)
+                    .collect::<Vec<u32>>(),
+            )
+        };
+        let several = ["product", "user"];
+        // The job's order is another, and it has more.
+        let found = places(&several, 2, &["page", "user", "product"]);
+        assert_eq!(found, Some(vec![2, 1, 2]));
+        assert_eq!(places(&several, 0, &["product"]), None);
+        // Of one loader, the job says which.
+        assert_eq!(places(&["product"], 1, &["page", "new"]), Some(vec![1; 3]));
+        assert_eq!(places(&[], 0, &["page"]), Some(vec![0; 3]));
     }
 }

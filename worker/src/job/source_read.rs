@@ -44,7 +44,7 @@ pub(super) async fn read(
     if source.from == job::From::Scan {
         return scan_cut::cut(doing, &spec, source.loader, parts).await;
     }
-    let Some((readable, on_bad_line)) = recipe::source(source, catalog) else {
+    let Some((readable, on_bad_line)) = recipe::source(source, batch, catalog) else {
         let reason = "this worker does not know this source, or does not allow it in jobs";
         return Failure::lasting(reason).verdict();
     };

@@ -140,6 +140,17 @@ pub struct Read {
     pub unmatched_example: Option<String>,
 }
 
+/// Looks whether a log can be read as it says, as far as that can be told without it.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check(log: &AccessLog) -> Result<(), String> {
+    match &log.lines {
+        Lines::Regex(regex) => format::check_regex(regex, &log.fields, !log.urls.is_empty()),
+        _ => Ok(()),
+    }
+}
+
 /// Reads a log and sends its rows, in chunks; `rules` are those of the loaders of its patterns, in their order, or of the one loader
 /// where it has no patterns. The age of accesses counts from `now` where the log does not say until when. Counts take about
 /// `counts_bytes_max` bytes: what does not fit goes out in several rows.

@@ -47,8 +47,8 @@ impl Jobs {
         trace: &str,
     ) -> Result<v1::Job, Refusal> {
         self.shared.fence().await?;
-        let (request_id, spec) = parse::create(request)?;
         let fleet = View::read_fleet(&*self.shared.store).await?;
+        let (request_id, spec) = parse::create(request, &fleet.members)?;
         let spec = scans::complete(spec, &fleet.members)?;
         self.create_once(&request_id, &spec, trace).await
     }
@@ -96,6 +96,8 @@ impl Jobs {
             return Ok(Before::Forgotten(entry.mod_revision));
         };
         if job.record.value.spec != *spec {
+            // What the spec means, the workers say: where they are away, it may look like another.
+            self.check_can_be_served(spec).await?;
             Err(Refusal::RequestIdTaken(request.job))
         } else {
             Ok(Before::Job(Box::new(job)))

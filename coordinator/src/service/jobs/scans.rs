@@ -1,15 +1,9 @@
 //! Loaders that scan need no key source: one is added of each that no source names. What a scan cannot be part of is refused.
 
-use stoke_core::job::{Batch, From, KeySource, Loader, Merge, OnBadLine, Spec, Work};
-use stoke_core::names::WorkerName;
-use stoke_core::records::Member;
-
-use std::collections::BTreeMap;
-
 use super::super::parse::ITEMS_MAX;
 use super::super::refusal::{Refusal, invalid};
-
-type Members = BTreeMap<WorkerName, Member>;
+use crate::view::{Members, source_terms};
+use stoke_core::job::{Batch, From, KeySource, Loader, Merge, OnBadLine, Spec, Work};
 
 /// The spec with the scans that it means; which loaders of the workers' configuration scan, the members say.
 ///
@@ -36,7 +30,8 @@ fn add(batch: &mut Batch, members: &Members) {
         return;
     }
     for (n, loader) in (0u32..).zip(&batch.loaders) {
-        let named = (batch.sources.iter()).any(|source| source.loaders().any(|loader| loader == n));
+        let named =
+            (batch.sources.iter()).any(|source| loaders_of(source, batch, members).contains(&n));
         if !named && scans(loader, members) {
             batch.sources.push(KeySource {
                 loader: n,
@@ -46,6 +41,21 @@ fn add(batch: &mut Batch, members: &Members) {
                 weight: Default::default(),
             });
         }
+    }
+}
+
+/// The loaders of a source's keys, by their places among the job's.
+fn loaders_of(source: &KeySource, batch: &Batch, members: &Members) -> Vec<u32> {
+    let From::Named(name) = &source.from else {
+        return source.loaders().collect();
+    };
+    match source_terms(members, name).map_or(&[][..], |terms| &terms.loaders) {
+        [] | [_] => source.loaders().collect(),
+        several => (0u32..)
+            .zip(&batch.loaders)
+            .filter(|(_, loader)| several.contains(&loader.name))
+            .map(|(n, _)| n)
+            .collect(),
     }
 }
 
@@ -67,7 +77,7 @@ fn check(batch: &Batch, members: &Members) -> Result<(), Refusal> {
     }
     let mut any = false;
     for (n, source) in batch.sources.iter().enumerate() {
-        for loader in source.loaders() {
+        for loader in loaders_of(source, batch, members) {
             let loader = usize::try_from(loader).ok();
             if let Some(loader) = loader.and_then(|n| batch.loaders.get(n)) {
                 any |= fits(&format!("spec.batch.sources[{n}]"), source, loader, members)?;
@@ -105,8 +115,11 @@ fn fits(at: &str, source: &KeySource, loader: &Loader, members: &Members) -> Res
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use stoke_core::access_log::{AccessLog, Fields, Filter, Lines, UrlRule};
     use stoke_core::job::{Fit, Mode, Section};
+    use stoke_core::records::Member;
 
     use super::*;
 

@@ -11,7 +11,7 @@ use stoke_core::value::COLUMN_BYTES_MAX;
 use stoke_proto::v1;
 
 use super::faults::Faults;
-use super::which_loader;
+use super::source::which_loader;
 
 /// The longest path and the longest regular expression, in bytes.
 const TEXT_BYTES_MAX: usize = 4096;

@@ -139,9 +139,7 @@ pub(super) struct Groups {
 impl Groups {
     /// Reads an expression, which has to have groups of the names that are wanted.
     pub(super) fn new(regex: &str, names: &Names) -> Result<Self, String> {
-        // Lines are bytes: what is no UTF-8 ends no value.
-        let regex = RegexBuilder::new(regex).unicode(false).build();
-        let regex = regex.map_err(|error| format!("is none: {error}"))?;
+        let regex = compiled(regex)?;
         let groups: Vec<&str> = regex
             .capture_names()
             .map(Option::unwrap_or_default)
@@ -169,6 +167,18 @@ impl Groups {
         let group = |place: usize| Some(Field::Borrowed(found.get(place)?.as_bytes()));
         Ok(self.places.access(group))
     }
+}
+
+/// An expression, or what is wrong with it.
+pub(super) fn compiled(regex: &str) -> Result<Regex, String> {
+    // Lines are bytes: what is no UTF-8 ends no value.
+    let compiled = RegexBuilder::new(regex).unicode(false).build();
+    compiled.map_err(|error| {
+        // Above it stands a picture of where.
+        let error = error.to_string();
+        let last = error.lines().last().unwrap_or_default();
+        format!("is none: {}", last.trim_start_matches("error: "))
+    })
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use stoke_core::access_log::{Fields, Lines};
 
 use super::access::Access;
-use super::columns::{Csv, Groups};
+use super::columns::{self, Csv, Groups};
 use super::names::Names;
 use super::{common, json, time};
 
@@ -25,6 +25,16 @@ pub(super) enum Format {
 pub(super) enum First {
     Access,
     Header,
+}
+
+/// Looks whether a regular expression can be used, as far as that can be told before a line was read: where there are no patterns,
+/// which groups it needs the loader says.
+pub(super) fn check_regex(regex: &str, fields: &Fields, has_patterns: bool) -> Result<(), String> {
+    let checked = match has_patterns {
+        true => Groups::new(regex, &Names::new(fields, &[])).map(drop),
+        false => columns::compiled(regex).map(drop),
+    };
+    checked.map_err(|what| format!("the regular expression {what}"))
 }
 
 impl Format {

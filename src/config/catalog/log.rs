@@ -1,4 +1,4 @@
-//! An access log as a job's key source.
+//! An access log as a key source, of a job or of the configuration.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use stoke_core::names::LoaderName;
 use stoke_core::url_pattern::UrlPattern;
 use stoke_proto::v1::{self, LogLines};
 
-use crate::config::{Item, Table};
+use crate::config::reader::{Item, Table};
 
 const LINES: [(&str, LogLines); 3] = [
     ("common", LogLines::Common),
@@ -17,11 +17,20 @@ const LINES: [(&str, LogLines); 3] = [
 /// The longest half-life.
 const HALF_LIFE_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
 
-/// The log that `log` names, of a job with these loaders.
-pub(super) fn log(
+/// The loaders that patterns may name.
+#[derive(Clone, Copy, Debug)]
+pub struct LogLoaders<'a> {
+    /// Their names.
+    pub loaders: &'a [&'a str],
+    /// Where they are defined, as `[[loaders]]`.
+    pub table: &'static str,
+}
+
+/// The log that `log` names.
+pub fn access_log(
     table: &Table<'_>,
     log: &Item<'_>,
-    loaders: &[&str],
+    loaders: LogLoaders<'_>,
 ) -> Option<v1::AccessLogSource> {
     let paths = texts(log, "name a file, or a glob", PATHS_MAX);
     let lines = table.optional("lines").map(|item| item.one_of(&LINES));
@@ -98,7 +107,7 @@ fn list(
 }
 
 /// `url`, patterns of the source's own loader; and `[[sources.urls]]`, each of a loader.
-fn urls(table: &Table<'_>, loaders: &[&str]) -> Option<Vec<v1::UrlPattern>> {
+fn urls(table: &Table<'_>, defined: LogLoaders<'_>) -> Option<Vec<v1::UrlPattern>> {
     let mut urls: Vec<Option<v1::UrlPattern>> = Vec::new();
     if let Some(item) = table.optional("url") {
         let items = match item.is_list() {
@@ -109,7 +118,7 @@ fn urls(table: &Table<'_>, loaders: &[&str]) -> Option<Vec<v1::UrlPattern>> {
     }
     table.list("urls", |_, table| {
         let loader = table.optional("loader").map(|item| {
-            let name = item.name_of::<LoaderName>("loader", loaders, "[[loaders]]");
+            let name = item.name_of::<LoaderName>("loader", defined.loaders, defined.table);
             name.map(|name| name.to_string())
         });
         let pattern = table.required("match", "match = \"/product/{id}\"");
