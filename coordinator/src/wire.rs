@@ -1,7 +1,9 @@
 //! What callers and the coordinator both put into messages.
 
+mod drift;
 mod redis;
 
+pub use drift::{drift, drift_message};
 pub use redis::redis_key_source;
 
 use std::collections::BTreeMap;

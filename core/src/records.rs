@@ -29,6 +29,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::batch_keys::BatchKeys;
 use crate::copy::COMMANDS_A_KEY;
+use crate::estimate::DriftRecord;
 use crate::job::{Life, Loader, Priorities, Spec};
 use crate::names::{
     CacheName, GuardName, JobName, LoaderName, OriginName, Resource, SourceName, WorkerName,
@@ -470,6 +471,9 @@ pub struct LogReport {
     /// The first such URL, as it may be shown; empty where there is none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub unmatched_example: String,
+    /// How what it is asked for drifts, where that can be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<DriftRecord>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]

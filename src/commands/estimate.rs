@@ -10,7 +10,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use stoke_core::capacity::string_bytes;
-use stoke_core::estimate::{Drift, Facts, Popularity, Setting, Timeline, Verdict};
+use stoke_core::estimate::{Facts, Popularity, Setting, Timeline, Verdict};
 
 use super::printed;
 use crate::Outcome;
@@ -94,17 +94,14 @@ async fn of(
     let Input {
         entries,
         about,
-        history,
+        drift,
+        history_requests,
         requests_per_second,
         batch_keys,
         ttl,
         plan_bytes,
     } = input;
     let ranked = Ranked::of(entries, later, args.user_keys.clone()).await?;
-    let drift = history
-        .as_ref()
-        .and_then(stoke_core::estimate::History::drift);
-    let drift: Option<&Drift> = drift.as_ref();
     let curve = &ranked.curve;
     if curve.entries() == 0 {
         return Err(anyhow::anyhow!(
@@ -112,13 +109,13 @@ async fn of(
         ))
         .or_exit(Exit::Usage);
     }
-    let popularity = Popularity::of(curve, drift)
+    let popularity = Popularity::of(curve, drift.as_ref())
         .context("all priorities are 0: no request is expected for any key, so no hit rate either")
         .or_exit(Exit::Usage)?;
     let of_period = args.period.map(|period| {
         // A log counts each request once, however its age weighs.
         #[expect(clippy::cast_precision_loss, reason = "a rate")]
-        let requests = history.as_ref().map(|history| history.requests() as f64);
+        let requests = history_requests.map(|requests| requests as f64);
         requests.unwrap_or(popularity.requests) / period.as_secs_f64()
     });
     let setting = Setting {
@@ -137,14 +134,14 @@ async fn of(
         cache_free_bytes: args.cache_free.map(float),
         user_specific: (!args.user_keys.is_empty()).then_some(ranked.user_specific),
     };
-    let timeline = Timeline::of(curve, drift, &setting);
-    let verdict = Verdict::of(curve, drift, timeline.as_ref(), &setting, &facts);
+    let timeline = Timeline::of(curve, drift.as_ref(), &setting);
+    let verdict = Verdict::of(curve, drift.as_ref(), timeline.as_ref(), &setting, &facts);
     Ok(Estimate {
         about,
         tried: ranked.tried(&popularity),
         unseen: curve.unseen(),
-        drift: drift.cloned(),
-        history_requests: history.map(|history| history.requests()),
+        drift,
+        history_requests,
         popularity,
         setting,
         facts,

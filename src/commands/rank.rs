@@ -128,6 +128,7 @@ impl Source {
                 let read = log::read(*log, rules, SystemTime::now(), counts_bytes_max, rows).await;
                 let read = read.or_exit(Exit::Usage)?;
                 let report = v1::LogReport {
+                    drift: None,
                     lines: read.lines,
                     filtered: read.filtered,
                     unmatched: read.unmatched,

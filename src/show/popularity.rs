@@ -1,6 +1,7 @@
 //! What is to be expected of warming a plan, by its priorities: for people a line, for scripts an object.
 
 use serde::Serialize;
+use stoke_coordinator::wire;
 use stoke_proto::v1;
 
 use super::number::percent;
@@ -13,6 +14,23 @@ pub struct PopularityReport {
     zipf_exponent: Option<f64>,
     zipf_distance: Option<f64>,
     tops: Vec<TopReport>,
+    /// Null where nobody knows.
+    drift: Option<DriftReport>,
+}
+
+#[derive(Debug, Serialize)]
+struct DriftReport {
+    requests: u64,
+    sampled: f64,
+    fading: Option<FadingReport>,
+    /// What share of requests is expected for keys that the plan lacks.
+    unseen: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct FadingReport {
+    chance: f64,
+    left: f64,
 }
 
 #[derive(Debug, Serialize)]
@@ -20,6 +38,8 @@ struct TopReport {
     top: f64,
     entries: u64,
     hit_rate: f64,
+    /// Null where it is not known how traffic drifts.
+    expected_hit_rate: Option<f64>,
     /// Null where it is not known.
     origin_queries: Option<u64>,
     duration_seconds: Option<f64>,
@@ -32,6 +52,7 @@ impl PopularityReport {
             top: top.top,
             entries: top.entries,
             hit_rate: top.hit_rate,
+            expected_hit_rate: top.expected_hit_rate,
             origin_queries: (top.origin_queries > 0).then_some(top.origin_queries),
             duration_seconds: top.duration.map(time::seconds),
         };
@@ -39,8 +60,22 @@ impl PopularityReport {
             zipf_exponent: popularity.zipf_exponent,
             zipf_distance: popularity.zipf_distance,
             tops: popularity.tops.iter().map(top).collect(),
+            drift: popularity.drift.as_ref().map(|drift| DriftReport {
+                requests: drift.requests,
+                sampled: drift.sampled,
+                fading: drift.fading.map(|fading| FadingReport {
+                    chance: fading.chance,
+                    left: fading.left,
+                }),
+                unseen: unseen(drift),
+            }),
         }
     }
+}
+
+/// What share of requests is expected for keys that the plan lacks.
+fn unseen(drift: &v1::Drift) -> f64 {
+    wire::drift(drift).unseen()
 }
 
 /// The tops that people are told of.
@@ -58,7 +93,8 @@ pub fn text(popularity: &v1::Popularity) -> String {
             Some(duration) => format!(" in {}", time::span(time::seconds(duration))),
             None => String::new(),
         };
-        format!("{} by {of}{lasts}", percent(top.hit_rate))
+        let hit_rate = top.expected_hit_rate.unwrap_or(top.hit_rate);
+        format!("{} by {of}{lasts}", percent(hit_rate))
     });
     let tops: Vec<String> = tops.collect();
     let law = match (popularity.zipf_exponent, popularity.zipf_distance) {
@@ -70,7 +106,13 @@ pub fn text(popularity: &v1::Popularity) -> String {
         }
         _ => String::new(),
     };
-    format!("hit rate {}{law}", tops.join(", "))
+    let drift = popularity.drift.as_ref().map_or(String::new(), |drift| {
+        format!(
+            "; {} will be for keys that the plan lacks, by the history of its sources",
+            percent(unseen(drift))
+        )
+    });
+    format!("hit rate {}{law}{drift}", tops.join(", "))
 }
 
 #[cfg(test)]
@@ -91,11 +133,43 @@ mod tests {
             ..samples::popularity()
         };
         assert!(text(&lone).ends_with("by all in 3m 20s"));
+        let kept = |top, kept| v1::KeptOfTop {
+            top,
+            kept,
+            deviation: 0.01,
+        };
+        let drift = v1::Drift {
+            requests: 20_000,
+            sampled: 1.0,
+            fading: None,
+            tops: vec![kept(0.001, 0.5), kept(1.0, 0.75)],
+        };
+        let mut drifting = samples::popularity();
+        drifting.tops[0].expected_hit_rate = Some(0.21);
+        drifting.drift = Some(drift);
+        let told = text(&drifting);
+        assert!(
+            told.starts_with("hit rate 21.0 % by the top 0.1 % in 1.0 s, 61.0 %"),
+            "{told}"
+        );
+        assert!(
+            told.ends_with(
+                "; 25.0 % will be for keys that the plan lacks, by the history of its sources"
+            ),
+            "{told}"
+        );
+        let json = crate::print::json(&PopularityReport::new(&drifting));
+        assert!(
+            json.ends_with(
+                "\"drift\":{\"requests\":20000,\"sampled\":1.0,\"fading\":null,\"unseen\":0.25}}\n"
+            ),
+            "{json}"
+        );
         let json = crate::print::json(&PopularityReport::new(&samples::popularity()));
         assert!(
             json.starts_with(
                 "{\"zipf_exponent\":0.984,\"zipf_distance\":0.012,\"tops\":[{\"top\":0.001,\"entries\":100,\"hit_rate\":0.42,\
-                 \"origin_queries\":1,\"duration_seconds\":1.0},"
+                 \"expected_hit_rate\":null,\"origin_queries\":1,\"duration_seconds\":1.0},"
             ),
             "{json}"
         );

@@ -161,8 +161,10 @@ pub fn popularity() -> v1::Popularity {
         hit_rate,
         origin_queries: entries.div_ceil(500),
         duration: (seconds > 0).then_some(prost_types::Duration { seconds, nanos: 0 }),
+        expected_hit_rate: None,
     };
     v1::Popularity {
+        drift: None,
         zipf_exponent: Some(0.984),
         zipf_distance: Some(0.012),
         tops: [

@@ -362,3 +362,73 @@ fn a_jobs_plan_is_estimated_by_its_dry_run_and_nothing_is_asked() {
     let ran = estimate(&["--job", "no-such-job", "--coordinator", &at], "");
     assert_eq!(ran.code, 2, "{ran:?}");
 }
+
+#[test]
+fn a_job_of_a_log_is_shown_and_estimated_with_how_its_traffic_drifts() {
+    let files = Files::new();
+    let path = files.write("access.log", &log(20_000));
+    let by_log = estimated(&["--log", &path, "--url", "/product/{id}"], "");
+    let workers = format!("[sources.asked-for]\nlog = {path:?}\nurl = \"/product/{{id}}\"\n");
+    let scene = Scene::start_configured(20, "", &workers);
+    shop::fill(&scene);
+    scene.wait_for_members(3);
+    let (at, runtime) = (scene.leader(), tokio::runtime::Runtime::new().unwrap());
+    let planned = |more: Vec<v1::KeySource>| {
+        let mut spec = v1::JobSpec {
+            dry_run: true,
+            ..shop::job()
+        };
+        let Some(v1::job_spec::Work::Batch(batch)) = &mut spec.work else {
+            panic!("no batch");
+        };
+        let named = v1::key_source::From::Named("asked-for".into());
+        batch.sources = vec![v1::KeySource {
+            from: Some(named),
+            ..v1::KeySource::default()
+        }];
+        batch.sources.extend(more);
+        let job = runtime.block_on(async {
+            let job = scene.create(spec).await;
+            watch_until(&mut scene.jobs().await, &job.name, is_over).await
+        });
+        assert_eq!(job.state(), JobState::Succeeded, "{}", job.reason);
+        job
+    };
+    let near = |one: &Value, other: f64| (one.as_f64().unwrap() - other).abs() < 1e-3;
+    let job = planned(Vec::new());
+    let popularity = job.popularity.unwrap();
+    let drift = popularity.drift.unwrap();
+    assert_eq!(drift.requests, 20_000);
+    let args = ["--job", &job.name, "--coordinator", &at];
+    let by_job = estimated(&args, "");
+    for (n, top) in popularity.tops.iter().enumerate() {
+        let expected = top.expected_hit_rate.unwrap();
+        let (of_log, of_job) = (&by_log["tops"][n], &by_job["tops"][n]);
+        assert!(near(&of_log["expected"], expected), "{of_log} {expected}");
+        assert!(near(&of_job["expected"], expected), "{of_job} {expected}");
+        assert!(
+            near(&of_log["as_planned"], top.hit_rate),
+            "{of_log} {top:?}"
+        );
+    }
+    assert!(popularity.tops[5].expected_hit_rate.unwrap() < 0.6);
+    let ran = crate::command_line::stoke(&at, &["status", &job.name]);
+    assert!(
+        ran.out.contains("will be for keys that the plan lacks"),
+        "{ran:?}"
+    );
+
+    // A list beside it has no history: what comes of the whole is not known.
+    let list = v1::KeySource {
+        from: Some(v1::key_source::From::Inline(v1::InlineSource {
+            content: "key\n7\n".into(),
+            ..v1::InlineSource::default()
+        })),
+        ..v1::KeySource::default()
+    };
+    let popularity = planned(vec![list]).popularity.unwrap();
+    assert_eq!(
+        (popularity.drift, popularity.tops[0].expected_hit_rate),
+        (None, None)
+    );
+}

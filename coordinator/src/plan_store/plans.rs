@@ -1,7 +1,7 @@
 //! Storing plans: ranked entries come one after another, and go to the store band by band.
 
 use object_store::path::Path;
-use stoke_core::estimate::{Curve, Popularity, Worth};
+use stoke_core::estimate::{Curve, Mix, Popularity, Worth};
 use stoke_core::names::JobName;
 use stoke_core::plan::{Band, Entry, PlanSummary};
 use stoke_core::slot::{Partitioning, Slot, Slots};
@@ -32,7 +32,7 @@ pub enum WriteError<E> {
 struct Totals {
     entries: u64,
     priority_milli: u64,
-    by_loader: Vec<u64>,
+    mix: Mix,
     bands: u32,
     left_out: u64,
     curve: Curve,
@@ -45,10 +45,7 @@ impl Totals {
         self.entries += 1;
         self.curve.push(entry.priority.as_milli());
         let loader = usize::try_from(entry.loader).unwrap_or(usize::MAX);
-        if self.by_loader.len() <= loader {
-            self.by_loader.resize(loader + 1, 0);
-        }
-        self.by_loader[loader] += 1;
+        self.mix.push(loader);
         Ok(())
     }
 }
@@ -87,12 +84,11 @@ impl PlanStore {
             priority_milli: totals.priority_milli,
             bands: totals.bands,
             partitioning,
-            entries_by_loader: totals.by_loader,
+            entries_by_loader: totals.mix.all().to_vec(),
             left_out: totals.left_out,
             cut: 0,
             worth: Popularity::of(&totals.curve, None)
-                .as_ref()
-                .map(Worth::from),
+                .map(|popularity| Worth::of(&popularity, &totals.mix)),
         })
     }
 }

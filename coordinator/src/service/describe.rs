@@ -9,6 +9,7 @@ mod popularity;
 
 use std::collections::BTreeMap;
 
+use stoke_core::estimate::Drift;
 use stoke_core::expiry;
 use stoke_core::job::{
     Batch, FileFormat, Fit, From, Merge, Mode, OnBadLine, Phase, Section, Spec, State, Weight,
@@ -23,7 +24,7 @@ use stoke_proto::v1;
 use crate::Shared;
 use crate::view::JobView;
 use crate::warnings;
-use crate::wire::{copy_loader, redis_key_source, value_spec};
+use crate::wire::{self, copy_loader, redis_key_source, value_spec};
 
 /// A job.
 pub(super) fn job(job: &JobView, shared: &Shared) -> v1::Job {
@@ -160,6 +161,7 @@ fn source_report(report: &records::SourceReport) -> v1::SourceReport {
             filtered: log.filtered,
             unmatched: log.unmatched,
             unmatched_example: log.unmatched_example.clone(),
+            drift: (log.drift.as_ref()).map(|known| wire::drift_message(&Drift::from(known))),
         }),
         rows_estimated: report.rows_estimated,
         monitor: report.monitor.as_ref().map(monitor_report),

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures::Stream;
+use stoke_core::estimate::DriftRecord;
 use stoke_core::explain::explain;
 use stoke_core::job::Work;
 use stoke_core::names::{JobName, Resource, WorkerName};
@@ -32,6 +33,7 @@ use crate::intake::{Outcome, Sender, begin_source, retry_after};
 use crate::plan_store::served_segments;
 use crate::ranking::{Collected, RankingError};
 use crate::view::{JobView, View};
+use crate::wire;
 
 mod health;
 mod room;
@@ -304,6 +306,7 @@ fn report(entries: u64, verdict: &v1::SourceVerdict) -> SourceReport {
                 .chars()
                 .take(EXAMPLE_CHARS_MAX)
                 .collect(),
+            drift: (log.drift.as_ref()).map(|told| DriftRecord::from(&wire::drift(told))),
         }),
         monitor: verdict.monitor.as_ref().map(watched),
     }

@@ -21,6 +21,8 @@
 
 use serde::Serialize;
 
+pub use record::DriftRecord;
+
 use super::float;
 use super::popularity::{TOPS, entries_of_top};
 
@@ -55,7 +57,7 @@ pub struct Drift {
     pub fading: Option<Fading>,
     /// The tops that were looked at, in rising order.
     #[serde(skip)]
-    looks: Vec<Look>,
+    looks: Vec<KeptOfTop>,
 }
 
 /// That popularity fades.
@@ -67,14 +69,15 @@ pub struct Fading {
     pub left: f64,
 }
 
-/// What the top of a plan is worth.
+/// What is known of the top of a plan.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Look {
-    top: f64,
+pub struct KeptOfTop {
+    /// Which part of it, from 0 to 1.
+    pub top: f64,
     /// Its hit rate to come, for one of what it was made of.
-    kept: f64,
+    pub kept: f64,
     /// The standard deviation of its hit rate over the parts.
-    deviation: f64,
+    pub deviation: f64,
 }
 
 impl Drift {
@@ -100,7 +103,7 @@ impl Drift {
             let (hits, learned) = (validated.hits[n], validated.learned[n]);
             // More of the plan never catches less.
             highest = highest.max(hits.clamp(0.0, learned) * left);
-            looks.push(Look {
+            looks.push(KeptOfTop {
                 top,
                 kept: (highest / learned).min(1.0),
                 deviation: validated.deviations[n],
@@ -134,7 +137,7 @@ impl Drift {
     }
 
     /// Between two tops that were looked at, by the logarithm of their sizes.
-    fn between(&self, top: f64, of: impl Fn(&Look) -> f64) -> f64 {
+    fn between(&self, top: f64, of: impl Fn(&KeptOfTop) -> f64) -> f64 {
         let at = self.looks.partition_point(|look| look.top < top);
         match (
             at.checked_sub(1).map(|n| &self.looks[n]),
@@ -338,5 +341,6 @@ fn left_on_average(slope: f64) -> f64 {
     gone * gone / (2.0 * (x - gone))
 }
 
+mod record;
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::mix::Mix;
 use super::popularity::Popularity;
 
 /// What a plan's priorities say, as a record has it.
@@ -18,7 +19,7 @@ pub struct Worth {
 }
 
 /// What the top of a plan is worth, were requests to come like the priorities say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorthOfTop {
     /// Which part of the plan, in thousandths.
     pub top_permille: u32,
@@ -26,10 +27,19 @@ pub struct WorthOfTop {
     pub entries: u64,
     /// The hit rate, in millionths.
     pub hit_rate_ppm: u32,
+    /// How many of the entries each of several loaders has, about.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_loader: Vec<u64>,
 }
 
-impl From<&Popularity> for Worth {
-    fn from(popularity: &Popularity) -> Self {
+impl Worth {
+    /// Of a plan of this popularity, whose loaders are mixed so.
+    #[must_use]
+    pub fn of(popularity: &Popularity, mix: &Mix) -> Self {
+        let by_loader = |entries: u64| match mix.all() {
+            [] | [_] => Vec::new(),
+            _ => mix.of_top(entries),
+        };
         let zipf = popularity.zipf.as_ref();
         Self {
             exponent_milli: zipf.map(|zipf| parts(zipf.exponent, 1e3)),
@@ -41,6 +51,7 @@ impl From<&Popularity> for Worth {
                     top_permille: parts(top.top, 1e3),
                     entries: top.entries,
                     hit_rate_ppm: parts(top.as_planned, 1e6),
+                    by_loader: by_loader(top.entries),
                 })
                 .collect(),
         }
@@ -63,12 +74,14 @@ mod tests {
 
     #[test]
     fn a_record_has_what_the_priorities_say() {
-        let mut curve = Curve::new();
+        let (mut curve, mut mix) = (Curve::new(), Mix::default());
         for rank in 1..=1000u64 {
+            mix.push(usize::from(rank > 10));
             curve.push(1_000_000_000 / rank);
         }
         let popularity = Popularity::of(&curve, None).unwrap();
-        let worth = Worth::from(&popularity);
+        let worth = Worth::of(&popularity, &mix);
+        assert_eq!(worth.tops[2].by_loader, [10, 40]);
         assert_eq!(worth.exponent_milli, Some(1000));
         assert!(worth.distance_ppm.is_some_and(|distance| distance < 100));
         let tops: Vec<_> = worth
@@ -85,6 +98,6 @@ mod tests {
         );
         let text = serde_json::to_string(&worth).unwrap();
         assert_eq!(serde_json::from_str::<Worth>(&text).unwrap(), worth);
-        assert!(text.len() < 600, "it is a part of a record: {text}");
+        assert!(text.len() < 750, "it is a part of a record: {text}");
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use stoke_coordinator::ranking::{List, RankingError, RankingSettings};
-use stoke_core::estimate::History;
+use stoke_core::estimate::Drift;
 use stoke_core::plan::Entry;
 use stoke_worker::source::SourceRow;
 use tokio::sync::mpsc;
@@ -18,7 +18,10 @@ pub(super) const CHUNKS_WAITING: usize = 4;
 pub(super) struct Input {
     pub(super) entries: Entries,
     pub(super) about: About,
-    pub(super) history: Option<History>,
+    /// How traffic drifts, as its history says.
+    pub(super) drift: Option<Drift>,
+    /// How many requests its history has, where there is one, be it too short to say how.
+    pub(super) history_requests: Option<u64>,
     pub(super) requests_per_second: Option<f64>,
     pub(super) batch_keys: Option<u32>,
     pub(super) ttl: Option<Duration>,
@@ -31,7 +34,8 @@ impl Input {
         Self {
             entries,
             about,
-            history: None,
+            drift: None,
+            history_requests: None,
             requests_per_second: None,
             batch_keys: None,
             ttl: None,

@@ -1,6 +1,5 @@
 //! An access log: the plan that it gives, and the history of its traffic.
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use stoke_core::access_log::AccessLog;
@@ -8,7 +7,7 @@ use stoke_core::estimate::{History, key_hash};
 use stoke_core::job::{Merge, OnBadLine};
 use stoke_core::names::LoaderName;
 use stoke_core::plan::Entry;
-use stoke_worker::source::log::{Read, Seen};
+use stoke_worker::source::log::{Observer, Read, Seen, read_observed};
 use stoke_worker::source::{Rules, SourceRow};
 use tokio::sync::mpsc;
 
@@ -24,7 +23,7 @@ struct Watched {
     times: Option<(i64, i64)>,
 }
 
-impl Watched {
+impl Observer for Watched {
     fn see(&mut self, seen: Seen<'_>) {
         self.history.observe(key_hash(seen.key));
         if let Some(at) = seen.at {
@@ -32,7 +31,9 @@ impl Watched {
             self.times = Some((first.min(at), last.max(at)));
         }
     }
+}
 
+impl Watched {
     /// How many requests there were a second, where lines have times.
     #[expect(clippy::cast_precision_loss, reason = "a rate")]
     fn requests_per_second(&self) -> Option<f64> {
@@ -52,27 +53,17 @@ pub(super) async fn read(args: &EstimateArgs) -> Result<Input, Failure> {
     }
     let rules = rules(args, &log);
     let patterns: Vec<String> = log.urls.iter().map(|url| url.pattern.to_string()).collect();
-    let watched = Arc::new(Mutex::new(Watched::default()));
-    let see = {
-        let watched = Arc::clone(&watched);
-        move |seen: Seen<'_>| {
-            watched
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .see(seen)
-        }
-    };
     let (sink, received) = mpsc::channel(CHUNKS_WAITING);
-    let reading = stoke_worker::source::log::read_showing(log, rules, SystemTime::now(), sink, see);
+    let reading = read_observed(log, rules, SystemTime::now(), sink, Watched::default());
     let entries = Entries::new(Merge::Sum)?;
     let taking = entries.add_rows(received, |row| Ok(Some(entry(row, &patterns))));
     let (read, entries) = tokio::join!(reading, taking);
     let entries = entries?;
-    let read = read.or_exit(Exit::Usage)?;
-    let watched = std::mem::take(&mut *watched.lock().unwrap_or_else(PoisonError::into_inner));
+    let (read, watched) = read.or_exit(Exit::Usage)?;
     Ok(Input {
         requests_per_second: watched.requests_per_second(),
-        history: Some(watched.history),
+        drift: watched.history.drift(),
+        history_requests: Some(watched.history.requests()),
         ..Input::of(entries, about(&args.log, read))
     })
 }

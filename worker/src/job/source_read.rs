@@ -4,11 +4,14 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use stoke_core::copy::CopySpec;
+use stoke_core::estimate::{History, KeptOfTop, key_hash};
 use stoke_core::explain::explain;
 use stoke_core::job::{self, OnBadLine, Work};
 use stoke_core::names::{OriginName, Resource};
 use stoke_proto::v1::send_source_request::Part;
-use stoke_proto::v1::{EntryBatch, LogReport, MonitorReport, SendSourceRequest, SourceVerdict};
+use stoke_proto::v1::{
+    self, EntryBatch, LogReport, MonitorReport, SendSourceRequest, SourceVerdict,
+};
 use tokio::sync::mpsc;
 
 use super::planning::{Doing, Failure, PARTS_MAX};
@@ -18,6 +21,8 @@ use crate::gate::ClientPermit;
 use crate::origin::{Origin, OriginError, Watched};
 use crate::source::{Gathered, Rules, SourceRow, file, log};
 
+/// How many counts of a log's history are kept: some 30 MB at most.
+const HISTORY_COUNTS_MAX: usize = 1 << 18;
 /// Why reading ends before its time.
 pub(super) const NOT_TAKEN: &str = "the leader does not take it any more";
 
@@ -187,14 +192,16 @@ async fn rows(
     match readable {
         Readable::Log(wanted) => {
             let now = SystemTime::now();
-            match log::read(wanted, all_rules, now, log::COUNTS_BYTES_MAX, sink).await {
-                Ok(read) => Ending {
+            let learning = Learning(History::of_at_most(HISTORY_COUNTS_MAX));
+            match log::read_observed(wanted, all_rules, now, sink, learning).await {
+                Ok((read, learned)) => Ending {
                     gathered: read.gathered,
                     log: Some(LogReport {
                         lines: read.lines,
                         filtered: read.filtered,
                         unmatched: read.unmatched,
                         unmatched_example: read.unmatched_example.unwrap_or_default(),
+                        drift: learned.drift().await,
                     }),
                     ..Ending::default()
                 },
@@ -268,6 +275,38 @@ async fn rows(
                 Err(error) => Failure::lasting(explain(&error)).into(),
             }
         }
+    }
+}
+
+/// Learns, while a log is read, how what it is asked for drifts.
+struct Learning(History);
+
+impl log::Observer for Learning {
+    fn see(&mut self, seen: log::Seen<'_>) {
+        self.0.observe(key_hash(seen.key));
+    }
+}
+
+impl Learning {
+    /// What it has learned; `None` where there is too little to tell.
+    async fn drift(self) -> Option<v1::Drift> {
+        let told = tokio::task::spawn_blocking(move || self.0.drift());
+        // It ends without a result only when the runtime shuts down.
+        let drift = told.await.ok().flatten()?;
+        let of_top = |of: KeptOfTop| v1::KeptOfTop {
+            top: of.top,
+            kept: of.kept,
+            deviation: of.deviation,
+        };
+        Some(v1::Drift {
+            requests: drift.requests,
+            sampled: drift.sampled,
+            fading: drift.fading.map(|fading| v1::Fading {
+                chance: fading.chance,
+                left: fading.left,
+            }),
+            tops: drift.told().into_iter().map(of_top).collect(),
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Access logs: which keys their lines ask for, and how often.
 //!
-//! Files are read one after another by a blocking task; a line is held at a time, and the counts of as many keys as fit into a
+//! Files are read one after another, the oldest first where they say when, by a blocking task; a line is held at a time, and the counts of as many keys as fit into a
 //! bound. When it is reached, the counts so far go out as rows, and counting begins anew: rows of one key add up (the source's
 //! merge is the sum), so what is planned does not depend on the bound (where ages count, but for rounding to thousandths).
 //!
@@ -34,6 +34,7 @@ mod format;
 mod json;
 mod names;
 mod open;
+mod order;
 mod packed;
 #[cfg(test)]
 mod tests;
@@ -182,21 +183,28 @@ pub struct Seen<'a> {
     pub at: Option<i64>,
 }
 
-/// Reads a log as [`read`] does, and shows each access that counts, in the order of the lines.
+/// Who is shown each access that counts, in the order of the lines.
+pub trait Observer: Send + 'static {
+    /// Takes notice of one.
+    fn see(&mut self, seen: Seen<'_>);
+}
+
+/// Reads a log as [`read`] does, and gives back what the observer has become by it.
 ///
 /// # Errors
 /// As [`read`].
-pub async fn read_showing(
+pub async fn read_observed<O: Observer>(
     log: AccessLog,
     rules: Vec<Rules>,
     now: SystemTime,
     sink: mpsc::Sender<Vec<SourceRow>>,
-    mut show: impl FnMut(Seen<'_>) + Send + 'static,
-) -> Result<Read, LogError> {
+    mut observer: O,
+) -> Result<(Read, O), LogError> {
     let task = tokio::task::spawn_blocking(move || {
         let mut reading = Reading::new(&log, &rules, now, &sink, COUNTS_BYTES_MAX)?;
-        reading.show = Some(&mut show);
-        reading.all()
+        reading.observer = Some(&mut observer);
+        let read = reading.all()?;
+        Ok((read, observer))
     });
     task.await.unwrap_or(Err(LogError::Stopped))
 }
@@ -243,7 +251,7 @@ struct Reading<'a> {
     found: Vec<&'static [u8]>,
     sink: &'a mpsc::Sender<Vec<SourceRow>>,
     /// Whom each access that counts is shown.
-    show: Option<&'a mut dyn FnMut(Seen<'_>)>,
+    observer: Option<&'a mut dyn Observer>,
 }
 
 impl<'a> Reading<'a> {
@@ -283,13 +291,14 @@ impl<'a> Reading<'a> {
             packed: Vec::new(),
             found: Vec::new(),
             sink,
-            show: None,
+            observer: None,
         })
     }
 
     /// Reads all files.
     fn all(mut self) -> Result<Read, LogError> {
         let files = open::files(&self.log.paths, self.sink)?;
+        let files = order::in_order(files, self.log, &self.further, self.sink);
         self.several = files.len() > 1;
         for path in files {
             self.file(path)?;
@@ -418,9 +427,9 @@ impl<'a> Reading<'a> {
             });
             return self.look_for_accesses();
         }
-        if let Some(show) = &mut self.show {
+        if let Some(observer) = &mut self.observer {
             let (key, at) = (self.packed.as_slice(), access.at);
-            show(Seen { key, at });
+            observer.see(Seen { key, at });
         }
         let file = u32::try_from(self.files.len() - 1).unwrap_or(u32::MAX);
         if !self.counter.add(&self.packed, weight, (file, line)) {

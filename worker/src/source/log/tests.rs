@@ -494,6 +494,15 @@ fn what_the_loader_needs_and_the_pattern_does_not_name_is_told_before_anything_i
     );
 }
 
+#[derive(Default)]
+struct AllSeen(Vec<(Vec<u8>, Option<i64>)>);
+
+impl Observer for AllSeen {
+    fn see(&mut self, seen: Seen<'_>) {
+        self.0.push((seen.key.to_vec(), seen.at));
+    }
+}
+
 #[tokio::test]
 async fn each_access_that_counts_is_shown_in_the_order_of_the_lines() {
     let folder = Folder::new();
@@ -509,19 +518,18 @@ async fn each_access_that_counts_is_shown_in_the_order_of_the_lines() {
     ];
     let log = log(vec![folder.file("access.log", content.concat())]);
     let (sink, mut rows) = mpsc::channel(1);
-    let (shown, mut seen) = mpsc::unbounded_channel();
-    let show = move |access: Seen<'_>| shown.send((access.key.to_vec(), access.at)).unwrap();
-    let reading = read_showing(
+    let reading = read_observed(
         log,
         both(OnBadLine::Skip),
         SystemTime::UNIX_EPOCH,
         sink,
-        show,
+        AllSeen::default(),
     );
     let (read, ()) = tokio::join!(reading, async { while rows.recv().await.is_some() {} });
-    assert_eq!(read.unwrap().filtered, 1);
+    let (read, AllSeen(seen)) = read.unwrap();
+    assert_eq!(read.filtered, 1);
     let mut keys = Vec::new();
-    while let Some((key, at)) = seen.recv().await {
+    for (key, at) in seen {
         assert_eq!(at, Some(1_709_208_000));
         keys.push(key);
     }

@@ -1,0 +1,126 @@
+//! In which order the files of a log are read: rotation leaves the newest under the first name.
+
+use std::collections::BTreeSet;
+use std::io::{self, BufRead, Read};
+use std::path::{Path, PathBuf};
+
+use stoke_core::access_log::AccessLog;
+
+use super::format::Format;
+use super::{open, without_end};
+use crate::source::Sink;
+use crate::source::file::without_mark;
+use crate::source::place::Place;
+
+/// So far it is looked for the first access that says when.
+const LOOKED_AT: u64 = 1 << 20;
+
+/// The files in the order of their first accesses, where all of them say when those were; else as they come, in the order of their
+/// names: so are objects, which would be fetched for it, and what can be read only once. `further` is what lines must have.
+pub(super) fn in_order(
+    files: BTreeSet<PathBuf>,
+    log: &AccessLog,
+    further: &[String],
+    sink: &Sink,
+) -> Vec<PathBuf> {
+    if files.len() < 2 {
+        return files.into_iter().collect();
+    }
+    let mut times = Vec::with_capacity(files.len());
+    for file in &files {
+        match first_time(file, log, further, sink) {
+            Some(time) => times.push(time),
+            None => return files.into_iter().collect(),
+        }
+    }
+    let mut timed: Vec<(i64, PathBuf)> = times.into_iter().zip(files).collect();
+    timed.sort_by_key(|(time, _)| *time);
+    timed.into_iter().map(|(_, file)| file).collect()
+}
+
+/// When the first access of a file was, that says so. Of an empty file that is never: it may stand anywhere.
+fn first_time(path: &Path, log: &AccessLog, further: &[String], sink: &Sink) -> Option<i64> {
+    let is_file = match Place::of(path).ok()? {
+        Place::Path(path) => path.is_file(),
+        Place::Object(_) => false,
+    };
+    if !is_file {
+        return None;
+    }
+    let mut reader = open::open(path, sink).ok()?;
+    let start = without_mark(&mut reader).ok()?;
+    let mut reader = io::BufReader::new(io::Cursor::new(start).chain(reader).take(LOOKED_AT));
+    let (mut format, mut line) = (None, Vec::new());
+    let mut is_empty = true;
+    // What cannot be read is told when it is its turn.
+    while reader.read_until(b'\n', &mut line).ok()? > 0 {
+        let text = without_end(&line);
+        if !text.trim_ascii().is_empty() {
+            is_empty = false;
+            if format.is_none() {
+                let known = Format::of(&log.lines, &log.fields, further, text);
+                format = known.ok().map(|(format, _)| format);
+            }
+            let access = format.as_ref().and_then(|format| format.read(text).ok());
+            if let Some(time) = access.and_then(|access| access.at) {
+                return Some(time);
+            }
+        }
+        line.clear();
+    }
+    is_empty.then_some(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use stoke_core::access_log::{Fields, Filter, Lines};
+
+    use super::*;
+
+    /// The names of files with this content, in the order in which they are read.
+    fn order(files: &[(&str, &str)]) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let content: BTreeMap<PathBuf, &str> = files
+            .iter()
+            .map(|(name, content)| (folder.path().join(name), *content))
+            .collect();
+        for (path, content) in &content {
+            std::fs::write(path, content).unwrap();
+        }
+        let log = AccessLog {
+            paths: Vec::new(),
+            lines: Lines::Auto,
+            fields: Fields::default(),
+            urls: vec![stoke_core::access_log::UrlRule {
+                pattern: "/p/{id}".parse().unwrap(),
+                loader: 0,
+            }],
+            filter: Filter::default(),
+            half_life_s: None,
+        };
+        let (sink, _rows) = tokio::sync::mpsc::channel(1);
+        let ordered = in_order(content.into_keys().collect(), &log, &[], &sink);
+        let names = ordered.iter().filter_map(|path| path.file_name()?.to_str());
+        names.collect::<Vec<_>>().join(" ")
+    }
+
+    fn at(day: u32) -> String {
+        format!("127.0.0.1 - - [{day:02}/Nov/2026:00:00:00 +0000] \"GET /p/1 HTTP/1.1\" 200 5\n")
+    }
+
+    #[test]
+    fn what_rotation_has_left_is_read_from_the_oldest_on() {
+        let (old, older, new) = (at(2), at(1), format!("half a line\n\n{}", at(3)));
+        let rotated = [("a.log", &*new), ("a.log.1", &*old), ("a.log.2", &*older)];
+        assert_eq!(order(&rotated), "a.log.2 a.log.1 a.log");
+        assert_eq!(order(&[("a", &new), ("b", &old), ("c", "")]), "b a c");
+        assert_eq!(order(&[("a", &old), ("b", &old)]), "a b");
+        // Where one does not say, names do.
+        let json = r#"{"uri":"/p/1"}"#;
+        assert_eq!(order(&[("a", &new), ("b", &old), ("c", json)]), "a b c");
+        let header = "time,url\n2026-11-01T00:00:00Z,/p/1\n";
+        assert_eq!(order(&[("a", &old), ("b", header)]), "b a");
+    }
+}
