@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use stoke_core::access_log::AccessLog;
 
 use super::format::Format;
-use super::{open, without_end};
+use super::open;
+use super::reading::without_end;
 use crate::source::Sink;
 use crate::source::file::without_mark;
 use crate::source::place::Place;
