@@ -1,4 +1,5 @@
-//! Ranking an access log: what `stoke rank` takes for a line, beside the pipeline that everybody writes.
+//! Ranking an access log: what `stoke rank` takes for a line, beside the pipeline that everybody writes: in the C locale, where
+//! `sort` compares bytes, and in one of a language, as most people's shells are, where it compares words.
 
 mod log;
 
@@ -17,6 +18,8 @@ use crate::table::{Table, time};
 const TOP: usize = 10_000;
 /// How many times the pipeline's lines a second and core are wanted.
 const TIMES_WANTED: f64 = 5.0;
+/// The locale that most people's shells are in.
+const LANGUAGE: &str = "en_US.UTF-8";
 /// The pipeline: what comes before the key is left to it, for it need not look at it.
 const PIPELINE: &str =
     "set -o pipefail; zcat \"$0\" | awk '{print $7}' | sort | uniq -c | sort -rn > \"$1\"";
@@ -38,40 +41,57 @@ pub(crate) fn run(options: &Options) -> Result<String> {
     let (ours, theirs) = (folder.path().join("ours"), folder.path().join("theirs"));
     let stoke = Running::start([stoke(options, &log, &ours)])?.wait()?;
     eprintln!("stoke has ranked it in {}", time(stoke.time));
-    let pipeline = Running::start([pipeline(&log, &theirs)])?.wait()?;
+    let in_bytes = Running::start([pipeline(&log, &theirs, &Locale::C)])?.wait()?;
     let distinct = compare(&ours, &theirs)?;
+    eprintln!("the pipeline has ranked it in {}", time(in_bytes.time));
+    let in_words = match Locale::of_a_language(folder.path())? {
+        Some(locale) => {
+            let took = Running::start([pipeline(&log, &theirs, &locale)])?.wait()?;
+            compare(&ours, &theirs)?;
+            Some(took)
+        }
+        None => None,
+    };
     let mut table = Table::new(&[
         "by",
         "took",
         "CPU",
         "lines/s and core",
-        "times",
+        "of which `stoke rank` does",
         "peak memory",
     ]);
     let rate = |took: &Took| options.lines as f64 / took.cpu.as_secs_f64();
-    let times = rate(&stoke) / rate(&pipeline);
     table.row([
         "`stoke rank`".into(),
         time(stoke.time),
         time(stoke.cpu),
         format!("{:.0}", rate(&stoke)),
-        format!("{times:.1} (wanted: {TIMES_WANTED})"),
+        String::new(),
         format!("{} MiB", stoke.peak_kib >> 10),
     ]);
-    table.row([
-        "`zcat`, `awk`, `sort`, `uniq -c`, `sort -rn`".into(),
-        time(pipeline.time),
-        time(pipeline.cpu),
-        format!("{:.0}", rate(&pipeline)),
-        "1".into(),
-        String::new(),
-    ]);
+    let pipelines = [("LC_ALL=C", Some(&in_bytes)), (LANGUAGE, in_words.as_ref())];
+    for (locale, took) in pipelines {
+        let Some(took) = took else {
+            continue;
+        };
+        table.row([
+            format!("`zcat`, `awk`, `sort`, `uniq -c`, `sort -rn` in {locale}"),
+            time(took.time),
+            time(took.cpu),
+            format!("{:.0}", rate(took)),
+            format!(
+                "{:.1} × (wanted: {TIMES_WANTED})",
+                rate(&stoke) / rate(took)
+            ),
+            String::new(),
+        ]);
+    }
     Ok(format!(
         "## Ranking a log\n\n\
          {moment}\n\n\
          A combined log of {} lines, {:.1} GB, gzip; {distinct} different URLs, Zipf's law with the exponent 1. `stoke rank` has its \
          default memory and reads the lines as it always does, with method, status, time and a pattern for the URL; the pipeline \
-         (`{PIPELINE}`, in the C locale) takes the seventh word. The keys and counts of the top {TOP} are the same.\n\n{table}",
+         (`{PIPELINE}`) takes the seventh word. The keys and counts of the top {TOP} are the same.\n\n{table}",
         options.lines,
         bytes as f64 / 1e9,
     ))
@@ -85,10 +105,33 @@ fn stoke(options: &Options, log: &Path, list: &Path) -> Command {
     command
 }
 
-fn pipeline(log: &Path, list: &Path) -> Command {
+/// In which locale the pipeline runs.
+enum Locale {
+    C,
+    /// [`LANGUAGE`], compiled into this folder.
+    OfALanguage(PathBuf),
+}
+
+impl Locale {
+    /// `None` where its source is not installed (Debian's package locales).
+    fn of_a_language(folder: &Path) -> Result<Option<Self>> {
+        let compiling = Command::new("localedef")
+            .args(["-i", "en_US", "-f", "UTF-8"])
+            .arg(folder.join(LANGUAGE))
+            .output();
+        let compiled = compiling.context("running localedef")?.status.success();
+        Ok(compiled.then(|| Self::OfALanguage(folder.to_owned())))
+    }
+}
+
+fn pipeline(log: &Path, list: &Path, locale: &Locale) -> Command {
     let mut command = Command::new("bash");
     command.args(["-c", PIPELINE]).args([log, list]);
-    command.env("LC_ALL", "C").env("TMPDIR", "/var/tmp");
+    command.env("TMPDIR", "/var/tmp");
+    match locale {
+        Locale::C => command.env("LC_ALL", "C"),
+        Locale::OfALanguage(folder) => command.env("LC_ALL", LANGUAGE).env("LOCPATH", folder),
+    };
     command
 }
 

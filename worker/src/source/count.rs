@@ -77,18 +77,86 @@ impl Place {
     }
 }
 
+/// An access that is not counted yet.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    /// Where its key ends, which begins where that of the one before ends.
+    end: usize,
+    weight: f64,
+    at: (u32, u64),
+}
+
+/// So many accesses wait at most, and so many bytes of their keys.
+const WAITING_MAX: usize = 64;
+const WAITING_BYTES_MAX: usize = 64 << 10;
+
 /// Counts keys, and says how much memory they take.
+///
+/// Accesses are counted some at a time: looks into memory that do not wait for each other take the time of one.
 #[derive(Debug, Default)]
 pub(crate) struct Counter {
+    counts: Counts,
+    waiting: Vec<Waiting>,
+    /// Their keys, one behind the other.
+    waiting_keys: Vec<u8>,
+}
+
+impl Counter {
+    /// Counts a key once more.
+    pub(crate) fn add(&mut self, key: &[u8], weight: f64, at: (u32, u64)) {
+        self.waiting_keys.extend_from_slice(key);
+        let end = self.waiting_keys.len();
+        self.waiting.push(Waiting { end, weight, at });
+        if self.waiting.len() == WAITING_MAX || end >= WAITING_BYTES_MAX {
+            self.settle();
+        }
+    }
+
+    fn settle(&mut self) {
+        let mut begin = 0;
+        for Waiting { end, weight, at } in self.waiting.drain(..) {
+            self.counts.add(&self.waiting_keys[begin..end], weight, at);
+            begin = end;
+        }
+        self.waiting_keys.clear();
+    }
+
+    /// About how many bytes it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.counts.keys.len() + self.counts.table.allocation_size() + self.waiting_keys.len()
+    }
+
+    /// What was counted, in the order in which the keys were met; of more than 4 GiB of keys, some more than once.
+    pub(crate) fn counts(&mut self) -> impl Iterator<Item = (&[u8], Counted)> {
+        self.settle();
+        let keys = &self.counts.keys;
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            let (head, key) = read(keys, at)?;
+            at += Head::BYTES + key.len();
+            Some((key, head.counted))
+        })
+    }
+
+    /// Begins anew.
+    pub(crate) fn clear(&mut self) {
+        self.waiting.clear();
+        self.waiting_keys.clear();
+        self.counts.table.clear();
+        self.counts.keys.clear();
+    }
+}
+
+#[derive(Debug, Default)]
+struct Counts {
     hasher: RandomState,
     table: HashTable<Place>,
     /// The [`Head`] of each key, and the key.
     keys: Vec<u8>,
 }
 
-impl Counter {
-    /// Counts a key once more; whether it could. It cannot where there are 4 GiB of keys.
-    pub(crate) fn add(&mut self, key: &[u8], weight: f64, at: (u32, u64)) -> bool {
+impl Counts {
+    fn add(&mut self, key: &[u8], weight: f64, at: (u32, u64)) {
         let Self {
             hasher,
             table,
@@ -107,44 +175,23 @@ impl Counter {
                 head.counted.lines += 1;
                 *bytes = head.write();
             }
-            return true;
+            return;
         }
-        let (Ok(place), Ok(length)) = (u32::try_from(keys.len()), u32::try_from(key.len())) else {
-            return false;
-        };
+        let place = u32::try_from(keys.len());
         let counted = Counted {
             count: weight,
             lines: 1,
             first: at,
         };
+        let length = u32::try_from(key.len()).unwrap_or(u32::MAX);
         keys.extend_from_slice(&Head { counted, length }.write());
-        keys.extend_from_slice(key);
-        let place = Place { at: place, hash };
-        table.insert_unique(Place::spread(hash), place, |place| {
-            Place::spread(place.hash)
-        });
-        true
-    }
-
-    /// About how many bytes it takes.
-    pub(crate) fn bytes(&self) -> usize {
-        self.keys.len() + self.table.allocation_size()
-    }
-
-    /// What was counted, in the order in which the keys were met.
-    pub(crate) fn counts(&self) -> impl Iterator<Item = (&[u8], Counted)> {
-        let mut at = 0;
-        std::iter::from_fn(move || {
-            let (head, key) = read(&self.keys, at)?;
-            at += Head::BYTES + key.len();
-            Some((key, head.counted))
-        })
-    }
-
-    /// Begins anew.
-    pub(crate) fn clear(&mut self) {
-        self.table.clear();
-        self.keys.clear();
+        keys.extend_from_slice(&key[..length as usize]);
+        // Behind 4 GiB it is not found again, and stands there once for each access.
+        if let Ok(at) = place {
+            table.insert_unique(Place::spread(hash), Place { at, hash }, |place| {
+                Place::spread(place.hash)
+            });
+        }
     }
 }
 
@@ -173,7 +220,7 @@ mod tests {
             (b"b", 0.25, (1, 7)),
             (b"", 1.0, (1, 8)),
         ] {
-            assert!(counter.add(key, weight, at));
+            counter.add(key, weight, at);
         }
         let of = |count, lines, first| Counted {
             count,

@@ -81,8 +81,8 @@ impl Counting<'_> {
         for key in keys {
             let key = key.as_ref();
             if self.found.parts(key).is_some() {
-                // Long before it cannot, what was counted goes out.
-                *accesses += u64::from(self.counter.add(key, 1.0, at));
+                self.counter.add(key, 1.0, at);
+                *accesses += 1;
             }
         }
         if self.counter.bytes() < COUNTS_BYTES_MAX {
@@ -94,7 +94,7 @@ impl Counting<'_> {
     /// What was counted, as rows.
     fn rows(&mut self) -> Result<Vec<Vec<SourceRow>>, SourceFault> {
         let mut chunks = Vec::new();
-        let counter = std::mem::take(&mut self.counter);
+        let mut counter = std::mem::take(&mut self.counter);
         for (key, counted) in counter.counts() {
             let Some(parts) = self.found.parts(key) else {
                 continue;

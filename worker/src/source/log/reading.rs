@@ -230,10 +230,7 @@ impl<'a> Reading<'a> {
             observer.see(Seen { key, at });
         }
         let file = u32::try_from(self.files.len() - 1).unwrap_or(u32::MAX);
-        if !self.counter.add(&self.packed, weight, (file, line)) {
-            self.send_counts()?;
-            self.counter.add(&self.packed, weight, (file, line));
-        }
+        self.counter.add(&self.packed, weight, (file, line));
         if self.counter.bytes() > self.counts_bytes_max {
             self.send_counts()?;
         }
@@ -458,9 +455,14 @@ fn within(path: &Path, several: bool) -> String {
 fn output(names: &[String], rules: &Rules) -> Result<Output, SourceFault> {
     let mut rows = Rows::new(rules);
     let has_key = rows.has_parts() || names.iter().any(|name| name == KEY_COLUMN);
-    let doubles = !has_key && names.len() == 1;
-    let mut columns = names.to_vec();
-    if doubles {
+    let is_key = !has_key && names.len() == 1;
+    // A template may name it as the pattern does.
+    let doubles = is_key && rules.template.is_some();
+    let mut columns = match is_key && !doubles {
+        true => Vec::new(),
+        false => names.to_vec(),
+    };
+    if is_key {
         columns.push(KEY_COLUMN.to_owned());
     }
     rows.columns(columns)?;

@@ -11,21 +11,37 @@ const SECONDS_MAX: f64 = 1e11;
 /// Beyond this it counts microseconds, and beyond a thousand times that nanoseconds.
 const MILLIS_MAX: f64 = 1e14;
 
-/// The time that was read last in the common log format: the next line's is mostly the same.
+/// The day and zone that were read last in the common log format: the next line's are mostly the same.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Last(Cell<([u8; 26], Option<i64>)>);
+pub(super) struct Last(Cell<Option<Day>>);
+
+/// A day as it is written (`10/Oct/2000:`) with the zone behind the time (` -0700`), and when it begins.
+#[derive(Clone, Copy, Debug)]
+struct Day {
+    date: [u8; 12],
+    zone: [u8; 6],
+    begins: i64,
+}
 
 impl Last {
     /// As [`common`].
     pub(super) fn or_common(&self, text: &[u8]) -> Option<i64> {
         let text: &[u8; 26] = text.try_into().ok()?;
-        let (last, at) = self.0.get();
-        if *text == last {
-            return at;
+        let (date, rest) = text.split_first_chunk()?;
+        let (time, zone) = rest.split_first_chunk::<8>()?;
+        if let Some(last) = self.0.get()
+            && (last.date, &last.zone[..]) == (*date, zone)
+            && (time[2], time[5]) == (b':', b':')
+        {
+            return Some(last.begins + clock(time)?);
         }
-        let at = common(text);
-        self.0.set((*text, at));
-        at
+        let at = common(text)?;
+        self.0.set(Some(Day {
+            date: *date,
+            zone: zone.try_into().ok()?,
+            begins: at - clock(time)?,
+        }));
+        Some(at)
     }
 }
 
@@ -158,9 +174,10 @@ mod tests {
 
     use super::*;
 
+    const NOON: i64 = 1_709_208_000;
+
     #[test]
     fn times_are_read_as_logs_write_them() {
-        const NOON: i64 = 1_709_208_000;
         for text in [
             "29/Feb/2024:12:00:00 +0000",
             "29/Feb/2024:05:00:00 -0700",
@@ -199,10 +216,38 @@ mod tests {
         }
     }
 
+    #[test]
+    fn of_the_same_day_only_the_clock_is_read() {
+        let last = Last::default();
+        for (text, expected) in [
+            ("29/Feb/2024:12:00:00 +0000", Some(NOON)),
+            ("29/Feb/2024:12:00:07 +0000", Some(NOON + 7)),
+            ("29/Feb/2024:23:59:60 +0000", Some(NOON + 43_200)),
+            ("29/Feb/2024:12:00.07 +0000", None),
+            ("29/Feb/2024:24:00:00 +0000", None),
+            ("29/Feb/2024:12:00:00 +0100", Some(NOON - 3600)),
+            ("29/Feb/2024:12:30:00 +0100", Some(NOON - 1800)),
+            ("01/Mar/2024:12:00:00 +0100", Some(NOON + 82_800)),
+            ("30/Feb/2024:12:00:00 +0100", None),
+            ("01/Mar/2024:12:00:01 +0100", Some(NOON + 82_801)),
+        ] {
+            assert_eq!(last.or_common(text.as_bytes()), expected, "{text}");
+            assert_eq!(common(text.as_bytes()), expected, "{text}");
+        }
+    }
+
     proptest! {
         #[test]
         fn no_text_breaks_it(text: Vec<u8>, shape in "[0-9/:A-Za-z +.TZ-]{10,30}") {
             let _ = (of_any_format(&text), of_any_format(shape.as_bytes()), common(&text));
+        }
+
+        #[test]
+        fn what_was_read_before_changes_nothing(texts in prop::collection::vec("(29/Feb|0[19]/Mar)/202[45]:[012][0-9][:.]00:[0-6]0 [+-]0[01]00", 1..20)) {
+            let last = Last::default();
+            for text in texts {
+                prop_assert_eq!(last.or_common(text.as_bytes()), common(text.as_bytes()), "{}", text);
+            }
         }
     }
 }
