@@ -31,6 +31,7 @@ mod sightings;
 pub mod trace;
 pub mod view;
 mod warnings;
+pub mod watching;
 pub mod wire;
 
 pub use accesses::AccessSettings;

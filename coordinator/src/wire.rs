@@ -6,11 +6,8 @@ mod redis;
 pub use drift::{drift, drift_message};
 pub use redis::redis_key_source;
 
-use std::collections::BTreeMap;
-
 use stoke_core::access_log::AccessLog;
 use stoke_core::copy::{How, TTL_OF_ORIGIN};
-use stoke_core::hit_rate::{Interval, Judge, Looks, Warmth};
 use stoke_core::job::Recipe;
 use stoke_core::value::{Compression, ValueSpec};
 use stoke_proto::v1;
@@ -21,39 +18,6 @@ use stoke_proto::v1;
 /// What it says of the faults of one.
 pub fn access_log(log: v1::AccessLogSource, loaders: &[String]) -> Result<AccessLog, String> {
     crate::service::access_log(log, loaders)
-}
-
-/// What is told of an interval of a cache's nodes, which is judged with those before it; `other` is what the reference has had.
-#[must_use]
-pub fn hit_rate(
-    nodes: BTreeMap<String, Interval>,
-    other: Option<Looks>,
-    troubles: Vec<String>,
-    judge: &mut Judge,
-) -> v1::WatchHitRateResponse {
-    let all = Interval::of_all(&nodes);
-    let (others, own) = (all.others(), all.own);
-    judge.add(others, other);
-    let warmth = match judge.warmth() {
-        Warmth::Unknown => v1::Warmth::Unknown,
-        Warmth::Cold => v1::Warmth::Cold,
-        Warmth::Warm => v1::Warmth::Warm,
-    };
-    let of_node = |(node, interval): (String, Interval)| v1::NodeHits {
-        node,
-        hits: interval.others().hits,
-        misses: interval.others().misses,
-    };
-    v1::WatchHitRateResponse {
-        nodes: nodes.into_iter().map(of_node).collect(),
-        hits: others.hits,
-        misses: others.misses,
-        own_hits: own.hits,
-        own_misses: own.misses,
-        warmth: warmth.into(),
-        steady_state: judge.steady_state(),
-        troubles,
-    }
 }
 
 /// How a loader's values are made; `None` where nothing is said of it.

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use stoke_coordinator::wire;
-use stoke_core::hit_rate::{Counters, Interval, Judge, Looks, Nodes, Steady};
+use stoke_coordinator::watching::{Look, Looker, Watching};
+use stoke_core::explain::explain;
+use stoke_core::hit_rate::{Counters, Judge, Looks, Steady};
 use stoke_proto::v1;
 use stoke_worker::cache::{Cache, CacheConfig};
 use stoke_worker::permit::Unlimited;
@@ -21,8 +22,6 @@ use crate::show::hit_rate::{HitRateReport, text};
 use crate::told::Told;
 use crate::{Outcome, print};
 
-/// How long lies between two looks, at most.
-const LOOK_EVERY_MAX: Duration = Duration::from_secs(1);
 /// How long between two attempts, where the call broke.
 const AGAIN_EVERY: Duration = Duration::from_secs(1);
 
@@ -110,8 +109,8 @@ async fn by_name(args: &HitRateArgs, shown: &mut Shown<'_>) -> Outcome {
 
 /// By asking the nodes from here.
 async fn by_url(args: &HitRateArgs, shown: &mut Shown<'_>) -> Outcome {
-    let mut cache = Looked::at("--cache", &args.cache).await?;
-    let mut reference = match &args.reference {
+    let cache = Looked::at("--cache", &args.cache).await?;
+    let reference = match &args.reference {
         Some(url) => Some(Looked::at("--reference", url).await?),
         None => None,
     };
@@ -120,65 +119,39 @@ async fn by_url(args: &HitRateArgs, shown: &mut Shown<'_>) -> Outcome {
         (None, Some(steady)) => Steady::Known(steady),
         (None, None) => Steady::Unknown,
     };
-    let mut judge = Judge::new(steady, args.epsilon);
-    let looks = args
-        .interval
-        .as_millis()
-        .div_ceil(LOOK_EVERY_MAX.as_millis());
-    let looks = u32::try_from(looks).unwrap_or(u32::MAX).max(1);
-    let mut next = tokio::time::interval(args.interval / looks);
-    next.tick().await;
-    look(&mut cache, &mut reference).await;
+    let judge = Judge::new(steady, args.epsilon);
+    let mut watching = Watching::begin(cache, reference, args.interval, judge).await;
     loop {
-        for _ in 0..looks {
-            next.tick().await;
-            look(&mut cache, &mut reference).await;
-        }
-        let mut troubles = std::mem::take(&mut cache.troubles);
-        let of_other = |other: &mut Looked| {
-            troubles.append(&mut other.troubles);
-            Interval::of_all(&other.nodes.take()).others()
-        };
-        let other = reference.as_mut().map(of_other);
-        let interval = wire::hit_rate(cache.nodes.take(), other, troubles, &mut judge);
+        let interval = watching.interval().await;
         if let Some(exit) = shown.interval(&interval)? {
             return Ok(exit);
         }
     }
 }
 
-/// Looks at both at the same time.
-async fn look(cache: &mut Looked, reference: &mut Option<Looked>) {
-    let other = async {
-        if let Some(reference) = reference {
-            reference.look().await;
-        }
-    };
-    tokio::join!(cache.look(), other);
-}
-
-/// A cache whose nodes are looked at.
-struct Looked {
-    cache: Cache,
-    nodes: Nodes,
-    troubles: Vec<String>,
-}
+/// A cache whose nodes are asked.
+struct Looked(Cache);
 
 impl Looked {
     async fn at(flag: &str, url: &str) -> Result<Self, Failure> {
         let urls: Vec<&str> = url.split(',').collect();
         let config = CacheConfig::parse(&urls, None).context(flag.to_owned());
         let cache = Cache::connect(config.or_exit(Exit::Usage)?).await;
-        Ok(Self {
-            cache: cache.context(flag.to_owned()).or_exit(Exit::Unreachable)?,
-            nodes: Nodes::default(),
-            troubles: Vec::new(),
-        })
+        let cache = cache.context(flag.to_owned()).or_exit(Exit::Unreachable)?;
+        Ok(Self(cache))
     }
+}
 
-    async fn look(&mut self) {
-        let asked = self.cache.info_of_all(&Unlimited).await.unwrap_or_default();
-        let mut now = BTreeMap::new();
+impl Looker for Looked {
+    async fn look(&mut self) -> Look {
+        let mut look = Look::default();
+        let asked = match self.0.info_of_all(&Unlimited).await {
+            Ok(asked) => asked,
+            Err(error) => {
+                look.troubles.push(explain(&error));
+                return look;
+            }
+        };
         for answer in asked {
             match answer {
                 Ok(node) => {
@@ -190,16 +163,11 @@ impl Looked {
                         },
                         own: BTreeMap::new(),
                     };
-                    now.insert(node.address, counters);
+                    look.nodes.insert(node.address, counters);
                 }
-                Err(error) => {
-                    let trouble = error.to_string();
-                    if !self.troubles.contains(&trouble) {
-                        self.troubles.push(trouble);
-                    }
-                }
+                Err(error) => look.troubles.push(error.to_string()),
             }
         }
-        self.nodes.look(now);
+        look
     }
 }

@@ -8,12 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use stoke_core::hit_rate::{Counters, Interval, Looks, Nodes};
+use stoke_core::hit_rate::{Counters, Looks};
 use stoke_core::names::{CacheName, WorkerName};
 use stoke_proto::v1::cache_question::About;
 use stoke_proto::v1::cache_service_server::CacheService;
 use stoke_proto::v1::{self, CacheAnswer, LookupsQuestion};
-use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request as Call, Response, Status};
 
@@ -22,12 +21,10 @@ use super::refusal::Refusal;
 use super::streams::{Answers, Sending, answer, deadline};
 use crate::Shared;
 use crate::questions::NoAnswer;
-use crate::wire;
+use crate::watching::{Look, Looker, Watching};
 
 /// How many intervals wait for a slow caller.
 const QUEUE: usize = 1;
-/// How long lies between two looks, at most: our own looks of a worker that leaves are lost from the last look on.
-const LOOK_EVERY_MAX: Duration = Duration::from_secs(1);
 /// How long after a node has counted a look whoever asked has its answer.
 const HEARD_WITHIN: Duration = Duration::from_millis(100);
 /// How many workers are asked for what nodes count, where the first cannot tell.
@@ -76,85 +73,66 @@ impl CacheService for Caches {
 
 /// Sends interval after interval.
 async fn watch(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     watched: Watched,
     send: &Sending<v1::WatchHitRateResponse>,
 ) -> Result<(), Refusal> {
-    let Watched {
-        cache,
-        reference,
-        interval,
-        mut judge,
-    } = watched;
-    let mut cache = Looked::at(cache);
-    let mut reference = reference.map(Looked::at);
-    let looks = u32::try_from(interval.as_millis().div_ceil(LOOK_EVERY_MAX.as_millis()));
-    let looks = looks.unwrap_or(u32::MAX).max(1);
-    let mut next = tokio::time::interval(interval / looks);
-    next.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    next.tick().await;
-    look(shared, &mut cache, &mut reference).await;
-    loop {
-        for _ in 0..looks {
-            tokio::select! {
-                () = send.closed() => return Ok(()),
-                _ = next.tick() => look(shared, &mut cache, &mut reference).await,
+    let cache = Looked::at(watched.cache, shared);
+    let reference = watched.reference.map(|cache| Looked::at(cache, shared));
+    let watching = async {
+        let mut watching = Watching::begin(cache, reference, watched.interval, watched.judge).await;
+        loop {
+            let told = watching.interval().await;
+            // Nobody else may be attached here any more.
+            shared.fence().await?;
+            if send.send(Ok(told)).await.is_err() {
+                return Ok(());
             }
         }
-        // Nobody else may be attached here any more.
-        shared.fence().await?;
-        let mut troubles = std::mem::take(&mut cache.troubles);
-        let of_other = |other: &mut Looked| {
-            troubles.append(&mut other.troubles);
-            Interval::of_all(&other.nodes.take()).others()
-        };
-        let other = reference.as_mut().map(of_other);
-        let told = wire::hit_rate(cache.nodes.take(), other, troubles, &mut judge);
-        if send.send(Ok(told)).await.is_err() {
-            return Ok(());
-        }
+    };
+    tokio::select! {
+        () = send.closed() => Ok(()),
+        ended = watching => ended,
     }
 }
 
-/// Looks at both at the same time.
-async fn look(shared: &Shared, cache: &mut Looked, reference: &mut Option<Looked>) {
-    let other = async {
-        if let Some(reference) = reference {
-            reference.look(shared).await;
-        }
-    };
-    tokio::join!(cache.look(shared), other);
-}
-
-/// A cache whose nodes are looked at.
+/// A cache whose nodes are looked at by the workers that know it.
 struct Looked {
+    shared: Arc<Shared>,
     cache: CacheName,
     /// Workers that know it, as far as was ever seen: one may be no member for a moment, and still look for keys.
     workers: BTreeSet<WorkerName>,
-    nodes: Nodes,
-    troubles: Vec<String>,
+}
+
+impl Looker for Looked {
+    async fn look(&mut self) -> Look {
+        let mut troubles = Vec::new();
+        let nodes = match self.counters(&mut troubles).await {
+            Ok(nodes) => nodes,
+            Err(error) => {
+                troubles.push(error.to_string());
+                BTreeMap::new()
+            }
+        };
+        Look { nodes, troubles }
+    }
 }
 
 impl Looked {
-    fn at(cache: CacheName) -> Self {
+    fn at(cache: CacheName, shared: &Arc<Shared>) -> Self {
         Self {
+            shared: Arc::clone(shared),
             cache,
             workers: BTreeSet::new(),
-            nodes: Nodes::default(),
-            troubles: Vec::new(),
-        }
-    }
-
-    /// Looks at all of its nodes.
-    async fn look(&mut self, shared: &Shared) {
-        match self.counters(shared).await {
-            Ok(now) => self.nodes.look(now),
-            Err(error) => self.note(error.to_string()),
         }
     }
 
     /// What all nodes count, and what all workers say is theirs.
-    async fn counters(&mut self, shared: &Shared) -> Result<BTreeMap<String, Counters>, NoAnswer> {
+    async fn counters(
+        &mut self,
+        troubles: &mut Vec<String>,
+    ) -> Result<BTreeMap<String, Counters>, NoAnswer> {
+        let shared = Arc::clone(&self.shared);
         match shared.who_knows(&self.cache).await {
             Ok(workers) => self.workers.extend(workers),
             Err(error) if self.workers.is_empty() => return Err(error),
@@ -166,11 +144,11 @@ impl Looked {
             return Err(NoAnswer::Nobody(self.cache.clone()));
         }
         let workers: Vec<WorkerName> = self.workers.iter().cloned().collect();
-        let mut nodes = self.of_nodes(shared, &workers).await?;
+        let mut nodes = self.of_nodes(&workers, troubles).await?;
         // What a node has counted, whoever asked hears of a moment later. Told the other way round, a look would be taken for somebody
         // else's in this interval, and be missing in none.
         tokio::time::sleep(HEARD_WITHIN).await;
-        let cache = &self.cache;
+        let (shared, cache) = (&shared, &self.cache);
         let asking = workers.iter().map(|worker| async move {
             let about = About::Lookups(LookupsQuestion { ask_nodes: false });
             (worker, shared.questions.ask(worker, cache, about).await)
@@ -181,7 +159,7 @@ impl Looked {
             let told = match answer {
                 Ok(answer) => answer.nodes,
                 Err(error) => {
-                    self.note(format!("what of it is Stoke's own is not known: {error}"));
+                    troubles.push(format!("what of it is Stoke's own is not known: {error}"));
                     continue;
                 }
             };
@@ -202,14 +180,14 @@ impl Looked {
 
     /// What all nodes count, as the first worker hears it that can ask them.
     async fn of_nodes(
-        &mut self,
-        shared: &Shared,
+        &self,
         workers: &[WorkerName],
+        troubles: &mut Vec<String>,
     ) -> Result<BTreeMap<String, Counters>, NoAnswer> {
         let mut failed = NoAnswer::Nobody(self.cache.clone());
         for worker in workers.iter().take(ASKED_MAX) {
             let about = About::Lookups(LookupsQuestion { ask_nodes: true });
-            let answer = match shared.questions.ask(worker, &self.cache, about).await {
+            let answer = match self.shared.questions.ask(worker, &self.cache, about).await {
                 Ok(answer) => answer,
                 Err(error) => {
                     failed = error;
@@ -219,7 +197,7 @@ impl Looked {
             let mut nodes = BTreeMap::new();
             for told in answer.nodes {
                 if !told.error.is_empty() {
-                    self.note(told.error);
+                    troubles.push(told.error);
                 } else if let Some(counts) = told.counts {
                     let counters = Counters {
                         run_id: counts.run_id,
@@ -235,12 +213,5 @@ impl Looked {
             return Ok(nodes);
         }
         Err(failed)
-    }
-
-    fn note(&mut self, trouble: String) {
-        const TROUBLES_MAX: usize = 10;
-        if self.troubles.len() < TROUBLES_MAX && !self.troubles.contains(&trouble) {
-            self.troubles.push(trouble);
-        }
     }
 }

@@ -11,11 +11,12 @@ use crate::scene::{PATIENCE, Scene};
 /// How long to let go by between two questions: each is a process.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 
-/// Has everything in the shop warmed, of which so many entries may fail; returns the job's name.
-pub(crate) fn submit(scene: &Scene, allowed_failures: u64) -> Result<String> {
+/// Has everything in the shop warmed that a source of the workers' configuration names, of which so many entries may fail; returns the
+/// job's name.
+pub(crate) fn submit(scene: &Scene, source: &str, allowed_failures: u64) -> Result<String> {
     let path = scene.folder().join("job.toml");
     let text = format!(
-        "cache = \"main\"\nallowed-failures = {allowed_failures}\n[[sources]]\nnamed = \"popular\"\n[[loaders]]\nname = \"item\"\n"
+        "cache = \"main\"\nallowed-failures = {allowed_failures}\n[[sources]]\nnamed = \"{source}\"\n[[loaders]]\nname = \"item\"\n"
     );
     std::fs::write(&path, text).context("writing the job file")?;
     let path = path.to_string_lossy().into_owned();

@@ -37,6 +37,8 @@ pub(crate) struct Loss {
     pub(crate) name: &'static str,
     /// What is done.
     pub(crate) what: &'static str,
+    /// Which source of the workers' configuration says what is to be warmed.
+    pub(crate) source: &'static str,
     /// How many workers there are when a run begins.
     pub(crate) workers: usize,
     /// How the job must end.
@@ -58,6 +60,7 @@ const fn loss(
     Loss {
         name,
         what,
+        source: shop::RANKED,
         workers: 3,
         ends: "SUCCEEDED",
         at_percent: Some(at_percent),
@@ -118,6 +121,26 @@ pub(crate) const ALL: &[Loss] = &[
         50,
         kill_leader,
     ),
+    Loss {
+        at_percent: None,
+        source: shop::LOGGED,
+        ..loss(
+            "leader-killed-reading",
+            "the leader is killed while an access log is read",
+            0,
+            kill_leader,
+        )
+    },
+    Loss {
+        at_percent: None,
+        source: shop::LOGGED,
+        ..loss(
+            "workers-killed-reading",
+            "all workers are killed while one reads an access log, and started again",
+            0,
+            restart_workers,
+        )
+    },
     Loss {
         ends: "ABORTED",
         ..loss(
@@ -244,6 +267,14 @@ fn kill_leader_aborting(stage: &mut Stage<'_>) -> Result<u64> {
     });
     stage.scene.workers[VICTIM].cont()?;
     over?;
+    Ok(came)
+}
+
+fn restart_workers(stage: &mut Stage<'_>) -> Result<u64> {
+    let workers = || stage.scene.workers.iter();
+    workers().try_for_each(|program| program.kill9())?;
+    let came = now_ms();
+    workers().try_for_each(|program| program.restart())?;
     Ok(came)
 }
 

@@ -121,7 +121,7 @@ fn play(fault: &Fault, scene: &mut Scene, cache: &Redis) -> Result<(Disturbance,
         catalog: shop::catalog(&scene.postgres, cache),
         plan_mebibytes: None,
     })?;
-    let name = job::submit(scene, 0)?;
+    let name = job::submit(scene, "popular", 0)?;
     wait_for("the job to load for a while", PATIENCE, || {
         let loads = loads(&scene.postgres.statements(APPLICATION)?);
         let (first, last) = loads.first().zip(loads.last()).context("no load yet")?;

@@ -65,10 +65,15 @@ impl Binary {
         })
     }
 
+    /// Starts a command of it that speaks JSON.
+    fn begin(&self, coordinators: &str, args: &[&str]) -> Result<Program> {
+        let launch = self.launch(None)?.env("STOKE_COORDINATOR", coordinators);
+        launch.args(args).args(["--output", "json"]).start()
+    }
+
     /// Runs a command of it to its end and returns what it says in JSON.
     fn ask(&self, coordinators: &str, args: &[&str]) -> Result<Value> {
-        let launch = self.launch(None)?.env("STOKE_COORDINATOR", coordinators);
-        let program = launch.args(args).args(["--output", "json"]).start()?;
+        let program = self.begin(coordinators, args)?;
         let status = program.wait(PATIENCE)?;
         ensure!(
             status.success(),
@@ -273,12 +278,18 @@ impl Scene {
 
     /// What a command of stoke, asked of whichever coordinator answers, says in JSON.
     pub(crate) fn ask(&self, args: &[&str]) -> Result<Value> {
-        let addresses: Vec<&str> = self
-            .coordinators
-            .iter()
-            .map(|coordinator| coordinator.address.as_str())
-            .collect();
-        self.stoke.ask(&addresses.join(","), args)
+        self.stoke.ask(&self.addresses(), args)
+    }
+
+    /// Such a command, started and not waited for.
+    pub(crate) fn begin_asking(&self, args: &[&str]) -> Result<Program> {
+        self.stoke.begin(&self.addresses(), args)
+    }
+
+    fn addresses(&self) -> String {
+        let addresses = self.coordinators.iter();
+        let addresses: Vec<&str> = addresses.map(|one| one.address.as_str()).collect();
+        addresses.join(",")
     }
 
     /// All processes of Stoke, with names.

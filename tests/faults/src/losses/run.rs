@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
-use stoke_harness::RedisCluster;
+use stoke_harness::{RedisCluster, ServerDir};
 
 use super::shop::{self, Differences, PLANNED};
 use super::{Loss, Stage};
@@ -17,6 +17,10 @@ use crate::{evidence, job};
 const APPLICATION: &str = "stoke";
 /// How long a job may take.
 const AT_MOST: Duration = Duration::from_secs(180);
+/// What coverage the gate waits for, beside each job.
+const GATE: f64 = 0.95;
+/// How long it may take after the job to end.
+const GATE_ENDS_WITHIN: Duration = Duration::from_secs(30);
 
 /// A row of the table.
 pub(crate) struct Row {
@@ -52,9 +56,11 @@ pub(crate) fn run(loss: &'static Loss, stoke: &Binary, evidence: &Path) -> Resul
     let mut cache = RedisCluster::start(3)?;
     cache.add_replica(cache.ports()[0])?;
     let folder = evidence.join(loss.name);
-    let outcome = play(loss, &mut scene, &mut cache);
+    let logs = ServerDir::new("logs")?;
+    let log = logs.path().join("access.log");
+    let outcome = play(loss, &mut scene, &mut cache, &log);
     evidence::keep_logs(&folder, &scene)?;
-    let (job, came_ms) = outcome.with_context(|| format!("see {}", folder.display()))?;
+    let (job, gate, came_ms) = outcome.with_context(|| format!("see {}", folder.display()))?;
     let log = std::fs::read_to_string(scene.postgres.log_path()).context("PostgreSQL's log")?;
     let statements = scene.postgres.statements(APPLICATION)?;
     let mut times: Vec<u64> = statements.iter().map(|s| s.at_ms).collect();
@@ -62,7 +68,7 @@ pub(crate) fn run(loss: &'static Loss, stoke: &Binary, evidence: &Path) -> Resul
     let differences = shop::compare(&scene.postgres, &cache)?;
     Ok(Row {
         loss,
-        failures: failures(loss, &job, &differences),
+        failures: failures(loss, &job, gate, &differences),
         differences,
         asked: shop::asked(&log),
         resumed_ms: usage::recovery_ms(&times, CEILING_QPS, came_ms),
@@ -70,17 +76,30 @@ pub(crate) fn run(loss: &'static Loss, stoke: &Binary, evidence: &Path) -> Resul
     })
 }
 
-fn play(loss: &'static Loss, scene: &mut Scene, cache: &mut RedisCluster) -> Result<(Value, u64)> {
+/// The job as it ended, the gate's exit code, and when the loss came.
+fn play(
+    loss: &'static Loss,
+    scene: &mut Scene,
+    cache: &mut RedisCluster,
+    log: &Path,
+) -> Result<(Value, Option<i32>, u64)> {
     shop::fill(&scene.postgres, cache)?;
+    if loss.source == shop::LOGGED {
+        shop::log(log)?;
+    }
     scene.staff(&Staff {
         coordinators: 2,
         workers: loss.workers,
         ceiling_qps: CEILING_QPS,
         guards: "",
-        catalog: shop::catalog(&scene.postgres, cache),
+        catalog: shop::catalog(&scene.postgres, cache, log),
         plan_mebibytes: loss.plan_mebibytes,
     })?;
-    let job = job::submit(scene, shop::poison())?;
+    let job = job::submit(scene, loss.source, shop::poison())?;
+    let timeout = format!("{}s", AT_MOST.as_secs());
+    let coverage = GATE.to_string();
+    let gate = ["gate", &job, "--coverage", &coverage, "--timeout", &timeout];
+    let gate = scene.begin_asking(&gate)?;
     let mut stage = Stage {
         scene,
         cache,
@@ -89,12 +108,24 @@ fn play(loss: &'static Loss, scene: &mut Scene, cache: &mut RedisCluster) -> Res
     stage.wait_for(loss)?;
     let came_ms = (loss.act)(&mut stage)?;
     let ended = job::wait(stage.scene, &job, AT_MOST)?;
-    Ok((ended, came_ms))
+    let gate = gate.wait(GATE_ENDS_WITHIN).context("the gate")?;
+    Ok((ended, gate.code(), came_ms))
 }
 
 /// What is wrong with how it ended.
-fn failures(loss: &Loss, job: &Value, differences: &Differences) -> Vec<String> {
+fn failures(loss: &Loss, job: &Value, gate: Option<i32>, differences: &Differences) -> Vec<String> {
     let mut failures = Vec::new();
+    // Coverage only grows: what it ended with says what the gate has to have said.
+    let is_met = job["coverage"]
+        .as_f64()
+        .is_some_and(|coverage| coverage >= GATE);
+    let expected = if is_met { 0 } else { 5 };
+    if gate != Some(expected) {
+        failures.push(format!(
+            "the gate ended with {gate:?}, not {expected}: the coverage is {}",
+            job["coverage"]
+        ));
+    }
     if job["state"] != loss.ends {
         failures.push(format!("the job is {}: {}", job["state"], job["reason"]));
     }
@@ -153,7 +184,7 @@ mod tests {
 
     fn good() -> (Value, Differences) {
         let rest = PLANNED - shop::absent() - shop::poison();
-        let job = json!({"state": "SUCCEEDED", "reason": "", "planned": PLANNED, "pending": 0, "outcomes": {
+        let job = json!({"state": "SUCCEEDED", "reason": "", "planned": PLANNED, "pending": 0, "coverage": 1.0, "outcomes": {
             "warmed": rest - 9, "present": 9, "absent": shop::absent(), "failed": shop::poison(), "cancelled": 0}});
         (job, Differences::default())
     }
@@ -161,7 +192,17 @@ mod tests {
     #[test]
     fn a_job_that_lost_nothing_passes_and_what_is_lost_is_found() {
         let (job, differences) = good();
-        assert_eq!(failures(&ALL[0], &job, &differences), Vec::<String>::new());
+        let failures = |job: &Value, gate, differences: &Differences| {
+            failures(&ALL[0], job, gate, differences)
+        };
+        assert_eq!(failures(&job, Some(0), &differences), Vec::<String>::new());
+        for gate in [None, Some(5), Some(4)] {
+            assert_eq!(failures(&job, gate, &differences).len(), 1, "{gate:?}");
+        }
+        let mut uncovered = job.clone();
+        uncovered["coverage"] = json!(0.5);
+        assert_eq!(failures(&uncovered, Some(5), &differences).len(), 0);
+        assert_eq!(failures(&uncovered, Some(0), &differences).len(), 1);
         let spoils: [fn(&mut Value, &mut Differences); 6] = [
             |job, _| job["state"] = json!("FAILED"),
             |job, _| job["outcomes"]["warmed"] = json!(0),
@@ -176,7 +217,7 @@ mod tests {
         for spoil in spoils {
             let (mut job, mut differences) = good();
             spoil(&mut job, &mut differences);
-            let found = failures(&ALL[0], &job, &differences);
+            let found = failures(&job, Some(0), &differences);
             assert_eq!(found.len(), 1, "{found:?}");
         }
     }

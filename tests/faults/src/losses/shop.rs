@@ -2,6 +2,9 @@
 //! Which is which is known from here, not from what Stoke says.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -10,6 +13,12 @@ use stoke_harness::{Postgres, RedisCluster, wait_for};
 use crate::scene::PATIENCE;
 use crate::shop::{ORIGIN, rows};
 
+/// The source that ranks by a query.
+pub(crate) const RANKED: &str = "popular";
+/// The source that is an access log.
+pub(crate) const LOGGED: &str = "asked-for";
+/// How often the log asks for each key: so that reading it takes long enough to kill somebody in.
+const ACCESSES_EACH: u64 = 15;
 /// Keys in the plan.
 pub(crate) const PLANNED: u64 = 40_000;
 /// Keys that one query loads.
@@ -75,14 +84,31 @@ pub(crate) fn fill(postgres: &Postgres, cache: &RedisCluster) -> Result<()> {
         .spawn()
         .context("starting redis-cli")?;
     if let Some(mut stdin) = cli.stdin.take() {
-        std::io::Write::write_all(&mut stdin, sets.as_bytes()).context("writing to redis-cli")?;
+        stdin
+            .write_all(sets.as_bytes())
+            .context("writing to redis-cli")?;
     }
     ensure!(cli.wait()?.success(), "redis-cli could not fill the cache");
     Ok(())
 }
 
-/// What a worker's configuration says of database, cache and loader.
-pub(crate) fn catalog(postgres: &Postgres, cache: &RedisCluster) -> String {
+/// Writes the access log.
+pub(crate) fn log(path: &Path) -> Result<()> {
+    let file = File::create(path).with_context(|| format!("making {}", path.display()))?;
+    let mut file = BufWriter::new(file);
+    for n in 0..PLANNED * ACCESSES_EACH {
+        let (id, second) = (n % PLANNED + 1, n / 1000 % 60);
+        let time = format!("28/Nov/2026:12:00:{second:02} +0000");
+        writeln!(
+            file,
+            "10.0.0.1 - - [{time}] \"GET /item/{id} HTTP/1.1\" 200 512"
+        )?;
+    }
+    file.flush().context("writing the log")
+}
+
+/// What a worker's configuration says of database, cache, loader and key sources, of which one is this log.
+pub(crate) fn catalog(postgres: &Postgres, cache: &RedisCluster, log: &Path) -> String {
     let urls: Vec<String> = cache.urls().iter().map(|url| format!("{url:?}")).collect();
     format!(
         r#"
@@ -96,12 +122,16 @@ pub(crate) fn catalog(postgres: &Postgres, cache: &RedisCluster) -> String {
         key = "item:{{key}}"
         ttl = "1h"
         batch-keys = {BATCH_KEYS}
-        [sources.popular]
+        [sources.{LOGGED}]
+        log = {log:?}
+        url = "/item/{{id}}"
+        [sources.{RANKED}]
         origin = "{ORIGIN}"
         query = "SELECT id AS key, 1000000 / id AS priority FROM (SELECT pg_sleep({PLANNING_SECONDS}) OFFSET 0) AS waited, generate_series(1, {PLANNED}) AS id"
         "#,
         origin = postgres.url("postgres"),
         urls = urls.join(", "),
+        log = log.display().to_string(),
     )
 }
 
