@@ -14,9 +14,9 @@ use super::{ClusterArgs, LogArgs, OnBadLineArg, OutputArg, rate};
 #[derive(Debug, ClapArgs)]
 #[command(group = ArgGroup::new("plan").required(true).args(["file", "paths", "job"]))]
 pub struct EstimateArgs {
-    /// A list of keys with what each is worth: CSV with a header or newline-delimited JSON, with `key` and `priority` (expected
-    /// requests; or `count`), as `stoke plan export` prints it; - is standard input; or its URL, as 'file:///srv/keys.csv'. It need
-    /// not be in order
+    /// A list of keys with what each is worth: CSV with a header, newline-delimited JSON, or Parquet (where it is built in), with `key`
+    /// and `priority` (expected requests; or `count`), as `stoke plan export` prints it; - is standard input; or its URL, as
+    /// 'file:///srv/keys.csv'. It need not be in order
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// Or the plan that an access log gives, and how its traffic drifts.

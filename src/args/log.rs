@@ -35,6 +35,12 @@ pub struct LogArgs {
     /// The field with the URL or the request line, where it has no usual name
     #[arg(long, value_name = "FIELD", requires = "paths")]
     pub log_url_field: Option<String>,
+    /// The field with the method, where it has no usual name
+    #[arg(long, value_name = "FIELD", requires = "paths")]
+    pub log_method_field: Option<String>,
+    /// The field with the status, where it has no usual name
+    #[arg(long, value_name = "FIELD", requires = "paths")]
+    pub log_status_field: Option<String>,
     /// The field with the time, where it has no usual name
     #[arg(long, value_name = "FIELD", requires = "paths")]
     pub log_time_field: Option<String>,
@@ -87,8 +93,9 @@ impl LogArgs {
             regex: self.log_regex.clone().unwrap_or_default(),
             fields: Some(v1::LogFields {
                 url: self.log_url_field.clone().unwrap_or_default(),
+                method: self.log_method_field.clone().unwrap_or_default(),
+                status: self.log_status_field.clone().unwrap_or_default(),
                 time: self.log_time_field.clone().unwrap_or_default(),
-                ..v1::LogFields::default()
             }),
             urls: self.urls.iter().map(url).collect(),
             methods: self.log_method.clone(),

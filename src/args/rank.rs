@@ -14,8 +14,8 @@ pub struct RankArgs {
     /// Which keys an access log asks for.
     #[command(flatten)]
     pub log: LogArgs,
-    /// A file with keys in any order, in place of --log: CSV with a header or newline-delimited JSON; - is standard input; or
-    /// its URL, as 'file:///srv/keys.csv'. The priorities of a key that comes more than once add up
+    /// A file with keys in any order, in place of --log: CSV with a header, newline-delimited JSON, or Parquet (where it is built in);
+    /// - is standard input; or its URL, as 'file:///srv/keys.csv'. The priorities of a key that comes more than once add up
     #[arg(long, value_name = "FILE")]
     pub keys: Option<PathBuf>,
     /// Only so many keys, the most requested

@@ -71,6 +71,8 @@ fn log_of_its_flags(args: &EstimateArgs) -> anyhow::Result<()> {
         || log.log_lines.is_some()
         || log.log_regex.is_some()
         || log.log_url_field.is_some()
+        || log.log_method_field.is_some()
+        || log.log_status_field.is_some()
         || log.log_time_field.is_some()
         || !log.log_method.is_empty()
         || !log.log_status.is_empty()

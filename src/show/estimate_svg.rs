@@ -73,7 +73,7 @@ fn head(svg: &mut String, plan: &str, timeline: &Timeline, setting: &Setting) {
     label(svg, "ink", (LEFT, 48.0), "start", &below);
 }
 
-/// The axes, with lines every fifth of the hit rate and at five times.
+/// The axes, with lines every fifth of the hit rate and at round times.
 fn axes(svg: &mut String, span_s: f64) {
     for fifth in 0..=5 {
         let share = f64::from(fifth) / 5.0;
@@ -87,17 +87,10 @@ fn axes(svg: &mut String, span_s: f64) {
             &format!("{} %", fifth * 20),
         );
     }
-    for fifth in 0..=5 {
-        let seconds = span_s * f64::from(fifth) / 5.0;
+    for (seconds, text) in times(span_s) {
         let x = x(seconds, span_s);
         line(svg, "axis", (x, BOTTOM), (x, BOTTOM + 5.0));
-        label(
-            svg,
-            "ink",
-            (x, BOTTOM + 20.0),
-            "middle",
-            &short(seconds, span_s),
-        );
+        label(svg, "ink", (x, BOTTOM + 20.0), "middle", &text);
     }
     line(svg, "axis", (LEFT, TOP), (LEFT, BOTTOM));
     line(svg, "axis", (LEFT, BOTTOM), (RIGHT, BOTTOM));
@@ -191,15 +184,36 @@ fn write(svg: &mut String, text: std::fmt::Arguments<'_>) {
     let _ = svg.write_fmt(text);
 }
 
-/// A time at the axis, in the unit that the whole is of.
-fn short(seconds: f64, span_s: f64) -> String {
-    match span_s {
-        ..10.0 => format!("{seconds:.2} s"),
-        10.0..120.0 => format!("{seconds:.0} s"),
-        120.0..7200.0 => format!("{:.1} min", seconds / 60.0),
-        7200.0..172_800.0 => format!("{:.1} h", seconds / 3600.0),
-        _ => format!("{:.1} d", seconds / 86_400.0),
-    }
+/// The most times at the axis, beside its beginning.
+const TIMES_MAX: f64 = 7.0;
+
+/// The times at the axis, in the unit that the whole is of: every 1, 2 or 5 of it, ten times as many, or a tenth.
+fn times(span_s: f64) -> Vec<(f64, String)> {
+    let (unit_s, unit) = match span_s {
+        ..120.0 => (1.0, "s"),
+        120.0..7200.0 => (60.0, "min"),
+        7200.0..172_800.0 => (3600.0, "h"),
+        _ => (86_400.0, "d"),
+    };
+    let least = span_s / unit_s / TIMES_MAX;
+    let power = least.log10().floor();
+    let ten = 10_f64.powf(power);
+    let step = [1.0, 2.0, 5.0].into_iter().map(|steps| steps * ten);
+    let step = step
+        .into_iter()
+        .find(|step| *step >= least)
+        .unwrap_or(10.0 * ten);
+    // A step of a part of one has so many digits behind the point.
+    let digits = if step < 1.0 {
+        (-power).max(0.0) as usize
+    } else {
+        0
+    };
+    (0..=TIMES_MAX as u32)
+        .map(|n| f64::from(n) * step)
+        .take_while(|time| time * unit_s <= span_s * (1.0 + 1e-9))
+        .map(|time| (time * unit_s, format!("{time:.digits$} {unit}")))
+        .collect()
 }
 
 /// A name that goes into a line.

@@ -21,6 +21,8 @@ pub(super) fn given(args: &LogArgs) -> Vec<(&'static str, Option<String>)> {
         ),
         ("log-regex", args.log_regex.clone()),
         ("log-url-field", args.log_url_field.clone()),
+        ("log-method-field", args.log_method_field.clone()),
+        ("log-status-field", args.log_status_field.clone()),
         ("log-time-field", args.log_time_field.clone()),
         ("log-method", listed(args.log_method.clone())),
         (

@@ -165,3 +165,33 @@ fn curves_lie_within_the_axes() {
         }
     }
 }
+
+#[test]
+fn times_at_the_axis_are_round_and_few() {
+    let texts = |span_s: f64| {
+        let times = times(span_s);
+        let texts: Vec<String> = times.into_iter().map(|(_, text)| text).collect();
+        texts.join(", ")
+    };
+    assert_eq!(texts(69.0), "0 s, 10 s, 20 s, 30 s, 40 s, 50 s, 60 s");
+    assert_eq!(texts(1.0), "0.0 s, 0.2 s, 0.4 s, 0.6 s, 0.8 s, 1.0 s");
+    assert_eq!(
+        texts(0.03),
+        "0.000 s, 0.005 s, 0.010 s, 0.015 s, 0.020 s, 0.025 s, 0.030 s"
+    );
+    assert_eq!(texts(600.0), "0 min, 2 min, 4 min, 6 min, 8 min, 10 min");
+    assert_eq!(texts(86_400.0), "0 h, 5 h, 10 h, 15 h, 20 h");
+    assert_eq!(
+        texts(30.0 * 86_400.0),
+        "0 d, 5 d, 10 d, 15 d, 20 d, 25 d, 30 d"
+    );
+    for span_s in [1e-6, 7.0, 14.0, 35.0, 119.9, 7199.0, 1e9] {
+        let times = times(span_s);
+        assert!((3..=8).contains(&times.len()), "{span_s}: {times:?}");
+        assert!(
+            times
+                .iter()
+                .all(|(seconds, _)| (0.0..=span_s * 1.001).contains(seconds))
+        );
+    }
+}
