@@ -20,7 +20,7 @@ use clap_complete::Shell;
 pub use budget::{BudgetArgs, BudgetCommand, BudgetSetArgs, ResourceArgs};
 pub use cluster::{ClusterArgs, OutputArgs};
 pub use estimate::EstimateArgs;
-pub use gate::{GateArgs, HitRateArgs};
+pub use gate::{GateArgs, HitRateArgs, IfUnknown};
 pub use jobs::{
     AbortArgs, ExportFormat, FailuresArgs, FailuresFormat, JobArgs, JobsArgs, JobsCommand,
     PauseArgs, PlanArgs, PlanCommand, PruneArgs, ResumeArgs, RetryArgs, SubmitArgs, VerifyArgs,
@@ -181,6 +181,42 @@ mod tests {
         }
         use clap::CommandFactory;
         check(&Args::command());
+    }
+
+    #[test]
+    fn what_examples_for_deploys_call_can_be_called() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
+        let mut calls = Vec::new();
+        for file in [
+            "kubernetes/wait-for-warm-cache.yaml",
+            "argo-rollouts/warm-then-shift.yaml",
+        ] {
+            let text = std::fs::read_to_string(folder.join(file)).unwrap();
+            let listed = text
+                .lines()
+                .filter_map(|line| line.trim().strip_prefix("args: ["));
+            for list in listed {
+                let args = list.trim_end_matches(']').split(", ");
+                let args = args.map(|arg| arg.trim_matches('"').to_owned());
+                let call = Args::try_parse_from(std::iter::once("stoke".to_owned()).chain(args));
+                calls.push(
+                    call.unwrap_or_else(|error| panic!("{file}: {list}: {error}"))
+                        .command,
+                );
+            }
+        }
+        let [
+            Command::Gate(ours),
+            Command::Gate(theirs),
+            Command::HitRate(_),
+        ] = &calls[..]
+        else {
+            panic!("{calls:?}");
+        };
+        assert_eq!(
+            (ours.if_unknown, theirs.if_unknown),
+            (IfUnknown::Open, IfUnknown::Closed)
+        );
     }
 
     #[test]

@@ -267,7 +267,10 @@ mod tests {
             ..Life::new()
         };
         put_record(&state.store, keys::run(&job), &life).await;
-        let request = Request { job: job.clone() };
+        let request = Request {
+            job: job.clone(),
+            asked: String::new(),
+        };
         put_record(&state.store, keys::request(REQUEST_ID), &request).await;
         put_record(&state.store, "cap/origin/shop/w1.ab".into(), &request).await;
         std::fs::create_dir_all(folder.join(PLANS).join("plans/j")).unwrap();

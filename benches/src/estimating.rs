@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail, ensure};
 use stoke_core::estimate::{Curve, History, Later, Popularity, TopShare, key_hash};
 
+use crate::machine::moment;
 use crate::table::Table;
 
 /// Splits of a trace: where the plan's part begins and ends, and where the part ends on which it is tried, in 240ths.
@@ -89,10 +90,12 @@ pub(crate) fn run(options: &Options) -> Result<String> {
     } else {
         "missed"
     };
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
     Ok(format!(
-        "{title}{} requests. Hit rates in percent: expected → replayed (what the priorities alone say). Each plan is tried on as much \
+        "{title}{}\n\n{name}: {} requests. Hit rates in percent: expected → replayed (what the priorities alone say). Each plan is tried on as much \
          of the trace behind it.\n\n{table}\nAimed at: of the first half of the trace, the tops of 1, 5, 10 and 25 % within \
          {POINTS_AIM} points; {worst:.1} at most, {reached}.\n",
+        moment()?,
         keys.len(),
     ))
 }

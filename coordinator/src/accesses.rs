@@ -40,7 +40,27 @@ pub(crate) struct TooManyFeeds;
 #[derive(Debug)]
 pub(crate) struct Accesses {
     settings: AccessSettings,
-    feeds: Mutex<BTreeMap<FeedName, Feed>>,
+    feeds: Mutex<BTreeMap<FeedName, Known>>,
+}
+
+/// A feed, and when somebody began to report to it last.
+#[derive(Debug)]
+struct Known {
+    feed: Feed,
+    opened_ms: u64,
+}
+
+impl Known {
+    /// For how long nobody has reported; none where somebody is there to.
+    fn silent_ms(&self, now_ms: u64) -> u64 {
+        // Whoever reports holds it.
+        if Arc::strong_count(&self.feed) > 1 {
+            return 0;
+        }
+        // Accesses may be of long ago when they are reported.
+        let heard_ms = lock(&self.feed).newest_ms().max(self.opened_ms);
+        now_ms.saturating_sub(heard_ms)
+    }
 }
 
 /// A feed: each has a lock of its own.
@@ -68,15 +88,15 @@ impl Accesses {
     /// Where there are too many.
     pub(crate) fn feed(&self, name: &FeedName, now_ms: u64) -> Result<Feed, TooManyFeeds> {
         let mut feeds = lock(&self.feeds);
-        if let Some(feed) = feeds.get(name) {
-            return Ok(Arc::clone(feed));
+        if let Some(known) = feeds.get_mut(name) {
+            known.opened_ms = known.opened_ms.max(now_ms);
+            return Ok(Arc::clone(&known.feed));
         }
         if feeds.len() >= FEEDS_MAX {
             // One that nobody has reported to for long gives way; a name that was mistyped once must not stand for ever.
-            let silent = |feed: &Feed| now_ms.saturating_sub(lock(feed).newest_ms());
             let most = feeds
                 .iter()
-                .map(|(name, feed)| (silent(feed), name.clone()))
+                .map(|(name, known)| (known.silent_ms(now_ms), name.clone()))
                 .max();
             match most.filter(|(silent_ms, _)| *silent_ms >= SILENT_MS) {
                 Some((_, name)) => feeds.remove(&name),
@@ -85,13 +105,17 @@ impl Accesses {
         }
         let hitters = HeavyHitters::new(self.settings.counters, self.settings.half_life);
         let feed = Arc::new(Mutex::new(hitters));
-        feeds.insert(name.clone(), Arc::clone(&feed));
+        let known = Known {
+            feed: Arc::clone(&feed),
+            opened_ms: now_ms,
+        };
+        feeds.insert(name.clone(), known);
         Ok(feed)
     }
 
     /// What a feed has, at this moment: so many keys at most. `None`: there is no such feed.
     pub(crate) fn list(&self, name: &FeedName, top: usize, now_ms: u64) -> Option<Listed> {
-        let feed = Arc::clone(lock(&self.feeds).get(name)?);
+        let feed = Arc::clone(&lock(&self.feeds).get(name)?.feed);
         let feed = lock(&feed);
         let mut hitters = feed.hitters(now_ms);
         hitters.truncate(top);
@@ -151,9 +175,25 @@ mod tests {
         assert_eq!(accesses.list(&name(99), 10, 5), None);
         assert_eq!(accesses.names().len(), FEEDS_MAX);
         let later = 5 + SILENT_MS;
-        let fresh = accesses.feed(&name(0), later).unwrap();
-        count(&mut lock(&fresh), b"k", 1, later, later);
-        assert!(accesses.feed(&name(FEEDS_MAX), later).is_ok());
+        // What is reported late is no less a report; and whoever is there need not say anything.
+        let late = accesses.feed(&name(0), later).unwrap();
+        count(&mut lock(&late), b"k", 1, 7, later);
+        drop(late);
+        let quiet = accesses.feed(&name(1), 5).unwrap();
+        for n in 1..FEEDS_MAX - 1 {
+            assert!(accesses.feed(&name(FEEDS_MAX + n), later).is_ok(), "{n}");
+        }
+        let left = accesses.names();
+        assert!(
+            left.contains(&name(0)) && left.contains(&name(1)),
+            "{left:?}"
+        );
+        assert!(
+            accesses.feed(&name(99), later).is_err(),
+            "all were heard of"
+        );
+        drop(quiet);
+        assert!(accesses.feed(&name(99), later).is_ok());
         assert_eq!(accesses.names().len(), FEEDS_MAX);
         assert!(accesses.names().contains(&name(0)), "it is not silent");
         accesses.forget();

@@ -41,8 +41,7 @@ pub(crate) fn job_spec(spec: v1::JobSpec) -> Result<Spec, tonic::Status> {
         request_id: String::new(),
         spec: Some(spec),
     };
-    let (_, spec) = parse::create(request, &Members::new())?;
-    Ok(spec)
+    Ok(parse::create(request, &Members::new())?)
 }
 
 /// An access log, checked; what is answered where it is wrong.

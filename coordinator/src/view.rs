@@ -16,9 +16,9 @@ pub use past::JobsPage;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stoke_core::job::{From, Life, Phase};
+use stoke_core::job::{Batch, From, KeySource, Life, Phase};
 use stoke_core::ledger::{Ack, Cap, Ledger, Observed, Share};
-use stoke_core::names::{JobName, OriginName, Resource, SourceName, WorkerName};
+use stoke_core::names::{JobName, LoaderName, OriginName, Resource, SourceName, WorkerName};
 use stoke_core::progress::{Effort, Tally};
 use stoke_core::records::{
     self, Assignment, Checkpoint, FailureLog, Member, PlanningTask, SourceTask, SourceTerms, keys,
@@ -571,6 +571,12 @@ pub fn lacks(spec: &stoke_core::job::Spec, member: &Member) -> Vec<Lack> {
                 let what = format!("it does not know the key source {name}");
                 note(format!("{at}.named"), what);
             }
+            From::Named(name) if !has_keys_of(member, name, batch, source) => {
+                let what = format!(
+                    "its key source {name} has keys of other loaders than that of other workers: give all the same configuration"
+                );
+                note(format!("{at}.named"), what);
+            }
             from if from.is_of_usage() && !member.usage_sources => {
                 note(at, "it is too old to read how much keys are used".into());
             }
@@ -591,6 +597,21 @@ pub fn lacks(spec: &stoke_core::job::Spec, member: &Member) -> Vec<Lack> {
         }
     }
     lacks
+}
+
+/// Whether a member's source has keys of those loaders that the job was created for. (Workers may differ while a configuration is rolled
+/// out.)
+fn has_keys_of(member: &Member, name: &SourceName, batch: &Batch, source: &KeySource) -> bool {
+    let several = match member.source_terms.get(name).map(|terms| &terms.loaders) {
+        Some(loaders) if loaders.len() > 1 => loaders.as_slice(),
+        _ => &[],
+    };
+    let several: BTreeSet<&LoaderName> = several.iter().collect();
+    let of_job = source.several.iter().filter_map(|n| {
+        let loader = batch.loaders.get(usize::try_from(*n).ok()?)?;
+        Some(&loader.name)
+    });
+    several == of_job.collect()
 }
 
 /// The field of a loader that has its recipe.

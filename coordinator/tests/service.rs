@@ -28,6 +28,8 @@ mod life;
 mod named_sources;
 #[path = "service/past.rs"]
 mod past;
+#[path = "service/popularity.rs"]
+mod popularity;
 #[path = "service/refusing.rs"]
 mod refusing;
 #[path = "service/retention.rs"]

@@ -20,6 +20,10 @@ const ADVICE: &[(&[&str], &str)] = &[
         "it does not say its lag to this user: GRANT REPLICATION CLIENT ON *.* to it, in MariaDB REPLICA MONITOR",
     ),
     (
+        &["unknown command 'monitor'", "unknown command `monitor`"],
+        "it has no MONITOR, as many that providers run: read its hot keys (under an LFU policy), a counter, or a log",
+    ),
+    (
         &["run the 'monitor' command"],
         "it does not let this user see what others send: ACL SETUSER NAME +monitor +info +client|list (before 7.0 +client), or read something else",
     ),

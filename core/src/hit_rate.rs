@@ -202,6 +202,8 @@ pub enum Warmth {
 const NEAR_MIN: usize = 3;
 /// Over how many intervals a hit rate must not change, to be a steady state itself.
 const SETTLED_MIN: usize = 6;
+/// Of the 15 pairs among them, so many rise where the hit rate does.
+const HIGHER_OF_RISING: usize = 14;
 
 /// Judges a cache, interval after interval, as "When is the Cache Warm?" (Zhang et al., HotCloud 2020) defines it: it is warm when its
 /// interval hit ratio is, and stays, within ε of that of the same cache had it never been cold. Above it is as well.
@@ -255,10 +257,26 @@ impl Judge {
             Steady::Unknown => {
                 let rates = || self.last.iter().map(|(rate, _)| *rate);
                 let (least, most) = (rates().reduce(f64::min)?, rates().reduce(f64::max)?);
-                let has_settled = self.last.len() == SETTLED_MIN && most - least <= self.epsilon;
+                let has_settled = self.last.len() == SETTLED_MIN
+                    && most - least <= self.epsilon
+                    // What finds nothing at all is not warm, however steadily.
+                    && most > 0.0
+                    && !self.still_rises();
                 has_settled.then_some(f64::midpoint(least, most))
             }
         }
+    }
+
+    /// Whether hit rates rise, if slowly: of two intervals the later one is nearly always higher. Of six that say nothing, one order
+    /// in a hundred looks like that (Mann, "Nonparametric tests against trend", Econometrica 13, 1945).
+    fn still_rises(&self) -> bool {
+        let rates = || self.last.iter().map(|(rate, _)| *rate).enumerate();
+        let higher = rates().map(|(n, rate)| {
+            let later = rates().skip(n + 1);
+            later.filter(|(_, later)| *later > rate).count()
+        });
+        let higher: usize = higher.sum();
+        higher >= HIGHER_OF_RISING
     }
 
     /// Whether it is warm by now.
@@ -421,6 +439,23 @@ mod tests {
         assert_eq!(seen[..5], [Unknown; 5]);
         assert_eq!(seen[5..], [Cold, Cold, Cold, Cold, Cold, Warm]);
         assert_eq!(judge.steady_state(), Some(0.905));
+    }
+
+    #[test]
+    fn what_finds_nothing_or_still_rises_has_not_settled() {
+        let mut judge = Judge::new(Steady::Unknown, 0.02);
+        let seen = warmth(&mut judge, &[0; 8]);
+        assert_eq!((seen[7], judge.steady_state()), (Warmth::Cold, None));
+        // It rises by a thousandth of all requests in each interval.
+        let mut judge = Judge::new(Steady::Unknown, 0.02);
+        for n in 0..20 {
+            judge.add(looks(20_000 + n * 100, 80_000 - n * 100), None);
+            assert_ne!(judge.warmth(), Warmth::Warm, "{n}");
+        }
+        for _ in 0..6 {
+            judge.add(looks(22_000, 78_000), None);
+        }
+        assert_eq!(judge.warmth(), Warmth::Warm);
     }
 
     #[test]

@@ -359,6 +359,10 @@ pub struct Guards {
 pub struct Request {
     /// The job it made.
     pub job: JobName,
+    /// A digest of what was asked for: what that means may depend on the workers that are there. Empty where it asked for a job like
+    /// another, or where an older version took it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub asked: String,
 }
 
 /// A job: all that only the coordinators write and that changes rarely.

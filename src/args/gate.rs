@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::{ArgGroup, Args as ClapArgs};
+use clap::{ArgGroup, Args as ClapArgs, ValueEnum};
 
 use super::OutputArgs;
 use super::values::{interval, part, waiting};
@@ -30,9 +30,22 @@ pub struct GateArgs {
     /// How long is waited, at most a day
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = waiting)]
     pub timeout: Duration,
+    /// What the gate is where the coordinators know no such job (any more: they forget jobs that are over): closed ends with 2, open
+    /// with 0
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = IfUnknown::Closed)]
+    pub if_unknown: IfUnknown,
     /// Where the cluster is, and how its answer is printed.
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// What the gate of a job is that nobody knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum IfUnknown {
+    /// Traffic may come
+    Open,
+    /// It may not
+    Closed,
 }
 
 /// Which cache, and with what it is compared.

@@ -5,6 +5,7 @@ mod job;
 mod list;
 mod log;
 mod ranked;
+mod times;
 
 use std::path::Path;
 

@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use stoke_proto::v1;
+use tonic::Code;
 use v1::GateVerdict;
 
-use crate::args::{GateArgs, OutputArg};
+use crate::args::{GateArgs, IfUnknown, OutputArg};
 use crate::client::{Cluster, jobs, may_go_on, refusal};
 use crate::exit::{Exit, Failure, OrExit};
 use crate::show::gate::{GateReport, text};
@@ -23,8 +24,15 @@ pub async fn gate(args: &GateArgs) -> Outcome {
     let cluster = Cluster::new(&args.output.cluster.coordinator)?;
     let mut told = Told::new().or_exit(Exit::Unreachable)?;
     let waited = tokio::select! {
-        waited = wait(args, &cluster) => waited?,
+        waited = wait(args, &cluster) => waited,
         _ = told.heard() => return Ok(Exit::Interrupted),
+    };
+    let waited = match waited {
+        Err((_, error)) if args.if_unknown == IfUnknown::Open && is_of_no_job(&error) => {
+            print::say(format!("{error}: the gate is open, as --if-unknown says"));
+            return Ok(Exit::Succeeded);
+        }
+        waited => waited?,
     };
     print::data(match args.output.output {
         OutputArg::Json => print::json(&GateReport::new(&args.job, &waited)),
@@ -34,6 +42,12 @@ pub async fn gate(args: &GateArgs) -> Outcome {
         GateVerdict::Met => Exit::Succeeded,
         _ => Exit::NotMet,
     })
+}
+
+/// Whether a call was refused for there is no such job.
+fn is_of_no_job(error: &anyhow::Error) -> bool {
+    let refused = error.downcast_ref::<refusal::Refused>();
+    refused.is_some_and(|refused| refused.code == Code::NotFound)
 }
 
 /// Calls again where a call breaks, until there is a verdict or the time is over.

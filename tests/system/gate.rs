@@ -284,6 +284,13 @@ async fn the_script_for_deploys_shifts_the_traffic_only_when_the_cache_is_warm()
         let ran = ended(&launch.start().unwrap());
         (ran, std::path::Path::new(&at("shifted")).exists())
     };
+    // Of a job that nobody knows, whoever asks says what its gate is.
+    let unknown = |more: &[&str]| {
+        let asked = ["gate", "1795467600000-abc123", "--coverage", "0.9"];
+        crate::command_line::stoke(&scene.leader(), &[&asked[..], more].concat()).code
+    };
+    assert_eq!((unknown(&[]), unknown(&["--if-unknown", "open"])), (2, 0));
+
     let (ran, shifted) = deploy("0.9");
     assert_eq!((ran.code, shifted), (0, true), "{ran:?}");
     std::fs::remove_file(at("shifted")).unwrap();

@@ -47,6 +47,7 @@ pub(super) fn spec(sources: Vec<From>) -> Spec {
     let source = |from| KeySource {
         loader: 0,
         from,
+        several: Vec::new(),
         merge: Merge::Max,
         on_bad_line: stoke_core::job::OnBadLine::Fail,
         weight: Default::default(),

@@ -42,6 +42,7 @@ mod tests {
         KeySource {
             loader: 0,
             from,
+            several: Vec::new(),
             merge: Merge::Max,
             on_bad_line: OnBadLine::Fail,
             weight: Default::default(),

@@ -326,7 +326,7 @@ fn key_source(source: &stoke_core::job::KeySource, batch: &Batch) -> v1::KeySour
     };
     let loader = usize::try_from(source.loader)
         .ok()
-        .filter(|_| !matches!(source.from, From::Plan { .. }))
+        .filter(|_| !says_itself(source))
         .and_then(|n| batch.loaders.get(n));
     v1::KeySource {
         loader: loader
@@ -336,6 +336,15 @@ fn key_source(source: &stoke_core::job::KeySource, batch: &Batch) -> v1::KeySour
         merge: merge.into(),
         on_bad_line: on_bad_line.into(),
         weight: (source.weight != Weight::default()).then(|| source.weight.as_number()),
+    }
+}
+
+/// Whether a source says by itself of which loaders its keys are: its entries, or its patterns.
+fn says_itself(source: &stoke_core::job::KeySource) -> bool {
+    match &source.from {
+        From::Plan { .. } => true,
+        From::Log(log) => !log.urls.is_empty(),
+        _ => !source.several.is_empty(),
     }
 }
 

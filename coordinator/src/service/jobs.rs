@@ -1,6 +1,7 @@
 //! `JobService`: jobs as callers see them.
 
 mod again;
+mod asked;
 mod create;
 mod export;
 mod gate;

@@ -45,7 +45,7 @@ pub(super) const ITEMS_MAX: usize = 32;
 /// job's record, and must leave room there for the rest of it.
 const SPEC_BYTES_MAX: usize = 128 * 1024;
 /// The longest request id, in bytes.
-const REQUEST_ID_BYTES_MAX: usize = 128;
+pub(super) const REQUEST_ID_BYTES_MAX: usize = 128;
 /// The largest share that may be taken off a time to live, in thousandths.
 const TTL_JITTER_PERMILLE_MAX: u32 = 900;
 
@@ -66,14 +66,11 @@ const LASTS_MAX: Duration = Duration::from_secs(30 * 86_400);
 /// The most rows a second.
 const ROWS_MAX: u64 = 1_000_000_000_000;
 
-/// Parses a request's id and spec.
+/// Parses a request; what sources of the workers' configuration are, these members know.
 ///
 /// # Errors
 /// With all faults.
-pub(super) fn create(
-    request: v1::CreateJobRequest,
-    members: &Members,
-) -> Result<(String, Spec), Refusal> {
+pub(super) fn create(request: v1::CreateJobRequest, members: &Members) -> Result<Spec, Refusal> {
     let mut faults = Faults::default();
     note_long_id(&mut faults, &request.request_id);
     let spec = match request.spec {
@@ -91,8 +88,7 @@ pub(super) fn create(
         );
         faults.note("spec", problem);
     }
-    let spec = faults.end(spec)?;
-    Ok((request.request_id, spec))
+    faults.end(spec)
 }
 
 fn note_long_id(faults: &mut Faults, request_id: &str) {

@@ -21,7 +21,7 @@ pub fn drift(told: &v1::Drift) -> Drift {
 /// What is told of how traffic drifts.
 #[must_use]
 pub fn drift_message(drift: &Drift) -> v1::Drift {
-    let of_top = |of: KeptOfTop| v1::KeptOfTop {
+    let of_top = |of: &KeptOfTop| v1::KeptOfTop {
         top: of.top,
         kept: of.kept,
         deviation: of.deviation,
@@ -33,6 +33,6 @@ pub fn drift_message(drift: &Drift) -> v1::Drift {
             chance: fading.chance,
             left: fading.left,
         }),
-        tops: drift.told().into_iter().map(of_top).collect(),
+        tops: drift.told().iter().map(of_top).collect(),
     }
 }

@@ -13,7 +13,9 @@ use stoke_coordinator::{AccessSettings, Coordinator, Retention, Settings, StartE
 use stoke_core::ledger::{Share, Timing};
 use stoke_core::names::{JobName, WorkerName};
 use stoke_core::progress::{PartitionState, Tally};
-use stoke_core::records::{Assignment, Checkpoint, Job, Member, PlanningTask, SourceTask, keys};
+use stoke_core::records::{
+    Assignment, Checkpoint, Job, Member, PlanningTask, Request, SourceTask, keys,
+};
 use stoke_proto::v1::access_service_client::AccessServiceClient;
 use stoke_proto::v1::budget_service_client::BudgetServiceClient;
 use stoke_proto::v1::fleet_service_client::FleetServiceClient;
@@ -411,6 +413,14 @@ pub(crate) fn worker(name: &str) -> WorkerName {
 
 pub(crate) fn job_name(name: &str) -> JobName {
     name.parse().unwrap()
+}
+
+/// A request that made this job.
+pub(crate) fn request_of(job: JobName) -> Request {
+    Request {
+        job,
+        asked: String::new(),
+    }
 }
 
 pub(crate) fn member() -> Member {

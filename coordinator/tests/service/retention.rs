@@ -19,8 +19,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 
 use super::cluster::{
-    Cluster, PREPARED_BY_HAND, Served, batch, fault, header, job_name, reason, settings, spec,
-    until, uploaded, warmed,
+    Cluster, PREPARED_BY_HAND, Served, batch, fault, header, job_name, reason, request_of,
+    settings, spec, until, uploaded, warmed,
 };
 use super::past::done;
 use super::spy::Spy;
@@ -218,7 +218,7 @@ async fn for_ever_is_for_ever_and_what_no_job_names_goes_all_the_same() {
     cluster
         .put(&keys::checkpoint(&gone, &w1), &Checkpoint::default())
         .await;
-    let request = Request { job: gone.clone() };
+    let request = request_of(gone.clone());
     cluster.put(&keys::request("deploy/0"), &request).await;
 
     until("what no job names is gone", async || {
@@ -280,7 +280,7 @@ async fn what_no_job_names_stays_until_it_is_old_enough_but_for_what_belongs_to_
     cluster.put(&life, &Life::new()).await;
     let request = keys::request("deploy/0");
     let job = job_name("1700000000000-00000c");
-    cluster.put(&request, &Request { job }).await;
+    cluster.put(&request, &request_of(job)).await;
     until_a_turn_has_passed(&cluster, &leader).await;
     assert!(cluster.read::<Life>(&life).await.is_some());
     assert!(cluster.read::<Request>(&request).await.is_some());
@@ -566,7 +566,7 @@ async fn every_record_that_goes_is_deleted_by_who_leads_and_as_it_was_read() {
     let other = job_name("1700000000000-00000b");
     cluster.put(&keys::run(&other), &life).await;
     cluster
-        .put(&keys::request("deploy/0"), &Request { job: other.clone() })
+        .put(&keys::request("deploy/0"), &request_of(other.clone()))
         .await;
     let store = Arc::new(Spy::before(cluster.store.clone()));
     let settings = impatient(Some(Duration::from_millis(1)));

@@ -11,7 +11,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use stoke_coordinator::plan_store::PlanStore;
 use stoke_coordinator::{Retention, Settings};
 use stoke_core::job::{Life, Phase};
-use stoke_core::records::{Job, Past, Request, keys};
+use stoke_core::records::{Job, Past, keys};
 use stoke_proto::v1::{self, JobState};
 use stoke_store::memory::MemoryStore;
 use stoke_store::{
@@ -19,7 +19,9 @@ use stoke_store::{
 };
 use tokio::sync::{Notify, watch};
 
-use super::cluster::{Cluster, PREPARED_BY_HAND, Served, job_name, settings, spec, until};
+use super::cluster::{
+    Cluster, PREPARED_BY_HAND, Served, job_name, request_of, settings, spec, until,
+};
 use super::past::done;
 
 /// How many jobs one turn forgets.
@@ -260,7 +262,7 @@ async fn what_lies_behind_more_than_a_turn_reads_is_reached_in_later_ones() {
         (keys::past(&job_name(name)), record.clone())
     });
     put_all(&cluster.store, puts.collect()).await;
-    let named = |job: &String| record::encode(&Request { job: job_name(job) });
+    let named = |job: &String| record::encode(&request_of(job_name(job)));
     let mut requests: Vec<_> = (0..PAGES_MAX * 40 + 10)
         .map(|n| (keys::request(&format!("a/{n:05}")), named(&all[n])))
         .collect();

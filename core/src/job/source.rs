@@ -13,6 +13,9 @@ use crate::usage::{Counter, HotKeys, Monitor, Series};
 pub struct KeySource {
     /// Which of the job's loaders loads these keys: an index.
     pub loader: u32,
+    /// Of a source of the workers' configuration that has keys of several loaders: which, in rising order; `loader` is one of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub several: Vec<u32>,
     /// Where from.
     pub from: From,
     /// How duplicates merge.
@@ -33,8 +36,14 @@ impl KeySource {
             From::Log(log) => &log.urls,
             _ => &[],
         };
-        let own = rules.is_empty().then_some(self.loader);
-        rules.iter().map(|rule| rule.loader).chain(own)
+        let many = || {
+            rules
+                .iter()
+                .map(|rule| rule.loader)
+                .chain(self.several.iter().copied())
+        };
+        let own = many().next().is_none().then_some(self.loader);
+        many().chain(own)
     }
 }
 

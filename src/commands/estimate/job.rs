@@ -45,10 +45,8 @@ pub(super) async fn read(args: &EstimateArgs, name: &str) -> Result<Input, Failu
     let recipes = Recipes::of(&job);
     let forecast = job.forecast.as_ref();
     let drift = (job.popularity.as_ref()).and_then(|popularity| popularity.drift.as_ref());
-    let drift = drift.map(wire::drift);
     Ok(Input {
-        history_requests: drift.as_ref().map(|drift| drift.requests),
-        drift,
+        drift: drift.map(wire::drift),
         batch_keys: forecast.and_then(keys_a_query).or(recipes.batch_keys),
         ttl: recipes.ttl,
         #[expect(clippy::cast_precision_loss, reason = "an estimate")]

@@ -12,35 +12,24 @@ use stoke_worker::source::{Rules, SourceRow};
 use tokio::sync::mpsc;
 
 use super::input::{CHUNKS_WAITING, Entries, Input};
+use super::times::Times;
 use crate::args::{EstimateArgs, LogArgs, OnBadLineArg};
 use crate::exit::{Exit, Failure, OrExit};
 use crate::show::estimate::{About, LogLines, Source};
 
-/// Who asked for what, and when the first and the last did.
+/// Who asked for what, and when.
 #[derive(Default)]
 struct Watched {
     history: History,
-    times: Option<(i64, i64)>,
+    times: Times,
 }
 
 impl Observer for Watched {
     fn see(&mut self, seen: Seen<'_>) {
         self.history.observe(key_hash(seen.key));
         if let Some(at) = seen.at {
-            let (first, last) = self.times.unwrap_or((at, at));
-            self.times = Some((first.min(at), last.max(at)));
+            self.times.see(at);
         }
-    }
-}
-
-impl Watched {
-    /// How many requests there were a second, where lines have times.
-    #[expect(clippy::cast_precision_loss, reason = "a rate")]
-    fn requests_per_second(&self) -> Option<f64> {
-        let (first, last) = self.times?;
-        let seconds = last.checked_sub(first).filter(|seconds| *seconds > 0)?;
-        // The last second counts, too.
-        Some(self.history.requests() as f64 / (seconds as f64 + 1.0))
     }
 }
 
@@ -61,7 +50,7 @@ pub(super) async fn read(args: &EstimateArgs) -> Result<Input, Failure> {
     let entries = entries?;
     let (read, watched) = read.or_exit(Exit::Usage)?;
     Ok(Input {
-        requests_per_second: watched.requests_per_second(),
+        requests_per_second: watched.times.per_second(),
         drift: watched.history.drift(),
         history_requests: Some(watched.history.requests()),
         ..Input::of(entries, about(&args.log, read))
@@ -207,21 +196,5 @@ mod tests {
         ];
         assert_eq!(parts(&of_regex), [["id", "tenant"]]);
         assert_eq!(parts(&["--key", "t:{key}:{id}"]), [[""; 0]]);
-    }
-
-    #[test]
-    fn a_rate_needs_two_times() {
-        let mut watched = Watched::default();
-        let see = |watched: &mut Watched, at| watched.see(Seen { key: b"k", at });
-        see(&mut watched, None);
-        assert_eq!(watched.requests_per_second(), None);
-        see(&mut watched, Some(1000));
-        assert_eq!(watched.requests_per_second(), None);
-        // Clocks jump back.
-        see(&mut watched, Some(997));
-        assert_eq!(watched.requests_per_second(), Some(0.75));
-        see(&mut watched, Some(i64::MIN));
-        see(&mut watched, Some(i64::MAX));
-        assert_eq!(watched.requests_per_second(), None);
     }
 }

@@ -35,14 +35,14 @@ pub(super) fn source(
     let log = table.optional("log");
     let on_bad_line = match table.optional("on-bad-line") {
         Some(item) => item.one_of(&ON_BAD_LINE),
-        // Every log has some.
-        None if log.is_some() => Some(OnBadLine::Skip),
+        // Every log has some, and what is watched.
+        None if log.is_some() || table.optional("monitor").is_some() => Some(OnBadLine::Skip),
         None => Some(OnBadLine::default()),
     };
     let read = match &log {
-        Some(log) => of_log(table, log, loader.clone()?, loaders),
+        Some(log) => of_log(table, log, loader, loaders),
         None => source_from(table, origins, catalog)
-            .and_then(|from| Some((from, Vec::from_iter(loader.clone()?)))),
+            .and_then(|from| Some((from, Vec::from_iter(loader?)))),
     };
     let (from, loaders) = read?;
     Some(SourceConfig {
@@ -57,20 +57,22 @@ pub(super) fn source(
 fn of_log(
     table: &Table<'_>,
     item: &Item<'_>,
-    own: Option<LoaderName>,
+    own: Option<Option<LoaderName>>,
     defined: &[&str],
 ) -> Option<(SourceFrom, Vec<LoaderName>)> {
+    let loaders = LogLoaders {
+        loaders: defined,
+        table: "[loaders.NAME]",
+    };
+    // Asked for whatever else is wrong: else its settings were unknown.
+    let log = access_log(table, item, loaders);
     let others = ["origin", "query", "promql", "file"].map(|key| table.optional(key));
     let of_redis = of_redis(table).map(|given| given.item);
     if let Some(other) = others.into_iter().flatten().chain(of_redis).next() {
         table.contradiction(item, &other, ONE_OF);
         return None;
     }
-    let loaders = LogLoaders {
-        loaders: defined,
-        table: "[loaders.NAME]",
-    };
-    let mut log = access_log(table, item, loaders)?;
+    let (mut log, own) = (log?, own?);
     let mut names: Vec<LoaderName> = Vec::new();
     let says = log.urls.iter().any(|url| !url.loader.is_empty());
     for url in &mut log.urls {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use stoke_harness::{RedisCluster, wait_for};
+use stoke_harness::{Program, RedisCluster, wait_for};
 
 use crate::history::now_ms;
 use crate::scene::{CEILING_QPS, PATIENCE, Scene};
@@ -366,6 +366,13 @@ impl Stage<'_> {
     fn wait_for(&self, loss: &Loss) -> Result<()> {
         match loss.at_percent {
             Some(percent) => self.wait_until_done(percent),
+            None if loss.source == shop::LOGGED => {
+                wait_for("a worker to read the log", PATIENCE, || {
+                    let reads = self.scene.workers.iter().any(has_log_open);
+                    ensure!(reads, "none has it open");
+                    Ok(())
+                })
+            }
             None => wait_for("the job to be planned", PATIENCE, || {
                 let job = self.scene.ask(&["status", self.job])?;
                 ensure!(job["state"] == "PLANNING", "it is {}", job["state"]);
@@ -373,6 +380,14 @@ impl Stage<'_> {
             }),
         }
     }
+}
+
+/// Whether a worker has the access log open, as its kernel says.
+fn has_log_open(worker: &Program) -> bool {
+    let files = std::fs::read_dir(format!("/proc/{}/fd", worker.pid()));
+    let targets = files.into_iter().flatten().flatten();
+    let mut targets = targets.filter_map(|file| std::fs::read_link(file.path()).ok());
+    targets.any(|target| target.ends_with(shop::LOG))
 }
 
 fn done_percent(job: &Value) -> Option<u64> {

@@ -171,7 +171,7 @@ pub(super) fn source(
                     format: None,
                 },
                 SourceFrom::Log(log) => {
-                    Readable::Log(for_job(log, &config.loaders, source.loader, batch)?)
+                    Readable::Log(for_job(log, &config.loaders, source, batch)?)
                 }
             };
             let on_bad_line = match of_job {
@@ -184,15 +184,21 @@ pub(super) fn source(
 }
 
 /// A log of the catalog, with the loaders of its patterns by their places among the job's: where it has keys of several, by their names,
-/// else the one that the job says. `None` where the job lacks one.
-fn for_job(log: &AccessLog, loaders: &[LoaderName], said: u32, batch: &Batch) -> Option<AccessLog> {
+/// else the one that the job says. `None` where the job was created for another configuration.
+fn for_job(
+    log: &AccessLog,
+    loaders: &[LoaderName],
+    source: &KeySource,
+    batch: &Batch,
+) -> Option<AccessLog> {
     let place = |name: &LoaderName| {
         let place = (batch.loaders.iter()).position(|loader| loader.name == *name)?;
-        u32::try_from(place).ok()
+        let place = u32::try_from(place).ok()?;
+        source.several.contains(&place).then_some(place)
     };
-    let places: Vec<u32> = match loaders {
-        [] | [_] => vec![said],
-        several => several.iter().map(place).collect::<Option<_>>()?,
+    let places: Vec<u32> = match (loaders, source.several.as_slice()) {
+        ([] | [_], []) => vec![source.loader],
+        (several, _) => several.iter().map(place).collect::<Option<_>>()?,
     };
     let mut log = log.clone();
     for rule in &mut log.urls {
@@ -240,6 +246,7 @@ mod tests {
         KeySource {
             loader,
             from: From::Named("top".parse().unwrap()),
+            several: Vec::new(),
             merge: Merge::Max,
             on_bad_line,
             weight: Default::default(),
@@ -288,13 +295,17 @@ mod tests {
             filter: Filter::default(),
             half_life_s: None,
         };
-        let places = |loaders: &[&str], said, of_job: &[&str]| {
+        let places = |loaders: &[&str], said, several: &[u32], of_job: &[&str]| {
             let mut log = log.clone();
             if loaders.len() < 2 {
                 log.urls.iter_mut().for_each(|rule| rule.loader = 0);
             }
             let catalog = catalog(SourceFrom::Log(Box::new(log)), loaders, OnBadLine::Skip);
-            let read = source(&named(said, OnBadLine::Fail), &batch(of_job), &catalog);
+            let named = KeySource {
+                several: several.to_vec(),
+                ..named(said, OnBadLine::Fail)
+            };
+            let read = source(&named, &batch(of_job), &catalog);
             let (readable, on_bad_line) = read?;
             assert_eq!(on_bad_line, OnBadLine::Skip);
             let Readable::Log(log) = readable else {
@@ -309,11 +320,16 @@ mod tests {
         };
         let several = ["product", "user"];
         // The job's order is another, and it has more.
-        let found = places(&several, 2, &["page", "user", "product"]);
-        assert_eq!(found, Some(vec![2, 1, 2]));
-        assert_eq!(places(&several, 0, &["product"]), None);
+        let of_job = ["page", "user", "product"];
+        assert_eq!(places(&several, 1, &[1, 2], &of_job), Some(vec![2, 1, 2]));
         // Of one loader, the job says which.
-        assert_eq!(places(&["product"], 1, &["page", "new"]), Some(vec![1; 3]));
-        assert_eq!(places(&[], 0, &["page"]), Some(vec![0; 3]));
+        let found = places(&["product"], 1, &[], &["page", "new"]);
+        assert_eq!(found, Some(vec![1; 3]));
+        assert_eq!(places(&[], 0, &[], &["page"]), Some(vec![0; 3]));
+        // The job was created for another configuration than this worker has.
+        assert_eq!(places(&several, 2, &[], &of_job), None);
+        assert_eq!(places(&several, 0, &[0, 2], &of_job), None);
+        assert_eq!(places(&["page"], 1, &[1, 2], &of_job), None);
+        assert_eq!(places(&[], 1, &[1, 2], &of_job), None);
     }
 }

@@ -293,7 +293,7 @@ impl Learning {
         let told = tokio::task::spawn_blocking(move || self.0.drift());
         // It ends without a result only when the runtime shuts down.
         let drift = told.await.ok().flatten()?;
-        let of_top = |of: KeptOfTop| v1::KeptOfTop {
+        let of_top = |of: &KeptOfTop| v1::KeptOfTop {
             top: of.top,
             kept: of.kept,
             deviation: of.deviation,
@@ -305,7 +305,7 @@ impl Learning {
                 chance: fading.chance,
                 left: fading.left,
             }),
-            tops: drift.told().into_iter().map(of_top).collect(),
+            tops: drift.told().iter().map(of_top).collect(),
         })
     }
 }

@@ -88,7 +88,10 @@ pub enum LogError {
         what: String,
     },
     /// None of its lines is an access.
-    #[error("none of the first {lines} lines from {} on is an access: {example}", .path.display())]
+    #[error(
+        "none of the first {lines} lines from {} on is an access: {example} (where they come later, give only the lines that matter, \
+         as by grep … | … --log -)", .path.display()
+    )]
     NoAccess {
         /// The file.
         path: PathBuf,
@@ -171,7 +174,7 @@ pub async fn read(
 /// An access that counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen<'a> {
-    /// The same bytes for the same key, and for no other.
+    /// The same bytes for the same key as it is written by one pattern, and for no other key.
     pub key: &'a [u8],
     /// When, in seconds since 1970, where its line says so.
     pub at: Option<i64>,

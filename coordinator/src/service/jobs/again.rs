@@ -10,6 +10,7 @@ use stoke_proto::v1;
 
 use super::super::parse;
 use super::super::refusal::Refusal;
+use super::asked::Asked;
 use super::{Jobs, export};
 
 impl Jobs {
@@ -23,7 +24,8 @@ impl Jobs {
         parse::retry(&request)?;
         let of = self.read(&request.name).await?;
         let spec = retry_of(&of.name, &of.record.value.spec);
-        self.create_once(&request.request_id, &spec, trace).await
+        let asked = Asked::like_another(&request.request_id);
+        self.create_once(&asked, &spec, trace).await
     }
 
     /// Creates a job that looks whether what another has warmed is there.
@@ -49,7 +51,8 @@ impl Jobs {
             Mode::Verify
         };
         let spec = verification_of(&of.name, spec, which, mode);
-        self.create_once(&request.request_id, &spec, trace).await
+        let asked = Asked::like_another(&request.request_id);
+        self.create_once(&asked, &spec, trace).await
     }
 
     /// Checks that the other jobs whose plans are sources of this spec are over, and have what is asked for.
@@ -112,6 +115,7 @@ fn over_its_plan(
             job: job.clone(),
             which,
         },
+        several: Vec::new(),
         merge: Merge::Max,
         on_bad_line: OnBadLine::Fail,
         weight: Weight::default(),

@@ -10,8 +10,10 @@ use stoke_core::records::{self, Request, keys};
 use stoke_proto::v1;
 use stoke_store::{Compare, Keys, Op, Revision, Txn, record};
 
+use super::super::parse::{self, REQUEST_ID_BYTES_MAX};
 use super::super::refusal::{Fault, Refusal};
-use super::super::{COMMIT_ATTEMPTS_MAX, describe, parse};
+use super::super::{COMMIT_ATTEMPTS_MAX, describe};
+use super::asked::Asked;
 use super::{Jobs, scans};
 use crate::view::{JobView, Lack, View, lacks, not_allowed, source_origin, unfit};
 
@@ -47,31 +49,59 @@ impl Jobs {
         trace: &str,
     ) -> Result<v1::Job, Refusal> {
         self.shared.fence().await?;
+        let asked = Asked::of(&request);
+        // Before it is looked what the workers make of it: they may be away, or others, by now.
+        if let Some(job) = self.made_of(&asked).await? {
+            return Ok(describe::job(&job, &self.shared));
+        }
         let fleet = View::read_fleet(&*self.shared.store).await?;
-        let (request_id, spec) = parse::create(request, &fleet.members)?;
+        let spec = parse::create(request, &fleet.members)?;
         let spec = scans::complete(spec, &fleet.members)?;
-        self.create_once(&request_id, &spec, trace).await
+        self.create_once(&asked, &spec, trace).await
+    }
+
+    /// The job that a request made which asked for the very same.
+    async fn made_of(&self, asked: &Asked) -> Result<Option<JobView>, Refusal> {
+        let request = self.request(asked).await?;
+        let request = request.filter(|(request, _)| request.asked == asked.digest);
+        match request {
+            Some((request, _)) => Ok(View::read_job(&*self.shared.store, &request.job).await?),
+            None => Ok(None),
+        }
+    }
+
+    /// The record of a request, where it has an id, and has come before.
+    async fn request(&self, asked: &Asked) -> Result<Option<(Request, Revision)>, Refusal> {
+        if asked.id.is_empty() || asked.id.len() > REQUEST_ID_BYTES_MAX {
+            return Ok(None);
+        }
+        let key = Keys::One(keys::request(&asked.id));
+        let found = self.shared.store.read(&[key]).await?;
+        Ok(match found.entries.first() {
+            Some(entry) => Some((record::decode(entry)?, entry.mod_revision)),
+            None => None,
+        })
     }
 
     /// Creates a job of this checked spec, unless the same request did so before.
     pub(super) async fn create_once(
         &self,
-        request_id: &str,
+        asked: &Asked,
         spec: &Spec,
         trace: &str,
     ) -> Result<v1::Job, Refusal> {
         // One after the other, so that two do not find the same last room. Others may not create: they do not lead.
         let _alone = self.shared.creating.lock().await;
         for _ in 0..COMMIT_ATTEMPTS_MAX {
-            let before = self.created_before(request_id, spec).await?;
+            let before = self.created_before(asked, spec).await?;
             if let Before::Job(job) = before {
                 return Ok(describe::job(&job, &self.shared));
             }
             self.check_plans(spec).await?;
             self.check_can_be_served(spec).await?;
             self.check_there_is_room().await?;
-            let unchanged = before.compare(request_id);
-            if let Some(job) = self.try_create(request_id, unchanged, spec, trace).await? {
+            let unchanged = before.compare(&asked.id);
+            if let Some(job) = self.try_create(asked, unchanged, spec, trace).await? {
                 return Ok(describe::job(&job, &self.shared));
             }
         }
@@ -79,28 +109,18 @@ impl Jobs {
     }
 
     /// What this request made before.
-    async fn created_before(&self, request_id: &str, spec: &Spec) -> Result<Before, Refusal> {
-        if request_id.is_empty() {
-            return Ok(Before::Nothing);
-        }
-        let found = self
-            .shared
-            .store
-            .read(&[Keys::One(keys::request(request_id))])
-            .await?;
-        let Some(entry) = found.entries.first() else {
+    async fn created_before(&self, asked: &Asked, spec: &Spec) -> Result<Before, Refusal> {
+        let Some((request, revision)) = self.request(asked).await? else {
             return Ok(Before::Nothing);
         };
-        let request: Request = record::decode(entry)?;
         let Some(job) = View::read_job(&*self.shared.store, &request.job).await? else {
-            return Ok(Before::Forgotten(entry.mod_revision));
+            return Ok(Before::Forgotten(revision));
         };
-        if job.record.value.spec != *spec {
-            // What the spec means, the workers say: where they are away, it may look like another.
-            self.check_can_be_served(spec).await?;
-            Err(Refusal::RequestIdTaken(request.job))
-        } else {
+        let is_same = !asked.digest.is_empty() && asked.digest == request.asked;
+        if is_same || job.record.value.spec == *spec {
             Ok(Before::Job(Box::new(job)))
+        } else {
+            Err(Refusal::RequestIdTaken(request.job))
         }
     }
 
@@ -204,7 +224,7 @@ impl Jobs {
 
     async fn try_create(
         &self,
-        request_id: &str,
+        asked: &Asked,
         request_unchanged: Compare,
         spec: &Spec,
         trace: &str,
@@ -245,12 +265,15 @@ impl Jobs {
                 },
             ],
         };
-        if !request_id.is_empty() {
-            let key = keys::request(request_id);
+        if !asked.id.is_empty() {
+            let key = keys::request(&asked.id);
             txn.compares.push(request_unchanged);
             txn.ops.push(Op::Put {
                 key,
-                value: record::encode(&Request { job: job.clone() }),
+                value: record::encode(&Request {
+                    job: job.clone(),
+                    asked: asked.digest.clone(),
+                }),
                 lease: None,
             });
         }

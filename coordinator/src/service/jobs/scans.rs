@@ -2,7 +2,7 @@
 
 use super::super::parse::ITEMS_MAX;
 use super::super::refusal::{Refusal, invalid};
-use crate::view::{Members, source_terms};
+use crate::view::Members;
 use stoke_core::job::{Batch, From, KeySource, Loader, Merge, OnBadLine, Spec, Work};
 
 /// The spec with the scans that it means; which loaders of the workers' configuration scan, the members say.
@@ -30,32 +30,17 @@ fn add(batch: &mut Batch, members: &Members) {
         return;
     }
     for (n, loader) in (0u32..).zip(&batch.loaders) {
-        let named =
-            (batch.sources.iter()).any(|source| loaders_of(source, batch, members).contains(&n));
+        let named = (batch.sources.iter()).any(|source| source.loaders().any(|loader| loader == n));
         if !named && scans(loader, members) {
             batch.sources.push(KeySource {
                 loader: n,
                 from: From::Scan,
+                several: Vec::new(),
                 merge: Merge::Max,
                 on_bad_line: OnBadLine::Fail,
                 weight: Default::default(),
             });
         }
-    }
-}
-
-/// The loaders of a source's keys, by their places among the job's.
-fn loaders_of(source: &KeySource, batch: &Batch, members: &Members) -> Vec<u32> {
-    let From::Named(name) = &source.from else {
-        return source.loaders().collect();
-    };
-    match source_terms(members, name).map_or(&[][..], |terms| &terms.loaders) {
-        [] | [_] => source.loaders().collect(),
-        several => (0u32..)
-            .zip(&batch.loaders)
-            .filter(|(_, loader)| several.contains(&loader.name))
-            .map(|(n, _)| n)
-            .collect(),
     }
 }
 
@@ -77,7 +62,7 @@ fn check(batch: &Batch, members: &Members) -> Result<(), Refusal> {
     }
     let mut any = false;
     for (n, source) in batch.sources.iter().enumerate() {
-        for loader in loaders_of(source, batch, members) {
+        for loader in source.loaders() {
             let loader = usize::try_from(loader).ok();
             if let Some(loader) = loader.and_then(|n| batch.loaders.get(n)) {
                 any |= fits(&format!("spec.batch.sources[{n}]"), source, loader, members)?;
@@ -139,6 +124,7 @@ mod tests {
         let source = |(loader, from): &(u32, From)| KeySource {
             loader: *loader,
             from: from.clone(),
+            several: Vec::new(),
             merge: Merge::Max,
             on_bad_line: OnBadLine::Fail,
             weight: Default::default(),

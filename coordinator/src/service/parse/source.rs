@@ -32,9 +32,21 @@ pub(super) fn key_source(
     };
     let priorities = terms.map_or_else(|| from.priorities(), |terms| terms.priorities);
     let merge = merge(faults, &format!("{at}.merge"), said?, priorities);
-    let loader = loader(faults, at, (&source.loader, &from), terms, loaders);
+    let several = several(faults, at, (&source.loader, &from), terms, loaders);
+    let loader = match several.as_deref() {
+        Some([first, ..]) => Some(*first),
+        Some([]) => loader(
+            faults,
+            at,
+            (&source.loader, &from),
+            (terms, members),
+            loaders,
+        ),
+        None => None,
+    };
     Some(KeySource {
         loader: loader?,
+        several: several?,
         merge: merge?,
         on_bad_line: match on_bad_line? {
             // Every log has some, and what is watched; and anybody may report.
@@ -69,56 +81,69 @@ fn merge(
     }
 }
 
-/// The loader of a source's keys, or the first of several: what the source says, else what is known of it.
+/// The loader of a source's keys: what the source says, else what is known of it.
 fn loader(
     faults: &mut Faults,
     at: &str,
     (said, from): (&str, &From),
-    terms: Option<&SourceTerms>,
+    (terms, members): (Option<&SourceTerms>, &Members),
     loaders: &[String],
 ) -> Option<u32> {
+    let field = format!("{at}.loader");
     match (from, terms.map_or(&[][..], |terms| &terms.loaders)) {
         // Its entries bring their own.
         (From::Plan { .. }, _) => Some(0),
         // Its patterns say which.
         (From::Log(log), _) if !log.urls.is_empty() => Some(log.urls[0].loader),
-        (From::Named(name), several @ [_, _, ..]) => {
-            of_several(faults, at, (said, name), several, loaders)
-        }
         (From::Named(_), [one]) if said.is_empty() && loaders.len() > 1 => {
-            which_loader(faults, &format!("{at}.loader"), one.as_str(), loaders)
+            which_loader(faults, &field, one.as_str(), loaders)
         }
-        _ => which_loader(faults, &format!("{at}.loader"), said, loaders),
+        // That nobody knows it is said where it is asked who can do the job.
+        (From::Named(name), []) if said.is_empty() && !is_known(members, name) => Some(0),
+        _ if said.is_empty() && loaders.len() > 1 => {
+            let problem = format!("say which loader loads its keys: {}", loaders.join(", "));
+            faults.note(field, problem);
+            None
+        }
+        _ => which_loader(faults, &field, said, loaders),
     }
 }
 
-/// The first loader of a source that has keys of several: the job needs them all.
-fn of_several(
+fn is_known(members: &Members, name: &SourceName) -> bool {
+    (members.values()).any(|member| member.sources.contains_key(name))
+}
+
+/// The loaders of a named source that has keys of several, by their places, in rising order; none of another. The job needs them
+/// all.
+fn several(
     faults: &mut Faults,
     at: &str,
-    (said, source): (&str, &SourceName),
-    several: &[LoaderName],
+    (said, from): (&str, &From),
+    terms: Option<&SourceTerms>,
     loaders: &[String],
-) -> Option<u32> {
+) -> Option<Vec<u32>> {
+    let several = terms.map_or(&[][..], |terms| &terms.loaders);
+    let (From::Named(name), [_, _, ..]) = (from, several) else {
+        return Some(Vec::new());
+    };
     if !said.is_empty() {
-        let problem =
-            format!("{source} has keys of several loaders, by its patterns: leave it out");
+        let problem = format!("{name} has keys of several loaders, by its patterns: leave it out");
         faults.note(format!("{at}.loader"), problem);
         return None;
     }
-    let place = |name: &LoaderName| loaders.iter().position(|of_job| of_job == name.as_str());
-    let lacking: Vec<&str> = (several.iter())
-        .filter(|name| place(name).is_none())
-        .map(LoaderName::as_str)
+    let lacking = several.iter().map(LoaderName::as_str);
+    let lacking: Vec<&str> = lacking
+        .filter(|name| !loaders.iter().any(|of_job| of_job == name))
         .collect();
     if !lacking.is_empty() {
         let lacking = lacking.join(", ");
-        let problem =
-            format!("{source} has keys of the loaders {lacking}, too: add them to the job");
+        let problem = format!("{name} has keys of the loaders {lacking}, too: add them to the job");
         faults.note(format!("{at}.named"), problem);
         return None;
     }
-    u32::try_from(place(several.first()?)?).ok()
+    let is_one = |of_job: &String| several.iter().any(|name| name.as_str() == of_job);
+    let places = (0..).zip(loaders).filter(|(_, of_job)| is_one(of_job));
+    Some(places.map(|(n, _)| n).collect())
 }
 
 /// The index of the loader that a key source names. With one loader there is nothing to choose; that there

@@ -1,14 +1,11 @@
-//! Drift as records and messages have it: in whole numbers, at few tops; and of several sources together.
+//! Drift as records and messages have it: in whole numbers; and of several sources together.
 
 use serde::{Deserialize, Serialize};
 
-use super::super::popularity::TOPS;
-use super::{Drift, Fading, KeptOfTop};
+use super::{Drift, Fading, KeptOfTop, tops};
 
-/// The tops below the smallest of [`TOPS`] that are recorded.
-const SMALL_TOPS: [f64; 2] = [1e-5, 1e-4];
 /// The most tops of a record.
-const TOPS_MAX: usize = 16;
+const TOPS_MAX: usize = 40;
 
 /// How the traffic of a key source drifts, as a record has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,7 +55,7 @@ impl From<&Drift> for DriftRecord {
             let ppm = |share| parts(share, MILLION);
             (ppm(fading.chance), ppm(fading.left))
         });
-        let top = |of: KeptOfTop| {
+        let top = |of: &KeptOfTop| {
             let ppm = |share| parts(share, MILLION);
             (parts(of.top, BILLION), ppm(of.kept), ppm(of.deviation))
         };
@@ -66,7 +63,7 @@ impl From<&Drift> for DriftRecord {
             requests: drift.requests,
             sampled_ppm: parts(drift.sampled, MILLION),
             fading_ppm: fading,
-            tops: drift.told().into_iter().map(top).collect(),
+            tops: drift.told().iter().map(top).collect(),
         }
     }
 }
@@ -92,16 +89,10 @@ impl From<&DriftRecord> for Drift {
 }
 
 impl Drift {
-    /// What of it is told and recorded: few tops, in rising order.
+    /// What is known of tops, in rising order.
     #[must_use]
-    pub fn told(&self) -> Vec<KeptOfTop> {
-        let tops = SMALL_TOPS.into_iter().chain(TOPS);
-        let of = |top| KeptOfTop {
-            top,
-            kept: self.kept(top),
-            deviation: self.deviation(top),
-        };
-        tops.map(of).collect()
+    pub fn told(&self) -> &[KeptOfTop] {
+        &self.looks
     }
 
     /// From what is told of it: of tops that are none nothing is taken, and of too many the first; other shares are brought to the
@@ -158,10 +149,11 @@ impl Drift {
             deviation: mean(&|drift| drift.deviation(top)),
         };
         Some(Self {
-            requests: sources.iter().map(|(_, drift)| drift.requests).sum(),
+            requests: (sources.iter())
+                .fold(0, |sum, (_, drift)| drift.requests.saturating_add(sum)),
             sampled: mean(&|drift| drift.sampled),
             fading: chance.map(|chance| Fading { chance, left }),
-            looks: SMALL_TOPS.into_iter().chain(TOPS).map(look).collect(),
+            looks: tops().into_iter().map(look).collect(),
         })
     }
 }
@@ -190,20 +182,20 @@ mod tests {
         );
         let record = DriftRecord::from(&drift);
         let text = serde_json::to_string(&record).unwrap();
-        assert!(text.len() < 400, "it is a part of a record: {text}");
+        assert!(text.len() < 1000, "it is a part of a record: {text}");
         let read: DriftRecord = serde_json::from_str(&text).unwrap();
         assert_eq!(read, record);
         let again = Drift::from(&read);
         assert_eq!(again.requests, 200_000);
-        for top in SMALL_TOPS.into_iter().chain(TOPS) {
+        for top in tops() {
             assert!((again.kept(top) - drift.kept(top)).abs() < 1e-6, "{top}");
             let (one, other) = (again.deviation(top), drift.deviation(top));
             assert!((one - other).abs() < 1e-6, "{top}");
         }
-        // Between them it is not far.
-        for top in [3e-3, 0.02, 0.5] {
+        // And so between them.
+        for top in [3e-3, 7e-3, 0.015, 0.04, 0.35, 0.7] {
             let (one, other) = (again.kept(top), drift.kept(top));
-            assert!((one - other).abs() < 0.02, "{top}: {one} {other}");
+            assert!((one - other).abs() < 1e-4, "{top}: {one} {other}");
         }
         assert_eq!(DriftRecord::from(&again), record);
     }
@@ -250,6 +242,9 @@ mod tests {
         let expected = fades.kept(0.1) * 0.75 + stays.kept(0.1) * 0.25;
         assert!((both.kept(0.1) - expected).abs() < 1e-9);
         assert_eq!(both.requests, 400_000);
+        let most = Drift::of_told(u64::MAX, 1.0, None, []);
+        let together = Drift::together(&[(1.0, most.clone()), (1.0, most)]).unwrap();
+        assert_eq!(together.requests, u64::MAX);
         assert_eq!(Drift::together(&[]), None);
         assert_eq!(Drift::together(&[(0.0, fades)]), None);
     }

@@ -259,4 +259,10 @@ fn what_makes_no_sense_of_a_log_is_refused_with_a_reason() {
         let faults = check(&text).unwrap_err().to_string();
         assert!(faults.contains(says), "{text}\n{faults}");
     }
+    let text = format!(
+        "{LOADERS}[sources.asked]\nlog = \"a\"\nurl = \"/p/{{id}}\"\nloader = \"produkt\"\nfile = \"b\"\n"
+    );
+    let faults = check(&text).unwrap_err().to_string();
+    assert!(faults.contains("cannot stand beside"), "{faults}");
+    assert!(!faults.contains("no such setting"), "{faults}");
 }

@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use stoke_harness::{RedisCluster, ServerDir};
 
 use super::shop::{self, Differences, PLANNED};
 use super::{Loss, Stage};
 use crate::oracle::usage;
-use crate::scene::{Binary, CEILING_QPS, Scene, Staff};
+use crate::scene::{Binary, CEILING_QPS, PATIENCE, Scene, Staff};
 use crate::{evidence, job};
 
 /// How Stoke's connections to PostgreSQL call themselves.
@@ -57,7 +57,7 @@ pub(crate) fn run(loss: &'static Loss, stoke: &Binary, evidence: &Path) -> Resul
     cache.add_replica(cache.ports()[0])?;
     let folder = evidence.join(loss.name);
     let logs = ServerDir::new("logs")?;
-    let log = logs.path().join("access.log");
+    let log = logs.path().join(shop::LOG);
     let outcome = play(loss, &mut scene, &mut cache, &log);
     evidence::keep_logs(&folder, &scene)?;
     let (job, gate, came_ms) = outcome.with_context(|| format!("see {}", folder.display()))?;
@@ -108,8 +108,30 @@ fn play(
     stage.wait_for(loss)?;
     let came_ms = (loss.act)(&mut stage)?;
     let ended = job::wait(stage.scene, &job, AT_MOST)?;
+    if loss.source == shop::LOGGED {
+        counted_once(stage.scene, &job)?;
+    }
     let gate = gate.wait(GATE_ENDS_WITHIN).context("the gate")?;
     Ok((ended, gate.code(), came_ms))
+}
+
+/// Looks whether the plan has each key as often as the log asks for it, whatever reading was begun anew.
+fn counted_once(scene: &Scene, job: &str) -> Result<()> {
+    let exporting = scene.begin_asking(&["plan", "export", job])?;
+    let ended = exporting.wait(PATIENCE)?;
+    ensure!(ended.success(), "the plan: {}", exporting.log()?.trim());
+    let mut entries = 0;
+    for line in exporting.stdout()?.lines() {
+        let entry: Value = serde_json::from_str(line).context("an entry of the plan")?;
+        let wanted = shop::ACCESSES_EACH as f64;
+        ensure!(
+            entry["priority"].as_f64() == Some(wanted),
+            "the log asks {wanted} times for each key, but the plan has {entry}"
+        );
+        entries += 1;
+    }
+    ensure!(entries == PLANNED, "{entries} of {PLANNED} keys");
+    Ok(())
 }
 
 /// What is wrong with how it ended.

@@ -17,8 +17,10 @@ use crate::shop::{ORIGIN, rows};
 pub(crate) const RANKED: &str = "popular";
 /// The source that is an access log.
 pub(crate) const LOGGED: &str = "asked-for";
+/// What that is called.
+pub(crate) const LOG: &str = "access.log";
 /// How often the log asks for each key: so that reading it takes long enough to kill somebody in.
-const ACCESSES_EACH: u64 = 15;
+pub(crate) const ACCESSES_EACH: u64 = 25;
 /// Keys in the plan.
 pub(crate) const PLANNED: u64 = 40_000;
 /// Keys that one query loads.

@@ -73,6 +73,24 @@ impl Format {
         }
     }
 
+    /// Another format that this line is of, where nobody has said how lines are written: a server may have been told another one, or two
+    /// write to one file. (What has columns goes on to have them: without its header it could not be read again.)
+    pub(super) fn or_other(
+        &self,
+        lines: &Lines,
+        fields: &Fields,
+        further: &[String],
+        line: &[u8],
+    ) -> Option<Self> {
+        if *lines != Lines::Auto || !matches!(self, Self::Common(_) | Self::Json(_)) {
+            return None;
+        }
+        match Self::of(lines, fields, further, line) {
+            Ok((other, First::Access)) => Some(other),
+            _ => None,
+        }
+    }
+
     pub(super) fn read<'l>(&self, line: &'l [u8]) -> Result<Access<'l>, String> {
         match self {
             Self::Common(last) => common::read(line, last),

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use stoke_core::access_log::AccessLog;
 
@@ -16,8 +17,9 @@ use crate::source::place::Place;
 /// So far it is looked for the first access that says when.
 const LOOKED_AT: u64 = 1 << 20;
 
-/// The files in the order of their first accesses, where all of them say when those were; else as they come, in the order of their
-/// names: so are objects, which would be fetched for it, and what can be read only once. `further` is what lines must have.
+/// The files in the order of their first accesses; one that does not say when that was stands where it was written last. Where any is
+/// no file (objects would be fetched for it, and what can be read only once would be lost), they are as they come, in the order of
+/// their names. `further` is what lines must have.
 pub(super) fn in_order(
     files: BTreeSet<PathBuf>,
     log: &AccessLog,
@@ -29,7 +31,7 @@ pub(super) fn in_order(
     }
     let mut times = Vec::with_capacity(files.len());
     for file in &files {
-        match first_time(file, log, further, sink) {
+        match time_of(file, log, further, sink) {
             Some(time) => times.push(time),
             None => return files.into_iter().collect(),
         }
@@ -39,25 +41,37 @@ pub(super) fn in_order(
     timed.into_iter().map(|(_, file)| file).collect()
 }
 
-/// When the first access of a file was, that says so. Of an empty file that is never: it may stand anywhere.
-fn first_time(path: &Path, log: &AccessLog, further: &[String], sink: &Sink) -> Option<i64> {
-    let is_file = match Place::of(path).ok()? {
-        Place::Path(path) => path.is_file(),
-        Place::Object(_) => false,
-    };
-    if !is_file {
+/// What a file is ordered by; `None` where it is no file.
+fn time_of(path: &Path, log: &AccessLog, further: &[String], sink: &Sink) -> Option<i64> {
+    if path == Path::new(open::STANDARD_INPUT) {
         return None;
     }
+    let written = match Place::of(path).ok()? {
+        Place::Path(path) => written(&path)?,
+        Place::Object(_) => return None,
+    };
+    first_access(path, log, further, sink).or(Some(written))
+}
+
+/// When a file was written last, in seconds since 1970; `None` where it is no file.
+fn written(path: &Path) -> Option<i64> {
+    let about = std::fs::metadata(path)
+        .ok()
+        .filter(|about| about.is_file())?;
+    let since = about.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_secs()).ok()
+}
+
+/// When the first access was that says so.
+fn first_access(path: &Path, log: &AccessLog, further: &[String], sink: &Sink) -> Option<i64> {
     let mut reader = open::open(path, sink).ok()?;
     let start = without_mark(&mut reader).ok()?;
     let mut reader = io::BufReader::new(io::Cursor::new(start).chain(reader).take(LOOKED_AT));
     let (mut format, mut line) = (None, Vec::new());
-    let mut is_empty = true;
     // What cannot be read is told when it is its turn.
     while reader.read_until(b'\n', &mut line).ok()? > 0 {
         let text = without_end(&line);
         if !text.trim_ascii().is_empty() {
-            is_empty = false;
             if format.is_none() {
                 let known = Format::of(&log.lines, &log.fields, further, text);
                 format = known.ok().map(|(format, _)| format);
@@ -69,7 +83,7 @@ fn first_time(path: &Path, log: &AccessLog, further: &[String], sink: &Sink) -> 
         }
         line.clear();
     }
-    is_empty.then_some(i64::MAX)
+    None
 }
 
 #[cfg(test)]
@@ -112,15 +126,38 @@ mod tests {
     }
 
     #[test]
+    fn what_is_read_only_once_is_not_looked_at() {
+        let folder = tempfile::tempdir().unwrap();
+        let new = folder.path().join("a.log");
+        std::fs::write(&new, at(3)).unwrap();
+        let log = AccessLog {
+            paths: Vec::new(),
+            lines: Lines::Auto,
+            fields: Fields::default(),
+            urls: Vec::new(),
+            filter: Filter::default(),
+            half_life_s: None,
+        };
+        let (sink, _rows) = tokio::sync::mpsc::channel(1);
+        for other in ["-", "s3://bucket/b.log"] {
+            let files = BTreeSet::from([PathBuf::from(other), new.clone()]);
+            let expected: Vec<PathBuf> = files.iter().cloned().collect();
+            assert_eq!(in_order(files, &log, &[], &sink), expected, "{other}");
+        }
+    }
+
+    #[test]
     fn what_rotation_has_left_is_read_from_the_oldest_on() {
         let (old, older, new) = (at(2), at(1), format!("half a line\n\n{}", at(3)));
         let rotated = [("a.log", &*new), ("a.log.1", &*old), ("a.log.2", &*older)];
         assert_eq!(order(&rotated), "a.log.2 a.log.1 a.log");
         assert_eq!(order(&[("a", &new), ("b", &old), ("c", "")]), "b a c");
         assert_eq!(order(&[("a", &old), ("b", &old)]), "a b");
-        // Where one does not say, names do.
+        // What does not say was written now.
         let json = r#"{"uri":"/p/1"}"#;
-        assert_eq!(order(&[("a", &new), ("b", &old), ("c", json)]), "a b c");
+        assert_eq!(order(&[("a", json), ("b", &new), ("c", &old)]), "c b a");
+        let zeros = "\0".repeat(2 << 20);
+        assert_eq!(order(&[("a", &zeros), ("b", &new), ("c", &old)]), "c b a");
         let header = "time,url\n2026-11-01T00:00:00Z,/p/1\n";
         assert_eq!(order(&[("a", &old), ("b", header)]), "b a");
     }

@@ -151,6 +151,7 @@ impl<'a> Reading<'a> {
                 Line::TooLong => {
                     self.read.lines += 1;
                     self.bad(line, too_long(), &text)?;
+                    self.look_for_accesses()?;
                     pass_over(&mut reader)?;
                 }
             }
@@ -181,8 +182,8 @@ impl<'a> Reading<'a> {
     fn first_line(&mut self, line: u64, text: &[u8]) -> Result<Option<Format>, LogError> {
         match Format::of(&self.log.lines, &self.log.fields, &self.further, text) {
             Ok((format, format::First::Header)) => Ok(Some(format)),
-            Ok((format, format::First::Access)) => {
-                self.line(line, text, &format)?;
+            Ok((mut format, format::First::Access)) => {
+                self.line(line, text, &mut format)?;
                 Ok(Some(format))
             }
             // The file may begin in the middle of a line.
@@ -199,9 +200,13 @@ impl<'a> Reading<'a> {
         }
     }
 
-    fn line(&mut self, line: u64, text: &[u8], format: &Format) -> Result<(), LogError> {
+    fn line(&mut self, line: u64, text: &[u8], format: &mut Format) -> Result<(), LogError> {
         self.read.lines += 1;
-        let access = format.read(text);
+        let access = format.read(text).or_else(|what| {
+            let other = format.or_other(&self.log.lines, &self.log.fields, &self.further, text);
+            *format = other.ok_or(what)?;
+            format.read(text)
+        });
         let access = access.and_then(|access| Ok((self.sieve.weight(&access)?, access)));
         let (weight, access) = match access {
             Ok(access) => access,

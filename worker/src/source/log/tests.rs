@@ -202,10 +202,11 @@ fn lines_that_are_no_accesses_fail_the_source_or_are_counted() {
     let read_of_it = read_of_it.unwrap();
     assert_eq!(
         ranked.keys().collect::<Vec<_>>(),
-        ["product:1", "product:2", "product:{tag}\nx"]
+        ["product:1", "product:2", "product:3", "product:{tag}\nx"],
+        "and the one of another format"
     );
-    // Half a line, binary, too long, JSON among others; and two keys that are none.
-    assert_eq!(read_of_it.gathered.bad_lines, 6, "{read_of_it:?}");
+    // Half a line, binary, too long; and two keys that are none.
+    assert_eq!(read_of_it.gathered.bad_lines, 5, "{read_of_it:?}");
     let examples = read_of_it.gathered.examples.join("; ");
     for says in [
         "line 1: it is no access of the common format",
@@ -220,6 +221,34 @@ fn lines_that_are_no_accesses_fail_the_source_or_are_counted() {
     assert!(
         error.contains("line 1: it is no access") && error.contains("half a line"),
         "{error}"
+    );
+}
+
+#[test]
+fn a_server_that_is_told_another_format_loses_nothing() {
+    let folder = Folder::new();
+    let object = |id: u32| format!("{{\"uri\":\"/product/{id}\",\"status\":200}}\n");
+    let before: String = (0..100).map(|id| hit(&format!("/product/{id}"))).collect();
+    let after: String = (0..100).map(object).collect();
+    let path = folder.file("access.log", before + &after + "neither\n" + &object(7));
+    let (ranked, read_of_it) = read(&log(vec![path.clone()]), &both(OnBadLine::Skip));
+    assert_eq!(read_of_it.unwrap().gathered.bad_lines, 1);
+    assert_eq!(ranked.len(), 100);
+    assert!(
+        ranked
+            .values()
+            .all(|(_, _, count)| [2000, 3000].contains(count)),
+        "{ranked:?}"
+    );
+    // Where it was said how lines are written, others are none.
+    let said = AccessLog {
+        lines: Lines::Common,
+        ..log(vec![path])
+    };
+    let (ranked, read_of_it) = read(&said, &both(OnBadLine::Skip));
+    assert_eq!(
+        (ranked.len(), read_of_it.unwrap().gathered.bad_lines),
+        (100, 102)
     );
 }
 
@@ -529,13 +558,14 @@ async fn each_access_that_counts_is_shown_in_the_order_of_the_lines() {
     let (read, AllSeen(seen)) = read.unwrap();
     assert_eq!(read.filtered, 1);
     let mut keys = Vec::new();
-    for (key, at) in seen {
-        assert_eq!(at, Some(1_709_208_000));
+    for (n, (key, at)) in seen.into_iter().enumerate() {
+        // The object has no time.
+        assert_eq!(at, (n != 3).then_some(1_709_208_000));
         keys.push(key);
     }
-    let [product, cart, again, other] = &keys[..] else {
+    let [product, cart, again, object, other] = &keys[..] else {
         panic!("{keys:?}");
     };
-    assert_eq!(product, again);
+    assert_eq!([product, product], [again, object]);
     assert!(product != cart && product != other);
 }

@@ -339,6 +339,14 @@ async fn one_who_may_not_watch_is_told_what_to_grant_and_nothing_is_tried_again(
 }
 
 #[tokio::test]
+async fn of_a_server_without_monitor_it_is_said_what_else_there_is() {
+    let redis = Redis::start_with(&[("rename-command", "MONITOR nobody-knows-it")]).unwrap();
+    let error = fails(&origin(&redis)).await;
+    let said = error.explain();
+    assert!(!error.is_transient() && said.contains("hot keys"), "{said}");
+}
+
+#[tokio::test]
 async fn watching_takes_a_token_and_two_for_each_look() {
     let redis = Redis::start().unwrap();
     let (tokens, from) = (Tokens::default(), origin(&redis));

@@ -208,6 +208,7 @@ impl Job {
             requester: String::new(),
             work: Work::Batch(Batch {
                 sources: vec![KeySource {
+                    several: Vec::new(),
                     loader: 0,
                     from: From::Named(named("top")),
                     merge: Merge::Max,
