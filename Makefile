@@ -18,6 +18,7 @@ quickstart: deps ## warm a real Redis Cluster from a real PostgreSQL on this mac
 test: deps ## all tests, against real servers that they start themselves
 	cargo test --workspace --locked
 	cargo test --locked -p stoke-worker --features object-stores,parquet --lib source
+	cargo test --locked -p stoke-worker --lib feature_that_is_missing
 	cargo test --locked -p stoke-simulator --features mutants -- mutants
 
 model-check: ## try every order of events in larger scopes of the budget's protocol: some minutes, some gigabytes
