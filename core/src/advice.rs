@@ -20,6 +20,10 @@ const ADVICE: &[(&[&str], &str)] = &[
         "it does not say its lag to this user: GRANT REPLICATION CLIENT ON *.* to it, in MariaDB REPLICA MONITOR",
     ),
     (
+        &["url scheme is not allowed"],
+        "its endpoint is http://, which is taken where the environment has AWS_ALLOW_HTTP=true (of Azure AZURE_ALLOW_HTTP)",
+    ),
+    (
         &["unknown command 'monitor'", "unknown command `monitor`"],
         "it has no MONITOR, as many that providers run: read its hot keys (under an LFU policy), a counter, or a log",
     ),
@@ -253,6 +257,8 @@ mod tests {
                 "DNS",
             ),
             ("Connection refused (os error 111)", "nobody listens"),
+            ("builder error: URL scheme is not allowed", "AWS_ALLOW_HTTP"),
+            ("ERR unknown command 'MONITOR', with args", "hot keys"),
             ("invalid peer certificate: UnknownIssuer", "ca-file"),
             ("received fatal alert: CertificateRequired", "cert-file"),
             (

@@ -17,6 +17,7 @@ use object_store::{
     BackoffConfig, ClientOptions, Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt,
     ObjectStoreScheme, RetryConfig,
 };
+use stoke_core::advice::with_advice;
 use stoke_core::explain::explain;
 use stoke_core::place::ObjectUrl;
 use tokio::runtime::Handle;
@@ -204,7 +205,7 @@ fn failed(error: Error) -> io::Error {
         ),
         _ => (
             io::ErrorKind::NetworkDown,
-            without_queries(&explain(&error)),
+            with_advice(&without_queries(&explain(&error))),
         ),
     };
     io::Error::new(kind, what)
