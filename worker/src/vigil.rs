@@ -46,7 +46,7 @@ impl Keeping {
             match resource {
                 Resource::Origin(name) => probe_origin(shared, name, vitals, &mut probes),
                 Resource::Cache(name) => {
-                    let probing = cache::probe(Arc::clone(shared), name.clone());
+                    let probing = cache::probe(Arc::clone(shared), name.clone(), vitals.vigil());
                     probes.spawn(probing.in_current_span());
                 }
             }
@@ -143,6 +143,7 @@ fn probe_origin(
     ) else {
         return;
     };
+    let vigil = vitals.vigil();
     for (probe, config) in &config.vigil.probes {
         let (origin, gate, vitals) = (Arc::clone(origin), Arc::clone(gate), Arc::clone(vitals));
         let (probe, config) = (probe.clone(), config.clone());
@@ -155,7 +156,7 @@ fn probe_origin(
                 if let Err(why) = &outcome {
                     tracing::warn!(resource = %gate.resource(), %probe, why, "a probe gave no number");
                 }
-                vitals.probed(probe.as_str(), outcome);
+                vitals.probed(vigil, probe.as_str(), outcome);
             }
         });
         probes.spawn(again.in_current_span());

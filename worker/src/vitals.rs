@@ -87,9 +87,14 @@ impl Vitals {
         self.state().limits = vigil.map(Limits::from).unwrap_or_default();
     }
 
-    /// Notes what a probe gave.
-    pub(crate) fn probed(&self, name: &str, outcome: Outcome) {
-        self.state().readings.note(name, outcome);
+    /// Which vigil is kept, for [`probed`](Self::probed).
+    pub(crate) fn vigil(&self) -> u64 {
+        self.state().readings.vigil()
+    }
+
+    /// Notes what a probe of this vigil gave, unless it was given up meanwhile.
+    pub(crate) fn probed(&self, vigil: u64, name: &str, outcome: Outcome) {
+        self.state().readings.note(vigil, name, outcome);
     }
 
     /// Forgets what probes gave: another worker keeps the vigil.

@@ -21,7 +21,7 @@ const MEMORY: &str = "memory";
 const EVICTIONS: &str = "evictions";
 
 /// Looks at the cache again and again.
-pub(super) async fn probe(shared: Arc<Shared>, name: CacheName) {
+pub(super) async fn probe(shared: Arc<Shared>, name: CacheName, vigil: u64) {
     let resource = Resource::Cache(name.clone());
     let Some(vitals) = shared.vitals.get(&resource).map(Arc::clone) else {
         return;
@@ -38,15 +38,15 @@ pub(super) async fn probe(shared: Arc<Shared>, name: CacheName) {
         });
         match looked {
             Ok(nodes) => {
-                vitals.probed(MEMORY, memory(&nodes));
+                vitals.probed(vigil, MEMORY, memory(&nodes));
                 if let Some(rate) = evictions.rate(shared.clock.now(), &nodes) {
-                    vitals.probed(EVICTIONS, Ok(rate));
+                    vitals.probed(vigil, EVICTIONS, Ok(rate));
                 }
             }
             Err(why) => {
                 tracing::warn!(%resource, why, "a cache's probes gave no number");
-                vitals.probed(MEMORY, Err(why.clone()));
-                vitals.probed(EVICTIONS, Err(why));
+                vitals.probed(vigil, MEMORY, Err(why.clone()));
+                vitals.probed(vigil, EVICTIONS, Err(why));
             }
         }
     }
