@@ -3,6 +3,7 @@
 mod again;
 mod asked;
 mod create;
+mod digest;
 mod export;
 mod gate;
 mod prune;

@@ -50,7 +50,8 @@ pub(super) async fn read(
         return scan_cut::cut(doing, &spec, source.loader, parts).await;
     }
     let Some((readable, on_bad_line)) = recipe::source(source, batch, catalog) else {
-        let reason = "this worker does not know this source, or does not allow it in jobs";
+        let reason = "this worker does not know this source, does not allow it in jobs, or has keys of other loaders there than \
+                      when the job was created";
         return Failure::lasting(reason).verdict();
     };
     if let (true, Some(copy)) = (readable.gives_whole_keys(), &spec.value.copy)

@@ -1,11 +1,11 @@
 //! By what a request is known when it comes again.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 use prost::Message;
-use sha2::{Digest, Sha256};
 use stoke_proto::v1;
+
+use super::digest::Texts;
 
 /// A request's id, which may be empty, and what it asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,21 +23,15 @@ impl Asked {
         // They have no order of their own.
         let labels: BTreeMap<String, String> =
             std::mem::take(&mut spec.labels).into_iter().collect();
-        let mut sha256 = Sha256::new();
-        for text in labels.iter().flat_map(|(name, value)| [name, value]) {
-            // Lengths first: no other labels read the same.
-            sha256.update((text.len() as u64).to_le_bytes());
-            sha256.update(text);
+        let mut digest = Texts::default();
+        for (name, value) in &labels {
+            digest.add(name.as_bytes());
+            digest.add(value.as_bytes());
         }
-        sha256.update((labels.len() as u64).to_le_bytes());
-        sha256.update(spec.encode_to_vec());
-        let mut digest = String::new();
-        for byte in sha256.finalize() {
-            let _ = write!(digest, "{byte:02x}");
-        }
+        digest.add(&spec.encode_to_vec());
         Self {
             id: request.request_id.clone(),
-            digest,
+            digest: digest.finish(),
         }
     }
 

@@ -1,9 +1,10 @@
 //! Loaders that scan need no key source: one is added of each that no source names. What a scan cannot be part of is refused.
 
+use stoke_core::job::{Batch, From, KeySource, Loader, Merge, OnBadLine, Spec, Work};
+
 use super::super::parse::ITEMS_MAX;
 use super::super::refusal::{Refusal, invalid};
 use crate::view::Members;
-use stoke_core::job::{Batch, From, KeySource, Loader, Merge, OnBadLine, Spec, Work};
 
 /// The spec with the scans that it means; which loaders of the workers' configuration scan, the members say.
 ///

@@ -90,9 +90,23 @@ fn first_access(path: &Path, log: &AccessLog, further: &[String], sink: &Sink) -
 mod tests {
     use std::collections::BTreeMap;
 
-    use stoke_core::access_log::{Fields, Filter, Lines};
+    use stoke_core::access_log::{Fields, Filter, Lines, UrlRule};
 
     use super::*;
+
+    fn log() -> AccessLog {
+        AccessLog {
+            paths: Vec::new(),
+            lines: Lines::Auto,
+            fields: Fields::default(),
+            urls: vec![UrlRule {
+                pattern: "/p/{id}".parse().unwrap(),
+                loader: 0,
+            }],
+            filter: Filter::default(),
+            half_life_s: None,
+        }
+    }
 
     /// The names of files with this content, in the order in which they are read.
     fn order(files: &[(&str, &str)]) -> String {
@@ -104,19 +118,8 @@ mod tests {
         for (path, content) in &content {
             std::fs::write(path, content).unwrap();
         }
-        let log = AccessLog {
-            paths: Vec::new(),
-            lines: Lines::Auto,
-            fields: Fields::default(),
-            urls: vec![stoke_core::access_log::UrlRule {
-                pattern: "/p/{id}".parse().unwrap(),
-                loader: 0,
-            }],
-            filter: Filter::default(),
-            half_life_s: None,
-        };
         let (sink, _rows) = tokio::sync::mpsc::channel(1);
-        let ordered = in_order(content.into_keys().collect(), &log, &[], &sink);
+        let ordered = in_order(content.into_keys().collect(), &log(), &[], &sink);
         let names = ordered.iter().filter_map(|path| path.file_name()?.to_str());
         names.collect::<Vec<_>>().join(" ")
     }
@@ -130,19 +133,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let new = folder.path().join("a.log");
         std::fs::write(&new, at(3)).unwrap();
-        let log = AccessLog {
-            paths: Vec::new(),
-            lines: Lines::Auto,
-            fields: Fields::default(),
-            urls: Vec::new(),
-            filter: Filter::default(),
-            half_life_s: None,
-        };
         let (sink, _rows) = tokio::sync::mpsc::channel(1);
         for other in ["-", "s3://bucket/b.log"] {
             let files = BTreeSet::from([PathBuf::from(other), new.clone()]);
             let expected: Vec<PathBuf> = files.iter().cloned().collect();
-            assert_eq!(in_order(files, &log, &[], &sink), expected, "{other}");
+            assert_eq!(in_order(files, &log(), &[], &sink), expected, "{other}");
         }
     }
 

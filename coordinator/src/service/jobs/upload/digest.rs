@@ -1,15 +1,14 @@
 //! What tells an upload that comes again from another: a digest of its entries, however they are cut into messages.
 
-use std::fmt::Write;
-
-use sha2::{Digest, Sha256};
 use stoke_core::units::Priority;
 use stoke_proto::v1::EntryBatch;
+
+use super::super::digest::Texts;
 
 /// The digest of the entries of one upload, in their order.
 #[derive(Debug)]
 pub(super) struct EntriesDigest {
-    sha256: Sha256,
+    texts: Texts,
     /// The loader of entries that name none.
     loader: u32,
 }
@@ -18,7 +17,7 @@ impl EntriesDigest {
     /// Of no entries yet, for a source of this loader.
     pub(super) fn new(loader: u32) -> Self {
         Self {
-            sha256: Sha256::new(),
+            texts: Texts::default(),
             loader,
         }
     }
@@ -29,23 +28,16 @@ impl EntriesDigest {
             let loader = batch.loaders.get(n).copied().unwrap_or(self.loader);
             let one = Priority::ONE.as_milli();
             let priority_milli = batch.priorities.get(n).copied().unwrap_or(one);
-            // Lengths first: no other key and argument read the same.
-            for bytes in [&key[..], argument.as_bytes()] {
-                self.sha256.update((bytes.len() as u64).to_le_bytes());
-                self.sha256.update(bytes);
-            }
-            self.sha256.update(loader.to_le_bytes());
-            self.sha256.update(priority_milli.to_le_bytes());
+            self.texts.add(key);
+            self.texts.add(argument.as_bytes());
+            self.texts.add_number(loader.to_le_bytes());
+            self.texts.add_number(priority_milli.to_le_bytes());
         }
     }
 
     /// In hexadecimal.
     pub(super) fn finish(self) -> String {
-        let mut text = String::new();
-        for byte in self.sha256.finalize() {
-            let _ = write!(text, "{byte:02x}");
-        }
-        text
+        self.texts.finish()
     }
 }
 
