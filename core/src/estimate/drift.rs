@@ -13,7 +13,8 @@
 //! Cross-validation looks to both sides of a part, and does not see fading. For that, a plan of each part alone is tried on every other.
 //! Where what it gets falls with the time between them, and does so in less than one in a hundred of all orders in which the parts could have come
 //! (an exact Mantel test: Mantel, "The detection of disease clustering and a generalized regression approach", Cancer Research 27,
-//! 1967), popularity fades. Then the plan is expected to lose at the same rate over a time as long as the history, whose moments lie
+//! 1967), popularity fades. So it must be whichever part is left out: one that is unlike the others, and stands at the beginning or the end, would
+//! make a trend of what is none. Then the plan is expected to lose at the same rate over a time as long as the history, whose moments lie
 //! further from those of the plan than the parts do from each other. Neighbours are left out of the test: bursts reach over the border.
 //!
 //! What traffic to come really is like is one draw of many: [`Drift::deviation`] says how the parts differed. Where most keys were asked for
@@ -63,7 +64,7 @@ pub struct Drift {
 /// That popularity fades.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Fading {
-    /// In what share of all orders of the parts it would look like as much.
+    /// In what share of all orders of the parts it would look like as much, without the part that shows it most.
     pub chance: f64,
     /// What is left of hit rates after as long as the history lasted, on average over tops of all sizes.
     pub left: f64,
@@ -263,8 +264,8 @@ fn alone(keys: &[Parts], tops: &[f64]) -> Option<Alone> {
     plans.collect()
 }
 
-/// In what share of all orders of the parts hit rates fall as fast with time, or faster; and how fast they do: for each top the
-/// slope of the hit rate's logarithm over a part, 0 where it does not fall.
+/// In what share of all orders of the parts hit rates fall as fast with time, or faster, whichever part is left out; and how fast they
+/// do: for each top the slope of the hit rate's logarithm over a part, 0 where it does not fall.
 fn fading(alone: &Alone, tops: &[f64]) -> (f64, Vec<f64>) {
     let logarithm = |rate: f64| rate.max(HIT_RATE_MIN).ln();
     let order: Vec<usize> = (0..PARTS).collect();
@@ -286,15 +287,25 @@ fn fading(alone: &Alone, tops: &[f64]) -> (f64, Vec<f64>) {
             }
         }
     }
+    let chance_without = |out: &usize| {
+        let rest: Vec<usize> = (0..PARTS).filter(|part| part != out).collect();
+        chance(&rest, &likeness)
+    };
+    let chance = order.iter().map(chance_without).fold(0.0, f64::max);
+    (chance, fades.collect())
+}
+
+/// In what share of all orders of these parts likeness falls as fast with time as in theirs, or faster.
+fn chance(order: &[usize], likeness: &[Vec<f64>]) -> f64 {
     let of = |one: usize, other: usize| likeness[one][other];
-    let seen = slope(&order, of);
+    let seen = slope(order, of);
     let (mut all, mut as_steep) = (0_u64, 0_u64);
-    each_order(&mut order.clone(), 0, &mut |order| {
+    each_order(&mut order.to_vec(), 0, &mut |order| {
         all += 1;
         // The order itself is one of them, whatever rounding does.
         as_steep += u64::from(slope(order, of) <= seen + 1e-12);
     });
-    (float(as_steep) / float(all), fades.collect())
+    float(as_steep) / float(all)
 }
 
 /// The slope of what pairs of parts have, over how far apart they stand in this order.
