@@ -188,7 +188,7 @@ impl Told {
         }
         if self.gathered.bad_lines > 0 {
             let bad_lines = grouped(self.gathered.bad_lines);
-            say(format!("{bad_lines} bad lines were left out:"));
+            say(format!("left out as bad lines: {bad_lines}, among them"));
             self.gathered
                 .examples
                 .iter()
