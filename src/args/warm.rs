@@ -36,8 +36,8 @@ pub struct WarmArgs {
         value_name = "URL"
     )]
     pub also_cache: Vec<String>,
-    /// SQL that gives the keys: a column `key` (or one for each part where --load has (a, b) IN (:keys)), optionally `priority`,
-    /// further ones for the key template
+    /// SQL that gives the keys: a column `key` (or one for each part where --load has (a, b) IN (:keys)), optionally
+    /// `priority` (or `count`), further ones for the key template
     #[arg(long, value_name = "SQL")]
     pub rank: Option<String>,
     /// A file with the keys, in place of --rank: CSV, newline-delimited JSON or Parquet, by its path or URL; - is standard input

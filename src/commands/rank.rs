@@ -158,6 +158,14 @@ fn key_alone() -> Columns {
     Columns::new(["key".to_owned()])
 }
 
+/// The columns of a list's row that are of its key: all but the one that says how often it was asked for.
+fn key_columns(row: &SourceRow) -> Columns {
+    let priority = Rules::default().priority_among(&row.columns);
+    let columns = row.columns.iter().enumerate();
+    let of_key = columns.filter(|(place, _)| Some(*place) != priority);
+    Columns::new(of_key.map(|(_, name)| name.clone()))
+}
+
 /// The rules of a log's patterns, in their order. A key of several columns has them for its parts.
 fn rules(log: &AccessLog, on_bad_line: OnBadLine) -> Vec<Rules> {
     let of_names = |names: &[String]| Rules {
@@ -216,9 +224,7 @@ impl Listing {
         let mut key = Vec::new();
         while let Some(rows) = chunks.blocking_recv() {
             for row in rows {
-                let columns = self
-                    .columns
-                    .get_or_insert_with(|| Columns::new(row.columns.iter().cloned()));
+                let columns = self.columns.get_or_insert_with(|| key_columns(&row));
                 if columns.pack(|name| row.get(name), &mut key).is_none() {
                     return Err(anyhow!(
                         "the key {} has not all columns of the first one: a list has one set of them",

@@ -16,8 +16,7 @@ pub struct Columns(Vec<String>);
 impl Columns {
     /// These.
     pub fn new(names: impl IntoIterator<Item = String>) -> Self {
-        let is_key = |name: &String| name != PRIORITY;
-        Self(names.into_iter().filter(is_key).collect())
+        Self(names.into_iter().collect())
     }
 
     /// The values of a row, by name; `None` where it has other columns.

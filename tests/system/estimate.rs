@@ -121,7 +121,7 @@ fn what_is_wrong_with_a_list_is_said() {
         ("key,priority\na,-1\n", "line 2"),
         (
             "key,count\na,1\nb,-1\n",
-            "the count \"-1\" of key \"b\" is not a number from 0 to",
+            "line 3: the count \"-1\" is not a number from 0 to",
         ),
         ("key,count\na,many\n", "\"many\""),
         (

@@ -117,6 +117,19 @@ fn what_memory_does_not_hold_is_ranked_in_a_folder_where_nothing_is_left() {
 }
 
 #[test]
+fn a_list_with_counts_is_one_with_priorities() {
+    let ran = rank(
+        &["--keys", "-"],
+        "key,count,region\na,5,eu\nb,9,eu\na,5,eu\n",
+    );
+    assert_eq!(
+        (ran.code, ran.out.as_str()),
+        (0, "key,region,priority\na,eu,10\nb,eu,9\n"),
+        "{ran:?}"
+    );
+}
+
+#[test]
 fn what_is_no_list_is_told_and_leaves_no_file() {
     let files = ServerDir::new("ranking").unwrap();
     let list = files.path().join("list.csv").display().to_string();

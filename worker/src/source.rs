@@ -1,9 +1,8 @@
 //! Key sources: where a ranked list of keys comes from, row by row.
 //!
 //! A source's rows have named columns in text form. One is `key` (where a loader's keys have parts, it may be columns for them
-//! instead); `priority`, where there is one, says how many requests
-//! the key is expected to get; all of them serve a loader's key template. Rows go out in chunks over a bounded channel,
-//! so a slow reader slows the source down.
+//! instead); `priority`, or where there is none `count`, says how many requests the key is expected to get; all of them serve a
+//! loader's key template. Rows go out in chunks over a bounded channel, so a slow reader slows the source down.
 //!
 //! A line (row) that is no entry fails the source or is left out and counted, as its [`Rules`] say; what is wrong with
 //! the columns is wrong with all rows, and always fails it.
@@ -43,6 +42,8 @@ pub(crate) use rows::{Rows, priority_of};
 pub const KEY_COLUMN: &str = "key";
 /// The column that a source may have: how many requests the key is expected to get.
 pub const PRIORITY_COLUMN: &str = "priority";
+/// What many call it: it is taken for [`PRIORITY_COLUMN`] where there is none.
+pub const COUNT_COLUMN: &str = "count";
 /// The most rows in one chunk.
 pub const CHUNK_ROWS: usize = 1000;
 /// A chunk goes out when its texts have this many bytes, however few rows that are.

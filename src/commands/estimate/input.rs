@@ -71,12 +71,12 @@ impl Entries {
     pub(super) async fn add_rows(
         mut self,
         mut rows: mpsc::Receiver<Vec<SourceRow>>,
-        mut entry: impl FnMut(SourceRow) -> Result<Option<Entry>, Failure>,
+        mut entry: impl FnMut(SourceRow) -> Entry,
     ) -> Result<Self, Failure> {
         while let Some(chunk) = rows.recv().await {
-            let entries = chunk.into_iter().filter_map(|row| entry(row).transpose());
-            let entries: Vec<Entry> = entries.collect::<Result<_, _>>()?;
-            self = self.add(entries).await?;
+            self = self
+                .add(chunk.into_iter().map(&mut entry).collect())
+                .await?;
         }
         Ok(self)
     }

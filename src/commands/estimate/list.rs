@@ -1,13 +1,11 @@
-//! A list of keys, as a file: the columns of key files, and `count` in the place of `priority`.
+//! A list of keys, as a file: the columns of key files.
 
 use std::path::Path;
 
-use anyhow::{Context, anyhow};
 use stoke_core::estimate::{Later, key_hash};
 use stoke_core::job::{Merge, OnBadLine};
 use stoke_core::plan::Entry;
-use stoke_core::units::Priority;
-use stoke_worker::source::{Gathered, PRIORITY_COLUMN, Rules, SourceRow, file};
+use stoke_worker::source::{COUNT_COLUMN, Gathered, PRIORITY_COLUMN, Rules, SourceRow, file};
 use tokio::sync::mpsc;
 
 use super::input::{CHUNKS_WAITING, Entries, Input};
@@ -16,29 +14,21 @@ use crate::exit::{Exit, Failure, OrExit};
 use crate::print::say;
 use crate::show::estimate::{About, Source};
 
-/// What people's lists call how often a key was asked for.
-const COUNT_COLUMN: &str = "count";
-
 /// Reads a list as a plan.
 pub(super) async fn read(path: &Path, on_bad_line: Option<OnBadLineArg>) -> Result<Input, Failure> {
     // Of a key that comes twice the higher priority counts, as in key files.
     let entries = Entries::new(Merge::Max)?;
-    let (rows, gathered, counts) = rows(path, on_bad_line, async |received| {
-        let mut counts = Counts::new(on_bad_line);
-        let entries = entries.add_rows(received, |row| counts.entry(row)).await?;
-        Ok((entries, counts))
+    let mut counts = Counts::default();
+    let (rows, gathered) = rows(path, on_bad_line, async |received| {
+        entries.add_rows(received, |row| counts.entry(row)).await
     })
-    .await
-    .map(|((entries, counts), gathered)| (entries, gathered, counts))?;
+    .await?;
     counts.say_what_is_missing(path);
-    let bad_lines = gathered.bad_lines + counts.bad;
-    let mut examples = gathered.examples;
-    examples.extend(counts.example);
     let about = About {
         source: Source::List,
         name: path.display().to_string(),
-        bad_lines,
-        bad_line_examples: examples,
+        bad_lines: gathered.bad_lines,
+        bad_line_examples: gathered.examples,
         log: None,
     };
     Ok(Input::of(rows, about))
@@ -53,12 +43,10 @@ pub(super) async fn later(
         path,
         on_bad_line,
         async |mut received: mpsc::Receiver<Vec<SourceRow>>| {
-            let (mut later, mut counts) = (Later::default(), Counts::new(on_bad_line));
+            let (mut later, mut counts) = (Later::default(), Counts::default());
             while let Some(chunk) = received.recv().await {
-                for row in chunk {
-                    if let Some(entry) = counts.entry(row)? {
-                        later.add(key_hash(&entry.key), entry.priority.as_milli());
-                    }
+                for entry in chunk.into_iter().map(|row| counts.entry(row)) {
+                    later.add(key_hash(&entry.key), entry.priority.as_milli());
                 }
             }
             Ok(later)
@@ -88,73 +76,30 @@ async fn rows<T>(
     Ok((taken, read.or_exit(Exit::Usage)?))
 }
 
-/// Makes entries of rows, by their priorities or counts.
+/// Makes entries of rows, and knows whether any said how often its key was asked for.
 #[derive(Default)]
 struct Counts {
-    skips: bool,
-    bad: u64,
-    example: Option<String>,
-    /// How many rows say how often their key was asked for, and how many do not.
-    counted: u64,
-    uncounted: u64,
+    said: bool,
+    unsaid: bool,
 }
 
 impl Counts {
-    fn new(on_bad_line: Option<OnBadLineArg>) -> Self {
-        Self {
-            skips: on_bad_line == Some(OnBadLineArg::Skip),
-            ..Self::default()
-        }
-    }
-
-    fn entry(&mut self, row: SourceRow) -> Result<Option<Entry>, Failure> {
-        let priority = match self.priority(&row) {
-            Ok(priority) => priority,
-            Err(error) if self.skips => {
-                self.bad += 1;
-                self.example.get_or_insert(error.to_string());
-                return Ok(None);
-            }
-            Err(error) => {
-                let how = "correct it, or let bad lines be skipped (--on-bad-line skip)";
-                return Err(anyhow!("{error}; {how}")).or_exit(Exit::Usage);
-            }
-        };
+    fn entry(&mut self, row: SourceRow) -> Entry {
+        let says = [PRIORITY_COLUMN, COUNT_COLUMN].map(|column| row.get(column).is_some());
+        self.said |= says.contains(&true);
+        self.unsaid |= !says.contains(&true);
+        let priority = row.priority;
         let (_, key) = row.into_keys();
-        Ok(Some(Entry {
+        Entry {
             key: key.into_bytes().into(),
             loader: 0,
             argument: "".into(),
             priority,
-        }))
-    }
-
-    fn priority(&mut self, row: &SourceRow) -> anyhow::Result<Priority> {
-        let count = match row.columns.iter().any(|column| column == PRIORITY_COLUMN) {
-            true => None,
-            false => row.get(COUNT_COLUMN).filter(|count| !count.is_empty()),
-        };
-        let Some(count) = count else {
-            let says = row.get(PRIORITY_COLUMN).is_some();
-            self.counted += u64::from(says);
-            self.uncounted += u64::from(!says);
-            return Ok(row.priority);
-        };
-        self.counted += 1;
-        let requests = count.trim().parse().ok();
-        requests
-            .and_then(|requests| Priority::from_requests(requests).ok())
-            .with_context(|| {
-                format!(
-                    "the count {count:?} of key {:?} is not a number from 0 to {}",
-                    row.key(),
-                    Priority::REQUESTS_MAX
-                )
-            })
+        }
     }
 
     fn say_what_is_missing(&self, path: &Path) {
-        if self.counted == 0 && self.uncounted > 0 {
+        if self.unsaid && !self.said {
             say(format!(
                 "{}: there is no column priority or count, so that each key counts as one request",
                 path.display()

@@ -45,7 +45,7 @@ pub(super) async fn read(args: &EstimateArgs) -> Result<Input, Failure> {
     let (sink, received) = mpsc::channel(CHUNKS_WAITING);
     let reading = read_observed(log, rules, SystemTime::now(), sink, Watched::default());
     let entries = Entries::new(Merge::Sum)?;
-    let taking = entries.add_rows(received, |row| Ok(Some(entry(row, &patterns))));
+    let taking = entries.add_rows(received, |row| entry(row, &patterns));
     let (read, entries) = tokio::join!(reading, taking);
     let entries = entries?;
     let (read, watched) = read.or_exit(Exit::Usage)?;

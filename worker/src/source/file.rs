@@ -29,7 +29,7 @@ pub const LINE_BYTES_MAX: usize = 1 << 20;
 /// How a key file is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// Comma-separated values with a header line; an empty `key` is refused, an empty `priority` is none.
+    /// Comma-separated values with a header line; an empty `key` is refused, an empty `priority` (or `count`) is none.
     Csv,
     /// One JSON object a line; blank lines are skipped.
     Ndjson,

@@ -12,8 +12,8 @@ use crate::origin::composite;
 
 use super::bad::{BadLine, Gathered, shown};
 use super::{
-    CHUNK_BYTES, CHUNK_ROWS, KEY_COLUMN, PRIORITY_COLUMN, SourceFault, SourceRow, Whereabouts,
-    listed,
+    CHUNK_BYTES, CHUNK_ROWS, COUNT_COLUMN, KEY_COLUMN, PRIORITY_COLUMN, SourceFault, SourceRow,
+    Whereabouts, listed,
 };
 
 /// What makes a row an entry, and what is done with rows that are none.
@@ -53,6 +53,15 @@ impl Rules {
         }
         columns
     }
+
+    /// Which of the columns says how often a key is asked for: `priority`, or where there is none, `count`, unless the
+    /// key is made of it.
+    #[must_use]
+    pub fn priority_among(&self, columns: &[String]) -> Option<usize> {
+        let place = |wanted: &str| columns.iter().position(|name| name == wanted);
+        let is_of_key = || self.columns().iter().any(|column| column == COUNT_COLUMN);
+        place(PRIORITY_COLUMN).or_else(|| place(COUNT_COLUMN).filter(|_| !is_of_key()))
+    }
 }
 
 /// The columns of a source, checked.
@@ -73,8 +82,9 @@ enum KeyFrom {
 }
 
 impl Header {
-    /// Finds `key`, or its parts, and `priority` among the columns.
-    fn new(mut columns: Vec<String>, parts: &[String]) -> Result<Self, SourceFault> {
+    /// Finds `key`, or its parts, and `priority` or `count` among the columns.
+    fn new(mut columns: Vec<String>, rules: &Rules) -> Result<Self, SourceFault> {
+        let parts = &rules.key_parts;
         for (i, name) in columns.iter().enumerate() {
             if columns[..i].contains(name) {
                 return Err(SourceFault::DuplicateColumn(name.clone()));
@@ -88,12 +98,12 @@ impl Header {
             (None, _) if parts.is_empty() => return Err(SourceFault::NoKey { found: columns }),
             (None, _) => {
                 return Err(SourceFault::NoParts {
-                    wanted: parts.to_vec(),
+                    wanted: parts.clone(),
                     found: columns,
                 });
             }
         };
-        let priority = columns.iter().position(|name| name == PRIORITY_COLUMN);
+        let priority = rules.priority_among(&columns);
         if let KeyFrom::Parts(_) = key {
             columns.push(KEY_COLUMN.to_owned());
         }
@@ -117,6 +127,17 @@ impl Header {
         match self.key {
             KeyFrom::Column(_) => &self.columns,
             KeyFrom::Parts(_) => &self.columns[..self.columns.len() - 1],
+        }
+    }
+
+    /// What a row says; one that says nothing is one request.
+    fn priority_of(&self, values: &[Option<String>]) -> Result<Priority, String> {
+        let said = self
+            .priority
+            .and_then(|index| Some((&self.columns[index], values[index].as_deref()?)));
+        match said {
+            None | Some((_, "")) => Ok(Priority::ONE),
+            Some((column, text)) => priority(column, text),
         }
     }
 
@@ -171,7 +192,7 @@ impl Rows {
     /// # Errors
     /// Where there is no `key`, or two of one name, or a column of the template is missing.
     pub(crate) fn columns(&mut self, columns: Vec<String>) -> Result<(), SourceFault> {
-        let header = Header::new(columns, &self.rules.key_parts)?;
+        let header = Header::new(columns, &self.rules)?;
         if let Some((loader, template)) = &self.rules.template
             && let Some(column) = template.columns().find(|column| !header.has(column))
         {
@@ -191,12 +212,18 @@ impl Rows {
             .map_or(0, |header| header.given().len())
     }
 
-    /// Whether anything is made of a column: where there is no template, whoever takes the rows may want any.
+    /// Of which columns something is made: where there is no template, whoever takes the rows may want any.
     #[cfg(feature = "parquet")]
-    pub(crate) fn wants(&self, column: &str) -> bool {
-        self.rules.template.is_none()
-            || [KEY_COLUMN, PRIORITY_COLUMN].contains(&column)
-            || self.rules.columns().iter().any(|wanted| wanted == column)
+    pub(crate) fn wanted<'c>(&self, columns: &'c [String]) -> Vec<(usize, &'c String)> {
+        let priority = self.rules.priority_among(columns);
+        let named = self.rules.columns();
+        let is_wanted = |(place, column): &(usize, &String)| {
+            self.rules.template.is_none()
+                || *column == KEY_COLUMN
+                || priority == Some(*place)
+                || named.contains(column)
+        };
+        columns.iter().enumerate().filter(is_wanted).collect()
     }
 
     /// Whether a list is a key.
@@ -309,7 +336,7 @@ impl Rows {
         let names = || members.iter().map(|(name, _)| name.as_str());
         if !self.header.as_ref().is_some_and(|last| last.is_of(names())) {
             let columns = names().map(str::to_owned).collect();
-            match Header::new(columns, &self.rules.key_parts) {
+            match Header::new(columns, &self.rules) {
                 Ok(header) => self.header = Some(header),
                 Err(fault) => {
                     self.leave_out(BadLine::showing(at, fault, content))?;
@@ -331,8 +358,8 @@ impl Rows {
         priority: Priority,
         (bad, lines): (impl FnOnce(String) -> BadLine, u64),
     ) -> Result<Option<Vec<SourceRow>>, SourceFault> {
-        match values.and_then(|values| self.entry(values)) {
-            Ok(row) => Ok(self.push(SourceRow { priority, ..row })),
+        match values.and_then(|values| self.entry(values, Some(priority))) {
+            Ok(row) => Ok(self.push(row)),
             Err(what) => {
                 self.leave_out(bad(what))?;
                 self.leave_out_more(lines.saturating_sub(1));
@@ -347,7 +374,7 @@ impl Rows {
         values: Result<Vec<Option<String>>, String>,
         content: Option<&[u8]>,
     ) -> Result<Option<Vec<SourceRow>>, SourceFault> {
-        match values.and_then(|values| self.entry(values)) {
+        match values.and_then(|values| self.entry(values, None)) {
             Ok(row) => Ok(self.push(row)),
             Err(what) => {
                 let bad = match content {
@@ -377,18 +404,21 @@ impl Rows {
         self.gathered.bad_lines += lines;
     }
 
-    /// The row of these values, or why it is no entry.
-    fn entry(&self, mut values: Vec<Option<String>>) -> Result<SourceRow, String> {
+    /// The row of these values, or why it is no entry. Where the priority was not counted, the row says it.
+    fn entry(
+        &self,
+        mut values: Vec<Option<String>>,
+        counted: Option<Priority>,
+    ) -> Result<SourceRow, String> {
         let Some(header) = &self.header else {
             return Err("it comes before the columns".to_owned());
         };
         debug_assert_eq!(values.len(), header.given().len());
         header.take_key(&mut values)?;
-        let text = header
-            .priority
-            .and_then(|index| values[index].as_deref())
-            .filter(|text| !text.is_empty());
-        let priority = text.map_or(Ok(Priority::ONE), priority)?;
+        let priority = match counted {
+            Some(counted) => counted,
+            None => header.priority_of(&values)?,
+        };
         let cache_key = match &self.rules.template {
             None => Vec::new(),
             Some((loader, template)) => cache_key(header, &values, loader, template)?,
@@ -425,17 +455,17 @@ impl Rows {
 /// The priority that a text stands for that is not there for nothing: an empty one is none.
 pub(crate) fn priority_of(text: &[u8]) -> Result<Priority, String> {
     // What is not UTF-8 is no number, whatever stands in its place.
-    priority(&String::from_utf8_lossy(text))
+    priority(PRIORITY_COLUMN, &String::from_utf8_lossy(text))
 }
 
 /// An empty priority of a column is none, and never comes here.
-fn priority(text: &str) -> Result<Priority, String> {
+fn priority(column: &str, text: &str) -> Result<Priority, String> {
     let requests = text.trim().parse().ok();
     requests
         .and_then(|requests| Priority::from_requests(requests).ok())
         .ok_or_else(|| {
             format!(
-                "the priority {} is not a number from 0 to {}",
+                "the {column} {} is not a number from 0 to {}",
                 shown(text.as_bytes()),
                 Priority::REQUESTS_MAX
             )

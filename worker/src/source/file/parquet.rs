@@ -118,8 +118,6 @@ fn columns(
     names: &[String],
     rows: &Rows,
 ) -> Result<Vec<Column>, SourceFault> {
-    let wanted = names.iter().enumerate();
-    let wanted = wanted.filter(|(_, name)| rows.wants(name));
     let column = |(place, name): (usize, &String)| {
         let fault = |what: String| SourceFault::Column {
             column: name.clone(),
@@ -148,7 +146,7 @@ fn columns(
             kind,
         })
     };
-    wanted.map(column).collect()
+    rows.wanted(names).into_iter().map(column).collect()
 }
 
 /// A row's values, in the places of their columns; NULL where nobody asks.

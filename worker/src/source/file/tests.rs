@@ -90,6 +90,34 @@ fn csv_gives_its_columns_as_text() {
 }
 
 #[test]
+fn a_count_is_the_priority_where_no_column_has_that_name() {
+    let priorities = |content: &str, format, rules: &Rules| {
+        let (rows, read) = read_file(content, format, rules);
+        read.unwrap();
+        let priorities = rows.iter().map(|row| row.priority.as_milli());
+        priorities.collect::<Vec<_>>()
+    };
+    let any = Rules::default();
+    assert_eq!(priorities("key,count\na,5\nb,\n", CSV, &any), [5000, 1000]);
+    assert_eq!(
+        priorities("key,count,priority\na,5,7\nb,many,\n", CSV, &any),
+        [7000, 1000]
+    );
+    let lines = "{\"key\":\"a\",\"count\":5}\n{\"count\":5,\"key\":\"b\",\"priority\":7}\n";
+    assert_eq!(priorities(lines, NDJSON, &any), [5000, 7000]);
+    let other = templated(OnBadLine::Fail, "product:{key}");
+    assert_eq!(priorities("key,count\na,5\n", CSV, &other), [5000]);
+    // What the key is made of says nothing of how often it is asked for.
+    let named = templated(OnBadLine::Fail, "page:{key}:{count}");
+    assert_eq!(priorities("key,count\na,all\n", CSV, &named), [1000]);
+    let part = Rules {
+        key_parts: vec!["list".to_owned(), "count".to_owned()],
+        ..Rules::default()
+    };
+    assert_eq!(priorities("list,count\na,all\n", CSV, &part), [1000]);
+}
+
+#[test]
 fn ndjson_keeps_the_digits_of_its_numbers() {
     let text = "{\"key\": 12345678901234567890, \"priority\": \"2\", \"n\": 1.10, \"t\": \"\\u00e4\"}\n\n\
                 {\"priority\": null, \"key\": \"x\", \"list\": [1, 2]}";
@@ -353,6 +381,14 @@ fn with_one_bad_line() -> Vec<OneBadLine> {
         cases.push((two(&line), CSV, 3, no_priority, shown(&line)));
         let line = format!("{{\"key\":3,\"priority\":\"{priority}\"}}");
         cases.push((json(line.as_bytes()), NDJSON, 3, no_priority, shown(&line)));
+        let line = format!("{{\"key\":3,\"count\":\"{priority}\"}}");
+        cases.push((
+            json(line.as_bytes()),
+            NDJSON,
+            3,
+            "the count \"",
+            shown(&line),
+        ));
     }
     cases
 }

@@ -149,6 +149,21 @@ fn each_url_counts_for_the_loader_of_the_first_pattern_that_it_is_of() {
 }
 
 #[test]
+fn no_name_in_a_pattern_says_how_often_a_url_is_asked_for() {
+    let folder = Folder::new();
+    let path = folder.file("access.log", hit("/list/new?count=all").repeat(2));
+    let mut log = log(vec![path]);
+    log.urls = vec![UrlRule {
+        pattern: "/list/{key}?count={count}".parse().unwrap(),
+        loader: 0,
+    }];
+    let (ranked, read) = read(&log, &[rules(OnBadLine::Fail, 0, "list:{key}")]);
+    read.unwrap();
+    let expected = ("list:new".to_owned(), (0, "new".to_owned(), 2000));
+    assert_eq!(ranked, [expected].into());
+}
+
+#[test]
 fn counts_add_up_whatever_is_held_of_them_over_any_number_of_files() {
     let folder = Folder::new();
     let line = |n: u64| hit(&format!("/product/{}", n * n % 1009));

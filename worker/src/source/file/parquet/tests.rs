@@ -219,6 +219,25 @@ fn a_nested_column_is_a_fault_that_names_it_but_only_where_something_is_made_of_
 }
 
 #[test]
+fn a_count_is_read_as_the_priority_where_a_column_has_no_such_name() {
+    let counted = |schema: &str, columns: usize| {
+        file(schema, Compression::UNCOMPRESSED, 1, |_, group| {
+            column::<ByteArrayType>(group, &bytes(&["k"]), None);
+            for _ in 0..columns {
+                column::<Int64Type>(group, &[7], None);
+            }
+        })
+    };
+    let alone = "message keys { required binary key (UTF8); required int64 count; }";
+    let (rows, read) = read_all(counted(alone, 1), &templated("product:{key}"));
+    assert_eq!(read.unwrap().rows, 1);
+    assert_eq!(rows[0].priority.as_milli(), 7000);
+    let beside = "message keys { required binary key (UTF8); required int64 priority; required int64 count; }";
+    let (rows, _) = read_all(counted(beside, 2), &templated("product:{key}"));
+    assert_eq!(rows[0].get("count"), None, "nobody asks for it");
+}
+
+#[test]
 fn a_bad_row_fails_the_file_or_is_left_out_with_its_number() {
     let schema = "message keys { required binary key; optional double priority; }";
     let file = || {
