@@ -1,6 +1,7 @@
 //! A client of a cluster: calls the coordinators it was told of, follows a standby's word to the leader, and calls again
 //! where the outcome of a call is not known. Every call that the command line makes is idempotent, so that this is safe.
 
+pub mod again;
 pub mod refusal;
 pub mod watch;
 
@@ -288,9 +289,11 @@ pub fn may_pass(code: Code) -> bool {
     )
 }
 
-/// Whether a stream that has broken so may be begun again: as [`may_pass`] says, or with another leader.
-pub fn may_go_on(status: &Status) -> bool {
-    may_pass(status.code()) || leader(status).is_some()
+/// How a stream has failed: whoever can begin it again, as [`may_pass`] says or with another leader, finds nobody.
+pub fn broken(status: &Status) -> Failure {
+    let (exit, error) = refusal::failure(status);
+    let again = may_pass(status.code()) || leader(status).is_some();
+    (if again { Exit::Unreachable } else { exit }, error)
 }
 
 /// Makes attempts until one succeeds, or none may any more.

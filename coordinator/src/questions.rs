@@ -12,7 +12,7 @@ use stoke_core::names::{CacheName, WorkerName};
 use stoke_core::records::{Member, keys};
 use stoke_proto::v1::cache_question::About;
 use stoke_proto::v1::{CacheAnswer, CacheQuestion};
-use stoke_store::{Keys, record};
+use stoke_store::{Keys, StoreError, record};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::Shared;
@@ -167,20 +167,31 @@ impl Shared {
     /// # Errors
     /// Where there are none; where the store does not answer, that is not known.
     pub(crate) async fn who_knows(&self, cache: &CacheName) -> Result<Vec<WorkerName>, NoAnswer> {
-        let members = [Keys::Prefix(keys::MEMBERS.to_owned())];
-        let found = self.store.read(&members).await.ok();
-        let entries = found.map(|found| found.entries).unwrap_or_default();
-        let knows = |entry| {
-            let name: &str = entry_name(entry)?;
-            let member: Member = record::decode(entry).ok()?;
-            let worker: WorkerName = name.parse().ok()?;
-            (member.caches.contains(cache) && self.questions.is_attached(&worker)).then_some(worker)
-        };
-        let workers: Vec<WorkerName> = entries.iter().filter_map(knows).collect();
+        let mut workers = self.members_with(cache).await.unwrap_or_default();
+        workers.retain(|worker| self.questions.is_attached(worker));
         match workers.is_empty() {
             true => Err(NoAnswer::Nobody(cache.clone())),
             false => Ok(workers),
         }
+    }
+
+    /// The members that know a cache, by name, attached or not: after a change of leader it takes them a moment.
+    ///
+    /// # Errors
+    /// Where the store does not answer.
+    pub(crate) async fn members_with(
+        &self,
+        cache: &CacheName,
+    ) -> Result<Vec<WorkerName>, StoreError> {
+        let members = [Keys::Prefix(keys::MEMBERS.to_owned())];
+        let found = self.store.read(&members).await?;
+        let knows = |entry| {
+            let name: &str = entry_name(entry)?;
+            let member: Member = record::decode(entry).ok()?;
+            let worker: WorkerName = name.parse().ok()?;
+            member.caches.contains(cache).then_some(worker)
+        };
+        Ok(found.entries.iter().filter_map(knows).collect())
     }
 }
 

@@ -8,7 +8,8 @@ use tonic::Code;
 use v1::GateVerdict;
 
 use crate::args::{GateArgs, IfUnknown, OutputArg};
-use crate::client::{Cluster, jobs, may_go_on, refusal};
+use crate::client::again::Again;
+use crate::client::{Cluster, broken, jobs, refusal};
 use crate::exit::{Exit, Failure, OrExit};
 use crate::show::gate::{GateReport, text};
 use crate::told::Told;
@@ -16,8 +17,6 @@ use crate::{Outcome, print};
 
 /// How long lies between two words on how the gate stands.
 const SAID_EVERY: Duration = Duration::from_secs(10);
-/// How long between two attempts, where the call broke.
-const AGAIN_EVERY: Duration = Duration::from_secs(1);
 
 /// Waits.
 pub async fn gate(args: &GateArgs) -> Outcome {
@@ -54,32 +53,30 @@ fn is_of_no_job(error: &anyhow::Error) -> bool {
 async fn wait(args: &GateArgs, cluster: &Cluster) -> Result<v1::GateJobResponse, Failure> {
     let until = Instant::now() + args.timeout;
     let mut said = Said::default();
+    let mut again = Again::new(args.timeout, false);
     loop {
         let left = until.saturating_duration_since(Instant::now());
-        let ended = once(args, cluster, left, &mut said).await;
-        match ended {
-            Ok(Some(verdict)) => return Ok(verdict),
-            // It ends without one where the coordinator stops, or does not lead any more.
-            Ok(None) if left > Duration::ZERO => {}
-            Ok(None) => {
-                return Err(anyhow!(
-                    "the coordinators have not told within the time how the gate stands"
-                ))
-                .or_exit(Exit::Unreachable);
+        match once(args, cluster, left, &mut again, &mut said).await {
+            Ok(verdict) => return Ok(verdict),
+            Err(failure) if left.is_zero() => return Err(failure),
+            Err(failure) => {
+                let broke = |error: &anyhow::Error| {
+                    print::say(format!("the call broke, and is made again: {error:#}"));
+                };
+                again.after(failure, broke).await?;
             }
-            Err(failure) => return Err(failure),
         }
-        tokio::time::sleep(AGAIN_EVERY).await;
     }
 }
 
-/// One call: its verdict, or none where it broke and may be made again.
+/// One call, to its verdict.
 async fn once(
     args: &GateArgs,
     cluster: &Cluster,
     left: Duration,
+    again: &mut Again,
     said: &mut Said,
-) -> Result<Option<v1::GateJobResponse>, Failure> {
+) -> Result<v1::GateJobResponse, Failure> {
     let request = v1::GateJobRequest {
         name: args.job.clone(),
         coverage: args.coverage.unwrap_or(0.0),
@@ -93,15 +90,21 @@ async fn once(
         async move { jobs(channel).gate_job(request).await }
     });
     let mut waiting = opened.await?;
+    again.answered();
     loop {
         match waiting.message().await {
-            Ok(Some(stands)) if stands.verdict() == GateVerdict::Waiting => {
+            Ok(Some(stands)) => {
+                if stands.verdict() != GateVerdict::Waiting {
+                    return Ok(stands);
+                }
                 said.waiting(&args.job, &stands);
             }
-            Ok(Some(verdict)) => return Ok(Some(verdict)),
-            Ok(None) => return Ok(None),
-            Err(status) if may_go_on(&status) => return Ok(None),
-            Err(status) => return Err(refusal::failure(&status)),
+            // The coordinator stops, or does not lead any more.
+            Ok(None) => {
+                return Err(anyhow!("it ended before the gate was judged"))
+                    .or_exit(Exit::Unreachable);
+            }
+            Err(status) => return Err(broken(&status)),
         }
     }
 }

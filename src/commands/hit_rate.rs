@@ -15,15 +15,16 @@ use stoke_worker::cache::{Cache, CacheConfig};
 use stoke_worker::permit::Unlimited;
 
 use crate::args::{HitRateArgs, OutputArg};
-use crate::client::{Cluster, caches, may_go_on, refusal};
+use crate::client::again::Again;
+use crate::client::{Cluster, broken, caches};
 use crate::exit::{Exit, Failure, OrExit};
 use crate::print::Reader;
 use crate::show::hit_rate::{HitRateReport, text};
 use crate::told::Told;
 use crate::{Outcome, print};
 
-/// How long between two attempts, where the call broke.
-const AGAIN_EVERY: Duration = Duration::from_secs(1);
+/// For how long nobody need answer, once somebody has, before nobody seems to be there.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Shows intervals.
 pub async fn hit_rate(args: &HitRateArgs) -> Outcome {
@@ -84,26 +85,46 @@ async fn by_name(args: &HitRateArgs, shown: &mut Shown<'_>) -> Outcome {
         steady_state: args.steady_state.unwrap_or(0.0),
         epsilon: args.epsilon,
     };
+    let mut again = Again::new(PATIENCE, false);
     loop {
-        let opened = cluster.call(|channel| {
-            let request = request.clone();
-            async move { caches(channel).watch_hit_rate(request).await }
-        });
-        let mut watched = opened.await?;
-        loop {
-            match watched.message().await {
-                Ok(Some(interval)) => {
-                    if let Some(exit) = shown.interval(&interval)? {
-                        return Ok(exit);
-                    }
-                }
-                Err(status) if !may_go_on(&status) => return Err(refusal::failure(&status)),
-                // The coordinator stops, or leads no more: another one begins anew.
-                Ok(None) | Err(_) => break,
+        match once(&cluster, &request, &mut again, shown).await {
+            Ok(exit) => return Ok(exit),
+            // Another coordinator begins anew.
+            Err(failure) => {
+                let broke = |error: &anyhow::Error| {
+                    print::say(format!("the watch broke, and is begun again: {error:#}"));
+                };
+                again.after(failure, broke).await?;
             }
         }
-        print::say("the watch broke, and is begun again");
-        tokio::time::sleep(AGAIN_EVERY).await;
+    }
+}
+
+/// One watch, to the last interval that is to be shown.
+async fn once(
+    cluster: &Cluster,
+    request: &v1::WatchHitRateRequest,
+    again: &mut Again,
+    shown: &mut Shown<'_>,
+) -> Outcome {
+    let opened = cluster.call(|channel| {
+        let request = request.clone();
+        async move { caches(channel).watch_hit_rate(request).await }
+    });
+    let mut watched = opened.await?;
+    again.answered();
+    loop {
+        match watched.message().await {
+            Ok(Some(interval)) => {
+                if let Some(exit) = shown.interval(&interval)? {
+                    return Ok(exit);
+                }
+            }
+            Ok(None) => {
+                return Err(anyhow!("it ended before it was told to")).or_exit(Exit::Unreachable);
+            }
+            Err(status) => return Err(broken(&status)),
+        }
     }
 }
 

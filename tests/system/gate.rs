@@ -209,6 +209,99 @@ async fn what_stoke_asks_itself_is_taken_out_of_the_hit_rate_that_others_have() 
     assert_eq!(unknown.code, 2, "{unknown:?}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_a_warm_cache_goes_on_with_whichever_coordinator_leads() {
+    let scene = Scene::start(2, 100);
+    shop::fill(&scene);
+    let job = scene.create(shop::job_without_poison()).await;
+    let mut jobs = scene.jobs().await;
+    watch_until(&mut jobs, &job.name, is_over).await;
+    let nodes = Nodes::connect(&scene);
+    for port in nodes.ports() {
+        scene.cache.cli(port, &["FLUSHALL"]).unwrap();
+    }
+    let first = scene.leader();
+    let addresses: Vec<&str> = scene
+        .coordinators
+        .iter()
+        .map(|(at, _)| at.as_str())
+        .collect();
+    let addresses = addresses.join(",");
+    let waiting = [
+        "--hit-rate",
+        "0.4",
+        "--measure-every",
+        "1s",
+        "--timeout",
+        "10m",
+    ];
+    let gate = start(&addresses, &[&["gate", &job.name], &waiting[..]].concat());
+    let watching = [
+        "--cache",
+        "main",
+        "--watch",
+        "--interval",
+        "1s",
+        "--output",
+        "json",
+    ];
+    let watch = start(&addresses, &[&["hit-rate"], &watching[..]].concat());
+    let intervals = || watch.stdout().unwrap().lines().count();
+    let wait_for_more_intervals = || {
+        let shown = intervals();
+        let more = || Ok(anyhow::ensure!(intervals() > shown, "{shown} still"));
+        wait_for("another interval", PATIENCE, more).unwrap();
+    };
+    let wait_until_begun_again = |text: &str, times: usize| {
+        for program in [&gate, &watch] {
+            let again = || {
+                let log = program.log()?;
+                let again = log
+                    .lines()
+                    .filter(|line| line.contains("broke") && line.contains(text));
+                Ok(anyhow::ensure!(again.count() >= times, "{log}"))
+            };
+            wait_for("that it begins again", PATIENCE, again).unwrap();
+        }
+    };
+    wait_for_more_intervals();
+    wait_for("that the gate waits", PATIENCE, || {
+        let log = gate.log()?;
+        Ok(anyhow::ensure!(log.contains("below 0.4"), "{log}"))
+    })
+    .unwrap();
+
+    // A leader that stood still, and is none any more when it wakes: no worker tells it anything.
+    let stopped = scene.coordinator(&first);
+    stopped.stop().unwrap();
+    wait_for("another leader", PATIENCE, || {
+        Ok(anyhow::ensure!(scene.leader() != first, "{first} still"))
+    })
+    .unwrap();
+    stopped.cont().unwrap();
+    wait_until_begun_again("does not lead", 1);
+    wait_for_more_intervals();
+
+    // All are restarted.
+    for (_, coordinator) in &scene.coordinators {
+        coordinator.kill9().unwrap();
+    }
+    wait_until_begun_again("", 2);
+    for (_, coordinator) in &scene.coordinators {
+        coordinator.restart().unwrap();
+    }
+    wait_for_more_intervals();
+    assert!(gate.ended().unwrap().is_none(), "the cache is cold");
+    for id in shop::ids().take(300) {
+        let key = shop::key(id);
+        let _: () = nodes.connection(nodes.owner(&key)).set(key, 1).unwrap();
+    }
+    let ran = ended(&gate);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    watch.interrupt().unwrap();
+    assert_eq!(ended(&watch).code, 130);
+}
+
 #[test]
 fn a_cache_is_watched_by_its_url_until_it_is_warm() {
     let redis = Redis::start().unwrap();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use stoke_harness::{MariaDb, Postgres, Program, Redis, Statement, wait_for};
 use stoke_proto::v1::{self, JobState};
 
+use crate::command_line::stoke;
 use crate::scene::{PATIENCE, Scene, assert_w1, done, is_over, now_ms, watch_until};
 use crate::shop;
 use crate::warm_command::{self, Ran};
@@ -225,6 +226,10 @@ async fn scans_can_be_verified_retried_exported_and_forecast() {
         assert!(entries.keys[0].starts_with(b"scan of whole, range "));
     }
     assert_eq!(ranges, warmed.progress.unwrap().ranges);
+
+    let estimated = stoke(&scene.leader(), &["estimate", "--job", &warmed.name]);
+    assert_eq!(estimated.code, 2, "ranges are no keys: {estimated:?}");
+    assert!(estimated.errors.contains("scans"), "{estimated:?}");
 
     let retry = v1::RetryJobRequest {
         name: warmed.name.clone(),

@@ -58,8 +58,12 @@ impl CacheService for Caches {
         self.shared.fence().await?;
         let caches = [Some(&watched.cache), watched.reference.as_ref()];
         for cache in caches.into_iter().flatten() {
-            let known = self.shared.who_knows(cache).await;
-            known.map_err(|error| Refusal::Precondition(error.to_string()))?;
+            let members = self.shared.members_with(cache).await;
+            if members.map_err(Refusal::from)?.is_empty() {
+                return Err(
+                    Refusal::Precondition(format!("no worker knows the cache {cache}")).into(),
+                );
+            }
         }
         let shared = Arc::clone(&self.shared);
         let held = shared.calls.hold("/stoke.v1.CacheService/WatchHitRate");

@@ -2,17 +2,19 @@
 
 use std::time::Duration;
 
+use anyhow::anyhow;
 use stoke_coordinator::wire;
 use stoke_core::job::Merge;
 use stoke_core::plan::Entry;
 use stoke_core::units::Priority;
 use stoke_proto::v1;
+use v1::key_source::From;
 
 use super::input::{Entries, Input};
 use crate::args::EstimateArgs;
 use crate::client::{Cluster, jobs, refusal};
 use crate::commands::status;
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure, OrExit};
 use crate::show::estimate::{About, Source};
 use crate::show::job::batch;
 
@@ -20,6 +22,13 @@ use crate::show::job::batch;
 pub(super) async fn read(args: &EstimateArgs, name: &str) -> Result<Input, Failure> {
     let cluster = Cluster::new(&args.cluster.coordinator)?;
     let job = status::get(&cluster, name).await?;
+    if scans(&job) {
+        return Err(anyhow!(
+            "the job {name} scans: its plan has ranges of rows, whose keys and demand nobody knows before they are read. Estimate a list of its \
+             keys with how often each is asked for (FILE), or an access log (--log)"
+        ))
+        .or_exit(Exit::Usage);
+    }
     let request = v1::ExportPlanRequest { name: name.into() };
     let exported = cluster.call(|channel| {
         let request = request.clone();
@@ -53,6 +62,14 @@ pub(super) async fn read(args: &EstimateArgs, name: &str) -> Result<Input, Failu
         plan_bytes: forecast.map(|forecast| forecast.cache_bytes as f64),
         ..Input::of(entries, about)
     })
+}
+
+/// Whether some of its plan are ranges.
+fn scans(job: &v1::Job) -> bool {
+    let sources = job.spec.as_ref().and_then(batch);
+    let sources = sources.map_or(&[][..], |batch| &batch.sources);
+    let scan = |source: &v1::KeySource| matches!(source.from, Some(From::Scan(_)));
+    sources.iter().any(scan)
 }
 
 fn entries_of(batch: &v1::EntryBatch) -> Vec<Entry> {

@@ -54,6 +54,9 @@ pub(super) fn check(job: &JobView, gate: &Gate) -> Result<(), Refusal> {
 }
 
 /// Sends how the job stands until the gate is open, or will not be.
+///
+/// # Errors
+/// Where this coordinator does not lead any more: no worker tells it anything then.
 pub(super) async fn wait(
     shared: &Shared,
     gate: &Gate,
@@ -71,6 +74,7 @@ pub(super) async fn wait(
         at: None,
     };
     let mut told = None;
+    let mut leading = shared.leading.subscribe();
     loop {
         // The first look is made to its end, however little time there is.
         let latest = until.max(begun + FIRST_LOOK_WITHIN);
@@ -89,6 +93,8 @@ pub(super) async fn wait(
             let waited = gate.timeout.as_secs();
             state.reason = format!("not within {waited} s: {}", state.reason);
         }
+        // What was seen while somebody else may have led is no verdict.
+        shared.fence().await?;
         let is_over = state.verdict() != GateVerdict::Waiting;
         if told.as_ref() != Some(&state) {
             told = Some(state.clone());
@@ -102,6 +108,8 @@ pub(super) async fn wait(
         tokio::select! {
             () = send.closed() => return Ok(()),
             () = wakeups.changed() => {}
+            // Its sender lives as long as we do.
+            _ = leading.changed() => shared.fence().await.map(drop)?,
             () = tokio::time::sleep_until(until.min(measuring.due(gate))) => {}
         }
         tokio::time::sleep(LOOKS_APART).await;
