@@ -32,12 +32,13 @@ const BATCH_KEYS_DEFAULT: u32 = 500;
 pub async fn estimate(args: &EstimateArgs, palette: Palette) -> Outcome {
     one_standard_input(args).or_exit(Exit::Usage)?;
     log_of_its_flags(args).or_exit(Exit::Usage)?;
+    let list_rules = list::rules(args);
     let later = match &args.later {
-        Some(path) => Some(list::later(path, args.on_bad_line).await?),
+        Some(path) => Some(list::later(path, &list_rules).await?),
         None => None,
     };
     let input = match (&args.file, &args.job) {
-        (Some(file), _) => list::read(file, args.on_bad_line).await?,
+        (Some(file), _) => list::read(file, &list_rules).await?,
         (None, Some(job)) => job::read(args, job).await?,
         (None, None) => log::read(args).await?,
     };

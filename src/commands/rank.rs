@@ -69,7 +69,7 @@ fn settings(args: &RankArgs) -> RankingSettings {
 /// What is ranked.
 enum Source {
     Log(Box<AccessLog>, OnBadLine),
-    Keys(PathBuf, OnBadLine),
+    Keys(PathBuf, Box<Rules>),
 }
 
 impl Source {
@@ -79,7 +79,12 @@ impl Source {
             OnBadLineArg::Skip => OnBadLine::Skip,
         });
         if let Some(path) = &args.keys {
-            return Ok(Self::Keys(path.clone(), asked.unwrap_or(OnBadLine::Fail)));
+            let rules = Rules {
+                on_bad_line: asked.unwrap_or(OnBadLine::Fail),
+                key_parts: args.key_column.clone(),
+                ..Rules::default()
+            };
+            return Ok(Self::Keys(path.clone(), Box::new(rules)));
         }
         let log = args.log.access_log().or_exit(Exit::Usage)?;
         Ok(Self::Log(Box::new(log), asked.unwrap_or(OnBadLine::Skip)))
@@ -90,8 +95,10 @@ impl Source {
     /// # Errors
     /// Where the patterns of a log name different ones.
     fn columns(&self) -> Result<Option<Columns>, Failure> {
-        let Self::Log(log, _) = self else {
-            return Ok(None);
+        let log = match self {
+            Self::Log(log, _) => log,
+            Self::Keys(_, rules) if rules.key_parts.is_empty() => return Ok(None),
+            Self::Keys(_, rules) => return Ok(Some(Columns::new(rules.key_parts.clone()))),
         };
         let mut patterns = log.urls.iter().map(|rule| &rule.pattern);
         let Some(first) = patterns.next() else {
@@ -139,11 +146,7 @@ impl Source {
                     log: Some(report),
                 })
             }
-            Self::Keys(path, on_bad_line) => {
-                let rules = Rules {
-                    on_bad_line,
-                    ..Rules::default()
-                };
+            Self::Keys(path, rules) => {
                 let read = file::read(&path, None, &rules, rows).await;
                 Ok(Told {
                     gathered: read.or_exit(Exit::Usage)?,
@@ -159,7 +162,7 @@ fn key_alone() -> Columns {
 }
 
 /// The columns of a list's row that are of its key: all but the one that says how often it was asked for.
-fn key_columns(row: &SourceRow) -> Columns {
+fn key_column(row: &SourceRow) -> Columns {
     let priority = Rules::default().priority_among(&row.columns);
     let columns = row.columns.iter().enumerate();
     let of_key = columns.filter(|(place, _)| Some(*place) != priority);
@@ -224,10 +227,15 @@ impl Listing {
         let mut key = Vec::new();
         while let Some(rows) = chunks.blocking_recv() {
             for row in rows {
-                let columns = self.columns.get_or_insert_with(|| key_columns(&row));
-                if columns.pack(|name| row.get(name), &mut key).is_none() {
+                let columns = self.columns.get_or_insert_with(|| key_column(&row));
+                // What is NULL is written as what is empty.
+                let value = |name: &str| {
+                    let place = row.columns.iter().position(|column| column == name)?;
+                    Some(row.values[place].as_deref().unwrap_or_default())
+                };
+                if let Err(column) = columns.pack(value, &mut key) {
                     return Err(anyhow!(
-                        "the key {} has not all columns of the first one: a list has one set of them",
+                        "the key {} has no column {column:?}, as the first one has: a list has one set of them; give all keys one, be it empty",
                         plain(row.key())
                     ))
                     .or_exit(Exit::Usage);

@@ -19,21 +19,27 @@ impl Columns {
         Self(names.into_iter().collect())
     }
 
-    /// The values of a row, by name; `None` where it has other columns.
+    /// The values of a row, by name.
+    ///
+    /// # Errors
+    /// The column that it does not have.
     pub fn pack<'r>(
         &self,
         value: impl Fn(&str) -> Option<&'r str>,
         packed: &mut Vec<u8>,
-    ) -> Option<()> {
+    ) -> Result<(), &str> {
         packed.clear();
-        let (last, before) = self.0.split_last()?;
-        for name in before {
-            let value = value(name)?;
-            packed.extend_from_slice(&u32::try_from(value.len()).ok()?.to_be_bytes());
+        let last = self.0.len().saturating_sub(1);
+        for (n, name) in self.0.iter().enumerate() {
+            let value = value(name).ok_or(name.as_str())?;
+            if n < last {
+                // No line is as long as this can be.
+                let length = u32::try_from(value.len()).unwrap_or(u32::MAX);
+                packed.extend_from_slice(&length.to_be_bytes());
+            }
             packed.extend_from_slice(value.as_bytes());
         }
-        packed.extend_from_slice(value(last)?.as_bytes());
-        Some(())
+        Ok(())
     }
 
     /// The values, in the order of the columns.
@@ -113,7 +119,10 @@ mod tests {
         Columns::new(names.iter().map(|name| (*name).to_owned()))
     }
 
-    fn packed(columns: &Columns, values: &[(&str, &'static str)]) -> Option<Vec<u8>> {
+    fn packed<'c>(
+        columns: &'c Columns,
+        values: &[(&str, &'static str)],
+    ) -> Result<Vec<u8>, &'c str> {
         let mut packed = vec![7];
         let value = |name: &str| {
             values
@@ -126,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_list_is_a_key_file() {
-        let one = columns(&["key", "priority"]);
+        let one = columns(&["key"]);
         let key = packed(&one, &[("key", "a,\"b")]).unwrap();
         assert_eq!(key, b"a,\"b");
         let csv = Lines::new(ExportFormat::Csv, one.clone());
@@ -154,7 +163,7 @@ mod tests {
             csv.keys([(&key[..], Priority::ONE)].into_iter()),
         ];
         assert_eq!(list.concat(), b"tenant,a,id,priority\neu,,7,1\n");
-        assert_eq!(packed(&three, &values[..2]), None, "it lacks one");
+        assert_eq!(packed(&three, &values[..2]), Err("a"), "it lacks one");
         // Which is no key of this list, and no reason to panic.
         for cut in 0..key.len() {
             let _ = csv.keys([(&key[..cut], Priority::ONE)].into_iter());

@@ -154,6 +154,22 @@ fn what_is_wrong_with_a_list_is_said() {
     assert_eq!(report["requests"], 3e16);
     assert_eq!(report["verdict"], "overkill");
     assert_eq!(report["reasons"][0]["reason"], "flat_pattern");
+    // As stoke rank writes keys of several columns.
+    let path = files.write("parts.csv", "tenant,id,priority\neu,7,3\nus,7,1\n");
+    let report = estimated(
+        &[
+            &path,
+            "--key-column",
+            "tenant",
+            "--key-column",
+            "id",
+            "--later",
+            &path,
+        ],
+        "",
+    );
+    assert_eq!(report["entries"], 2, "{report}");
+    assert_eq!(report["tops"][5]["replayed"], 1.0, "{report}");
     let path = files.write("alike.csv", "key\na\nb\n");
     let ran = estimate(&[&path], "");
     assert!(

@@ -249,8 +249,11 @@ async fn who_waits_for_a_warm_cache_goes_on_with_whichever_coordinator_leads() {
     let intervals = || watch.stdout().unwrap().lines().count();
     let wait_for_more_intervals = || {
         let shown = intervals();
-        let more = || Ok(anyhow::ensure!(intervals() > shown, "{shown} still"));
-        wait_for("another interval", PATIENCE, more).unwrap();
+        wait_for("another interval", PATIENCE, || {
+            anyhow::ensure!(intervals() > shown, "{shown} still");
+            Ok(())
+        })
+        .unwrap();
     };
     let wait_until_begun_again = |text: &str, times: usize| {
         for program in [&gate, &watch] {
@@ -259,7 +262,8 @@ async fn who_waits_for_a_warm_cache_goes_on_with_whichever_coordinator_leads() {
                 let again = log
                     .lines()
                     .filter(|line| line.contains("broke") && line.contains(text));
-                Ok(anyhow::ensure!(again.count() >= times, "{log}"))
+                anyhow::ensure!(again.count() >= times, "{log}");
+                Ok(())
             };
             wait_for("that it begins again", PATIENCE, again).unwrap();
         }
@@ -267,7 +271,8 @@ async fn who_waits_for_a_warm_cache_goes_on_with_whichever_coordinator_leads() {
     wait_for_more_intervals();
     wait_for("that the gate waits", PATIENCE, || {
         let log = gate.log()?;
-        Ok(anyhow::ensure!(log.contains("below 0.4"), "{log}"))
+        anyhow::ensure!(log.contains("below 0.4"), "{log}");
+        Ok(())
     })
     .unwrap();
 
@@ -275,7 +280,8 @@ async fn who_waits_for_a_warm_cache_goes_on_with_whichever_coordinator_leads() {
     let stopped = scene.coordinator(&first);
     stopped.stop().unwrap();
     wait_for("another leader", PATIENCE, || {
-        Ok(anyhow::ensure!(scene.leader() != first, "{first} still"))
+        anyhow::ensure!(scene.leader() != first, "{first} still");
+        Ok(())
     })
     .unwrap();
     stopped.cont().unwrap();

@@ -62,6 +62,18 @@ fn a_key_may_have_several_columns_but_a_list_has_the_same_for_all() {
         rank(&urls, &log).out,
         "tenant,id,priority\neu,7,2\nus,7,1\n"
     );
+    let by_columns = [
+        "--keys",
+        "-",
+        "--key-column",
+        "tenant",
+        "--key-column",
+        "id",
+    ];
+    assert_eq!(
+        rank(&by_columns, "id,tenant,count\n7,us,1\n7,eu,3\n").out,
+        "tenant,id,priority\neu,7,3\nus,7,1\n"
+    );
     let ran = rank(
         &[
             "--log",
@@ -130,6 +142,19 @@ fn a_list_with_counts_is_one_with_priorities() {
 }
 
 #[test]
+fn what_is_null_is_empty_in_a_list() {
+    let ran = rank(
+        &["--keys", "-"],
+        "{\"key\":\"a\",\"region\":null,\"count\":5}\n{\"key\":\"a\",\"region\":\"\",\"count\":1}\n",
+    );
+    assert_eq!(
+        (ran.code, ran.out.as_str()),
+        (0, "key,region,priority\na,,6\n"),
+        "{ran:?}"
+    );
+}
+
+#[test]
 fn what_is_no_list_is_told_and_leaves_no_file() {
     let files = ServerDir::new("ranking").unwrap();
     let list = files.path().join("list.csv").display().to_string();
@@ -159,7 +184,7 @@ fn what_is_no_list_is_told_and_leaves_no_file() {
         (
             vec!["--keys", "-"],
             "{\"key\":1,\"a\":2}\n{\"key\":2}\n",
-            "has not all columns",
+            "has no column \"a\"",
         ),
         (vec![], "", "--log"),
         (vec!["--keys", "-", "--memory", "5"], "", "write a size"),

@@ -114,7 +114,7 @@ impl fmt::Display for Whereabouts {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SourceFault {
     /// There is no column `key`.
-    #[error("there is no column {KEY_COLUMN:?} among {}: name one so, in SQL with AS key", listed(.found))]
+    #[error("there is no column {KEY_COLUMN:?} among {}: name one so, in SQL with AS key, or say which columns make it", listed(.found))]
     NoKey {
         /// The columns that there are.
         found: Vec<String>,

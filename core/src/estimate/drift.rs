@@ -64,7 +64,7 @@ pub struct Drift {
 /// That popularity fades.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Fading {
-    /// In what share of all orders of the parts it would look like as much, without the part that shows it most.
+    /// In what share of all orders of the parts it would look like as much, whichever of them is left out.
     pub chance: f64,
     /// What is left of hit rates after as long as the history lasted, on average over tops of all sizes.
     pub left: f64,
@@ -265,61 +265,63 @@ fn alone(keys: &[Parts], tops: &[f64]) -> Option<Alone> {
 }
 
 /// In what share of all orders of the parts hit rates fall as fast with time, or faster, whichever part is left out; and how fast they
-/// do: for each top the slope of the hit rate's logarithm over a part, 0 where it does not fall.
+/// do: for each top the slope of the hit rate's logarithm over a part, 0 where it does not fall. Where one part alone makes more than half
+/// of the slope over all tops, those of the others count.
 fn fading(alone: &Alone, tops: &[f64]) -> (f64, Vec<f64>) {
     let logarithm = |rate: f64| rate.max(HIT_RATE_MIN).ln();
-    let order: Vec<usize> = (0..PARTS).collect();
-    let fades = (0..tops.len()).map(|n| {
-        let both = |one: usize, other: usize| {
-            logarithm(alone[one][other][n]) + logarithm(alone[other][one][n])
-        };
-        (slope(&order, |one, other| both(one, other) / 2.0)).min(0.0)
-    });
+    let of_both = |n: usize, one: usize, other: usize| {
+        (logarithm(alone[one][other][n]) + logarithm(alone[other][one][n])) / 2.0
+    };
     let told: Vec<usize> = (0..tops.len())
         .filter(|n| TOPS.contains(&tops[*n]))
         .collect();
-    let mut likeness = vec![vec![0.0; PARTS]; PARTS];
-    for one in 0..PARTS {
-        for other in (0..PARTS).filter(|other| *other != one) {
-            for &n in &told {
-                likeness[one][other] += logarithm(alone[one][other][n]);
-                likeness[other][one] += logarithm(alone[one][other][n]);
-            }
+    let likeness = |one: usize, other: usize| told.iter().map(|n| of_both(*n, one, other)).sum();
+    let steepness = |parts: &[usize]| slope(parts, parts, likeness);
+    let all: Vec<usize> = (0..PARTS).collect();
+    let (mut worst_chance, mut least) = (0.0_f64, all.clone());
+    for out in &all {
+        let rest: Vec<usize> = all.iter().copied().filter(|part| part != out).collect();
+        worst_chance = worst_chance.max(chance(&rest, likeness));
+        if steepness(&rest) > steepness(&least) {
+            least = rest;
         }
     }
-    let chance_without = |out: &usize| {
-        let rest: Vec<usize> = (0..PARTS).filter(|part| part != out).collect();
-        chance(&rest, &likeness)
+    let parts = match steepness(&least) > steepness(&all) / 2.0 {
+        true => least,
+        false => all,
     };
-    let chance = order.iter().map(chance_without).fold(0.0, f64::max);
-    (chance, fades.collect())
+    let fade = |n| slope(&parts, &parts, |one, other| of_both(n, one, other)).min(0.0);
+    (worst_chance, (0..tops.len()).map(fade).collect())
 }
 
 /// In what share of all orders of these parts likeness falls as fast with time as in theirs, or faster.
-fn chance(order: &[usize], likeness: &[Vec<f64>]) -> f64 {
+fn chance(parts: &[usize], of: impl Fn(usize, usize) -> f64) -> f64 {
+    let likeness: Vec<Vec<f64>> = (0..PARTS)
+        .map(|one| (0..PARTS).map(|other| of(one, other)).collect())
+        .collect();
     let of = |one: usize, other: usize| likeness[one][other];
-    let seen = slope(order, of);
+    let seen = slope(parts, parts, of);
     let (mut all, mut as_steep) = (0_u64, 0_u64);
-    each_order(&mut order.to_vec(), 0, &mut |order| {
+    each_order(&mut parts.to_vec(), 0, &mut |order| {
         all += 1;
         // The order itself is one of them, whatever rounding does.
-        as_steep += u64::from(slope(order, of) <= seen + 1e-12);
+        as_steep += u64::from(slope(parts, order, of) <= seen + 1e-12);
     });
     float(as_steep) / float(all)
 }
 
-/// The slope of what pairs of parts have, over how far apart they stand in this order.
-fn slope(order: &[usize], of: impl Fn(usize, usize) -> f64) -> f64 {
+/// The slope of what pairs of parts have, over how far apart they lie; `order` says which of them lie at these `times`.
+fn slope(times: &[usize], order: &[usize], of: impl Fn(usize, usize) -> f64) -> f64 {
     let pairs = || {
-        let firsts = 0..order.len();
-        firsts.flat_map(|first| (first + APART_MIN..order.len()).map(move |later| (first, later)))
+        let all = (0..times.len()).flat_map(|n| (n + 1..times.len()).map(move |later| (n, later)));
+        all.filter(|(n, later)| times[*later] - times[*n] >= APART_MIN)
     };
-    let apart = |(first, later): (usize, usize)| float((later - first) as u64);
+    let apart = |(n, later): (usize, usize)| float((times[later] - times[n]) as u64);
     let mean = pairs().map(apart).sum::<f64>() / float(pairs().count() as u64);
     let (mut with, mut square) = (0.0, 0.0);
-    for (first, later) in pairs() {
-        let distance = apart((first, later)) - mean;
-        with += distance * of(order[first], order[later]);
+    for (n, later) in pairs() {
+        let distance = apart((n, later)) - mean;
+        with += distance * of(order[n], order[later]);
         square += distance * distance;
     }
     with / square

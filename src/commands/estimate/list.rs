@@ -9,17 +9,29 @@ use stoke_worker::source::{COUNT_COLUMN, Gathered, PRIORITY_COLUMN, Rules, Sourc
 use tokio::sync::mpsc;
 
 use super::input::{CHUNKS_WAITING, Entries, Input};
-use crate::args::OnBadLineArg;
+use crate::args::{EstimateArgs, OnBadLineArg};
 use crate::exit::{Exit, Failure, OrExit};
 use crate::print::say;
 use crate::show::estimate::{About, Source};
 
+/// How lists are read.
+pub(super) fn rules(args: &EstimateArgs) -> Rules {
+    Rules {
+        on_bad_line: match args.on_bad_line {
+            Some(OnBadLineArg::Skip) => OnBadLine::Skip,
+            Some(OnBadLineArg::Fail) | None => OnBadLine::Fail,
+        },
+        key_parts: args.key_column.clone(),
+        ..Rules::default()
+    }
+}
+
 /// Reads a list as a plan.
-pub(super) async fn read(path: &Path, on_bad_line: Option<OnBadLineArg>) -> Result<Input, Failure> {
+pub(super) async fn read(path: &Path, rules: &Rules) -> Result<Input, Failure> {
     // Of a key that comes twice the higher priority counts, as in key files.
     let entries = Entries::new(Merge::Max)?;
     let mut counts = Counts::default();
-    let (rows, gathered) = rows(path, on_bad_line, async |received| {
+    let (rows, gathered) = rows(path, rules, async |received| {
         entries.add_rows(received, |row| counts.entry(row)).await
     })
     .await?;
@@ -35,13 +47,10 @@ pub(super) async fn read(path: &Path, on_bad_line: Option<OnBadLineArg>) -> Resu
 }
 
 /// Reads a list as what was asked for later.
-pub(super) async fn later(
-    path: &Path,
-    on_bad_line: Option<OnBadLineArg>,
-) -> Result<Later, Failure> {
+pub(super) async fn later(path: &Path, rules: &Rules) -> Result<Later, Failure> {
     let (later, _) = rows(
         path,
-        on_bad_line,
+        rules,
         async |mut received: mpsc::Receiver<Vec<SourceRow>>| {
             let (mut later, mut counts) = (Later::default(), Counts::default());
             while let Some(chunk) = received.recv().await {
@@ -59,18 +68,11 @@ pub(super) async fn later(
 /// Reads a file's rows, and gives them to `take` meanwhile.
 async fn rows<T>(
     path: &Path,
-    on_bad_line: Option<OnBadLineArg>,
+    rules: &Rules,
     take: impl AsyncFnOnce(mpsc::Receiver<Vec<SourceRow>>) -> Result<T, Failure>,
 ) -> Result<(T, Gathered), Failure> {
-    let rules = Rules {
-        on_bad_line: match on_bad_line {
-            Some(OnBadLineArg::Skip) => OnBadLine::Skip,
-            Some(OnBadLineArg::Fail) | None => OnBadLine::Fail,
-        },
-        ..Rules::default()
-    };
     let (sink, received) = mpsc::channel(CHUNKS_WAITING);
-    let (read, taken) = tokio::join!(file::read(path, None, &rules, sink), take(received));
+    let (read, taken) = tokio::join!(file::read(path, None, rules, sink), take(received));
     // Whoever does not take them stops the reading: what kept it from that comes first.
     let taken = taken?;
     Ok((taken, read.or_exit(Exit::Usage)?))

@@ -319,7 +319,7 @@ fn monitor_report(watched: &Watched) -> MonitorReport {
     let count = |nodes: usize| u32::try_from(nodes).unwrap_or(u32::MAX);
     let stopped = nodes.iter().filter_map(|node| node.stopped.clone());
     MonitorReport {
-        nodes: count(nodes.len()),
+        nodes: count(nodes.iter().filter(|node| node.begun).count()),
         masters: count(watched.masters),
         lines: nodes.iter().map(|node| node.lines).sum(),
         bytes: nodes.iter().map(|node| node.bytes).sum(),

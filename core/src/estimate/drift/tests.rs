@@ -136,26 +136,28 @@ fn one_part_that_is_unlike_the_others_is_no_fading() {
         [173, 292, 402, 370, 388, 378, 541, 378],
         [152, 327, 368, 358, 416, 369, 378, 582],
     ];
-    let tops = [0.1];
-    let alone: Alone = got
-        .iter()
-        .map(|of| {
-            of.iter()
-                .map(|rate| vec![f64::from(*rate) / 1000.0])
-                .collect()
-        })
-        .collect();
-    let (chance_without_one, _) = fading(&alone, &tops);
+    let rate = |one: usize, other: usize| f64::from(got[one][other]) / 1000.0;
+    let (chance_without_one, _) = fading(&alone_of(rate), &[0.1]);
     assert!(chance_without_one > CHANCE_MAX, "{chance_without_one}");
-    let logarithms: Vec<Vec<f64>> = alone
-        .iter()
-        .map(|of| of.iter().map(|rates| rates[0].ln()).collect())
-        .collect();
-    let chance_of_all = chance(&(0..PARTS).collect::<Vec<_>>(), &logarithms);
+    let all: Vec<usize> = (0..PARTS).collect();
+    let chance_of_all = chance(&all, |one, other| rate(one, other).ln());
     assert!(
         chance_of_all < CHANCE_MAX,
         "all eight show a trend, {chance_of_all}"
     );
+    // Where the others fade, but by little, it makes that no more.
+    let fading_by_little = |one: usize, other: usize| match one.min(other) {
+        0 => rate(one, other),
+        _ => 0.3 * (-0.005 * float(one.abs_diff(other) as u64)).exp(),
+    };
+    let (_, fades) = fading(&alone_of(fading_by_little), &[0.1]);
+    assert!((fades[0] + 0.005).abs() < 1e-6, "{fades:?}");
+}
+
+/// Plans of one part that get so much of another, with their only top.
+fn alone_of(rate: impl Fn(usize, usize) -> f64) -> Alone {
+    let of = |one: usize| (0..PARTS).map(|other| vec![rate(one, other)]).collect();
+    (0..PARTS).map(of).collect()
 }
 
 #[test]

@@ -38,7 +38,7 @@ const LOOK: Duration = Duration::from_secs(1);
 pub struct Watched {
     /// The masters that there are.
     pub masters: usize,
-    /// Those that were watched, in no order.
+    /// Those that were chosen, in no order.
     pub nodes: Vec<WatchedNode>,
 }
 
@@ -47,6 +47,8 @@ pub struct Watched {
 pub struct WatchedNode {
     /// Which.
     pub node: String,
+    /// Whether watching it began: one that was busy before is left alone.
+    pub begun: bool,
     /// Commands that it showed, and the bytes of their lines.
     pub lines: u64,
     /// The bytes of their lines.
@@ -212,12 +214,16 @@ impl Watching<'_> {
             return Ok(seen);
         }
         let monitor = self.cache.monitor(&permit, node).await?.map_err(failed)?;
+        seen.begun = true;
         let end = Instant::now() + Duration::from_millis(self.monitor.duration_ms);
         let mut end = std::pin::pin!(sleep_until(end));
         let mut lines = monitor.into_on_message::<Value>();
         let mut looks = interval_at(Instant::now() + LOOK, LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut ours = last.ours.clone();
+        let mut ours = Ours {
+            clients: last.ours.clone(),
+            is_script: false,
+        };
         // Rows that are not taken yet: no line is read meanwhile, but the node is looked at.
         let mut chunks: VecDeque<Vec<SourceRow>> = VecDeque::new();
         seen.stopped = loop {
@@ -234,7 +240,7 @@ impl Watching<'_> {
                     if let Some(why) = self.suffers(node, &seen, &load, permille) {
                         break Some(why);
                     }
-                    ours.extend(load.ours.iter().cloned());
+                    ours.clients.extend(load.ours.iter().cloned());
                     (last, looked) = (load, Instant::now());
                 }
                 room = self.sink.reserve(), if !chunks.is_empty() => {
@@ -245,7 +251,7 @@ impl Watching<'_> {
                 }
                 line = lines.next(), if chunks.is_empty() => match line {
                     Some(Value::SimpleString(line)) => {
-                        chunks.extend(self.line(&mut seen, n, &line, &ours)?);
+                        chunks.extend(self.line(&mut seen, n, &line, &mut ours)?);
                     }
                     Some(_) => {}
                     None => break Some(format!("{node} closed the connection")),
@@ -299,14 +305,14 @@ impl Watching<'_> {
         seen: &mut WatchedNode,
         n: u32,
         line: &str,
-        ours: &HashSet<String>,
+        ours: &mut Ours,
     ) -> Result<Vec<Vec<SourceRow>>, OriginError> {
         seen.lines += 1;
         seen.bytes += line.len() as u64;
         let Some(line) = Line::parse(line) else {
             return Ok(Vec::new());
         };
-        if line.database != self.database || ours.contains(line.client) {
+        if ours.sent(line.client) || line.database != self.database {
             return Ok(Vec::new());
         }
         let keys = line.keys(&self.monitor.commands);
@@ -316,6 +322,28 @@ impl Watching<'_> {
         let mut counting = self.counting.lock().unwrap_or_else(PoisonError::into_inner);
         let chunks = counting.take(&keys, (n, seen.lines), &mut seen.accesses);
         chunks.map_err(|fault| OriginError::permanent(self.doing, fault))
+    }
+}
+
+/// Who of a node's clients is Stoke.
+#[derive(Debug, Default)]
+struct Ours {
+    /// By their addresses.
+    clients: HashSet<String>,
+    /// Whether the script that ran last was.
+    is_script: bool,
+}
+
+impl Ours {
+    /// What a script's commands have in the place of an address; they follow the one that runs it.
+    const SCRIPT: &str = "lua";
+
+    /// Whether Stoke has sent a line of this client, which follows all lines before.
+    fn sent(&mut self, client: &str) -> bool {
+        if client != Self::SCRIPT {
+            self.is_script = self.clients.contains(client);
+        }
+        self.is_script
     }
 }
 
@@ -335,4 +363,29 @@ fn busy(last: &Load, load: &Load, time: Duration) -> u32 {
 
 fn core(permille: u32) -> String {
     format!("{}.{:02} of a core", permille / 1000, permille % 1000 / 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_script_asks_is_asked_by_whoever_runs_it() {
+        let mut ours = Ours {
+            clients: ["10.0.0.1:5000".to_owned()].into(),
+            is_script: false,
+        };
+        let lines = [
+            ("lua", false),
+            ("10.0.0.1:5000", true),
+            ("lua", true),
+            ("lua", true),
+            ("10.0.0.2:5000", false),
+            ("lua", false),
+            ("10.0.0.1:5000", true),
+        ];
+        for (client, is_ours) in lines {
+            assert_eq!(ours.sent(client), is_ours, "{client}");
+        }
+    }
 }

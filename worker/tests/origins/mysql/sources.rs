@@ -67,7 +67,7 @@ async fn rows_that_cannot_be_used_are_named_by_their_number_or_left_out() {
     for (query, said) in [
         (
             "SELECT 1 AS id, 2 AS n",
-            "there is no column \"key\" among id, n: name one so, in SQL with AS key",
+            "there is no column \"key\" among id, n: name one so, in SQL with AS key, or say which columns make it",
         ),
         (
             "SELECT k AS `key` FROM t ORDER BY n",

@@ -150,6 +150,12 @@ async fn keys_count_as_often_as_they_are_read_by_whomever_and_in_this_database()
 async fn what_our_own_connections_ask_does_not_count_and_commands_may_be_named() {
     let redis = Redis::start().unwrap();
     cli(&redis, "SET ours v");
+    cli(&redis, "SET product:ours v");
+    let settled = Item {
+        key: "product:ours".into(),
+        value: Value::String("v".into()),
+        ttl: Duration::from_secs(3600),
+    };
     let (from, ours) = (origin(&redis), cache(&redis).await);
     // It is there before, as a worker's is.
     ours.probe(&[b"ours"]).await[0].as_ref().unwrap();
@@ -161,6 +167,9 @@ async fn what_our_own_connections_ask_does_not_count_and_commands_may_be_named()
         until_watched_after(&redis, 0).await;
         for _ in 0..50 {
             ours.probe(&[b"product:ours"]).await[0].as_ref().unwrap();
+            // By a script, whose commands have no address.
+            let settled = ours.settle(&Unlimited, &[(&settled, true)]).await.unwrap();
+            assert!(matches!(settled[..], [Ok(true)]), "{settled:?}");
         }
     };
     let watching = async { tokio::join!(watch(&from, &named), probing).0 };
@@ -177,11 +186,15 @@ async fn what_our_own_connections_ask_does_not_count_and_commands_may_be_named()
             .arg("cart:7")
             .cmd("PTTL")
             .arg("product:7");
+        pipe.cmd("EVAL")
+            .arg("return redis.call('GET', KEYS[1])")
+            .arg(1)
+            .arg("product:8");
         pipe.exec(&mut connection).unwrap();
     })
     .await
     .unwrap();
-    let expected: Counts = [("7".to_owned(), 2), ("8".to_owned(), 1)].into();
+    let expected: Counts = [("7".to_owned(), 2), ("8".to_owned(), 2)].into();
     assert_eq!(counts, expected);
 }
 
@@ -195,6 +208,7 @@ async fn a_share_of_the_masters_is_watched_and_each_key_counts_as_it_is_seen() {
     };
     let (_, _, watched) = watch(&from, &share).await.unwrap();
     assert_eq!((watched.masters, watched.nodes.len()), (3, 2));
+    assert!(watched.nodes.iter().all(|node| node.begun));
     assert_ne!(watched.nodes[0].node, watched.nodes[1].node);
 }
 
@@ -255,11 +269,10 @@ async fn a_node_that_is_too_busy_is_left_at_once_and_what_was_seen_counts() {
     let (_, _, watched) = watch(&from, &strict).await.unwrap();
     stop.store(true, Ordering::Relaxed);
     application.join().unwrap();
-    let why = watched.nodes[0].stopped.as_deref().unwrap();
-    assert!(
-        why.contains("busy already") && watched.nodes[0].lines == 0,
-        "{why}"
-    );
+    let node = &watched.nodes[0];
+    let why = node.stopped.as_deref().unwrap();
+    assert!(why.contains("busy already") && node.lines == 0, "{why}");
+    assert!(!node.begun);
 }
 
 #[tokio::test]
