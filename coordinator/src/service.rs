@@ -67,6 +67,18 @@ impl Shared {
         }
     }
 
+    /// Waits until somebody else leads, or nobody: whoever needs the workers that are attached here begins again there.
+    pub(crate) async fn deposed(&self) -> Refusal {
+        let mut leading = self.leading.subscribe();
+        loop {
+            if let Err(refusal) = self.fence().await {
+                return refusal;
+            }
+            // Its sender lives as long as we do.
+            let _ = leading.changed().await;
+        }
+    }
+
     async fn leader_address(&self) -> Option<String> {
         let found = self
             .store

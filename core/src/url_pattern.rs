@@ -222,6 +222,15 @@ fn add_checked(parts: &[Part], names: &mut Vec<String>) -> Result<(), NotAUrlPat
     Ok(add_names(parts, names)?)
 }
 
+/// What stands behind the scheme of a URL (RFC 3986, 3.1) and its `://`; `None` where it has none.
+#[must_use]
+pub fn behind_scheme(url: &[u8]) -> Option<&[u8]> {
+    let at = url.windows(3).position(|three| three == b"://")?;
+    let is_of_scheme = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
+    let is_scheme = url[0].is_ascii_alphabetic() && url[..at].iter().all(is_of_scheme);
+    is_scheme.then(|| &url[at + 3..])
+}
+
 /// A URL's path, and what stands behind its `?`.
 fn path_and_query(url: &[u8]) -> (&[u8], &[u8]) {
     let until = |text: &[u8], stops: &[u8]| text.iter().position(|byte| stops.contains(byte));
@@ -230,8 +239,7 @@ fn path_and_query(url: &[u8]) -> (&[u8], &[u8]) {
     let path = match url.first() {
         Some(b'/') | None => url,
         Some(_) => {
-            let authority = url.windows(3).position(|three| three == b"://");
-            let behind = authority.map_or(url, |at| &url[at + 3..]);
+            let behind = behind_scheme(url).unwrap_or(url);
             &behind[until(behind, b"/?").unwrap_or(behind.len())..]
         }
     };
@@ -304,6 +312,7 @@ mod tests {
             ("/product/{id}", "/product/", None),
             ("/product/{id}", "/Product/7", None),
             ("/product/{id}", "product/7", None),
+            ("/product/{id}", "login?next=https://h/product/7", None),
             ("/product/{id}", "", None),
             ("/product/{id}", "*", None),
             ("/p-{id}.{kind}", "/p-7.1.html", Some(&["7", "1.html"])),

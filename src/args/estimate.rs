@@ -19,7 +19,7 @@ pub struct EstimateArgs {
     /// 'file:///srv/keys.csv'. It need not be in order
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
-    /// A column of FILE (and of --later) that is a part of the key, where it has none of that name; once for each
+    /// A column of FILE (and of --later) that is a part of the key, in place of the column `key`; once for each
     #[arg(long, value_name = "NAME", requires = "file")]
     pub key_column: Vec<String>,
     /// Or the plan that an access log gives, and how its traffic drifts.

@@ -18,7 +18,7 @@ pub struct RankArgs {
     /// - is standard input; or its URL, as 'file:///srv/keys.csv'. The priorities of a key that comes more than once add up
     #[arg(long, value_name = "FILE")]
     pub keys: Option<PathBuf>,
-    /// A column of --keys that is a part of the key, where it has none of that name; once for each
+    /// A column of --keys that is a part of the key, in place of the column `key`; once for each
     #[arg(long, value_name = "NAME", requires = "keys")]
     pub key_column: Vec<String>,
     /// Only so many keys, the most requested

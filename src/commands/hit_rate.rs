@@ -71,7 +71,12 @@ impl Shown<'_> {
             true => is_warm,
             false => reader == Reader::Gone || !self.args.watch,
         };
-        Ok(is_last.then_some(Exit::Succeeded))
+        // Where no node has told anything, `troubles` say why.
+        let exit = match interval.nodes.is_empty() {
+            true => Exit::Unreachable,
+            false => Exit::Succeeded,
+        };
+        Ok(is_last.then_some(exit))
     }
 }
 

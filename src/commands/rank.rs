@@ -11,7 +11,7 @@ use stoke_core::access_log::AccessLog;
 use stoke_core::job::{Merge, OnBadLine};
 use stoke_core::plan::Entry;
 use stoke_proto::v1;
-use stoke_worker::source::{Gathered, Rules, SourceRow, file, log};
+use stoke_worker::source::{Gathered, PRIORITY_COLUMN, Rules, SourceRow, file, log};
 use tokio::sync::mpsc;
 
 use crate::Outcome;
@@ -98,7 +98,7 @@ impl Source {
         let log = match self {
             Self::Log(log, _) => log,
             Self::Keys(_, rules) if rules.key_parts.is_empty() => return Ok(None),
-            Self::Keys(_, rules) => return Ok(Some(Columns::new(rules.key_parts.clone()))),
+            Self::Keys(_, rules) => return of_parts(&rules.key_parts).map(Some),
         };
         let mut patterns = log.urls.iter().map(|rule| &rule.pattern);
         let Some(first) = patterns.next() else {
@@ -155,6 +155,23 @@ impl Source {
             }
         }
     }
+}
+
+/// The columns that make a key, as they were named.
+///
+/// # Errors
+/// Where one of them cannot be.
+fn of_parts(names: &[String]) -> Result<Columns, Failure> {
+    for (n, name) in names.iter().enumerate() {
+        if name == PRIORITY_COLUMN || names[..n].contains(name) {
+            let why = match name.as_str() {
+                PRIORITY_COLUMN => "is how often a key is asked for, and no part of it",
+                _ => "is named twice",
+            };
+            return Err(anyhow!("--key-column: the column {name:?} {why}")).or_exit(Exit::Usage);
+        }
+    }
+    Ok(Columns::new(names.iter().cloned()))
 }
 
 fn key_alone() -> Columns {
@@ -235,7 +252,7 @@ impl Listing {
                 };
                 if let Err(column) = columns.pack(value, &mut key) {
                     return Err(anyhow!(
-                        "the key {} has no column {column:?}, as the first one has: a list has one set of them; give all keys one, be it empty",
+                        "the key {} has no column {column:?}: a list has one set of them, those of its first key or of --key-column; give all keys one, be it empty",
                         plain(row.key())
                     ))
                     .or_exit(Exit::Usage);

@@ -186,6 +186,21 @@ fn what_is_no_list_is_told_and_leaves_no_file() {
             "{\"key\":1,\"a\":2}\n{\"key\":2}\n",
             "has no column \"a\"",
         ),
+        (
+            vec!["--keys", "-", "--key-column", "priority"],
+            "id,priority\n1,2\n",
+            "no part of it",
+        ),
+        (
+            vec!["--keys", "-", "--key-column", "id", "--key-column", "id"],
+            "id\n1\n",
+            "named twice",
+        ),
+        (
+            vec!["--keys", "-", "--key-column", "tenant"],
+            "key,count\na,1\n",
+            "has no column \"tenant\"",
+        ),
         (vec![], "", "--log"),
         (vec!["--keys", "-", "--memory", "5"], "", "write a size"),
     ] {

@@ -178,6 +178,19 @@ async fn an_abort_in_the_middle_of_a_range_stops_and_counts_it_as_one_cancelled_
     }
 }
 
+/// Nothing is told of a plan's ranges that is true of keys alone.
+fn assert_ranges_are_no_keys(scene: &Scene, job: &v1::Job) {
+    assert_eq!(job.popularity, None);
+    for args in [
+        &["estimate", "--job", &job.name][..],
+        &["gate", &job.name, "--hit-rate", "0.5"],
+    ] {
+        let ran = stoke(&scene.leader(), args);
+        assert_eq!(ran.code, 2, "{args:?} {ran:?}");
+        assert!(ran.errors.contains("scans"), "{args:?} {ran:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn scans_can_be_verified_retried_exported_and_forecast() {
     let scene = Scene::start_configured(50, "", shop::WHOLE);
@@ -227,9 +240,7 @@ async fn scans_can_be_verified_retried_exported_and_forecast() {
     }
     assert_eq!(ranges, warmed.progress.unwrap().ranges);
 
-    let estimated = stoke(&scene.leader(), &["estimate", "--job", &warmed.name]);
-    assert_eq!(estimated.code, 2, "ranges are no keys: {estimated:?}");
-    assert!(estimated.errors.contains("scans"), "{estimated:?}");
+    assert_ranges_are_no_keys(&scene, &warmed);
 
     let retry = v1::RetryJobRequest {
         name: warmed.name.clone(),
@@ -243,6 +254,7 @@ async fn scans_can_be_verified_retried_exported_and_forecast() {
         .job
         .unwrap();
     let retried = watch_until(&mut jobs, &retried.name, is_over).await;
+    assert_ranges_are_no_keys(&scene, &retried);
     let again = retried.progress.unwrap().outcomes.unwrap();
     assert_w1(&retried);
     assert_eq!((again.failed, again.warmed), (o.failed, 0), "{again:?}");

@@ -41,18 +41,13 @@ impl Accessed {
     ) -> Result<v1::ReportAccessesResponse, Refusal> {
         self.shared.fence().await?;
         let _open = self.shared.limits.reports.open()?;
-        let mut leading = self.shared.leading.subscribe();
         let mut feed: Option<Feed> = None;
         let mut counted = v1::ReportAccessesResponse::default();
         loop {
             let report = tokio::select! {
                 report = reports.message() => report?,
                 () = self.cancel.cancelled() => return Err(Refusal::Stopping),
-                // Its sender lives as long as we do.
-                _ = leading.changed() => {
-                    self.shared.fence().await?;
-                    continue;
-                }
+                refusal = self.shared.deposed() => return Err(refusal),
             };
             let Some(report) = report else {
                 return Ok(counted);

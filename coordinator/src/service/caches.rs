@@ -87,8 +87,6 @@ async fn watch(
         let mut watching = Watching::begin(cache, reference, watched.interval, watched.judge).await;
         loop {
             let told = watching.interval().await;
-            // Nobody else may be attached here any more.
-            shared.fence().await?;
             if send.send(Ok(told)).await.is_err() {
                 return Ok(());
             }
@@ -96,6 +94,7 @@ async fn watch(
     };
     tokio::select! {
         () = send.closed() => Ok(()),
+        refusal = shared.deposed() => Err(refusal),
         ended = watching => ended,
     }
 }

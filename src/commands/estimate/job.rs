@@ -64,12 +64,13 @@ pub(super) async fn read(args: &EstimateArgs, name: &str) -> Result<Input, Failu
     })
 }
 
-/// Whether some of its plan are ranges.
+/// Whether some of its plan are ranges, be it the plan of another job.
 fn scans(job: &v1::Job) -> bool {
+    let has_ranges = job.progress.is_some_and(|progress| progress.ranges > 0);
     let sources = job.spec.as_ref().and_then(batch);
     let sources = sources.map_or(&[][..], |batch| &batch.sources);
     let scan = |source: &v1::KeySource| matches!(source.from, Some(From::Scan(_)));
-    sources.iter().any(scan)
+    has_ranges || sources.iter().any(scan)
 }
 
 fn entries_of(batch: &v1::EntryBatch) -> Vec<Entry> {

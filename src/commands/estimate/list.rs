@@ -4,7 +4,9 @@ use std::path::Path;
 
 use stoke_core::estimate::{Later, key_hash};
 use stoke_core::job::{Merge, OnBadLine};
+use stoke_core::names::LoaderName;
 use stoke_core::plan::Entry;
+use stoke_core::template::Template;
 use stoke_worker::source::{COUNT_COLUMN, Gathered, PRIORITY_COLUMN, Rules, SourceRow, file};
 use tokio::sync::mpsc;
 
@@ -22,8 +24,14 @@ pub(super) fn rules(args: &EstimateArgs) -> Rules {
             Some(OnBadLineArg::Fail) | None => OnBadLine::Fail,
         },
         key_parts: args.key_column.clone(),
+        template: whole_key(),
         ..Rules::default()
     }
+}
+
+/// A key that is made of nothing but itself: so other columns need not be read, nor be such as can be.
+fn whole_key() -> Option<(LoaderName, Template)> {
+    Some(("list".parse().ok()?, Template::parse("{key}").ok()?))
 }
 
 /// Reads a list as a plan.

@@ -5,6 +5,9 @@ use std::io::{self, BufRead, BufReader, Read};
 /// How a file begins that gzip has made, and one of zstd's.
 const GZIP: &[u8] = b"\x1f\x8b";
 const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd";
+/// How a frame of zstd's begins that has nothing of the content (RFC 8878, 3.1.2), behind a byte from 0x50 to 0x5f: pzstd puts one before
+/// each of the others.
+const ZSTD_SKIPPED: &[u8] = b"\x2a\x4d\x18";
 /// How much is read at once, in bytes.
 const BUFFER_BYTES: usize = 256 * 1024;
 
@@ -16,7 +19,11 @@ pub(super) fn decompressed(reader: impl Read + 'static) -> io::Result<Box<dyn Bu
         .by_ref()
         .take(ZSTD.len() as u64)
         .read_to_end(&mut start)?;
-    let (is_gzip, is_zstd) = (start.starts_with(GZIP), start.starts_with(ZSTD));
+    let is_skipped = || matches!(start.split_first(), Some((0x50..=0x5f, ZSTD_SKIPPED)));
+    let (is_gzip, is_zstd) = (
+        start.starts_with(GZIP),
+        start.starts_with(ZSTD) || is_skipped(),
+    );
     let whole = io::Cursor::new(start).chain(reader);
     // Several of them behind one another are one file, as after `cat`.
     Ok(if is_gzip {
@@ -75,6 +82,9 @@ mod tests {
             content(&[frame("a\n"), frame("b\n")].concat()).unwrap(),
             "a\nb\n"
         );
+        let skipped = |content: &[u8]| [b"\x50\x2a\x4d\x18\x04\0\0\0size", content].concat();
+        let parallel = [skipped(&frame("a\n")), skipped(&frame("b\n"))].concat();
+        assert_eq!(content(&parallel).unwrap(), "a\nb\n");
         for cut in [gzip(&"line\n".repeat(1000)), frame(&"line\n".repeat(1000))] {
             let error = content(&cut[..cut.len() - 9]).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use stoke_core::estimate::{Drift, Worth, WorthOfTop};
-use stoke_core::job::{Batch, From, Work};
+use stoke_core::job::{Batch, Work};
 use stoke_core::names::OriginName;
 use stoke_core::plan::PlanSummary;
 use stoke_core::records::Job;
@@ -15,11 +15,11 @@ use crate::wire::drift_message;
 
 /// What the job's plan says; of ranges, whose keys nobody knows, nothing.
 pub(super) fn popularity(job: &JobView) -> Option<v1::Popularity> {
-    let record = &job.record.value;
-    let Work::Batch(batch) = &record.spec.work;
-    if batch.sources.iter().any(|source| source.from == From::Scan) {
+    if job.ranges() > 0 {
         return None;
     }
+    let record = &job.record.value;
+    let Work::Batch(batch) = &record.spec.work;
     let plan = record.plan.as_ref()?;
     let Worth {
         exponent_milli,

@@ -38,14 +38,14 @@ const BYTES_PER_QUESTION: usize = 1 << 20;
 /// How many workers are asked the same, where the first cannot tell.
 const ASKED_MAX: usize = 3;
 
-/// What of a job can be measured.
+/// What of a job can be measured: of one that goes over the plan of another, that is known once it has it, too.
 ///
 /// # Errors
 /// Where it has no keys to ask after.
 pub(super) fn check(job: &JobView, gate: &Gate) -> Result<(), Refusal> {
     let Work::Batch(batch) = &job.record.value.spec.work;
     let scans = batch.sources.iter().any(|source| source.from == From::Scan);
-    if gate.hit_rate.is_some() && scans {
+    if gate.hit_rate.is_some() && (scans || job.ranges() > 0) {
         return Err(Refusal::Precondition(
             "the job scans, so its plan has ranges of rows and no keys to draw from: wait for its coverage only".into(),
         ));
@@ -74,7 +74,6 @@ pub(super) async fn wait(
         at: None,
     };
     let mut told = None;
-    let mut leading = shared.leading.subscribe();
     loop {
         // The first look is made to its end, however little time there is.
         let latest = until.max(begun + FIRST_LOOK_WITHIN);
@@ -108,13 +107,15 @@ pub(super) async fn wait(
         tokio::select! {
             () = send.closed() => return Ok(()),
             () = wakeups.changed() => {}
-            // Its sender lives as long as we do.
-            _ = leading.changed() => shared.fence().await.map(drop)?,
+            refusal = shared.deposed() => return Err(refusal),
             () = tokio::time::sleep_until(until.min(measuring.due(gate))) => {}
         }
         tokio::time::sleep(LOOKS_APART).await;
         match View::read_job(&*shared.store, &job.name).await {
-            Ok(Some(read)) => job = read,
+            Ok(Some(read)) => {
+                check(&read, gate)?;
+                job = read;
+            }
             Ok(None) => return Err(Refusal::NoSuchJob(job.name.to_string())),
             // It may answer again, before the time is over.
             Err(ViewError::Store(_)) => {}

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use stoke_core::url_pattern::behind_scheme;
+
 /// A value of a line: a part of it, or what an escape in it stands for.
 pub(super) type Field<'l> = Cow<'l, [u8]>;
 
@@ -62,7 +64,7 @@ impl<'l> Access<'l> {
 
 /// Whether it may be one: a path, or one with scheme and host.
 fn is_url(text: &[u8]) -> bool {
-    text.starts_with(b"/") || text.windows(3).any(|three| three == b"://")
+    text.starts_with(b"/") || behind_scheme(text).is_some()
 }
 
 fn part<'l>(field: &Field<'l>, range: std::ops::Range<usize>) -> Field<'l> {
@@ -109,6 +111,8 @@ mod tests {
             ("", None, None),
             ("\\x16\\x03\\x01 / x", None, None),
             ("OPTIONS * HTTP/1.1", None, None),
+            ("login?next=https://h/a", None, None),
+            ("://h/a", None, None),
         ] {
             let mut access = Access::default();
             access.take_request(text.as_bytes().into());

@@ -55,6 +55,8 @@ impl Places {
 pub(super) struct Csv {
     columns: usize,
     places: Places,
+    /// Whether blanks stand around the commas of the header: then they do around those of the lines, too.
+    has_blanks: bool,
 }
 
 impl Csv {
@@ -64,6 +66,7 @@ impl Csv {
             .iter()
             .map(|name| String::from_utf8_lossy(name).into_owned())
             .collect();
+        let has_blanks = columns.iter().any(|name| name.trim() != name);
         let columns: Vec<&str> = columns.iter().map(|name| name.trim()).collect();
         if !names.may_be_of(|name| columns.contains(&name)) {
             let found = columns.join(", ");
@@ -77,6 +80,7 @@ impl Csv {
         Ok(Self {
             places: Places::new(names, &columns),
             columns: columns.len(),
+            has_blanks,
         })
     }
 
@@ -89,7 +93,21 @@ impl Csv {
                 "it has {found} fields where the header has {wanted}"
             ));
         }
-        Ok(self.places.access(|place| fields.get(place).cloned()))
+        Ok(self.places.access(|place| {
+            let field = fields.get(place)?.clone();
+            Some(if self.has_blanks {
+                trimmed(field)
+            } else {
+                field
+            })
+        }))
+    }
+}
+
+fn trimmed(field: Field<'_>) -> Field<'_> {
+    match field {
+        Field::Borrowed(text) => Field::Borrowed(text.trim_ascii()),
+        Field::Owned(text) => Field::Owned(text.trim_ascii().to_vec()),
     }
 }
 
@@ -195,6 +213,17 @@ mod tests {
 
     fn url(access: &Access<'_>) -> String {
         String::from_utf8_lossy(access.url.as_deref().unwrap_or_default()).into_owned()
+    }
+
+    #[test]
+    fn blanks_behind_commas_are_no_part_of_values_where_the_header_has_them() {
+        let with = Csv::new(b"status, path, key", &names(&["key"])).unwrap();
+        let access = with.read(b"200, /product/7, 7").unwrap();
+        assert_eq!(url(&access), "/product/7");
+        assert_eq!(access.further, [Some(b"7"[..].into())]);
+        let without = Csv::new(b"status,path,key", &names(&["key"])).unwrap();
+        let access = without.read(b"200,/product/7, 7").unwrap();
+        assert_eq!(access.further, [Some(b" 7"[..].into())]);
     }
 
     #[test]

@@ -80,9 +80,13 @@ pub(super) fn common(text: &[u8]) -> Option<i64> {
 }
 
 /// A time as the other formats may have it: as the common one, ISO 8601 (in UTC, where no zone is named), or a number of seconds,
-/// milliseconds, microseconds or nanoseconds since 1970.
+/// milliseconds, microseconds or nanoseconds since 1970; in brackets, as Apache's `%t` puts it, too.
 pub(super) fn of_any_format(text: &[u8]) -> Option<i64> {
     let text = text.trim_ascii();
+    let inner = text
+        .strip_prefix(b"[")
+        .and_then(|text| text.strip_suffix(b"]"));
+    let text = inner.unwrap_or(text);
     iso(text).or_else(|| common(text)).or_else(|| number(text))
 }
 
@@ -193,6 +197,7 @@ mod tests {
             "1709208000123456",
             "1709208000123456789",
             " 1709208000 ",
+            "[29/Feb/2024:12:00:00 +0000]",
         ] {
             assert_eq!(of_any_format(text.as_bytes()), Some(NOON), "{text}");
         }
@@ -211,6 +216,8 @@ mod tests {
             "-5",
             "0.123",
             "NaN",
+            "[]",
+            "[1709208000",
         ] {
             assert_eq!(of_any_format(text.as_bytes()), None, "{text}");
         }
