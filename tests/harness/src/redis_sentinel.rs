@@ -150,11 +150,16 @@ impl RedisSentinel {
         self.sentinels.iter().map(|node| node.port).collect()
     }
 
-    /// The master's port, as all sentinels say.
+    /// The master's port, as all sentinels say: after a fail-over they hear of it one after the other.
     ///
     /// # Errors
-    /// They do not agree, or cannot be asked.
+    /// They do not come to agree, or cannot be asked.
     pub fn master(&self) -> Result<u16> {
+        wait_for("the sentinels to agree", AGREED_WITHIN, || self.agreed())
+    }
+
+    /// The master's port, where all sentinels say the same now.
+    fn agreed(&self) -> Result<u16> {
         let named = self
             .sentinels
             .iter()
@@ -244,7 +249,7 @@ impl RedisSentinel {
             "the sentinels to name another master",
             AGREED_WITHIN,
             || {
-                let named = self.master()?;
+                let named = self.agreed()?;
                 ensure!(named == port, "they name {named}");
                 let role = field(node, "role")?;
                 ensure!(role == "master", "{port} is a {role}");
