@@ -246,6 +246,9 @@ async fn who_waits_for_a_warm_cache_goes_on_with_whichever_coordinator_leads() {
         "json",
     ];
     let watch = start(&addresses, &[&["hit-rate"], &watching[..]].concat());
+    // Whose first interval nobody waits for.
+    let seldom = ["hit-rate", "--cache", "main", "--watch", "--interval", "1h"];
+    let seldom = start(&addresses, &seldom);
     let intervals = || watch.stdout().unwrap().lines().count();
     let wait_for_more_intervals = || {
         let shown = intervals();
@@ -256,7 +259,7 @@ async fn who_waits_for_a_warm_cache_goes_on_with_whichever_coordinator_leads() {
         .unwrap();
     };
     let wait_until_begun_again = |text: &str, times: usize| {
-        for program in [&gate, &watch] {
+        for program in [&gate, &watch, &seldom] {
             let again = || {
                 let log = program.log()?;
                 let again = log
@@ -304,8 +307,16 @@ async fn who_waits_for_a_warm_cache_goes_on_with_whichever_coordinator_leads() {
     }
     let ran = ended(&gate);
     assert_eq!(ran.code, 0, "{ran:?}");
-    watch.interrupt().unwrap();
-    assert_eq!(ended(&watch).code, 130);
+    for watching in [&watch, &seldom] {
+        watching.interrupt().unwrap();
+        assert_eq!(ended(watching).code, 130);
+    }
+    for port in nodes.ports() {
+        scene.cache.kill(port).unwrap();
+    }
+    let once = ["hit-rate", "--cache", "main", "--interval", "1s"];
+    let nobody = stoke(&addresses, &once);
+    assert_eq!(nobody.code, 4, "{nobody:?}");
 }
 
 #[test]

@@ -43,7 +43,7 @@ pub const KEY_COLUMN: &str = "key";
 /// The column that a source may have: how many requests the key is expected to get.
 pub const PRIORITY_COLUMN: &str = "priority";
 /// What many call it: it is taken for [`PRIORITY_COLUMN`] where there is none.
-pub const COUNT_COLUMN: &str = "count";
+pub(crate) const COUNT_COLUMN: &str = "count";
 /// The most rows in one chunk.
 pub const CHUNK_ROWS: usize = 1000;
 /// A chunk goes out when its texts have this many bytes, however few rows that are.

@@ -7,7 +7,7 @@ use stoke_core::job::{Merge, OnBadLine};
 use stoke_core::names::LoaderName;
 use stoke_core::plan::Entry;
 use stoke_core::template::Template;
-use stoke_worker::source::{COUNT_COLUMN, Gathered, PRIORITY_COLUMN, Rules, SourceRow, file};
+use stoke_worker::source::{Gathered, Rules, SourceRow, file};
 use tokio::sync::mpsc;
 
 use super::input::{CHUNKS_WAITING, Entries, Input};
@@ -40,7 +40,8 @@ pub(super) async fn read(path: &Path, rules: &Rules) -> Result<Input, Failure> {
     let entries = Entries::new(Merge::Max)?;
     let mut counts = Counts::default();
     let (rows, gathered) = rows(path, rules, async |received| {
-        entries.add_rows(received, |row| counts.entry(row)).await
+        let entry = |row| counts.entry(row, rules);
+        entries.add_rows(received, entry).await
     })
     .await?;
     counts.say_what_is_missing(path);
@@ -62,7 +63,7 @@ pub(super) async fn later(path: &Path, rules: &Rules) -> Result<Later, Failure> 
         async |mut received: mpsc::Receiver<Vec<SourceRow>>| {
             let (mut later, mut counts) = (Later::default(), Counts::default());
             while let Some(chunk) = received.recv().await {
-                for entry in chunk.into_iter().map(|row| counts.entry(row)) {
+                for entry in chunk.into_iter().map(|row| counts.entry(row, rules)) {
                     later.add(key_hash(&entry.key), entry.priority.as_milli());
                 }
             }
@@ -94,10 +95,12 @@ struct Counts {
 }
 
 impl Counts {
-    fn entry(&mut self, row: SourceRow) -> Entry {
-        let says = [PRIORITY_COLUMN, COUNT_COLUMN].map(|column| row.get(column).is_some());
-        self.said |= says.contains(&true);
-        self.unsaid |= !says.contains(&true);
+    fn entry(&mut self, row: SourceRow, rules: &Rules) -> Entry {
+        let says = rules
+            .priority_among(&row.columns)
+            .is_some_and(|place| row.values[place].is_some());
+        self.said |= says;
+        self.unsaid |= !says;
         let priority = row.priority;
         let (_, key) = row.into_keys();
         Entry {
